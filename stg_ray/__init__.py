@@ -1,0 +1,39 @@
+"""stg_ray: which tasks should share a network?
+
+    import stg_ray as sr
+    run = sr.run("digits", out="runs/digits")
+"""
+
+from stg_ray.config import Config, load_config
+from stg_ray.errors import InputError, StgRayError
+from stg_ray.groups import Groups
+from stg_ray.task_matrix import TaskMatrix
+from stg_ray.tasks import Task, TaskSet
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "Groups",
+    "InputError",
+    "StgRayError",
+    "Task",
+    "TaskMatrix",
+    "TaskSet",
+    "group",
+    "load_config",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    """The verbs load torch and Ray, which a look at a task set does not need: they are imported when first used."""
+    if name == "run":
+        from stg_ray.pipeline import run
+
+        return run
+    if name == "group":
+        from stg_ray.grouping import group_tasks
+
+        return group_tasks
+    raise AttributeError(f"module 'stg_ray' has no attribute {name!r}")

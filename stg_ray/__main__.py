@@ -1,0 +1,3 @@
+from stg_ray.cli import main
+
+main()

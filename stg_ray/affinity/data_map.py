@@ -1,0 +1,45 @@
+"""Distance of tasks by their data maps (Sherif et al., STG-MTL, arXiv 2307.03374).
+
+d(a, b)^2 = mean over samples labelled for both, and over snapshots, of (mu_ia - mu_ib)^2 + (s_ia - s_ib)^2, with mu the
+mean confidence and s the variability of sample i. Only K x K sums leave a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stg_ray.affinity.base import Partial, ratio_of_sums
+from stg_ray.data.parts import part_name
+from stg_ray.data_map import DataMapState, pair_sums
+from stg_ray.storage import Storage
+from stg_ray.task_matrix import Kind, TaskMatrix
+
+
+class DataMapDistance:
+    """Reads the states that the profile stage left in `run`/profile/data_map."""
+
+    kind: Kind = "distance"
+
+    def __init__(self, run: Storage) -> None:
+        self.run = run
+        self.snapshots = run.list("profile/data_map")
+
+    def partial(self, number: int) -> Partial:
+        file = f"{part_name('train', number)}.arrow"
+        states = [
+            DataMapState.from_batch(self.run.read_arrow(f"profile/data_map/{snapshot}/{file}"))
+            for snapshot in self.snapshots
+        ]
+        squared, count = pair_sums(states)
+        return {"squared": squared, "count": count}
+
+    @classmethod
+    def combine(cls, partials: Sequence[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
+        squared, squared_error = ratio_of_sums(partials, "squared", "count")
+        distance = np.sqrt(squared)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.where(distance > 0, squared_error / (2 * distance), 0)  # d sqrt(x) = dx / (2 sqrt(x))
+        samples = int(sum(partial["count"].max() for partial in partials))
+        return TaskMatrix(tuple(tasks), distance, cls.kind, samples=samples), np.where(np.isnan(distance), np.nan, error)

@@ -1,0 +1,168 @@
+"""Per-sample gradients of all tasks' losses with respect to shared parameters, at one point.
+
+The gradient of task t at sample i is g_it = J_i^T v_it, with v_it = dl_t/dz_i at the trunk's output z_i and J_i the
+trunk's Jacobian: one forward pass serves all tasks, and the heads are linear, so all v_it come from one product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.func import functional_call, vjp, vmap
+
+from stg_ray.errors import InputError
+from stg_ray.models.network import TaskNetwork
+from stg_ray.models.outputs import as_labels
+
+CHUNK_BYTES = 256 * 2**20
+"""Memory that the per-sample gradients of one chunk may take."""
+
+
+def head_gradients(network: TaskNetwork, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """v (n, K, d): the gradients of the K losses at the trunk's outputs `features` (n, d); 0 where a label is missing.
+
+    Each output column belongs to one task, so the derivative of the sum of all losses with respect to the outputs
+    holds every task's own, side by side.
+    """
+    with torch.enable_grad():
+        outputs = network.heads(features.detach()).requires_grad_()
+        (errors,) = torch.autograd.grad(network.layout.losses(outputs, labels).sum(), outputs)
+    columns = errors[:, :, None] * network.heads.weight.detach()
+    if len(network.layout.multiclass) == 0:
+        return columns
+    owner = torch.cat([torch.full((task.n_outputs,), t) for t, task in enumerate(network.layout.tasks)])
+    v = columns.new_zeros(len(features), len(network.layout.tasks), features.shape[1])
+    return v.index_add_(1, owner.to(columns.device), columns)
+
+
+def last_linear(trunk: nn.Module) -> nn.Linear | None:
+    """The trunk's last layer that has parameters, if it is linear with one vector per sample."""
+    layers = [module for module in trunk.modules() if any(True for _ in module.parameters(recurse=False))]
+    if not layers:
+        raise InputError("the trunk has no parameters: the landscape affinity needs shared ones")
+    return layers[-1] if isinstance(layers[-1], nn.Linear) else None
+
+
+def linear_gradients(
+    network: TaskNetwork, layer: nn.Linear, inputs: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The factors of a linear layer's gradients: g_it = b_it (outer) a_i, with 1 appended to a_i for the bias.
+
+    Returns:
+        b (n, K, out) and the L1 norms of a (n,); None if the layer does not see one vector per sample.
+    """
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(_module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        seen["input"], seen["calls"] = args[0].detach(), seen.get("calls", torch.zeros(())) + 1
+        seen["output"] = output.detach().requires_grad_()
+        return seen["output"]
+
+    handle = layer.register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            features = network.trunk(network.normalize(inputs))
+    finally:
+        handle.remove()
+    if seen["input"].ndim != 2 or seen["calls"] != 1:
+        return None
+    v = head_gradients(network, features, labels)
+    (b,) = torch.autograd.grad(features, seen["output"], v.transpose(0, 1), is_grads_batched=True)
+    norms = seen["input"].abs().sum(dim=1) + (1 if layer.bias is not None else 0)
+    return b.transpose(0, 1), norms
+
+
+def parameter_gradients(
+    network: TaskNetwork, names: list[str], inputs: torch.Tensor, labels: torch.Tensor
+) -> Iterator[tuple[slice, list[torch.Tensor]]]:
+    """Per-sample gradients (n, K, p) for each named trunk parameter, in chunks of rows that fit into memory."""
+    parameters = dict(network.trunk.named_parameters())
+    chosen = {name: parameters[name].detach() for name in names}
+    fixed = {name: value.detach() for name, value in (parameters | dict(network.trunk.named_buffers())).items()}
+    n_tasks = len(network.layout.tasks)
+    bytes_per_row = 4 * 2 * n_tasks * sum(value.numel() for value in chosen.values())
+    chunk = max(1, CHUNK_BYTES // bytes_per_row)
+
+    def of_sample(x: torch.Tensor, v: torch.Tensor) -> list[torch.Tensor]:
+        def trunk(values: dict[str, torch.Tensor]) -> torch.Tensor:
+            return functional_call(network.trunk, {**fixed, **values}, (x[None],))[0]
+
+        _, pull_back = vjp(trunk, chosen)
+        (gradients,) = vmap(pull_back)(v)
+        return [gradients[name] for name in names]
+
+    normalized = network.normalize(inputs).detach()
+    with torch.no_grad():
+        features = network.trunk(normalized)
+    v = head_gradients(network, features, labels)
+    for start in range(0, len(inputs), chunk):
+        rows = slice(start, start + chunk)
+        gradients = vmap(of_sample)(normalized[rows], v[rows])
+        yield rows, [g.detach().reshape(*g.shape[:2], -1) for g in gradients]
+
+
+def aligned_l1(
+    network: TaskNetwork,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    layers: Literal["last", "all"] = "last",
+    normalize: bool = False,
+) -> torch.Tensor:
+    """Distances |g_ia - g_ib|_1 of every pair of tasks at every sample: (n, K, K).
+
+    Thakur et al., arXiv 2412.04413: the distance of the sample-wise local optima one gradient step away, with the
+    learning rate, which is a common factor, left out. Where task a or b has no label at sample i the value is
+    meaningless and must be masked. The network must be in evaluation mode.
+
+    Args:
+        inputs: (n, ...) raw inputs.
+        labels: (n, K) as stored (-1 or NaN for missing).
+        layers: the trunk's last layer that has parameters, or all of them.
+        normalize: scale each g_it to unit L1 norm over the chosen parameters (a zero gradient stays zero).
+
+    Raises:
+        InputError: the network is in training mode.
+    """
+    if network.training:
+        raise InputError("the network is in training mode, where batch statistics mix samples: call network.eval()")
+    target = as_labels(labels)
+    if layers == "last":
+        layer = last_linear(network.trunk)
+        factors = linear_gradients(network, layer, inputs, target) if layer is not None else None
+        if factors is not None:
+            b, norms = factors
+            if normalize:
+                unit = _unit(b, b.abs().sum(dim=2, keepdim=True))
+                return torch.cdist(unit, unit, p=1)
+            return torch.cdist(b, b, p=1) * norms[:, None, None]
+    distances = []
+    for _, gradients in parameter_gradients(network, _parameter_names(network.trunk, layers), inputs, target):
+        if normalize:
+            total = torch.stack([g.abs().sum(dim=2, keepdim=True) for g in gradients]).sum(dim=0)
+            gradients = [_unit(g, total) for g in gradients]
+        distances.append(torch.stack([torch.cdist(g, g, p=1) for g in gradients]).sum(dim=0))
+    return torch.cat(distances)
+
+
+def rows_at_once(network: TaskNetwork, layers: Literal["last", "all"]) -> int:
+    """Rows whose pairwise distances and gradients stay within `CHUNK_BYTES`."""
+    n_tasks = len(network.layout.tasks)
+    per_row = 4 * n_tasks * (3 * n_tasks + 3 * network.heads.in_features + network.layout.n_outputs)
+    return max(1, min(1024, math.floor(CHUNK_BYTES / per_row)))
+
+
+def _parameter_names(trunk: nn.Module, layers: Literal["last", "all"]) -> list[str]:
+    if layers == "all":
+        return [name for name, _ in trunk.named_parameters()]
+    last = [prefix for prefix, module in trunk.named_modules() if any(True for _ in module.parameters(recurse=False))][-1]
+    layer = trunk.get_submodule(last)
+    return [f"{last}.{name}" if last else name for name, _ in layer.named_parameters(recurse=False)]
+
+
+def _unit(gradients: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
+    return torch.where(norms > 0, gradients / norms, torch.zeros_like(gradients))

@@ -1,0 +1,198 @@
+"""The command line. Exit codes: 0 done, 1 a run failed, 2 wrong input, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stg_ray.config import Config, load_config
+from stg_ray.data.presets import PRESETS
+from stg_ray.errors import InputError, InterruptedRun, StgRayError
+
+app = typer.Typer(
+    help="Which tasks should share a network? Profile all tasks once, group them, retrain the groups, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Source = Annotated[str, typer.Argument(metavar="PRESET|CONFIG.yaml", help="A preset (see: stg-ray presets) or a file.")]
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="The run directory, a path or a URI.")]
+Out = Annotated[str | None, typer.Option("--out", help="Run directory; runs/NAME-HASH if not given.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
+Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; else $RAY_ADDRESS, else its own.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own output, and tracebacks of errors.")]
+
+STAGE_NAMES = ("profile", "affinity", "group", "retrain", "report")
+
+
+@app.command("run")
+def run_command(
+    source: Source,
+    out: Out = None,
+    until: Annotated[str, typer.Option("--until", metavar="STAGE", help=f"One of {', '.join(STAGE_NAMES)}.")] = "report",
+    set_: Set = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Do everything; on an existing directory of the same configuration, what is missing."""
+    from stg_ray.config import unknown
+
+    if until not in STAGE_NAMES:
+        raise InputError(unknown(until, STAGE_NAMES, "stage"))
+    config = load_config(source, set_ or ())
+    directory = out or _default_out(source, config)
+    _say(f"run directory: {directory}")
+
+    def work() -> Any:
+        from stg_ray.pipeline import run
+
+        return run(config, directory, until=until, address=address, verbose=verbose)
+
+    _with_interrupts(work, directory)
+    if until == "report":
+        _show(directory)
+
+
+@app.command("plan")
+def plan_command(source: Source, set_: Set = None) -> None:
+    """Say what would run and what it would cost. Runs nothing."""
+    from stg_ray.estimate import estimate
+    from stg_ray.report import print_plan
+
+    config = load_config(source, set_ or ())
+    print_plan(Console(highlight=False), estimate(config), f"stg-ray run {source}")
+
+
+@app.command("presets")
+def presets_command() -> None:
+    """List the named task sets."""
+    table = Table(box=None, pad_edge=False)
+    for column, justify in (("preset", "left"), ("tasks K", "right"), ("samples N", "right"), ("data", "left")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for name, preset in PRESETS.items():
+        table.add_row(name, str(preset.tasks), f"{preset.samples:,}", preset.origin)
+    Console(highlight=False).print(table)
+
+
+def _stage_command(stage: str, does: str) -> None:
+    def command(directory: Directory, set_: Set = None, address: Address = None, verbose: Verbose = False) -> None:
+        _run_stage(stage, directory, set_, address, verbose)
+
+    app.command(stage, help=does)(command)
+
+
+for _stage, _does in {
+    "profile": "Train on all tasks and record the data maps, once more.",
+    "affinity": "Compute how alike the tasks are, once more.",
+    "group": "Group the tasks, once more; for example --set grouping.groups=5.",
+    "retrain": "Train the networks of the plans; finished ones are kept.",
+}.items():
+    _stage_command(_stage, _does)
+
+
+@app.command("report")
+def report_command(
+    directory: Directory,
+    set_: Set = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the page once more."""
+    _run_stage("report", directory, set_, None, verbose)
+    _show(directory)
+    if open_:
+        from stg_ray.storage import Storage
+
+        storage = Storage(directory)
+        if not storage.is_local:
+            raise InputError(f"--open: {directory} is not on this machine; copy report.html from there")
+        webbrowser.open(Path(storage.path("report.html")).as_uri())
+
+
+def _run_stage(stage: str, directory: str, overrides: list[str] | None, address: str | None, verbose: bool) -> None:
+    def work() -> Any:
+        from stg_ray.pipeline import run_stage
+
+        return run_stage(stage, directory, overrides=overrides or (), address=address, verbose=verbose)
+
+    _with_interrupts(work, directory)
+
+
+def _show(directory: str) -> None:
+    from stg_ray.report import print_summary, summarize
+    from stg_ray.run_dir import RunDir
+
+    run = RunDir(directory)
+    print_summary(Console(highlight=False), summarize(run, run.read_config()), run.sub_uri("report.html"))
+
+
+def _default_out(source: str, config: Config) -> str:
+    """The same configuration finds its directory again; another one gets another."""
+    from stg_ray.run_dir import SECTIONS_OF_STAGE
+
+    return f"runs/{Path(source).stem}-{config.fingerprint(SECTIONS_OF_STAGE['report'])[:8]}"
+
+
+def _with_interrupts(work: Callable[[], Any], directory: str) -> None:
+    """SIGTERM ends a run like Ctrl-C: what is finished is kept, Ray is shut down, the exit code is 130."""
+
+    def stop(_signal: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        work()
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"interrupted: what is finished is kept in {directory}; the same command goes on from there"
+        ) from None
+
+
+def _say(text: str) -> None:
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def main() -> NoReturn:
+    """Entry point of `stg-ray` and `python -m stg_ray`."""
+    verbose = bool({"--verbose", "-v"} & set(sys.argv[1:]))
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except (StgRayError, KeyboardInterrupt) as error:
+        code = 2 if isinstance(error, InputError) else 1
+        if isinstance(error, InterruptedRun | KeyboardInterrupt):
+            code = 130
+        if verbose:
+            traceback.print_exc()
+        print(f"stg-ray: {error or 'interrupted'}", file=sys.stderr)
+    except typer.Exit as error:
+        code = error.exit_code
+    except Exception as error:
+        if type(error).__name__ == "Abort":
+            code = 130
+        elif hasattr(error, "show") and hasattr(error, "exit_code"):  # click's own: a missing argument, a bad option
+            print(f"stg-ray: {error.format_message()} (see stg-ray --help)", file=sys.stderr)  # type: ignore[attr-defined]
+            code = 2
+        elif verbose:
+            traceback.print_exc()
+            code = 1
+        else:
+            line = " ".join(str(error).split()) or type(error).__name__
+            print(f"stg-ray: {type(error).__name__}: {line} (--verbose shows where)", file=sys.stderr)
+            code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Ray calls that were interrupted may still sit in threads: nothing of theirs is wanted any more.
+    os._exit(code)

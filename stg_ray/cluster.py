@@ -1,0 +1,120 @@
+"""The Ray session of a run: its own local one, or a cluster that is joined; and waiting for Ray with a way out.
+
+Ray Train and Tune install their own handlers of Ctrl-C when they run in the main thread, and these may end the process
+as if it had succeeded. So their blocking calls run in a thread, and the main thread waits, shows progress and is the
+one that is interrupted; leaving the session then ends whatever is still running.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from stg_ray.errors import InputError
+
+Result = TypeVar("Result")
+
+POLL_SECONDS = 0.25
+
+
+@contextmanager
+def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
+    """A Ray session: the cluster at `address`, else at $RAY_ADDRESS, else a Ray of its own ("local", never one that
+    happens to run). A session that exists already is used as it is and left open.
+
+    Raises:
+        InputError: the cluster cannot be joined.
+    """
+    for name, value in {
+        # Ray's default of 2 s between looks at the workers is a quarter of a short epoch.
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }.items():
+        os.environ.setdefault(name, value)
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    if target == "local":
+        # The watcher of preempted nodes is a process of its own, and a laptop is not preempted.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    level = logging.INFO if verbose else logging.ERROR
+    logging.getLogger("ray").setLevel(level)
+    try:
+        ray.init(
+            address=target,
+            include_dashboard=False if target == "local" else None,
+            log_to_driver=verbose,
+            logging_level=level,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        if target == "local":
+            raise
+        raise InputError(f"cannot join the Ray cluster at {target}: {_first_line(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None) -> Result:
+    """Run a blocking Ray call in a thread; `poll` is called now and then until it ends. Its exception is raised here."""
+    outcome: list[Result] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="stg_ray-ray-call")
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_SECONDS)
+        if poll is not None:
+            poll()
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+def cluster_cpus() -> int:
+    """CPUs of the cluster, as Ray counts them."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
+def cluster_gpus() -> int:
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def root_cause(error: BaseException) -> str:
+    """The innermost message of an exception that Ray wrapped, in one line."""
+    seen: BaseException = error
+    for _ in range(20):
+        inner = getattr(seen, "cause", None) or seen.__cause__
+        failures = getattr(seen, "worker_failures", None)
+        if failures:
+            inner = next(iter(failures.values()))
+        if not isinstance(inner, BaseException) or inner is seen:
+            break
+        seen = inner
+    lines = [line.strip() for line in str(seen).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else type(seen).__name__
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

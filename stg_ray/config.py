@@ -1,0 +1,311 @@
+"""The configuration of a run: one pydantic model per section, YAML in and out.
+
+Every key has a default, so no file is needed. A preset's own defaults lie under the user's keys, these under `--set`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from stg_ray.data.presets import PRESETS
+from stg_ray.errors import InputError
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Auto = Literal["auto"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the task set comes from: a preset, an .npz file, or a function of yours (exactly one)."""
+
+    preset: str | None = None
+    npz: str | None = None
+    """File with arrays `inputs` (N, ...), `labels` (N, K) and optionally `names`, `kinds`, `groups`, `split`."""
+    function: str | None = None
+    """`module:function` that returns a TaskSet; the module is looked for in the current directory too."""
+    arguments: dict[str, Any] = {}
+    """Keyword arguments of `function`."""
+    root: str | None = None
+    """Folder of the data; $STG_RAY_DATA, else ~/.cache/stg_ray, if not given. A relative `npz` is looked for in it."""
+    limit: Count | None = None
+    """Training rows at most (drawn by seed); validation and test rows stay."""
+    constant_tasks: Literal["refuse", "drop"] = "refuse"
+    part_rows: Count | Auto = "auto"
+    """Training rows of a part; auto makes 16 parts, more where a part would exceed 8192 rows."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        given = [key for key in ("preset", "npz", "function") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of preset, npz, function; found {', '.join(given) or 'none'}")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(unknown(self.preset, PRESETS, "preset"))
+        if self.arguments and self.function is None:
+            raise ValueError("arguments belong to a function, and there is none")
+        return self
+
+
+class ModelConfig(Section):
+    """The trunk that tasks share."""
+
+    trunk: str = "auto"
+    """linear, mlp, cnn, or `module:function` of yours, called with the shape of one input; auto: cnn for images, else
+    mlp."""
+    width: Count = 128
+    """Units of a hidden layer of the mlp, and features out of linear, mlp and cnn."""
+    depth: Count = 2
+    """Layers of the mlp."""
+
+    @field_validator("trunk")
+    @classmethod
+    def _known_trunk(cls, trunk: str) -> str:
+        known = ("auto", "linear", "mlp", "cnn")
+        if trunk not in known and ":" not in trunk:
+            raise ValueError(unknown(trunk, known, "trunk") + ", or module:function of yours")
+        return trunk
+
+
+class TrainingConfig(Section):
+    """One training run: AdamW on the sum of the tasks' losses."""
+
+    epochs: Count = 6
+    batch_size: Count = 128
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+
+
+class ProfileConfig(TrainingConfig):
+    """The all-task run that records the data maps. `batch_size` counts over all workers."""
+
+    workers: Count | Auto = "auto"
+    """Ray Train workers; auto: one per GPU, else one per CPU."""
+    snapshots: Count = 4
+    """Snapshots of the data maps, at evenly spaced epochs with the last among them."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """Restarts from the last epoch after workers died."""
+
+
+class AffinityConfig(Section):
+    """How alike the tasks are."""
+
+    methods: list[Literal["data_map", "landscape"]] = ["data_map", "landscape"]
+    samples: Count = 2048
+    """Training rows whose per-sample gradients the landscape affinity takes, spread evenly over the parts."""
+    layers: Literal["last", "all"] = "last"
+    """Shared parameters of the landscape affinity: the last layer of the trunk that has any, or all of them."""
+    normalize: bool = True
+    """Scale each per-sample gradient to unit L1 norm first, since the L1 distance is sensitive to scale."""
+    max_retries: Annotated[int, Field(ge=0)] = 3
+    """Tries again of a part whose actor died."""
+
+    @field_validator("methods")
+    @classmethod
+    def _some_method(cls, methods: list[str]) -> list[str]:
+        return _distinct(methods, "methods", may_be_empty=False)
+
+
+class GroupingConfig(Section):
+    """From affinities to groups."""
+
+    method: Literal["spectral", "kmeans", "agglomerative"] = "spectral"
+    groups: Count | Auto = "auto"
+    """Number of groups; auto chooses between 1 and `max_groups`."""
+    max_groups: Count | None = None
+    """Most groups that auto may choose; a third of the tasks, at most 32, if not given."""
+    weights: dict[Literal["data_map", "landscape"], Annotated[float, Field(ge=0)]] = {}
+    """Weight of each affinity in the sum; 1 where not given."""
+
+
+class RetrainConfig(TrainingConfig):
+    """The networks of the groups, and of the baselines they are measured against."""
+
+    plans: list[Literal["ours", "all_in_one", "random", "single_task", "known"]] = ["ours", "all_in_one", "random"]
+    seeds: Count = 1
+    """Trainings of every network, with consecutive seeds."""
+    random_groups: Count = 2
+    """Draws of random groups of the same sizes as ours."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Restarts of one trial."""
+
+    @field_validator("plans")
+    @classmethod
+    def _distinct_plans(cls, plans: list[str]) -> list[str]:
+        return _distinct(plans, "plans", may_be_empty=True)
+
+
+class Config(Section):
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    profile: ProfileConfig = ProfileConfig()
+    affinity: AffinityConfig = AffinityConfig()
+    grouping: GroupingConfig = GroupingConfig()
+    retrain: RetrainConfig = RetrainConfig()
+
+    @model_validator(mode="after")
+    def _weights_of_methods(self) -> Config:
+        stray = [name for name in self.grouping.weights if name not in self.affinity.methods]
+        if stray:
+            raise ValueError(f"grouping.weights names {stray[0]!r}, which is not among affinity.methods")
+        if all(self.grouping.weights.get(name, 1.0) == 0 for name in self.affinity.methods):
+            raise ValueError("grouping.weights are all zero: at least one affinity must count")
+        return self
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+    def fingerprint(self, sections: Iterable[str]) -> str:
+        """Hash of some sections. Where it runs (workers, restarts) is left out: it does not decide what is computed."""
+        values = self.model_dump(include=set(sections))
+        for section in values.values():
+            if isinstance(section, dict):
+                for key in ("workers", "max_failures", "max_retries"):
+                    section.pop(key, None)
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences(self, other: Config) -> list[str]:
+        """Keys whose values differ in what `fingerprint` covers, as `section.key: mine, now theirs`."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        found = []
+        for section, value in mine.items():
+            if self.fingerprint([section]) == other.fingerprint([section]):
+                continue
+            if not isinstance(value, dict):
+                found.append(f"{section} {value!r}, now {theirs[section]!r}")
+                continue
+            found += [
+                f"{section}.{key} {v!r}, now {theirs[section][key]!r}"
+                for key, v in value.items()
+                if v != theirs[section][key] and key not in ("workers", "max_failures", "max_retries")
+            ]
+        return found
+
+
+def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """The configuration of a preset's name, a YAML file or a mapping, with `section.key=value` overrides on top.
+
+    Raises:
+        InputError: no such preset or file, bad YAML, an unknown key (the nearest known one is named), a bad value.
+    """
+    values = _read(source) if isinstance(source, str) else json.loads(json.dumps(dict(source)))
+    for override in overrides:
+        _override(values, override)
+    data = values.get("data")
+    preset = data.get("preset") if isinstance(data, dict) else None
+    if isinstance(preset, str) and preset in PRESETS:
+        values = _merged(PRESETS[preset].defaults, values)
+    return _validated(values)
+
+
+def set_values(config: Config, overrides: Iterable[str]) -> Config:
+    """The configuration with `section.key=value` overrides; a preset's defaults are in it already."""
+    values = config.model_dump()
+    for override in overrides:
+        _override(values, override)
+    return _validated(values)
+
+
+def unknown(name: object, known: Iterable[str], what: str) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"unknown {what} {str(name)!r}: {hint}"
+
+
+def _read(source: str) -> dict[str, Any]:
+    path = Path(source)
+    if source in PRESETS and not path.suffix:
+        return {"data": {"preset": source}}
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(unknown(source, PRESETS, "preset") + " (or a configuration file that ends in .yaml)")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{source}: expected sections such as 'data:', found {type(values).__name__}")
+    return values
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, value_text = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {text}: expected section.key=value, for example --set profile.epochs=10")
+    try:
+        value = yaml.safe_load(value_text) if value_text.strip() else None
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {text}: the value is not valid YAML ({' '.join(str(error).split())})") from error
+    *sections, last = key.strip().split(".")
+    at = values
+    for section in sections:
+        below = at.setdefault(section, {})
+        if not isinstance(below, dict):
+            raise InputError(f"--set {text}: {section} has no keys of its own")
+        at = below
+    at[last] = value
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _validated(values: Mapping[str, Any]) -> Config:
+    if "data" not in values:
+        near = [unknown(key, Config.model_fields, "section") for key in values if key not in Config.model_fields]
+        raise InputError(near[0] if near else "no data: expected for example 'data: {preset: digits}'")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError("; ".join(_explain(problem) for problem in error.errors()[:3])) from error
+
+
+def _explain(problem: Any) -> str:
+    """One problem of pydantic's in one line, with the nearest known key for an unknown one."""
+    where = [str(step) for step in problem["loc"]]
+    if problem["type"] == "extra_forbidden":
+        *path, name = where
+        model: Any = Config
+        for step in path:
+            model = model.model_fields[step].annotation
+        known = list(model.model_fields)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        elsewhere = [
+            f"{section}.{name}"
+            for section, field in Config.model_fields.items()
+            if name in getattr(field.annotation, "model_fields", {})
+        ]
+        shown = ".".join([*path, near[0]]) if near else " or ".join(elsewhere)
+        hint = f"did you mean {shown}?" if shown else f"known: {', '.join(known)}"
+        return f"unknown key {'.'.join(where)}: {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    place = ".".join(step for step in where if not step.startswith(("constrained-", "literal", "int", "function-")))
+    if isinstance(problem["input"], dict | BaseModel):
+        return f"{place}: {message}" if place else message
+    return f"{place} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _distinct(names: list[Any], what: str, *, may_be_empty: bool) -> list[Any]:
+    if len(set(names)) != len(names):
+        raise ValueError(f"{what} are named more than once")
+    if not names and not may_be_empty:
+        raise ValueError(f"{what} are empty")
+    return names

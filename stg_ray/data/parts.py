@@ -1,0 +1,160 @@
+"""The parts: a task set laid out once as numbered Arrow files, the unit of work, retry and resume.
+
+    parts/index.json            tasks, shape of an input, normalisation, the parts of each split with their rows
+    parts/train-00003.arrow     columns sample (row of the task set), inputs and labels (fixed-shape tensors)
+
+Training rows are shuffled by seed before they are cut into parts of equal size (to one row), so any part, and the
+first rows of every part, are a random sample of the training rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stg_ray.storage import Storage, tensor_array, tensor_column
+from stg_ray.tasks import SPLITS, Task, TaskSet, observed
+
+MIN_PARTS = 16
+MAX_PART_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a split: `samples` (n,) row numbers in the task set, `inputs` (n, ...), `labels` (n, K)."""
+
+    samples: np.ndarray
+    inputs: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+@dataclass(frozen=True)
+class PartIndex:
+    """What is known of the parts without reading them.
+
+    Attributes:
+        tasks: the K tasks.
+        input_shape: shape of one input.
+        input_mean, input_std: for normalisation, of the training rows: per channel for images, else per feature.
+        labels_per_sample: mean number of labels that a training row has (K where none is missing).
+        rows: rows of each part, by split.
+    """
+
+    tasks: tuple[Task, ...]
+    input_shape: tuple[int, ...]
+    input_mean: tuple[float, ...]
+    input_std: tuple[float, ...]
+    labels_per_sample: float
+    rows: dict[str, list[int]]
+
+    @property
+    def names(self) -> list[str]:
+        return [task.name for task in self.tasks]
+
+    def n_parts(self, split: str = "train") -> int:
+        return len(self.rows[split])
+
+    def n_samples(self, split: str = "train") -> int:
+        return sum(self.rows[split])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PartIndex:
+        tuples = {key: tuple(values[key]) for key in ("input_shape", "input_mean", "input_std")}
+        return cls(**{**values, **tuples, "tasks": tuple(Task(**task) for task in values["tasks"])})
+
+
+def part_name(split: str, number: int) -> str:
+    return f"{split}-{number:05d}"
+
+
+def write_parts(task_set: TaskSet, storage: Storage, *, part_rows: int | None = None, seed: int = 0) -> PartIndex:
+    """Lay a task set out in `storage`; the index is written last, so parts without an index are no parts.
+
+    Args:
+        part_rows: training rows of a part; by default there are 16 parts, or more of at most 8192 rows.
+    """
+    storage.delete("index.json")
+    rows_of: dict[str, list[int]] = {}
+    for code, split in enumerate(SPLITS):
+        rows = np.random.default_rng([seed, 2, code]).permutation(task_set.rows(split))
+        size = part_rows or min(MAX_PART_ROWS, math.ceil(len(rows) / MIN_PARTS))
+        pieces = np.array_split(rows, max(1, math.ceil(len(rows) / max(1, size))))
+        rows_of[split] = [len(piece) for piece in pieces]
+        for number, piece in enumerate(pieces):
+            storage.write_arrow(f"{part_name(split, number)}.arrow", _to_batch(task_set, piece))
+    train = task_set.rows("train")
+    mean, std = _input_statistics(task_set.inputs, train)
+    labels = sum(int(observed(task_set.labels[block]).sum()) for block in _blocks(train))
+    index = PartIndex(
+        tasks=task_set.tasks,
+        input_shape=tuple(task_set.inputs.shape[1:]),
+        input_mean=mean,
+        input_std=std,
+        labels_per_sample=labels / len(train),
+        rows=rows_of,
+    )
+    storage.write_json("index.json", index.to_dict())
+    return index
+
+
+def read_index(storage: Storage) -> PartIndex:
+    return PartIndex.from_dict(storage.read_json("index.json"))
+
+
+def read_part(storage: Storage, split: str, number: int) -> Part:
+    """A part's arrays; views of the mapped file where the storage is local."""
+    batch = storage.read_arrow(f"{part_name(split, number)}.arrow")
+    return Part(
+        batch.column("sample").to_numpy(), tensor_array(batch.column("inputs")), tensor_array(batch.column("labels"))
+    )
+
+
+def read_split(storage: Storage, index: PartIndex, split: str, numbers: Sequence[int] | None = None) -> Part:
+    """Some parts of a split (all of them by default), one after the other, copied into one array each."""
+    chosen = range(index.n_parts(split)) if numbers is None else numbers
+    parts = [read_part(storage, split, number) for number in chosen]
+    return Part(*(np.concatenate([getattr(p, key) for p in parts]) for key in ("samples", "inputs", "labels")))
+
+
+def _to_batch(task_set: TaskSet, rows: np.ndarray) -> pa.RecordBatch:
+    return pa.record_batch(
+        {
+            "sample": pa.array(rows.astype(np.int64)),
+            "inputs": tensor_column(task_set.inputs[rows]),
+            "labels": tensor_column(task_set.labels[rows]),
+        }
+    )
+
+
+def _input_statistics(inputs: np.ndarray, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel (images) or per feature, in float64, a block of rows at a time."""
+    per_channel = inputs.ndim > 2
+    axes = (0, *range(2, inputs.ndim)) if per_channel else (0,)
+    total = squares = 0.0
+    count = 0
+    for block in _blocks(rows):
+        values = inputs[block].astype(np.float64)
+        total = total + values.sum(axis=axes)
+        squares = squares + np.square(values).sum(axis=axes)
+        count += values.size // values.shape[1]
+    mean = np.asarray(total / count)
+    variance = np.maximum(np.asarray(squares) / count - mean**2, 0)
+    std = np.sqrt(variance)
+    std[std <= 1e-6 * np.maximum(1, np.abs(mean))] = 1.0  # a constant feature stays what it is
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _blocks(rows: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -1,0 +1,41 @@
+"""The named task sets: what `stg-ray run NAME` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named task set.
+
+    Attributes:
+        source: `module:function` that makes it, called with the data root and the seed.
+        tasks: number of tasks.
+        samples: number of samples in all splits.
+        origin: where the data comes from.
+        defaults: what differs from the configuration's own defaults.
+    """
+
+    source: str
+    tasks: int
+    samples: int
+    origin: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+PRESETS: dict[str, Preset] = {
+    "digits": Preset(
+        source="stg_ray.data.digits:digits",
+        tasks=15,
+        samples=1797,
+        origin="handwritten digits that come with scikit-learn (no download)",
+        defaults={
+            "model": {"trunk": "mlp"},
+            "profile": {"epochs": 20, "batch_size": 32},
+            "retrain": {"epochs": 20, "batch_size": 32, "seeds": 2},
+        },
+    ),
+}

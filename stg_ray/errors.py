@@ -1,0 +1,13 @@
+"""The exceptions of stg_ray: one base class, so that a caller can catch everything of ours."""
+
+
+class StgRayError(Exception):
+    """Something went wrong in a run. The message says what was found, what was expected and what to do."""
+
+
+class InputError(StgRayError):
+    """The input (configuration, data, run directory) is wrong: nothing was run, nothing was lost."""
+
+
+class InterruptedRun(StgRayError):
+    """The run was stopped from outside (Ctrl-C, SIGTERM); what had been finished is kept."""

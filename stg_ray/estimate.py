@@ -1,0 +1,93 @@
+"""What a configuration would run and what it would cost, without running it."""
+
+from __future__ import annotations
+
+import tempfile
+
+import numpy as np
+
+from stg_ray.affinity.stage import check_tasks
+from stg_ray.config import Config
+from stg_ray.data.parts import PartIndex, write_parts
+from stg_ray.data.sources import load_task_set
+from stg_ray.data_map import snapshot_epochs
+from stg_ray.grouping.n_groups import MAX_GROUPS
+from stg_ray.grouping.stage import check_n_groups
+from stg_ray.groups import Groups
+from stg_ray.models import build_network
+from stg_ray.retraining.plans import make_plans, network_specs
+from stg_ray.storage import Storage
+
+
+def estimate(config: Config) -> list[tuple[str, str]]:
+    """The stages and what each would do, as (name, text).
+
+    Costs are samples x epochs x parameters. With `grouping.groups: auto` the number of groups is not known yet: the
+    largest that may be chosen is assumed, and said.
+
+    Raises:
+        InputError: the run would be refused.
+    """
+    task_set = load_task_set(config.data, config.seed)
+    n_tasks = len(task_set.tasks)
+    check_n_groups(config.grouping.groups, n_tasks)
+    rows = None if config.data.part_rows == "auto" else config.data.part_rows
+    with tempfile.TemporaryDirectory(prefix="stg_ray-") as folder:
+        index = write_parts(task_set, Storage(folder), part_rows=rows, seed=config.seed)
+    check_tasks(config, index)
+    network = build_network(config.model, index, index.tasks, config.seed)
+    n_train = index.n_samples()
+    snapshots = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
+    state_bytes = n_train * (12 + 8 * n_tasks)
+    samples = min(config.affinity.samples, n_train)
+    return [
+        ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
+        (
+            "profile",
+            f"{config.profile.epochs} epochs on {config.profile.workers} workers, {network.n_parameters:,} parameters, "
+            f"cost {n_train * config.profile.epochs * network.n_parameters:.2e}; data maps of "
+            f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots)",
+        ),
+        ("affinity", f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}, gradients of {samples:,} samples"),
+        ("group", f"{config.grouping.method}, {_groups_text(config, n_tasks)}"),
+        ("retrain", _retrain_text(config, index)),
+    ]
+
+
+def _retrain_text(config: Config, index: PartIndex) -> str:
+    n_tasks = len(index.tasks)
+    number = _most_groups(config, n_tasks)
+    labels = np.arange(n_tasks) * number // n_tasks
+    plans = make_plans(Groups.from_labels(index.names, labels, "assumed"), index.tasks, config)
+    specs = list(network_specs(plans, config))
+    if not specs:
+        return "no plans"
+    tasks = {task.name: task for task in index.tasks}
+    sizes = {
+        members: build_network(config.model, index, [tasks[name] for name in members], 0).n_parameters
+        for members in {spec.tasks for spec in specs}
+    }
+    cost = sum(sizes[spec.tasks] for spec in specs) * index.n_samples() * config.retrain.epochs
+    counts = ", ".join(f"{sum(spec.plan == plan for spec in specs)} of {plan}" for plan in plans)
+    at_most = "at most " if config.grouping.groups == "auto" else ""
+    return f"{at_most}{len(specs)} networks ({counts}), {config.retrain.epochs} epochs each, cost {at_most}{cost:.2e}"
+
+
+def _most_groups(config: Config, n_tasks: int) -> int:
+    if config.grouping.groups != "auto":
+        return config.grouping.groups
+    return min(config.grouping.max_groups or min(MAX_GROUPS, max(2, n_tasks // 3)), n_tasks - 1)
+
+
+def _groups_text(config: Config, n_tasks: int) -> str:
+    if config.grouping.groups == "auto":
+        return f"1 to {_most_groups(config, n_tasks)} groups, chosen by silhouette"
+    return f"{config.grouping.groups} groups"
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"

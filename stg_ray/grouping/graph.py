@@ -1,0 +1,101 @@
+"""The task graph: one symmetric affinity, and one distance, from one or several K x K matrices.
+
+Each matrix is made a distance, then an affinity by local scaling (Zelnik-Manor and Perona 2004), so that matrices of
+different units can be added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stg_ray.errors import InputError
+from stg_ray.task_matrix import TaskMatrix
+
+
+@dataclass(frozen=True)
+class TaskGraph:
+    """K tasks as a graph.
+
+    Attributes:
+        affinity: (K, K) symmetric, in [0, 1], 0 on the diagonal and where there is no edge.
+        distance: (K, K) symmetric, 0 on the diagonal; pairs without a value have the largest one.
+    """
+
+    affinity: np.ndarray
+    distance: np.ndarray
+
+    def permuted(self, rng: np.random.Generator) -> TaskGraph:
+        """The graph with its pairs shuffled: as many strong edges, but no structure."""
+        upper = np.triu_indices(len(self.affinity), 1)
+        order = rng.permutation(len(upper[0]))
+        shuffled = []
+        for values in (self.affinity, self.distance):
+            matrix = np.zeros_like(values)
+            matrix[upper] = values[upper][order]
+            shuffled.append(matrix + matrix.T)
+        return TaskGraph(*shuffled)
+
+
+def task_graph(matrices: Sequence[TaskMatrix], weights: Mapping[int, float] | None = None) -> TaskGraph:
+    """The weighted mean of locally scaled affinities, and of distances in units of their own mean.
+
+    Args:
+        matrices: at least one, of the same tasks; directed ones are symmetrised.
+        weights: weight of each matrix by its position; 1 where not given.
+
+    Raises:
+        InputError: the matrices name different tasks, or a value is infinite.
+    """
+    tasks = matrices[0].tasks
+    affinity = np.zeros((len(tasks), len(tasks)))
+    distance = np.zeros_like(affinity)
+    total = 0.0
+    for position, matrix in enumerate(matrices):
+        if matrix.tasks != tasks:
+            raise InputError("the affinities to be combined name different tasks, or in a different order")
+        weight = 1.0 if weights is None else weights.get(position, 1.0)
+        own = as_distance(matrix)
+        pairs = own[np.triu_indices(len(tasks), 1)]
+        unit = np.nanmean(pairs) if np.isfinite(pairs).any() else 0.0
+        affinity += weight * local_scaling(own)
+        distance += weight * (own / unit if unit > 0 else np.zeros_like(own))
+        total += weight
+    affinity, distance = affinity / total, distance / total
+    largest = np.nanmax(distance) if np.isfinite(distance).any() else 0.0
+    return TaskGraph(affinity, np.where(np.isnan(distance), largest, distance))
+
+
+def as_distance(matrix: TaskMatrix) -> np.ndarray:
+    """The symmetric distances of a matrix; an affinity becomes its largest off-diagonal value minus itself. Pairs
+    without a value stay NaN; where one direction only has one, it counts."""
+    values = np.asarray(matrix.values, dtype=np.float64)
+    if np.isinf(values).any():
+        raise InputError("the matrix has infinite values: a pair without a value must be NaN")
+    stacked = np.stack([values, values.T])
+    present = ~np.isnan(stacked)
+    with np.errstate(invalid="ignore"):
+        symmetric = np.where(present, stacked, 0).sum(axis=0) / present.sum(axis=0)
+    off_diagonal = ~np.eye(len(values), dtype=bool)
+    if matrix.kind == "affinity" and np.isfinite(symmetric[off_diagonal]).any():
+        symmetric = np.nanmax(symmetric[off_diagonal]) - symmetric
+    np.fill_diagonal(symmetric, 0)
+    return symmetric
+
+
+def local_scaling(distance: np.ndarray) -> np.ndarray:
+    """exp(-d_ab^2 / (sigma_a sigma_b)), sigma the distance to the min(7, K // 2)-th neighbour (Zelnik-Manor and Perona
+    2004). NaN distances are no edge; the diagonal is 0."""
+    n_tasks = len(distance)
+    others = np.where(np.eye(n_tasks, dtype=bool), np.inf, np.where(np.isnan(distance), np.inf, distance))
+    neighbour = min(7, max(1, n_tasks // 2))
+    sigma = np.sort(others, axis=1)[:, min(neighbour, n_tasks - 1) - 1]
+    finite = others[np.isfinite(others)]
+    if len(finite) == 0:
+        return np.zeros_like(distance)
+    # A task with few neighbours has no such distance, identical tasks have 0: both must leave a usable scale.
+    sigma = np.where(np.isfinite(sigma), sigma, finite.max())
+    sigma = np.maximum(sigma, 1e-9 * finite.max() if finite.max() > 0 else 1.0)
+    return np.exp(-np.square(others) / np.outer(sigma, sigma))

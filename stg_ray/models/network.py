@@ -1,0 +1,59 @@
+"""The network of some tasks: normalisation, a shared trunk, and one matrix for all heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from stg_ray.models.outputs import OutputLayout
+from stg_ray.models.trunks import build_trunk
+
+if TYPE_CHECKING:
+    from stg_ray.config import ModelConfig
+    from stg_ray.data.parts import PartIndex
+    from stg_ray.tasks import Task
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std per channel (images) or per feature, in floating point; it belongs to the network, so that
+    raw inputs are all that a served network needs."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        shape = (1, -1) + (1,) * (len(input_shape) - 1)
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(shape))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(shape))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return (inputs - self.mean) / self.std
+
+
+class TaskNetwork(nn.Module):
+    """Outputs (batch, O) of all tasks from raw inputs; `layout` says which columns are whose."""
+
+    def __init__(self, normalize: nn.Module, trunk: nn.Module, n_features: int, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.trunk = trunk
+        self.layout = OutputLayout(tasks)
+        self.heads = nn.Linear(n_features, self.layout.n_outputs)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.heads(self.trunk(self.normalize(inputs)))
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def build_network(config: ModelConfig, index: PartIndex, tasks: Sequence[Task], seed: int) -> TaskNetwork:
+    """A freshly initialised network; equal seeds give equal trunks, whatever the tasks."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk, n_features = build_trunk(config, index.input_shape)
+        return TaskNetwork(Normalize(index.input_mean, index.input_std, index.input_shape), trunk, n_features, tasks)

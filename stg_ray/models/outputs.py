@@ -1,0 +1,125 @@
+"""Outputs of all tasks side by side in one matrix, and what is computed from them for all tasks at once.
+
+A binary or regression task owns one column, a multi-class task one for each class. Multi-class tasks of different
+sizes are served together by a softmax over segments of columns, so a thousand heads are a few tensor operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from stg_ray.tasks import Task
+
+
+class OutputLayout(nn.Module):
+    """Columns of K tasks in an output matrix of shape (batch, O); buffers only, no parameters.
+
+    Labels are (batch, K) floating point with NaN for missing; see `as_labels`.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+        widths = [task.n_outputs for task in tasks]
+        starts = [sum(widths[:t]) for t in range(len(tasks))]
+        self.columns = [slice(start, start + width) for start, width in zip(starts, widths, strict=True)]
+        self.n_outputs = sum(widths)
+
+        def indices(kind: str) -> torch.Tensor:
+            return torch.tensor([t for t, task in enumerate(tasks) if task.kind == kind], dtype=torch.long)
+
+        self.binary: torch.Tensor
+        self.multiclass: torch.Tensor
+        self.regression: torch.Tensor
+        self.start: torch.Tensor
+        self.segment_columns: torch.Tensor
+        self.segment: torch.Tensor
+        self.center: torch.Tensor
+        self.scale: torch.Tensor
+        multiclass = indices("multiclass")
+        columns = [torch.arange(starts[t], starts[t] + widths[t]) for t in multiclass.tolist()]
+        segments = [torch.full((widths[t],), m) for m, t in enumerate(multiclass.tolist())]
+        empty = torch.zeros(0, dtype=torch.long)
+        for name, value in {
+            "binary": indices("binary"),
+            "multiclass": multiclass,
+            "regression": indices("regression"),
+            "start": torch.tensor(starts, dtype=torch.long),
+            "segment_columns": torch.cat(columns) if columns else empty,
+            "segment": torch.cat(segments) if segments else empty,
+            "center": torch.tensor([task.center for task in tasks]),
+            "scale": torch.tensor([task.scale for task in tasks]),
+        }.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def losses(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Losses (batch, K): cross-entropy for classification, half the squared standardised error for regression.
+
+        0 where a label is missing.
+        """
+        present = ~torch.isnan(labels)
+        target = torch.where(present, labels, torch.zeros_like(labels))
+        losses = torch.zeros_like(labels)
+        if len(self.binary):
+            logits = outputs[:, self.start[self.binary]]
+            entropy = binary_cross_entropy_with_logits(logits, target[:, self.binary], reduction="none")
+            losses = losses.index_copy(1, self.binary, entropy)
+        if len(self.multiclass):
+            losses = losses.index_copy(1, self.multiclass, -self._log_true_class(outputs, target))
+        if len(self.regression):
+            error = outputs[:, self.start[self.regression]] - self._standardised(target)
+            losses = losses.index_copy(1, self.regression, 0.5 * error.square())
+        return losses * present
+
+    def confidences(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """p(true label) (batch, K): 1 - |y - sigmoid(o)| for binary tasks, softmax at the true class for multi-class.
+
+        NaN where a label is missing, and for regression tasks, which have no such probability.
+        """
+        target = torch.nan_to_num(labels)
+        confidences = torch.full_like(labels, torch.nan)
+        if len(self.binary):
+            probability = torch.sigmoid(outputs[:, self.start[self.binary]])
+            confidences[:, self.binary] = 1 - (target[:, self.binary] - probability).abs()
+        if len(self.multiclass):
+            confidences[:, self.multiclass] = self._log_true_class(outputs, target).exp()
+        return torch.where(torch.isnan(labels), labels, confidences)
+
+    def predictions(self, outputs: torch.Tensor) -> list[torch.Tensor]:
+        """For each task: p(positive) (batch,), class probabilities (batch, C), or the value (batch,) in its own unit."""
+        result = []
+        for task, own in zip(self.tasks, self.columns, strict=True):
+            columns = outputs[:, own]
+            if task.kind == "binary":
+                result.append(columns[:, 0].sigmoid())
+            elif task.kind == "multiclass":
+                result.append(columns.softmax(dim=1))
+            else:
+                result.append(columns[:, 0] * task.scale + task.center)
+        return result
+
+    def _log_true_class(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """log softmax at the true class (batch, M) of the M multi-class tasks."""
+        columns = outputs[:, self.segment_columns]
+        index = self.segment.expand_as(columns)
+        shape = (len(outputs), len(self.multiclass))
+        # The maximum is subtracted for safety only and cancels: no gradient flows through it.
+        top = columns.detach().new_full(shape, -torch.inf).scatter_reduce(1, index, columns.detach(), "amax")
+        total = columns.new_zeros(shape).scatter_add(1, index, (columns - top.gather(1, index)).exp())
+        true = self.start[self.multiclass] + target[:, self.multiclass].long()
+        return outputs.gather(1, true) - top - total.log()
+
+    def _standardised(self, target: torch.Tensor) -> torch.Tensor:
+        chosen = self.regression
+        return (target[:, chosen] - self.center[chosen]) / self.scale[chosen]
+
+
+def as_labels(labels: torch.Tensor) -> torch.Tensor:
+    """Labels as the losses take them: float32, NaN for missing."""
+    if labels.is_floating_point():
+        return labels.float()
+    return torch.where(labels < 0, torch.nan, labels.float())

@@ -1,0 +1,95 @@
+"""One epoch of training, for the profiling run and for the groups' networks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from stg_ray.errors import StgRayError
+from stg_ray.models.outputs import OutputLayout, as_labels
+
+if TYPE_CHECKING:
+    from stg_ray.config import TrainingConfig
+
+Record = Callable[[np.ndarray, torch.Tensor, torch.Tensor], None]
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def epoch_batches(n_rows: int, n_steps: int, seed: Sequence[int]) -> list[np.ndarray]:
+    """The rows 0..n_rows-1, each exactly once, in random order, cut into `n_steps` batches equal to one row."""
+    return np.array_split(np.random.default_rng(seed).permutation(n_rows), n_steps)
+
+
+def train_epoch(
+    model: nn.Module,
+    layout: OutputLayout,
+    optimizer: torch.optim.Optimizer,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    batches: Sequence[np.ndarray],
+    *,
+    divisors: Sequence[float],
+    task_weights: torch.Tensor | None = None,
+    device: torch.device | str = "cpu",
+    record: Record | None = None,
+) -> torch.Tensor:
+    """Train on the given batches; the loss of batch b is the sum of its labels' losses divided by divisors[b].
+
+    Args:
+        inputs, labels: tensors of all rows (labels as stored: -1 or NaN for missing), indexed by the batches.
+        task_weights: (K,) weights of the tasks' losses.
+        record: called with (rows, outputs before the step, labels) of every batch.
+
+    Returns:
+        (K,) float64 sums of the tasks' losses over the rows, as they were before each step.
+    """
+    model.train()
+    totals = torch.zeros(len(layout.tasks), dtype=torch.float64, device=device)
+    for rows, divisor in zip(batches, divisors, strict=True):
+        index = torch.from_numpy(rows)
+        target = as_labels(labels[index].to(device, non_blocking=True))
+        outputs = model(inputs[index].to(device, non_blocking=True))
+        losses = layout.losses(outputs, target)
+        weighted = losses if task_weights is None else losses * task_weights
+        optimizer.zero_grad(set_to_none=True)
+        (weighted.sum() / divisor).backward()
+        with torch.no_grad():
+            totals += losses.sum(dim=0, dtype=torch.float64)
+            if record is not None:
+                record(rows, outputs.detach(), target)
+        optimizer.step()
+    return totals
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, inputs: torch.Tensor, *, device: torch.device | str = "cpu", batch_size: int = 1024
+) -> torch.Tensor:
+    """Outputs (N, O) on the CPU, in evaluation mode."""
+    model.eval()
+    return torch.cat([model(block.to(device)).float().cpu() for block in inputs.split(batch_size)])
+
+
+def check_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> None:
+    """Raise with the first task's name if a task's loss is NaN or infinite."""
+    message = non_finite(totals, names, epoch)
+    if message:
+        raise StgRayError(message)
+
+
+def non_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> str | None:
+    bad = torch.nonzero(~torch.isfinite(totals)).flatten().tolist()
+    if not bad:
+        return None
+    return (
+        f"the loss of task {names[bad[0]]!r} became non-finite in epoch {epoch}"
+        + (f" (and that of {len(bad) - 1} more tasks)" if len(bad) > 1 else "")
+        + ": lower the learning rate (lr), or look at this task's labels and inputs"
+    )

@@ -1,0 +1,206 @@
+"""What each Ray Train worker does: train on its own parts, record its samples' confidences, save every epoch.
+
+Every rank takes the same number of steps; a rank's rows of an epoch are cut into equal batches, so no row is repeated
+or dropped, and each local loss is scaled so that the average over ranks is the loss of the whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+
+from stg_ray.config import Config
+from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_split
+from stg_ray.data_map import DataMapState, snapshot_epochs
+from stg_ray.models import TaskNetwork, build_network, save_network
+from stg_ray.models.training import epoch_batches, make_optimizer, non_finite, train_epoch
+from stg_ray.storage import Storage
+from stg_ray.tasks import observed
+
+PROGRESS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The parts of one worker, and the rows of all workers, from which every rank derives the same steps."""
+
+    rank: int
+    numbers: list[int]
+    rows_by_rank: list[int]
+
+    @classmethod
+    def of(cls, index: PartIndex, rank: int, world: int) -> Shard:
+        rows = index.rows["train"]
+        return cls(rank, list(range(rank, len(rows), world)), [sum(rows[r::world]) for r in range(world)])
+
+    def steps(self, batch_size: int) -> int:
+        return min(math.ceil(sum(self.rows_by_rank) / batch_size), min(self.rows_by_rank))
+
+    def batch_rows(self, n_steps: int) -> np.ndarray:
+        """(steps,) rows of each step over all ranks; `array_split` makes the first batches one row longer."""
+        return sum(
+            np.full(n_steps, rows // n_steps) + (np.arange(n_steps) < rows % n_steps) for rows in self.rows_by_rank
+        )
+
+
+class Recorder:
+    """Data-map states of a worker's rows: the merged past, and the confidences of the epoch in flight."""
+
+    def __init__(self, index: PartIndex, shard: Shard, data: Part) -> None:
+        self.numbers = shard.numbers
+        self.samples = data.samples
+        bounds = np.cumsum([0] + [index.rows["train"][number] for number in shard.numbers])
+        self.rows = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+        self.state = DataMapState.empty(len(data), len(index.tasks))
+        self.current = np.full((len(data), len(index.tasks)), np.nan, dtype=np.float32)
+
+    def finish_epoch(self) -> None:
+        self.state = self.state.merge(DataMapState.of_visit(self.current))
+
+    def save(self, storage: Storage, folder: str = "") -> None:
+        for number, rows in zip(self.numbers, self.rows, strict=True):
+            batch = self.state[rows].to_batch(self.samples[rows])
+            storage.write_arrow(f"{folder}{part_name('train', number)}.arrow", batch)
+
+    def load(self, storage: Storage) -> None:
+        states = [
+            DataMapState.from_batch(storage.read_arrow(f"{part_name('train', number)}.arrow"))
+            for number in self.numbers
+        ]
+        self.state = DataMapState(*(np.concatenate([getattr(s, key) for s in states]) for key in ("count", "mean", "m2")))
+
+
+def train_worker(job: dict[str, Any]) -> None:
+    """Entry point on each worker. `job`: run (URI), config (mapping), threads."""
+    config = Config.model_validate(job["config"])
+    run = Storage(job["run"])
+    torch.set_num_threads(job["threads"])
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    index = read_index(run.sub("parts"))
+    shard = Shard.of(index, rank, world)
+    data = read_split(run.sub("parts"), index, "train", shard.numbers)
+    inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
+
+    network = build_network(config.model, index, index.tasks, config.seed).to(device)
+    optimizer = make_optimizer(network, config.profile)
+    recorder = Recorder(index, shard, data)
+    label_counts = _over_workers(torch.from_numpy(observed(data.labels).sum(axis=0)), device, world)
+    history = _restore(network, optimizer, recorder)
+    model = ray.train.torch.prepare_model(network, move_to_device=False) if world > 1 else network
+
+    n_steps = shard.steps(config.profile.batch_size)
+    divisors = shard.batch_rows(n_steps) * index.labels_per_sample / world
+    snapshots = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
+    progress = _Progress(run, config.profile.epochs, n_steps) if rank == 0 else None
+
+    for epoch in range(len(history) + 1, config.profile.epochs + 1):
+        began = time.monotonic()
+        torch.manual_seed(config.seed * 100_003 + epoch * 1009 + rank)  # for dropout: no random state need be saved
+
+        def record(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor, epoch: int = epoch) -> None:
+            recorder.current[rows] = network.layout.confidences(outputs, target).cpu().numpy()
+            if progress is not None:
+                progress.step(epoch)
+
+        batches = epoch_batches(len(data), n_steps, [config.seed, 3, epoch, rank])
+        totals = train_epoch(
+            model, network.layout, optimizer, inputs, labels, batches, divisors=divisors, device=device, record=record
+        )
+        confidences = torch.from_numpy(np.nan_to_num(recorder.current).sum(axis=0, dtype=np.float64))
+        sums = _over_workers(torch.stack([totals.cpu(), confidences]), device, world)
+        loss, confidence = sums / label_counts
+        failure = non_finite(loss, index.names, epoch)
+        if failure:
+            # Every rank sees the same sums and leaves here: no restart can mend it, so it is no failure of Ray's.
+            ray.train.report({"failure": failure})
+            return
+        recorder.finish_epoch()
+        if epoch in snapshots:
+            recorder.save(run, f"profile/data_map/epoch-{epoch:04d}/")
+        seconds = time.monotonic() - began
+        history.append({"epoch": epoch, "seconds": seconds, "loss": loss.tolist(), "confidence": confidence.tolist()})
+        if rank == 0:
+            run.write_parquet("profile/metrics.parquet", _metrics_table(index, history))
+            if epoch == config.profile.epochs:
+                save_network(run, "profile/network.pt", network)
+        _report(network, optimizer, recorder, history, rank)
+
+
+def _report(
+    network: TaskNetwork, optimizer: torch.optim.Optimizer, recorder: Recorder, history: list[dict], rank: int
+) -> None:
+    """One checkpoint per epoch; the folders of all ranks merge, so each rank brings its own parts' states."""
+    with tempfile.TemporaryDirectory(prefix="stg_ray-") as folder:
+        recorder.save(Storage(folder))
+        if rank == 0:
+            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+            torch.save(state, Path(folder) / "state.pt")
+        loss = float(np.nansum(history[-1]["loss"]))
+        ray.train.report(
+            {"epoch": len(history), "loss": loss}, checkpoint=ray.train.Checkpoint.from_directory(folder)
+        )
+
+
+def _restore(network: TaskNetwork, optimizer: torch.optim.Optimizer, recorder: Recorder) -> list[dict]:
+    """Continue from the last epoch's checkpoint, if there is one; the history tells how many epochs are done."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return []
+    with checkpoint.as_directory() as folder:
+        state = torch.load(Path(folder) / "state.pt", weights_only=True, map_location="cpu")
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        recorder.load(Storage(folder))
+    return state["history"]
+
+
+def _over_workers(values: torch.Tensor, device: torch.device, world: int) -> torch.Tensor:
+    """Sums over the workers, in float64."""
+    values = values.double()
+    if world > 1:
+        values = values.to(device)
+        dist.all_reduce(values)
+    return values.cpu()
+
+
+def _metrics_table(index: PartIndex, history: list[dict]) -> pa.Table:
+    return pa.table(
+        {
+            "epoch": [past["epoch"] for past in history for _ in index.tasks],
+            "task": [name for _ in history for name in index.names],
+            "loss": [value for past in history for value in past["loss"]],
+            "confidence": [value for past in history for value in past["confidence"]],
+            "seconds": [past["seconds"] for past in history for _ in index.tasks],
+        }
+    )
+
+
+class _Progress:
+    """Tells the driver, through the run directory, how far rank 0 is."""
+
+    def __init__(self, run: Storage, epochs: int, n_steps: int) -> None:
+        self.run, self.epochs, self.n_steps = run, epochs, n_steps
+        self.step_of_epoch = 0
+        self.epoch = 0
+        self.last = 0.0
+
+    def step(self, epoch: int) -> None:
+        self.step_of_epoch = self.step_of_epoch + 1 if epoch == self.epoch else 1
+        self.epoch = epoch
+        if time.monotonic() - self.last >= PROGRESS_SECONDS:
+            done = (epoch - 1) * self.n_steps + self.step_of_epoch
+            self.run.write_json("profile/progress.json", {"done": done, "total": self.epochs * self.n_steps})
+            self.last = time.monotonic()

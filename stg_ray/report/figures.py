@@ -1,0 +1,146 @@
+"""The page's figures. Task names are escaped: Plotly renders some markup in its texts."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+import plotly.graph_objects as go
+
+from stg_ray.report.summary import Summary
+from stg_ray.task_matrix import TaskMatrix
+
+COLORS = {
+    "ours": "#0b6e4f",
+    "all_in_one": "#6c757d",
+    "random": "#d99a2b",
+    "single_task": "#3a6ea5",
+    "known": "#8e5ea2",
+}
+LAYOUT = {
+    "template": "plotly_white",
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "margin": {"l": 10, "r": 10, "t": 30, "b": 10},
+}
+ROW_HEIGHT = 22
+MAX_LABELLED = 80
+
+
+def plans(summary: Summary) -> go.Figure | None:
+    """Difference of each plan to all-in-one, with its interval."""
+    rows = [row for row in summary.plans if row.difference is not None]
+    if not rows:
+        return None
+    figure = go.Figure()
+    for row in reversed(rows):
+        d = row.difference
+        assert d is not None
+        figure.add_trace(
+            go.Scatter(
+                x=[d.mean],
+                y=[row.title],
+                error_x={"type": "data", "symmetric": False, "array": [d.high - d.mean], "arrayminus": [d.mean - d.low]},
+                mode="markers",
+                marker={"size": 11, "color": COLORS[row.plan]},
+                showlegend=False,
+            )
+        )
+    figure.add_vline(x=0, line_color="#999", line_dash="dot")
+    figure.update_layout(**LAYOUT, height=110 + 40 * len(rows))
+    figure.update_xaxes(title=f"mean {summary.metric} minus that of all in one (95 % interval)")
+    return figure
+
+
+def tasks(summary: Summary) -> go.Figure | None:
+    """Every task's metric under every plan, tasks in the order of their groups."""
+    if not summary.plans:
+        return None
+    order = _order(summary)
+    names = [html.escape(summary.index.names[t]) for t in order]
+    figure = go.Figure()
+    for row in summary.plans:
+        figure.add_trace(
+            go.Scatter(
+                x=row.values[order].mean(axis=1),
+                y=names,
+                mode="markers",
+                name=row.title,
+                marker={"size": 9, "color": COLORS[row.plan], "opacity": 0.85},
+            )
+        )
+    figure.update_layout(**LAYOUT, height=140 + ROW_HEIGHT * len(names), legend={"orientation": "h", "y": 1.06})
+    figure.update_yaxes(autorange="reversed", type="category", showticklabels=len(names) <= MAX_LABELLED)
+    figure.update_xaxes(title=f"{summary.metric} on test rows, mean over trainings")
+    return figure
+
+
+def matrix(summary: Summary, values: TaskMatrix) -> go.Figure:
+    """A K x K matrix with the tasks in the order of their groups."""
+    order = _order(summary)
+    names = [html.escape(summary.index.names[t]) for t in order]
+    ordered = values.values[np.ix_(order, order)].copy()
+    np.fill_diagonal(ordered, np.nan)
+    figure = go.Figure(
+        go.Heatmap(
+            z=ordered,
+            x=names,
+            y=names,
+            colorscale="Viridis",
+            reversescale=values.kind == "distance",
+            colorbar={"title": values.kind},
+            hovertemplate="%{y}<br>%{x}<br>%{z:.4g}<extra></extra>",
+        )
+    )
+    sizes = np.cumsum([len(members) for members in summary.groups.groups])[:-1]
+    for edge in sizes:
+        for draw in (figure.add_vline, figure.add_hline):
+            draw(edge - 0.5, line_color="white", line_width=2)
+    shown = len(names) <= MAX_LABELLED
+    side = 240 + (ROW_HEIGHT * len(names) if shown else 480)
+    figure.update_layout(**LAYOUT, height=min(side, 900))
+    figure.update_yaxes(autorange="reversed", type="category", showticklabels=shown)
+    figure.update_xaxes(type="category", showticklabels=shown, tickangle=45)
+    return figure
+
+
+def number_of_groups(summary: Summary) -> go.Figure | None:
+    """The silhouette by number of groups, where that number was chosen."""
+    choice = summary.groups.parameters.get("n_groups")
+    if not choice or not choice["curve"]:
+        return None
+    numbers = [point["groups"] for point in choice["curve"]]
+    figure = go.Figure(
+        go.Scatter(x=numbers, y=[point["silhouette"] for point in choice["curve"]], mode="lines+markers", name="tasks")
+    )
+    figure.add_hline(
+        y=choice["shuffled_best"], line_dash="dot", line_color="#999", annotation_text="best of shuffled graphs"
+    )
+    figure.update_traces(marker_color=COLORS["ours"], line_color=COLORS["ours"])
+    figure.update_layout(**LAYOUT, height=300)
+    figure.update_xaxes(title="number of groups", dtick=1 if len(numbers) < 16 else None)
+    figure.update_yaxes(title="mean silhouette")
+    return figure
+
+
+def regions(summary: Summary, shares: np.ndarray) -> go.Figure:
+    """Shares of easy, ambiguous and hard-to-learn samples of each task."""
+    order = _order(summary)
+    names = [html.escape(summary.index.names[t]) for t in order]
+    figure = go.Figure()
+    for column, (name, color) in enumerate(
+        (("easy", "#9fd3c7"), ("ambiguous", "#f2c879"), ("hard to learn", "#c8553d"))
+    ):
+        figure.add_trace(
+            go.Bar(x=shares[order, column], y=names, name=name, orientation="h", marker_color=color)
+        )
+    figure.update_layout(
+        **LAYOUT, barmode="stack", height=140 + ROW_HEIGHT * len(names), legend={"orientation": "h", "y": 1.06}
+    )
+    figure.update_yaxes(autorange="reversed", type="category", showticklabels=len(names) <= MAX_LABELLED)
+    figure.update_xaxes(title="share of training samples", tickformat=".0%")
+    return figure
+
+
+def _order(summary: Summary) -> np.ndarray:
+    """Indices of the tasks, group by group."""
+    return np.argsort(summary.groups.labels, kind="stable")

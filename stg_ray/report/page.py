@@ -1,0 +1,100 @@
+"""The report stage: one self-contained page that opens from disk, without a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from stg_ray.config import Config
+from stg_ray.data.parts import part_name
+from stg_ray.data_map import DataMapState
+from stg_ray.data_map import regions as region_shares
+from stg_ray.progress import StageProgress
+from stg_ray.report import figures
+from stg_ray.report.summary import Summary, summarize
+from stg_ray.report.terminal import difference_text, helped_text
+from stg_ray.run_dir import RunDir
+from stg_ray.task_matrix import TaskMatrix
+
+
+def write_report(run: RunDir, config: Config, progress: StageProgress) -> None:
+    """Write report.html from the run's artifacts."""
+    from plotly.offline import get_plotlyjs
+
+    summary = summarize(run, config)
+    environment = Environment(
+        loader=PackageLoader("stg_ray.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("page.html.j2").render(
+        summary=summary,
+        run=run.uri,
+        config=config.to_yaml(),
+        difference_text=difference_text,
+        helped_text=helped_text,
+        sections=_sections(run, config, summary),
+        plotly=Markup(get_plotlyjs()),
+    )
+    run.write_bytes("report.html", page.encode())
+    progress.summary = run.sub_uri("report.html")
+
+
+def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, Any]]:
+    """Title, explanation and figure of each section that has something to show."""
+    matrices = {
+        name: TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in config.affinity.methods
+    }
+    shares = _regions(run, summary)
+    found = [
+        ("Did grouping help?", "Dots right of the dotted line: better than one network for all tasks.", figures.plans(summary)),
+        ("Task by task", "Tasks are in the order of their groups.", figures.tasks(summary)),
+        *(
+            (f"How alike: {name.replace('_', ' ')}", _explain(name), figures.matrix(summary, values))
+            for name, values in matrices.items()
+        ),
+        (
+            "Number of groups",
+            "The number with the largest silhouette is taken if it beats graphs whose pairs were shuffled.",
+            figures.number_of_groups(summary),
+        ),
+        (
+            "Data maps",
+            "Easy samples are predicted with high confidence throughout training, hard ones with low confidence: the "
+            "place to look for wrong labels. Ambiguous ones vary.",
+            figures.regions(summary, shares) if shares is not None else None,
+        ),
+    ]
+    return [
+        {"title": title, "text": text, "figure": Markup(_div(figure))} for title, text, figure in found if figure is not None
+    ]
+
+
+def _explain(method: str) -> str:
+    return {
+        "data_map": "Distance of the tasks' data maps: small where the same samples are easy and hard for both.",
+        "landscape": "Distance of the tasks' per-sample gradients at the profiled network: small where both pull the "
+        "shared parameters the same way.",
+    }[method]
+
+
+def _div(figure: Any) -> str:
+    return figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
+
+
+def _regions(run: RunDir, summary: Summary) -> np.ndarray | None:
+    """Shares of the data map's regions by task (K, 3), over all parts of the last snapshot."""
+    if all(task.kind == "regression" for task in summary.index.tasks):
+        return None
+    last = run.list("profile/data_map")[-1]
+    rows = summary.index.rows["train"]
+    total = np.zeros((len(summary.index.tasks), 3))
+    weight = np.zeros(len(summary.index.tasks))
+    for number in range(len(rows)):
+        file = f"profile/data_map/{last}/{part_name('train', number)}.arrow"
+        state = DataMapState.from_batch(run.read_arrow(file))
+        present = (~np.isnan(state.mean)).sum(axis=0)
+        total += region_shares(state) * present[:, None]
+        weight += present
+    return total / np.maximum(weight, 1)[:, None]

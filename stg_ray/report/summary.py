@@ -1,0 +1,128 @@
+"""What a run found, from its artifacts: the numbers behind the terminal's table and the page."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from stg_ray.config import Config
+from stg_ray.data.parts import PartIndex, read_index
+from stg_ray.groups import Groups
+from stg_ray.retraining.comparison import Difference, paired_difference
+from stg_ray.retraining.metrics import primary_metric
+from stg_ray.run_dir import RunDir
+
+TITLES = {
+    "ours": "ours",
+    "all_in_one": "all in one",
+    "random": "random groups",
+    "single_task": "single task",
+    "known": "known groups",
+}
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One line of the comparison. Draws of random groups are one plan here.
+
+    Attributes:
+        values: (T, S) primary metric of every task in every training (seed, and draw of random groups) on test rows.
+        difference: to all-in-one, where that was trained and is not this plan.
+        networks: number of networks of one training.
+        cost: samples x epochs x parameters of one training, relative to all-in-one where that was trained.
+        seconds: training seconds of one training, summed over its networks.
+    """
+
+    plan: str
+    values: np.ndarray
+    difference: Difference | None
+    networks: int
+    cost: float
+    seconds: float
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.plan]
+
+    @property
+    def mean(self) -> float:
+        return float(np.nanmean(self.values)) if np.isfinite(self.values).any() else float("nan")
+
+
+@dataclass(frozen=True)
+class Summary:
+    index: PartIndex
+    groups: Groups
+    metric: str
+    plans: list[PlanRow]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: did grouping help?"""
+        if len(self.groups.groups) == 1:
+            return "No structure was found among the tasks: one network for all of them."
+        ours = next((row for row in self.plans if row.plan == "ours"), None)
+        if ours is None or ours.difference is None:
+            return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
+        d = ours.difference
+        sign = "better" if d.mean > 0 else "worse"
+        interval = f"{d.mean:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
+        if d.is_clear:
+            return f"Our groups are {sign} than all tasks in one network ({interval})."
+        return f"No clear difference between our groups and all tasks in one network ({interval})."
+
+
+def summarize(run: RunDir, config: Config) -> Summary:
+    """Read a run's groups and results."""
+    index = read_index(run.sub("parts"))
+    groups = Groups.from_dict(run.read_json("groups.json"))
+    kinds = {task.kind for task in index.tasks}
+    metric = "R2" if kinds == {"regression"} else "average precision"
+    if "regression" in kinds and len(kinds) > 1:
+        metric = "average precision or R2"
+    return Summary(index, groups, metric, _plan_rows(run, config, index))
+
+
+def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:
+    results = run.read_parquet("results.parquet").to_pandas()
+    costs = run.read_parquet("costs.parquet").to_pandas()
+    primary = {task.name: primary_metric(task) for task in index.tasks}
+    results = results[(results["split"] == "test") & (results["metric"] == results["task"].map(primary))]
+    present = list(dict.fromkeys(_plan_of(name) for name in results["plan"]))
+    values = {plan: _values(results, plan, index.names) for plan in present}
+    base_cost = _per_training(costs, "all_in_one", "cost") if "all_in_one" in present else 1.0
+    rows = []
+    for plan in sorted(present, key=list(TITLES).index):
+        compared = "all_in_one" in present and plan != "all_in_one"
+        own = costs[costs["plan"].map(_plan_of) == plan]
+        rows.append(
+            PlanRow(
+                plan,
+                values[plan],
+                paired_difference(values[plan], values["all_in_one"], seed=config.seed) if compared else None,
+                networks=len(own) // max(1, len(own[["plan", "seed"]].drop_duplicates())),
+                cost=_per_training(costs, plan, "cost") / base_cost,
+                seconds=_per_training(costs, plan, "seconds"),
+            )
+        )
+    return rows
+
+
+def _plan_of(name: str) -> str:
+    """random_0, random_1, ... are draws of one plan."""
+    return re.sub(r"^random_\d+$", "random", name)
+
+
+def _values(results: pd.DataFrame, plan: str, names: list[str]) -> np.ndarray:
+    own = results[results["plan"].map(_plan_of) == plan]
+    table = own.pivot(index="task", columns=["plan", "seed"], values="value")
+    return table.reindex(names).to_numpy(dtype=np.float64)
+
+
+def _per_training(costs: pd.DataFrame, plan: str, column: str) -> float:
+    """Sum over a plan's networks, as a mean over its trainings (seeds and draws)."""
+    own = costs[costs["plan"].map(_plan_of) == plan]
+    return float(own.groupby(["plan", "seed"])[column].sum().mean())

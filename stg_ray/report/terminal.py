@@ -1,0 +1,64 @@
+"""The end of a run in the terminal: groups, plans, where the report lies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stg_ray.report.summary import PlanRow, Summary
+
+SHOWN_TASKS = 12
+
+
+def print_summary(console: Console, summary: Summary, report: str) -> None:
+    console.print()
+    groups = Table(box=None, pad_edge=False, show_header=True)
+    groups.add_column("group", justify="right")
+    groups.add_column("tasks", overflow="fold")
+    for number, members in enumerate(summary.groups.groups):
+        more = f", and {len(members) - SHOWN_TASKS} more" if len(members) > SHOWN_TASKS else ""
+        groups.add_row(str(number), Text(", ".join(members[:SHOWN_TASKS]) + more))
+    console.print(groups)
+    console.print()
+    if summary.plans:
+        console.print(_plans(summary))
+        console.print()
+    console.print(Text(summary.verdict))
+    console.print(Text(f"report: {report}"))
+
+
+def _plans(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("plan")
+    table.add_column("networks", justify="right")
+    table.add_column(f"mean {summary.metric}", justify="right")
+    table.add_column("against all in one [95 %]", justify="right")
+    table.add_column("tasks better/worse", justify="right")
+    table.add_column("cost", justify="right")
+    for row in summary.plans:
+        table.add_row(
+            row.title, str(row.networks), f"{row.mean:.4f}", difference_text(row), helped_text(row), f"{row.cost:.1f}x"
+        )
+    return table
+
+
+def difference_text(row: PlanRow) -> str:
+    d = row.difference
+    return f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]" if d is not None else ""
+
+
+def helped_text(row: PlanRow) -> str:
+    return f"{row.difference.helped}/{row.difference.hurt}" if row.difference is not None else ""
+
+
+def print_plan(console: Console, rows: list[tuple[str, str]], title: str) -> None:
+    """What a run would do, a line each."""
+    table: Any = Table(box=None, pad_edge=False, show_header=False, title=Text(title), title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        table.add_row(Text(name), Text(text))
+    console.print(table)

@@ -1,0 +1,93 @@
+"""Plans: the groupings whose networks are trained, ours and the baselines, and what each network is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from stg_ray.config import Config
+from stg_ray.errors import InputError
+from stg_ray.groups import Groups
+from stg_ray.tasks import Task
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One network to be trained: a group of a plan, with a seed."""
+
+    plan: str
+    group: int
+    tasks: tuple[str, ...]
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"models/{self.plan}/group-{self.group}/seed-{self.seed}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.plan} group {self.group} seed {self.seed}"
+
+    def fingerprint(self, config: Config) -> str:
+        """Hash of all that decides the trained network: an artifact with another one is never used."""
+        training = config.retrain.model_dump(include={"epochs", "batch_size", "lr", "weight_decay"})
+        text = json.dumps([config.fingerprint(("seed", "data", "model")), training, self.tasks, self.seed])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
+        return cls(**{**values, "tasks": tuple(values["tasks"])})
+
+
+def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[str, Groups]:
+    """The plans of `retrain.plans` by name; draws of random groups are random_0, random_1, ...
+
+    Ours with a single group is all-in-one, and its random groups are too: then neither is a plan of its own.
+
+    Raises:
+        InputError: `known` is asked for and the task set has no known groups.
+    """
+    names = ours.tasks
+    plans: dict[str, Groups] = {}
+    for plan in config.retrain.plans:
+        if plan == "all_in_one":
+            plans[plan] = Groups.from_labels(names, np.zeros(len(names), dtype=int), plan)
+        elif plan == "single_task":
+            plans[plan] = Groups.from_labels(names, np.arange(len(names)), plan)
+        elif plan == "known":
+            if any(task.group is None for task in tasks):
+                raise InputError("retrain.plans has known, but the task set has no known groups: leave it out")
+            plans[plan] = Groups.from_labels(names, np.array([task.group for task in tasks]), plan)
+        elif len(ours.groups) > 1:
+            plans |= {"ours": ours} if plan == "ours" else _random_plans(ours, config)
+    if "ours" in config.retrain.plans and len(ours.groups) == 1 and "all_in_one" not in plans:
+        plans["all_in_one"] = Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one")
+    return plans
+
+
+def network_specs(plans: dict[str, Groups], config: Config) -> Iterator[NetworkSpec]:
+    """Every network of every plan and seed, the largest groups first, so that a long trial does not come last."""
+    specs = [
+        NetworkSpec(plan, g, tuple(members), config.seed + s)
+        for plan, groups in plans.items()
+        for g, members in enumerate(groups.groups)
+        for s in range(config.retrain.seeds)
+    ]
+    return iter(sorted(specs, key=lambda spec: -len(spec.tasks)))
+
+
+def _random_plans(ours: Groups, config: Config) -> dict[str, Groups]:
+    """Random groups of the sizes of ours."""
+    plans = {}
+    for draw in range(config.retrain.random_groups):
+        labels = np.random.default_rng([config.seed, 5, draw]).permutation(ours.labels)
+        plans[f"random_{draw}"] = Groups.from_labels(ours.tasks, labels, "random", {"seed": config.seed, "draw": draw})
+    return plans

@@ -1,0 +1,169 @@
+"""What one trial does: train the network of some tasks, keep its best epoch, score it.
+
+A finished network is a folder with network.pt and, written last, network.json; an unfinished one has a checkpoint of its
+last epoch, from which any later trial of the same network goes on.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from stg_ray.config import Config
+from stg_ray.data.parts import Part, PartIndex, read_index, read_split
+from stg_ray.models import TaskNetwork, build_network, save_network
+from stg_ray.models.training import check_finite, epoch_batches, evaluate, make_optimizer, train_epoch
+from stg_ray.retraining.metrics import primary_metric, score
+from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.storage import Storage
+from stg_ray.tasks import Task, observed
+
+
+@dataclass
+class _State:
+    """What an unfinished training carries from epoch to epoch."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    best_weights: dict[str, torch.Tensor] | None = None
+    seconds: float = 0.0
+
+
+def train_network(
+    run: Storage, config: Config, spec: NetworkSpec, *, device: torch.device | str, report: Callable[[int], None]
+) -> None:
+    """Train the network of `spec` on the training rows of its tasks, and write its folder.
+
+    The epoch is chosen by the mean primary metric on the validation rows, the scores are on validation and test rows.
+    `report` is called with the number of every epoch done.
+
+    Raises:
+        StgRayError: a task's loss became non-finite.
+    """
+    fingerprint = spec.fingerprint(config)
+    if is_finished(run, spec, fingerprint):
+        return
+    index = read_index(run.sub("parts"))
+    columns = [index.names.index(name) for name in spec.tasks]
+    tasks = [index.tasks[t] for t in columns]
+    data = {split: _task_rows(run, index, split, columns) for split in ("train", "val", "test")}
+    inputs, labels = torch.from_numpy(data["train"].inputs), torch.from_numpy(data["train"].labels)
+    labels_per_sample = float(observed(data["train"].labels).sum(axis=1).mean())
+
+    network = build_network(config.model, index, tasks, spec.seed).to(device)
+    optimizer = make_optimizer(network, config.retrain)
+    state = _restore(run, spec, fingerprint, network, optimizer)
+    n_steps = math.ceil(len(inputs) / config.retrain.batch_size)
+    while state.epoch < config.retrain.epochs:
+        began = time.monotonic()
+        epoch = state.epoch + 1
+        torch.manual_seed(spec.seed * 100_003 + epoch * 1009)
+        batches = epoch_batches(len(inputs), n_steps, [spec.seed, 7, epoch])
+        divisors = [len(batch) * labels_per_sample for batch in batches]
+        totals = train_epoch(
+            network, network.layout, optimizer, inputs, labels, batches, divisors=divisors, device=device
+        )
+        check_finite(totals, spec.tasks, epoch)
+        value = _mean_primary(tasks, _scores(network, tasks, data["val"], device))
+        if state.best_weights is None or value > state.best_value:
+            state.best_epoch, state.best_value = epoch, value
+            state.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
+        state.epoch = epoch
+        state.seconds += time.monotonic() - began
+        _save(run, spec, fingerprint, network, optimizer, state)
+        report(epoch)
+
+    assert state.best_weights is not None, "at least one epoch was trained"
+    network.load_state_dict(state.best_weights)
+    scores = {split: _scores(network, tasks, data[split], device) for split in ("val", "test")}
+    save_network(run, f"{spec.folder}/network.pt", network)
+    run.write_json(
+        f"{spec.folder}/network.json",
+        {
+            **spec.to_dict(),
+            "fingerprint": fingerprint,
+            "best_epoch": state.best_epoch,
+            "cost": len(inputs) * config.retrain.epochs * network.n_parameters,
+            "parameters": network.n_parameters,
+            "seconds": round(state.seconds, 3),
+            "scores": scores,
+        },
+    )
+    run.delete(f"{spec.folder}/checkpoint.pt")
+
+
+def is_finished(run: Storage, spec: NetworkSpec, fingerprint: str) -> bool:
+    name = f"{spec.folder}/network.json"
+    return run.exists(name) and run.read_json(name)["fingerprint"] == fingerprint
+
+
+def _task_rows(run: Storage, index: PartIndex, split: str, columns: list[int]) -> Part:
+    """The rows of a split that have a label for one of the tasks, with these tasks' labels."""
+    part = read_split(run.sub("parts"), index, split)
+    labels = np.ascontiguousarray(part.labels[:, columns])
+    rows = observed(labels).any(axis=1)
+    if rows.all():
+        return Part(part.samples, part.inputs, labels)
+    return Part(part.samples[rows], part.inputs[rows], labels[rows])
+
+
+def _scores(
+    network: TaskNetwork, tasks: list[Task], part: Part, device: torch.device | str
+) -> dict[str, dict[str, float]]:
+    """Metrics by task and name; NaN where a metric is not defined."""
+    outputs = evaluate(network, torch.from_numpy(part.inputs), device=device)
+    result = {}
+    for t, (task, prediction) in enumerate(zip(tasks, network.layout.predictions(outputs), strict=True)):
+        rows = observed(part.labels[:, t])
+        result[task.name] = score(task, prediction.numpy()[rows], part.labels[rows, t])
+    return result
+
+
+def _mean_primary(tasks: list[Task], scores: dict[str, dict[str, float]]) -> float:
+    values = [scores[task.name][primary_metric(task)] for task in tasks]
+    defined = [value for value in values if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else -math.inf
+
+
+def _save(
+    run: Storage,
+    spec: NetworkSpec,
+    fingerprint: str,
+    network: TaskNetwork,
+    optimizer: torch.optim.Optimizer,
+    state: _State,
+) -> None:
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "fingerprint": fingerprint,
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "state": dict(vars(state)),
+        },
+        buffer,
+    )
+    run.write_bytes(f"{spec.folder}/checkpoint.pt", buffer.getvalue())
+
+
+def _restore(
+    run: Storage, spec: NetworkSpec, fingerprint: str, network: TaskNetwork, optimizer: torch.optim.Optimizer
+) -> _State:
+    name = f"{spec.folder}/checkpoint.pt"
+    if not run.exists(name):
+        return _State()
+    saved: dict[str, Any] = torch.load(io.BytesIO(run.read_bytes(name)), weights_only=True, map_location="cpu")
+    if saved["fingerprint"] != fingerprint:
+        return _State()
+    network.load_state_dict(saved["network"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return _State(**saved["state"])

@@ -1,0 +1,192 @@
+"""A run's directory: its configuration, which stages are done and for which configuration, and who owns it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import yaml
+
+from stg_ray.config import Config, load_config
+from stg_ray.errors import InputError
+from stg_ray.storage import Storage
+
+SECTIONS_OF_STAGE: dict[str, tuple[str, ...]] = {
+    "parts": ("seed", "data"),
+    "profile": ("seed", "data", "model", "profile"),
+    "affinity": ("seed", "data", "model", "profile", "affinity"),
+    "group": ("seed", "data", "model", "profile", "affinity", "grouping"),
+    "retrain": ("seed", "data", "model", "profile", "affinity", "grouping", "retrain"),
+    "report": ("seed", "data", "model", "profile", "affinity", "grouping", "retrain"),
+}
+"""The stages in their order, and the sections of the configuration that decide each one's artifacts."""
+
+ARTIFACTS_OF_STAGE: dict[str, tuple[str, ...]] = {
+    "parts": ("parts",),
+    "profile": ("profile", ".ray/profile"),
+    "affinity": ("affinity",),
+    "group": ("groups.json",),
+    "retrain": ("plans", "results.parquet", "costs.parquet"),
+    "report": ("report.html",),
+}
+"""What a stage that is run again takes away first. Trained networks stay: each knows what it was trained on."""
+
+LEASE_SECONDS = 30.0
+"""A lease on an object store that was not renewed for this long is dead."""
+
+
+class RunDir(Storage):
+    """The directory of one run. Its artifacts are described in the README."""
+
+    def is_done(self, stage: str, config: Config) -> bool:
+        """Whether the stage's artifacts are whole and made by this configuration."""
+        marker = f".stages/{stage}.json"
+        if not self.exists(marker):
+            return False
+        return self.read_json(marker)["config"] == config.fingerprint(SECTIONS_OF_STAGE[stage])
+
+    def mark_done(self, stage: str, config: Config, seconds: float) -> None:
+        fingerprint = config.fingerprint(SECTIONS_OF_STAGE[stage])
+        self.write_json(f".stages/{stage}.json", {"config": fingerprint, "seconds": round(seconds, 2)})
+
+    def begin(self, stage: str, config: Config) -> None:
+        """Make ready to run a stage: its half-made artifacts are kept only if this configuration began them."""
+        marker = f".stages/{stage}.begun.json"
+        begun = self.read_json(marker)["config"] if self.exists(marker) else None
+        fingerprint = config.fingerprint(SECTIONS_OF_STAGE[stage])
+        if begun != fingerprint:
+            self.forget(stage)
+            self.write_json(marker, {"config": fingerprint})
+        self.delete(f".stages/{stage}.json")
+
+    def forget(self, stage: str) -> None:
+        """Take a stage's artifacts away, the marker first, so that nothing half-deleted passes for done."""
+        for name in (f".stages/{stage}.json", f".stages/{stage}.begun.json", *ARTIFACTS_OF_STAGE[stage]):
+            self.delete(name)
+
+    def forget_from(self, stage: str) -> None:
+        """Forget a stage and every later one, the last first."""
+        stages = list(SECTIONS_OF_STAGE)
+        for later in reversed(stages[stages.index(stage) :]):
+            self.forget(later)
+
+    def seconds(self, stage: str) -> float:
+        return self.read_json(f".stages/{stage}.json")["seconds"]
+
+    def has_config(self) -> bool:
+        return self.exists("config.yaml")
+
+    def write_config(self, config: Config) -> None:
+        self.write_bytes("config.yaml", config.to_yaml().encode())
+
+    def read_config(self) -> Config:
+        """The configuration of this run.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+        """
+        if not self.has_config():
+            raise InputError(f"{self.uri} is no run directory (no config.yaml in it): start one with stg-ray run")
+        try:
+            values = yaml.safe_load(self.read_bytes("config.yaml"))
+        except yaml.YAMLError as error:
+            raise InputError(f"{self.uri}/config.yaml is not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{self.uri}/config.yaml holds no configuration")
+        return load_config(values)
+
+    def check_writable(self) -> None:
+        """Create the directory if need be and write to it once.
+
+        Raises:
+            InputError: it cannot be written to.
+        """
+        name = f".probe-{uuid.uuid4().hex}"
+        try:
+            if self.is_local:
+                os.makedirs(self.root, exist_ok=True)
+            self.write_bytes(name, b"stg_ray")
+            self.delete(name)
+        except OSError as error:
+            reason = error.strerror or " ".join(str(error).split())
+            raise InputError(f"cannot write to {self.uri}: {reason} (choose another directory with --out)") from error
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Own the directory while the block runs; a second process is refused.
+
+        Locally the lease is a file lock, which the system drops with the process, however it ends. An object store has
+        none: there it is an object that a thread renews.
+
+        Raises:
+            InputError: another process owns the directory.
+        """
+        with self._file_lease() if self.is_local else self._object_lease():
+            yield
+
+    @contextmanager
+    def _file_lease(self) -> Iterator[None]:
+        import fcntl
+
+        descriptor = os.open(self.path(".lease"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                owner = _parse_owner(os.read(descriptor, 4096))
+                raise self._in_use(owner) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _object_lease(self) -> Iterator[None]:
+        mine = _owner() | {"token": uuid.uuid4().hex}
+        if self.exists(".lease"):
+            owner = _parse_owner(self.read_bytes(".lease"))
+            if time.time() - owner.get("renewed", 0) < LEASE_SECONDS:
+                raise self._in_use(owner)
+        self.write_json(".lease", mine | {"renewed": time.time()})
+        time.sleep(1)  # two that came at the same moment: the one whose lease stands has it
+        if _parse_owner(self.read_bytes(".lease")).get("token") != mine["token"]:
+            raise self._in_use(_parse_owner(self.read_bytes(".lease")))
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(LEASE_SECONDS / 3):
+                with suppress(OSError):
+                    self.write_json(".lease", mine | {"renewed": time.time()})
+
+        thread = threading.Thread(target=renew, daemon=True, name="stg_ray-lease")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.delete(".lease")
+
+    def _in_use(self, owner: dict[str, Any]) -> InputError:
+        who = f"process {owner['pid']} on {owner['host']} since {owner['since']}" if "pid" in owner else "another process"
+        return InputError(f"{self.uri} is in use by {who}: wait for it, stop it, or choose another directory with --out")
+
+
+def _owner() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+
+
+def _parse_owner(data: bytes) -> dict[str, Any]:
+    try:
+        owner = json.loads(data)
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}

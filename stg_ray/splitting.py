@@ -1,0 +1,58 @@
+"""Splits of multi-label data that keep rare labels in every split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def stratified_split(labels: np.ndarray, shares: Sequence[float], seed: int) -> np.ndarray:
+    """Split rows in given shares so that every label is spread over the splits in these shares too.
+
+    Labels are served from the rarest to the most frequent: the rows that carry a label and are not yet placed are
+    dealt to the splits so that the label's counts come as near to the shares as they can (iterative stratification,
+    Sechidis, Tsoumakas and Vlahavas 2011, with the order of labels fixed beforehand). Rows that carry none go last.
+
+    Args:
+        labels: (N, T) class labels; negative or NaN is missing. Class 0 of a two-class task is its background and
+            balances itself; it is served like any other label, last, as it is rarely the rare one.
+        shares: shares of the splits, adding up to 1.
+        seed: decides which of equal rows goes where.
+
+    Returns:
+        (N,) int8 indices of the splits.
+    """
+    rng = np.random.default_rng([seed, 0])
+    n_rows = len(labels)
+    target = np.asarray(shares, dtype=np.float64)
+    placed = np.full(n_rows, -1, dtype=np.int8)
+    carriers = []
+    for column in labels.T:
+        classes, counts = np.unique(column[column >= 0], return_counts=True)
+        carriers += [(int(count), column, value) for value, count in zip(classes, counts, strict=True)]
+    carriers.sort(key=lambda carrier: carrier[0])
+    for count, column, value in carriers:
+        rows = np.flatnonzero(column == value)
+        free = rows[placed[rows] < 0]
+        if len(free) == 0:
+            continue
+        have = np.bincount(placed[rows][placed[rows] >= 0], minlength=len(target))
+        _deal(rng.permutation(free), target * count - have, placed)
+    free = np.flatnonzero(placed < 0)
+    have = np.bincount(placed[placed >= 0], minlength=len(target))
+    _deal(rng.permutation(free), target * n_rows - have, placed)
+    return placed
+
+
+def _deal(rows: np.ndarray, wanted: np.ndarray, placed: np.ndarray) -> None:
+    """Place rows in the splits in proportion to what each still wants (largest remainders get the odd rows)."""
+    wanted = np.maximum(wanted, 0)
+    if wanted.sum() == 0:
+        wanted = np.eye(len(wanted))[0]
+    quota = wanted / wanted.sum() * len(rows)
+    counts = np.floor(quota).astype(int)
+    odd = len(rows) - counts.sum()
+    remainders = quota - counts + 1e-9 * (counts == 0)  # of equal splits, the empty one gets the odd row
+    counts[np.argsort(-remainders, kind="stable")[:odd]] += 1
+    placed[rows] = np.repeat(np.arange(len(counts)), counts)

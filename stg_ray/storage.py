@@ -1,0 +1,153 @@
+"""Files of a run through pyarrow.fs: the same calls for a local folder, NFS, s3:// and gs://.
+
+Every write appears whole or not at all: local files are written under a temporary name and renamed; an object store,
+which cannot rename but whose single PUT is atomic, gets one PUT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from stg_ray.errors import InputError
+
+
+class Storage:
+    """A folder, given as a path or a URI. Names are relative to it, with forward slashes. Pickles by its URI."""
+
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        text = os.fspath(uri)
+        try:
+            if "://" in text:
+                self.fs, self.root = fs.FileSystem.from_uri(text)
+            else:
+                self.fs, self.root = fs.LocalFileSystem(), str(Path(text).expanduser().resolve())
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{text!r} is no path and no URI that can be opened ({_one_line(error)})") from error
+        self.is_local = isinstance(self.fs, fs.LocalFileSystem)
+        self.uri = self.root if self.is_local else text
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        return type(self), (self.uri,)
+
+    def path(self, name: str = "") -> str:
+        """The path within the file system (not a URI)."""
+        return str(PurePosixPath(self.root) / name) if name else self.root
+
+    def sub_uri(self, name: str) -> str:
+        """The URI (or, locally, the path) of something in this folder."""
+        return f"{self.uri.rstrip('/')}/{name}"
+
+    def sub(self, name: str) -> Storage:
+        return Storage(self.sub_uri(name))
+
+    def exists(self, name: str = "") -> bool:
+        return self.fs.get_file_info(self.path(name)).type != fs.FileType.NotFound
+
+    def list(self, name: str = "") -> list[str]:
+        """Names of the entries of a folder, sorted; none if it is not there. Temporary files are left out."""
+        selector = fs.FileSelector(self.path(name), allow_not_found=True)
+        names = (PurePosixPath(info.path).name for info in self.fs.get_file_info(selector))
+        return sorted(entry for entry in names if not entry.startswith(".tmp-"))
+
+    def delete(self, name: str) -> None:
+        """Remove a file or a whole folder; nothing happens if it is not there."""
+        kind = self.fs.get_file_info(self.path(name)).type
+        if kind == fs.FileType.Directory:
+            self.fs.delete_dir(self.path(name))
+        elif kind == fs.FileType.File:
+            self.fs.delete_file(self.path(name))
+
+    def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
+        target = PurePosixPath(self.path(name))
+        if not self.is_local:
+            with self.fs.open_output_stream(str(target)) as stream:
+                stream.write(data)
+            return
+        parent = Path(target.parent)
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = parent / f".tmp-{uuid.uuid4().hex}"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+    def read_bytes(self, name: str) -> bytes:
+        with self.fs.open_input_stream(self.path(name)) as stream:
+            return stream.read()
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.read_bytes(name))
+
+    def write_parquet(self, name: str, table: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        self.write_bytes(name, sink.getvalue())
+
+    def read_parquet(self, name: str) -> pa.Table:
+        return pq.read_table(self.path(name), filesystem=self.fs)
+
+    def write_arrow(self, name: str, batch: pa.RecordBatch) -> None:
+        """One record batch as an Arrow file, which a reader maps into memory where the file is local."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        self.write_bytes(name, sink.getvalue())
+
+    def read_arrow(self, name: str) -> pa.RecordBatch:
+        path = self.path(name)
+        source = pa.memory_map(path) if self.is_local else self.fs.open_input_file(path)
+        return pa.ipc.open_file(source).get_batch(0)
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Named arrays of any shapes in one Arrow file (one row; shapes in the metadata)."""
+        columns = [pa.array([array.reshape(-1)]) for array in arrays.values()]
+        shapes = {key: list(array.shape) for key, array in arrays.items()}
+        batch = pa.record_batch(columns, names=list(arrays))
+        self.write_arrow(name, batch.replace_schema_metadata({"shapes": json.dumps(shapes)}))
+
+    def read_arrays(self, name: str) -> dict[str, np.ndarray]:
+        batch = self.read_arrow(name)
+        shapes = json.loads(batch.schema.metadata[b"shapes"])
+        return {
+            key: batch.column(key).flatten().to_numpy(zero_copy_only=True).reshape(shape)
+            for key, shape in shapes.items()
+        }
+
+
+def tensor_column(array: np.ndarray) -> pa.Array:
+    """A fixed-shape tensor column of a (rows, ...) array; no copy where the array is contiguous."""
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
+
+
+def tensor_array(column: pa.Array) -> np.ndarray:
+    """The (rows, ...) array of a fixed-shape tensor column, without a copy."""
+    return column.to_numpy_ndarray()
+
+
+def delete_all(storage: Storage, names: Iterable[str]) -> None:
+    for name in names:
+        storage.delete(name)
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
