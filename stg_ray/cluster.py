@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
+
+import psutil
 
 from stg_ray.errors import InputError
 
@@ -21,27 +24,39 @@ Result = TypeVar("Result")
 POLL_SECONDS = 0.25
 
 
+RAY_SETTINGS = {
+    # Ray's default of 2 s between looks at the workers is a quarter of a short epoch.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune's newer output prints its own tables whatever its verbosity.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A thread of Tune's that outlives an interrupted session must not start a new one.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    "TUNE_DISABLE_AUTO_INIT": "1",
+}
+
+OWN_RAY_SETTINGS = {
+    # The watcher of preempted nodes is a process of its own, and a laptop is not preempted.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+
+
 @contextmanager
 def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
     """A Ray session: the cluster at `address`, else at $RAY_ADDRESS, else a Ray of its own ("local", never one that
     happens to run). A session that exists already is used as it is and left open.
 
+    However the block ends, no process of a Ray of its own is left behind.
+
     Raises:
         InputError: the cluster cannot be joined.
     """
-    for name, value in {
-        # Ray's default of 2 s between looks at the workers is a quarter of a short epoch.
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    }.items():
-        os.environ.setdefault(name, value)
     target = address or os.environ.get("RAY_ADDRESS") or "local"
-    if target == "local":
-        # The watcher of preempted nodes is a process of its own, and a laptop is not preempted.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+    for name, value in (RAY_SETTINGS | (OWN_RAY_SETTINGS if target == "local" else {})).items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
@@ -49,6 +64,18 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         return
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
+    before = _descendants()
+    try:
+        with _same_signal_handlers():
+            _join(target, level, verbose)
+        yield
+    finally:
+        _end(before)
+
+
+def _join(target: str, level: int, verbose: bool) -> None:
+    import ray
+
     try:
         ray.init(
             address=target,
@@ -60,10 +87,43 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         if target == "local":
             raise
         raise InputError(f"cannot join the Ray cluster at {target}: {_first_line(error)}") from error
+
+
+def _end(before: set[psutil.Process]) -> None:
+    """Shut Ray down. Its agents outlive it when it is interrupted while it starts: what is left is killed."""
+    import ray
+
+    in_main = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # the end itself takes its second
+    try:
+        started = _descendants() - before
+        ray.shutdown()
+        _, alive = psutil.wait_procs(started | (_descendants() - before), timeout=1)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, previous)
+
+
+def _descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+@contextmanager
+def _same_signal_handlers() -> Iterator[None]:
+    """Keep the handlers of SIGINT and SIGTERM, which ray.init replaces by ones that end the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        ray.shutdown()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None) -> Result:

@@ -74,13 +74,17 @@ class _Bar(StageProgress):
 
 class _Lines(StageProgress):
     def __enter__(self) -> StageProgress:
-        self.began = self.last = time.monotonic()
+        self.last = time.monotonic()
+        self.first: tuple[float, float] | None = None
         return self
 
     def update(self, done: float, total: float, unit: str) -> None:
         now = time.monotonic()
+        if self.first is None:
+            self.first = (now, done)  # the rate is measured from here, without the time that starting took
         if now - self.last < PLAIN_SECONDS or done >= total:
             return
         self.last = now
-        left = f", about {(now - self.began) / done * (total - done):.0f} s left" if done else ""
+        elapsed, steps = now - self.first[0], done - self.first[1]
+        left = f", about {elapsed / steps * (total - done):.0f} s left" if steps > 0 else ""
         self.console.print(f"{self.name:<9} {done:.0f} of {total:.0f} {unit}{left}", markup=False)

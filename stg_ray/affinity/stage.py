@@ -72,7 +72,7 @@ def _compute_partials(
         num_cpus=1, max_restarts=config.affinity.max_retries, max_task_retries=config.affinity.max_retries
     )(_Worker)
     n_actors = max(1, min(cluster_cpus(), len(missing)))
-    setup = ray.put({"run": run.uri, "config": config.model_dump()})
+    setup = {"run": run.uri, "config": config.model_dump()}
     actors = [worker_class.remote(setup) for _ in range(n_actors)]
     waiting = list(reversed(missing))
     done = 0

@@ -34,6 +34,7 @@ PRESETS: dict[str, Preset] = {
         origin="handwritten digits that come with scikit-learn (no download)",
         defaults={
             "model": {"trunk": "mlp"},
+            "grouping": {"groups": 4},
             "profile": {"epochs": 20, "batch_size": 32},
             "retrain": {"epochs": 20, "batch_size": 32, "seeds": 2},
         },

@@ -6,7 +6,6 @@ from stg_ray.cluster import cluster_cpus, cluster_gpus, root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import StgRayError
-from stg_ray.profiling.worker import train_worker
 from stg_ray.progress import StageProgress
 from stg_ray.run_dir import RunDir
 
@@ -22,6 +21,8 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
     """
     import ray.train
     from ray.train.torch import TorchTrainer
+
+    from stg_ray.profiling.worker import train_worker
 
     index = read_index(run.sub("parts"))
     workers, resources = _placement(config, index.n_parts())

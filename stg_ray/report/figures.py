@@ -47,7 +47,7 @@ def plans(summary: Summary) -> go.Figure | None:
         )
     figure.add_vline(x=0, line_color="#999", line_dash="dot")
     figure.update_layout(**LAYOUT, height=110 + 40 * len(rows))
-    figure.update_xaxes(title=f"mean {summary.metric} minus that of all in one (95 % interval)")
+    figure.update_xaxes(title=f"{summary.metric} minus that of all in one (95 % interval)")
     return figure
 
 
@@ -70,7 +70,7 @@ def tasks(summary: Summary) -> go.Figure | None:
         )
     figure.update_layout(**LAYOUT, height=140 + ROW_HEIGHT * len(names), legend={"orientation": "h", "y": 1.06})
     figure.update_yaxes(autorange="reversed", type="category", showticklabels=len(names) <= MAX_LABELLED)
-    figure.update_xaxes(title=f"{summary.metric} on test rows, mean over trainings")
+    figure.update_xaxes(title=f"{summary.metric.removeprefix('mean ')} on test rows, mean over trainings")
     return figure
 
 

@@ -15,7 +15,7 @@ from stg_ray.data_map import regions as region_shares
 from stg_ray.progress import StageProgress
 from stg_ray.report import figures
 from stg_ray.report.summary import Summary, summarize
-from stg_ray.report.terminal import difference_text, helped_text
+from stg_ray.report.terminal import difference_texts
 from stg_ray.run_dir import RunDir
 from stg_ray.task_matrix import TaskMatrix
 
@@ -32,8 +32,7 @@ def write_report(run: RunDir, config: Config, progress: StageProgress) -> None:
         summary=summary,
         run=run.uri,
         config=config.to_yaml(),
-        difference_text=difference_text,
-        helped_text=helped_text,
+        difference_texts=difference_texts,
         sections=_sections(run, config, summary),
         plotly=Markup(get_plotlyjs()),
     )

@@ -54,6 +54,8 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Summary:
+    """`metric` names the mean over tasks of the primary metric: average precision (AP), R2 for regression."""
+
     index: PartIndex
     groups: Groups
     metric: str
@@ -80,9 +82,9 @@ def summarize(run: RunDir, config: Config) -> Summary:
     index = read_index(run.sub("parts"))
     groups = Groups.from_dict(run.read_json("groups.json"))
     kinds = {task.kind for task in index.tasks}
-    metric = "R2" if kinds == {"regression"} else "average precision"
+    metric = "mean R2" if kinds == {"regression"} else "mean AP"
     if "regression" in kinds and len(kinds) > 1:
-        metric = "average precision or R2"
+        metric = "mean AP or R2"
     return Summary(index, groups, metric, _plan_rows(run, config, index))
 
 

@@ -33,25 +33,19 @@ def print_summary(console: Console, summary: Summary, report: str) -> None:
 def _plans(summary: Summary) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("plan")
-    table.add_column("networks", justify="right")
-    table.add_column(f"mean {summary.metric}", justify="right")
-    table.add_column("against all in one [95 %]", justify="right")
-    table.add_column("tasks better/worse", justify="right")
-    table.add_column("cost", justify="right")
+    for header in ("nets", summary.metric, "vs all in one", "95 % interval", "tasks +/-", "cost"):
+        table.add_column(header, justify="right")
     for row in summary.plans:
-        table.add_row(
-            row.title, str(row.networks), f"{row.mean:.4f}", difference_text(row), helped_text(row), f"{row.cost:.1f}x"
-        )
+        table.add_row(row.title, str(row.networks), f"{row.mean:.4f}", *difference_texts(row), f"{row.cost:.1f}x")
     return table
 
 
-def difference_text(row: PlanRow) -> str:
+def difference_texts(row: PlanRow) -> tuple[str, str, str]:
+    """The difference to all-in-one, its interval, and the numbers of tasks helped and hurt."""
     d = row.difference
-    return f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]" if d is not None else ""
-
-
-def helped_text(row: PlanRow) -> str:
-    return f"{row.difference.helped}/{row.difference.hurt}" if row.difference is not None else ""
+    if d is None:
+        return "", "", ""
+    return f"{d.mean:+.4f}", f"{d.low:+.4f} {d.high:+.4f}", f"{d.helped}/{d.hurt}"
 
 
 def print_plan(console: Console, rows: list[tuple[str, str]], title: str) -> None:
