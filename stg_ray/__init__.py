@@ -1,7 +1,7 @@
 """stg_ray: which tasks should share a network?
 
-    import stg_ray as sr
-    run = sr.run("digits", out="runs/digits")
+import stg_ray as sr
+run = sr.run("digits", out="runs/digits")
 """
 
 from stg_ray.config import Config, load_config

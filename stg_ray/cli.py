@@ -19,6 +19,8 @@ from stg_ray.config import Config, load_config
 from stg_ray.data.presets import PRESETS
 from stg_ray.errors import InputError, InterruptedRun, StgRayError
 
+STAGE_NAMES = ("profile", "affinity", "group", "retrain", "report")
+
 app = typer.Typer(
     help="Which tasks should share a network? Profile all tasks once, group them, retrain the groups, compare.",
     no_args_is_help=True,
@@ -30,18 +32,19 @@ app = typer.Typer(
 Source = Annotated[str, typer.Argument(metavar="PRESET|CONFIG.yaml", help="A preset (see: stg-ray presets) or a file.")]
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The run directory, a path or a URI.")]
 Out = Annotated[str | None, typer.Option("--out", help="Run directory; runs/NAME-HASH if not given.")]
+Until = Annotated[str, typer.Option("--until", metavar="STAGE", help=f"One of {', '.join(STAGE_NAMES)}.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; else $RAY_ADDRESS, else its own.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own output, and tracebacks of errors.")]
-
-STAGE_NAMES = ("profile", "affinity", "group", "retrain", "report")
 
 
 @app.command("run")
 def run_command(
     source: Source,
     out: Out = None,
-    until: Annotated[str, typer.Option("--until", metavar="STAGE", help=f"One of {', '.join(STAGE_NAMES)}.")] = "report",
+    until: Annotated[
+        str, typer.Option("--until", metavar="STAGE", help=f"One of {', '.join(STAGE_NAMES)}.")
+    ] = "report",
     set_: Set = None,
     address: Address = None,
     verbose: Verbose = False,

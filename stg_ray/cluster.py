@@ -127,7 +127,7 @@ def _same_signal_handlers() -> Iterator[None]:
 
 
 def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None) -> Result:
-    """Run a blocking Ray call in a thread; `poll` is called now and then until it ends. Its exception is raised here."""
+    """Run a blocking Ray call in a thread; `poll` is called now and then. What it raises is raised here."""
     outcome: list[Result] = []
     failure: list[BaseException] = []
 

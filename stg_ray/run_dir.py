@@ -176,8 +176,12 @@ class RunDir(Storage):
             self.delete(".lease")
 
     def _in_use(self, owner: dict[str, Any]) -> InputError:
-        who = f"process {owner['pid']} on {owner['host']} since {owner['since']}" if "pid" in owner else "another process"
-        return InputError(f"{self.uri} is in use by {who}: wait for it, stop it, or choose another directory with --out")
+        who = (
+            f"process {owner['pid']} on {owner['host']} since {owner['since']}" if "pid" in owner else "another process"
+        )
+        return InputError(
+            f"{self.uri} is in use by {who}: wait for it, stop it, or choose another directory with --out"
+        )
 
 
 def _owner() -> dict[str, Any]:

@@ -151,7 +151,9 @@ class TaskSet:
         kept = [t for t in range(len(self.tasks)) if t not in constant]
         if len(kept) < 2:
             raise InputError(f"{len(kept)} of {len(self.tasks)} tasks are not constant: at least 2 are needed to group")
-        return replace(self, labels=np.ascontiguousarray(self.labels[:, kept]), tasks=tuple(self.tasks[t] for t in kept))
+        return replace(
+            self, labels=np.ascontiguousarray(self.labels[:, kept]), tasks=tuple(self.tasks[t] for t in kept)
+        )
 
     def _with_target_scales(self) -> TaskSet:
         train = self.rows("train")
@@ -237,7 +239,9 @@ def _task_of(name: str, column: np.ndarray, kind: TaskKind | None, group: str | 
     if not whole or values.min() < 0 or (kind == "binary" and values.max() > 1):
         expected = "0 or 1" if kind == "binary" else "whole numbers from 0"
         strange = values[(values != np.round(values)) | (values < 0) | ((kind == "binary") & (values > 1))]
-        raise InputError(f"task {name!r} is {kind} but has the label {strange[0]:g}: expected {expected}, -1 if missing")
+        raise InputError(
+            f"task {name!r} is {kind} but has the label {strange[0]:g}: expected {expected}, -1 if missing"
+        )
     return Task(name, kind, 2 if kind == "binary" else int(values.max()) + 1, group)
 
 

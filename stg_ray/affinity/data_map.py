@@ -42,4 +42,6 @@ class DataMapDistance:
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.where(distance > 0, squared_error / (2 * distance), 0)  # d sqrt(x) = dx / (2 sqrt(x))
         samples = int(sum(partial["count"].max() for partial in partials))
-        return TaskMatrix(tuple(tasks), distance, cls.kind, samples=samples), np.where(np.isnan(distance), np.nan, error)
+        return TaskMatrix(tuple(tasks), distance, cls.kind, samples=samples), np.where(
+            np.isnan(distance), np.nan, error
+        )

@@ -41,7 +41,7 @@ def head_gradients(network: TaskNetwork, features: torch.Tensor, labels: torch.T
 
 def last_linear(trunk: nn.Module) -> nn.Linear | None:
     """The trunk's last layer that has parameters, if it is linear with one vector per sample."""
-    layers = [module for module in trunk.modules() if any(True for _ in module.parameters(recurse=False))]
+    layers = [module for module in trunk.modules() if _has_parameters(module)]
     if not layers:
         raise InputError("the trunk has no parameters: the landscape affinity needs shared ones")
     return layers[-1] if isinstance(layers[-1], nn.Linear) else None
@@ -91,7 +91,7 @@ def parameter_gradients(
         def trunk(values: dict[str, torch.Tensor]) -> torch.Tensor:
             return functional_call(network.trunk, {**fixed, **values}, (x[None],))[0]
 
-        _, pull_back = vjp(trunk, chosen)
+        pull_back = vjp(trunk, chosen)[1]
         (gradients,) = vmap(pull_back)(v)
         return [gradients[name] for name in names]
 
@@ -159,9 +159,15 @@ def rows_at_once(network: TaskNetwork, layers: Literal["last", "all"]) -> int:
 def _parameter_names(trunk: nn.Module, layers: Literal["last", "all"]) -> list[str]:
     if layers == "all":
         return [name for name, _ in trunk.named_parameters()]
-    last = [prefix for prefix, module in trunk.named_modules() if any(True for _ in module.parameters(recurse=False))][-1]
+    last = [prefix for prefix, module in trunk.named_modules() if any(True for _ in module.parameters(recurse=False))][
+        -1
+    ]
     layer = trunk.get_submodule(last)
     return [f"{last}.{name}" if last else name for name, _ in layer.named_parameters(recurse=False)]
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(recurse=False), None) is not None
 
 
 def _unit(gradients: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Sample-wise loss-landscape distance of tasks (Thakur et al., arXiv 2412.04413), aligned on common samples.
 
-d(a, b) = mean over samples labelled for both of |g_ia - g_ib|_1, the gradients taken at the profiled network, by default
-scaled to unit L1 norm and for the last shared layer. No training is needed beyond the profile.
+d(a, b) = mean over samples labelled for both of |g_ia - g_ib|_1, the gradients taken at the profiled network, by
+default scaled to unit L1 norm and for the last shared layer. No training is needed beyond the profile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stg_ray.tasks import observed
 
 
 class LandscapeDistance:
-    """Takes the first rows of each part, which are a random sample, since the rows were shuffled before they were cut."""
+    """Takes the first rows of each part: a random sample, since the rows were shuffled before they were cut."""
 
     kind: Kind = "distance"
 

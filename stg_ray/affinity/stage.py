@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from stg_ray.affinity.base import Partial, PartEstimator
+from stg_ray.affinity.base import PartEstimator, Partial
 from stg_ray.affinity.data_map import DataMapDistance
 from stg_ray.affinity.landscape import LandscapeDistance
 from stg_ray.cluster import POLL_SECONDS, cluster_cpus, root_cause
@@ -29,7 +29,7 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
     """
     index = read_index(run.sub("parts"))
     methods = config.affinity.methods
-    missing = [
+    missing: list[tuple[str, int]] = [
         (method, number)
         for method in methods
         for number in range(index.n_parts())

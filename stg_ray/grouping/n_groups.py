@@ -36,7 +36,7 @@ class NumberOfGroups:
 def choose_n_groups(
     graph: TaskGraph, clusterer: Clusterer, *, max_groups: int | None = None, seed: int = 0
 ) -> NumberOfGroups:
-    """The number of groups of a graph of K tasks, from 1 to `max_groups` (by default K // 3, at least 2, at most 32)."""
+    """The number of groups of K tasks, from 1 to `max_groups` (by default K // 3, at least 2, at most 32)."""
     n_tasks = len(graph.affinity)
     most = min(max_groups or min(MAX_GROUPS, max(2, n_tasks // 3)), n_tasks - 1)
     if most < 2:

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from stg_ray.config import Config, unknown
 from stg_ray.errors import InputError
-from stg_ray.groups import Groups
 from stg_ray.grouping.agglomerative import Agglomerative
 from stg_ray.grouping.base import Clusterer
 from stg_ray.grouping.graph import task_graph
 from stg_ray.grouping.kmeans import KMeansGrouping
 from stg_ray.grouping.n_groups import choose_n_groups
 from stg_ray.grouping.spectral import Spectral
+from stg_ray.groups import Groups
 from stg_ray.progress import StageProgress
 from stg_ray.run_dir import RunDir
 from stg_ray.task_matrix import TaskMatrix

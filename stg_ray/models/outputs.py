@@ -90,7 +90,7 @@ class OutputLayout(nn.Module):
         return torch.where(torch.isnan(labels), labels, confidences)
 
     def predictions(self, outputs: torch.Tensor) -> list[torch.Tensor]:
-        """For each task: p(positive) (batch,), class probabilities (batch, C), or the value (batch,) in its own unit."""
+        """By task: p(positive) (batch,), class probabilities (batch, C), or the value (batch,) in its own unit."""
         result = []
         for task, own in zip(self.tasks, self.columns, strict=True):
             columns = outputs[:, own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def mlp(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
     """`depth` layers of `width` units, each with ReLU."""
     sizes = [math.prod(input_shape)] + [config.width] * config.depth
     layers: list[nn.Module] = [nn.Flatten()]
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     return nn.Sequential(*layers)
 

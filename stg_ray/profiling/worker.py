@@ -6,6 +6,7 @@ or dropped, and each local loss is scaled so that the average over ranks is the 
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 import time
@@ -49,9 +50,8 @@ class Shard:
 
     def batch_rows(self, n_steps: int) -> np.ndarray:
         """(steps,) rows of each step over all ranks; `array_split` makes the first batches one row longer."""
-        return sum(
-            np.full(n_steps, rows // n_steps) + (np.arange(n_steps) < rows % n_steps) for rows in self.rows_by_rank
-        )
+        rows = np.array(self.rows_by_rank)[:, None]
+        return (rows // n_steps + (np.arange(n_steps) < rows % n_steps)).sum(axis=0)
 
 
 class Recorder:
@@ -61,7 +61,7 @@ class Recorder:
         self.numbers = shard.numbers
         self.samples = data.samples
         bounds = np.cumsum([0] + [index.rows["train"][number] for number in shard.numbers])
-        self.rows = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+        self.rows = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         self.state = DataMapState.empty(len(data), len(index.tasks))
         self.current = np.full((len(data), len(index.tasks)), np.nan, dtype=np.float32)
 
@@ -78,7 +78,9 @@ class Recorder:
             DataMapState.from_batch(storage.read_arrow(f"{part_name('train', number)}.arrow"))
             for number in self.numbers
         ]
-        self.state = DataMapState(*(np.concatenate([getattr(s, key) for s in states]) for key in ("count", "mean", "m2")))
+        self.state = DataMapState(
+            *(np.concatenate([getattr(s, key) for s in states]) for key in ("count", "mean", "m2"))
+        )
 
 
 def train_worker(job: dict[str, Any]) -> None:
@@ -149,9 +151,7 @@ def _report(
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
             torch.save(state, Path(folder) / "state.pt")
         loss = float(np.nansum(history[-1]["loss"]))
-        ray.train.report(
-            {"epoch": len(history), "loss": loss}, checkpoint=ray.train.Checkpoint.from_directory(folder)
-        )
+        ray.train.report({"epoch": len(history), "loss": loss}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _restore(network: TaskNetwork, optimizer: torch.optim.Optimizer, recorder: Recorder) -> list[dict]:

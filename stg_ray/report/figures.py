@@ -39,7 +39,12 @@ def plans(summary: Summary) -> go.Figure | None:
             go.Scatter(
                 x=[d.mean],
                 y=[row.title],
-                error_x={"type": "data", "symmetric": False, "array": [d.high - d.mean], "arrayminus": [d.mean - d.low]},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [d.high - d.mean],
+                    "arrayminus": [d.mean - d.low],
+                },
                 mode="markers",
                 marker={"size": 11, "color": COLORS[row.plan]},
                 showlegend=False,
@@ -130,9 +135,7 @@ def regions(summary: Summary, shares: np.ndarray) -> go.Figure:
     for column, (name, color) in enumerate(
         (("easy", "#9fd3c7"), ("ambiguous", "#f2c879"), ("hard to learn", "#c8553d"))
     ):
-        figure.add_trace(
-            go.Bar(x=shares[order, column], y=names, name=name, orientation="h", marker_color=color)
-        )
+        figure.add_trace(go.Bar(x=shares[order, column], y=names, name=name, orientation="h", marker_color=color))
     figure.update_layout(
         **LAYOUT, barmode="stack", height=140 + ROW_HEIGHT * len(names), legend={"orientation": "h", "y": 1.06}
     )

@@ -47,7 +47,11 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
     }
     shares = _regions(run, summary)
     found = [
-        ("Did grouping help?", "Dots right of the dotted line: better than one network for all tasks.", figures.plans(summary)),
+        (
+            "Did grouping help?",
+            "Dots right of the dotted line: better than one network for all tasks.",
+            figures.plans(summary),
+        ),
         ("Task by task", "Tasks are in the order of their groups.", figures.tasks(summary)),
         *(
             (f"How alike: {name.replace('_', ' ')}", _explain(name), figures.matrix(summary, values))
@@ -66,7 +70,9 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         ),
     ]
     return [
-        {"title": title, "text": text, "figure": Markup(_div(figure))} for title, text, figure in found if figure is not None
+        {"title": title, "text": text, "figure": Markup(_div(figure))}
+        for title, text, figure in found
+        if figure is not None
     ]
 
 

@@ -51,7 +51,9 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
             "roc_auc": sk.roc_auc_score(one_hot, prediction[:, present], average="macro"),
         }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class that is predicted but does not occur is no mistake of ours
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # a class that is predicted but does not occur is no mistake of ours
         decided = {
             "accuracy": sk.accuracy_score(labels, predicted),
             "balanced_accuracy": sk.balanced_accuracy_score(labels, predicted),

@@ -1,7 +1,7 @@
 """What one trial does: train the network of some tasks, keep its best epoch, score it.
 
-A finished network is a folder with network.pt and, written last, network.json; an unfinished one has a checkpoint of its
-last epoch, from which any later trial of the same network goes on.
+A finished network is a folder with network.pt and, written last, network.json; an unfinished one has a checkpoint of
+its last epoch, from which any later trial of the same network goes on.
 """
 
 from __future__ import annotations
