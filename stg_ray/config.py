@@ -184,10 +184,10 @@ class Config(Section):
             if self.fingerprint([section]) == other.fingerprint([section]):
                 continue
             if not isinstance(value, dict):
-                found.append(f"{section} {value!r}, now {theirs[section]!r}")
+                found.append(f"{section} is {value!r}, now {theirs[section]!r}")
                 continue
             found += [
-                f"{section}.{key} {v!r}, now {theirs[section][key]!r}"
+                f"{section}.{key} is {v!r}, now {theirs[section][key]!r}"
                 for key, v in value.items()
                 if v != theirs[section][key] and key not in ("workers", "max_failures", "max_retries")
             ]

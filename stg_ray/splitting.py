@@ -38,18 +38,22 @@ def stratified_split(labels: np.ndarray, shares: Sequence[float], seed: int) -> 
         if len(free) == 0:
             continue
         have = np.bincount(placed[rows][placed[rows] >= 0], minlength=len(target))
-        _deal(rng.permutation(free), target * count - have, placed)
+        _deal(rng.permutation(free), target * count - have, placed, rng)
     free = np.flatnonzero(placed < 0)
     have = np.bincount(placed[placed >= 0], minlength=len(target))
-    _deal(rng.permutation(free), target * n_rows - have, placed)
+    _deal(rng.permutation(free), target * n_rows - have, placed, rng)
     return placed
 
 
-def _deal(rows: np.ndarray, wanted: np.ndarray, placed: np.ndarray) -> None:
+def _deal(rows: np.ndarray, wanted: np.ndarray, placed: np.ndarray, rng: np.random.Generator) -> None:
     """Place rows in the splits in proportion to what each still wants (largest remainders get the odd rows)."""
     wanted = np.maximum(wanted, 0)
     if wanted.sum() == 0:
         wanted = np.eye(len(wanted))[0]
+    if len(rows) == 1:
+        # Drawn, not rounded: else many labels that occur once would all end in the largest split.
+        placed[rows] = rng.choice(len(wanted), p=wanted / wanted.sum())
+        return
     quota = wanted / wanted.sum() * len(rows)
     counts = np.floor(quota).astype(int)
     odd = len(rows) - counts.sum()

@@ -240,7 +240,7 @@ def _task_of(name: str, column: np.ndarray, kind: TaskKind | None, group: str | 
         expected = "0 or 1" if kind == "binary" else "whole numbers from 0"
         strange = values[(values != np.round(values)) | (values < 0) | ((kind == "binary") & (values > 1))]
         raise InputError(
-            f"task {name!r} is {kind} but has the label {strange[0]:g}: expected {expected}, -1 if missing"
+            f"task {name!r} is {kind} and has the label {strange[0]:g}: expected {expected}, -1 if missing"
         )
     return Task(name, kind, 2 if kind == "binary" else int(values.max()) + 1, group)
 

@@ -61,6 +61,7 @@ class OutputLayout(nn.Module):
 
         0 where a label is missing.
         """
+        labels = labels.to(outputs.dtype)
         present = ~torch.isnan(labels)
         target = torch.where(present, labels, torch.zeros_like(labels))
         losses = torch.zeros_like(labels)
@@ -80,6 +81,7 @@ class OutputLayout(nn.Module):
 
         NaN where a label is missing, and for regression tasks, which have no such probability.
         """
+        labels = labels.to(outputs.dtype)
         target = torch.nan_to_num(labels)
         confidences = torch.full_like(labels, torch.nan)
         if len(self.binary):

@@ -85,7 +85,7 @@ def _explain(method: str) -> str:
 
 
 def _div(figure: Any) -> str:
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
+    return figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
 
 
 def _regions(run: RunDir, summary: Summary) -> np.ndarray | None:

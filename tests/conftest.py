@@ -1,0 +1,63 @@
+"""One Ray session for the whole run: starting one takes seconds, and every test but the fault tests can share it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from rich.console import Console
+
+from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
+from stg_ray.progress import Reporter
+from stg_ray.tasks import TaskSet
+
+settings.register_profile("stg_ray", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("stg_ray")
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """A local Ray with four CPUs in name, so that three workers fit whatever the machine has."""
+    os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
+    import ray
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def quiet() -> Reporter:
+    return Reporter(Console(quiet=True))
+
+
+@pytest.fixture
+def make_task_set() -> Callable[..., TaskSet]:
+    """Small planted task sets: tasks of one block have labels from one hidden direction of the inputs, with noise."""
+
+    def make(
+        *, n_samples: int = 300, blocks: tuple[int, ...] = (3, 3), noise: float = 0.3, missing: float = 0.0, seed: int = 0
+    ) -> TaskSet:
+        rng = np.random.default_rng(seed)
+        inputs = rng.normal(size=(n_samples, 12)).astype(np.float32)
+        directions = np.linalg.qr(rng.normal(size=(12, len(blocks))))[0]
+        columns, names = [], []
+        for block, size in enumerate(blocks):
+            for member in range(size):
+                signal = inputs @ directions[:, block] + noise * rng.normal(size=n_samples)
+                columns.append((signal > 0).astype(np.int8))
+                names.append(f"block {block} task {member}")
+        labels = np.stack(columns, axis=1)
+        labels[rng.random(labels.shape) < missing] = -1
+        return TaskSet.from_arrays(inputs, labels, names=names, seed=seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).parents[1]

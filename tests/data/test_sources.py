@@ -1,0 +1,73 @@
+"""Where a task set comes from, and what is said when it does not come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stg_ray.config import DataConfig
+from stg_ray.data import data_root, load_task_set
+from stg_ray.errors import InputError
+
+INPUTS = np.random.default_rng(0).normal(size=(60, 4))
+LABELS = np.stack([np.arange(60) % 2, np.arange(60) // 2 % 2], axis=1)
+
+
+def test_digits_are_the_fifteen_tasks() -> None:
+    task_set = load_task_set(DataConfig(preset="digits"), seed=0)
+    assert task_set.inputs.shape == (1797, 1, 8, 8)
+    assert task_set.inputs.dtype == np.uint8
+    assert len(task_set.tasks) == 15
+    names = list(task_set.names)
+    loop, no_loop = (task_set.labels[:, names.index(name)] for name in ("closed loop", "no closed loop"))
+    assert np.array_equal(loop, 1 - no_loop)
+    assert (task_set.labels[:, :10].sum(axis=1) == 1).all()
+
+
+def test_npz_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "mine.npz", inputs=INPUTS, labels=LABELS, names=["ä & <b>", "second"])
+    monkeypatch.setenv("STG_RAY_DATA", str(tmp_path))
+    assert data_root(DataConfig(npz="mine.npz")) == tmp_path
+    assert load_task_set(DataConfig(npz="mine.npz"), seed=0).names == ("ä & <b>", "second")
+
+
+def test_npz_files_that_are_not_as_they_must_be(tmp_path: Path) -> None:
+    np.savez(tmp_path / "wrong.npz", x=INPUTS, labels=LABELS)
+    whole = (tmp_path / "wrong.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.npz").write_text("no arrays here")
+    for name, message in {
+        "none.npz": "no file '.*none.npz' here nor in the data root",
+        "wrong.npz": "holds labels, x: expected inputs and labels",
+        "cut.npz": "damaged|cannot be read",
+        "text.npz": "cannot be read|damaged",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            load_task_set(DataConfig(npz=str(tmp_path / name)), seed=0)
+
+
+def test_a_function_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_tasks.py").write_text(
+        "import numpy as np\n"
+        "import stg_ray as sr\n"
+        "def load(n):\n"
+        "    labels = np.stack([np.arange(n) % 2, np.arange(n) // 2 % 2], axis=1)\n"
+        "    return sr.TaskSet.from_arrays(np.random.default_rng(0).normal(size=(n, 3)), labels)\n"
+        "def broken():\n"
+        "    return {}['no such key']\n"
+        "def other():\n"
+        "    return 7\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert len(load_task_set(DataConfig(function="my_tasks:load", arguments={"n": 50}), seed=0).inputs) == 50
+    with pytest.raises(InputError, match=r"(?s)raised KeyError.*my_tasks.py.*no such key") as raised:
+        load_task_set(DataConfig(function="my_tasks:broken"), seed=0)
+    assert "sources.py" not in str(raised.value), "the user's own frames only"
+    with pytest.raises(InputError, match="returned int"):
+        load_task_set(DataConfig(function="my_tasks:other"), seed=0)
+    with pytest.raises(InputError, match="no module named 'nowhere'"):
+        load_task_set(DataConfig(function="nowhere:load"), seed=0)
+    with pytest.raises(InputError, match="has no 'lod'"):
+        load_task_set(DataConfig(function="my_tasks:lod"), seed=0)

@@ -1,0 +1,122 @@
+"""Labels are checked at the door, stored small, and split so that rare ones are everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stg_ray.errors import InputError
+from stg_ray.splitting import stratified_split
+from stg_ray.tasks import SPLITS, TaskSet, observed
+
+RNG = np.random.default_rng(0)
+INPUTS = RNG.normal(size=(40, 3))
+HALF = np.arange(40) % 2
+
+
+def labels_with(column: np.ndarray) -> np.ndarray:
+    return np.stack([HALF, column], axis=1)
+
+
+def test_kinds_are_told_from_the_labels() -> None:
+    integers = np.stack([HALF, np.arange(40) % 3], axis=1)
+    assert [task.kind for task in TaskSet.from_arrays(INPUTS, integers).tasks] == ["binary", "multiclass"]
+    floats = labels_with(RNG.normal(size=40))
+    assert [task.kind for task in TaskSet.from_arrays(INPUTS, floats).tasks] == ["binary", "regression"]
+
+
+def test_labels_are_stored_in_the_smallest_type_with_minus_one_for_missing() -> None:
+    column = HALF.astype(float)
+    column[3] = np.nan
+    task_set = TaskSet.from_arrays(INPUTS, labels_with(column))
+    assert task_set.labels.dtype == np.int8
+    assert task_set.labels[3, 1] == -1
+    many = TaskSet.from_arrays(INPUTS, labels_with(np.arange(40) % 5 * 100), kinds=["binary", "multiclass"])
+    assert many.labels.dtype == np.int16
+
+
+def test_labels_that_occur_once_are_spread_over_the_splits() -> None:
+    codes = stratified_split(np.arange(1000)[:, None], (0.7, 0.1, 0.2), 0)
+    assert np.abs(np.bincount(codes) - [700, 100, 200]).max() < 50
+
+
+def test_regression_targets_are_standardised_by_training_rows() -> None:
+    values = RNG.normal(loc=5, scale=3, size=40)
+    values[0] = np.nan
+    task_set = TaskSet.from_arrays(INPUTS, labels_with(values))
+    train = task_set.labels[task_set.rows("train"), 1]
+    assert task_set.tasks[1].center == pytest.approx(np.nanmean(train), rel=1e-6)
+    assert task_set.tasks[1].scale == pytest.approx(np.nanstd(train), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "options", "message"),
+    [
+        (INPUTS, HALF[:, None], {}, "1 task: grouping needs at least 2"),
+        (INPUTS[:-1], labels_with(HALF), {}, "shape"),
+        (np.where(np.arange(120).reshape(40, 3) == 7, np.nan, INPUTS), labels_with(HALF), {}, "row 2"),
+        (np.array([[1, 2], [3]], dtype=object), labels_with(HALF), {}, "ragged"),
+        (INPUTS, labels_with(np.zeros(40, int)), {}, "'task_1' has only the label 0"),
+        (INPUTS, labels_with(np.full(40, -1)), {}, "'task_1' has no label at all"),
+        (INPUTS, labels_with(np.where(HALF, 2, 0)), {"kinds": ["binary", "binary"]}, "'task_1' is binary and has"),
+        (INPUTS, labels_with(HALF), {"names": ["a", "a"]}, "distinct"),
+        (INPUTS, labels_with(HALF), {"names": ["a"]}, "1 task names for 2"),
+        (INPUTS, labels_with(HALF), {"names": ["a", "__task__"]}, "__task__"),
+        (INPUTS, labels_with(HALF), {"kinds": ["binary", "ordinal"]}, "'ordinal'"),
+        (INPUTS, labels_with(HALF), {"split": ["train"] * 40}, "no 'test' row"),
+        (INPUTS, labels_with(HALF), {"split": ["train", "testing"] * 20}, "'testing'"),
+        (INPUTS, labels_with(HALF), {"split": ["train", "test"] * 20}, "'task_0' has only the label 0"),
+    ],
+)
+def test_wrong_input_is_refused_with_what_was_found(
+    inputs: np.ndarray, labels: np.ndarray, options: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        TaskSet.from_arrays(inputs, labels, **options)
+
+
+def test_constant_tasks_are_dropped_when_asked() -> None:
+    labels = np.stack([HALF, np.zeros(40, int), 1 - HALF], axis=1)
+    task_set = TaskSet.from_arrays(INPUTS, labels, constant_tasks="drop")
+    assert task_set.names == ("task_0", "task_2")
+    assert task_set.labels.shape == (40, 2)
+
+
+def test_a_limit_takes_training_rows_only() -> None:
+    task_set = TaskSet.from_arrays(INPUTS, labels_with(HALF))
+    limited = task_set.limited(10, seed=1)
+    assert len(limited.rows("train")) == 10
+    for split in ("val", "test"):
+        assert len(limited.rows(split)) == len(task_set.rows(split))
+    assert np.array_equal(limited.inputs, task_set.limited(10, seed=1).inputs)
+
+
+@given(
+    positives=st.lists(st.integers(3, 60), min_size=1, max_size=6),
+    missing=st.floats(0, 0.5),
+    seed=st.integers(0, 1000),
+)
+def test_every_label_is_in_training_and_test_rows(positives: list[int], missing: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((200, len(positives)), dtype=int)
+    for t, count in enumerate(positives):
+        labels[rng.choice(200, count, replace=False), t] = 1
+    rare = rng.random(labels.shape) < missing
+    labels[rare & (labels == 0)] = -1  # missing labels do not make the rare ones rarer here
+    codes = stratified_split(labels, (0.7, 0.1, 0.2), seed)
+    assert set(np.unique(codes)) <= {0, 1, 2}
+    order = np.argsort(positives, kind="stable")
+    first = order[0]  # the rarest label is served first: nothing but its own count bounds it
+    counts = np.bincount(codes[labels[:, first] == 1], minlength=3)
+    assert counts.sum() == positives[first]
+    assert np.abs(counts - np.array([0.7, 0.1, 0.2]) * positives[first]).max() <= 1
+    assert counts[0] > 0
+    assert counts[2] > 0
+
+
+def test_observed_tells_missing_labels_of_both_kinds() -> None:
+    assert observed(np.array([0, -1, 2])).tolist() == [True, False, True]
+    assert observed(np.array([0.0, np.nan])).tolist() == [True, False]
+    assert SPLITS == ("train", "val", "test")
