@@ -1,6 +1,6 @@
 """What `ray job submit` runs: the whole path for one configuration, on the cluster that the job runs on.
 
-    ray job submit --working-dir . -- python jobs/run.py jobs/configs/digits.yaml --out /shared/runs/digits
+ray job submit --working-dir . -- python jobs/run.py jobs/configs/digits.yaml --out /shared/runs/digits
 """
 
 import sys

@@ -40,7 +40,12 @@ def make_task_set() -> Callable[..., TaskSet]:
     """Small planted task sets: tasks of one block have labels from one hidden direction of the inputs, with noise."""
 
     def make(
-        *, n_samples: int = 300, blocks: tuple[int, ...] = (3, 3), noise: float = 0.3, missing: float = 0.0, seed: int = 0
+        *,
+        n_samples: int = 300,
+        blocks: tuple[int, ...] = (3, 3),
+        noise: float = 0.3,
+        missing: float = 0.0,
+        seed: int = 0,
     ) -> TaskSet:
         rng = np.random.default_rng(seed)
         inputs = rng.normal(size=(n_samples, 12)).astype(np.float32)

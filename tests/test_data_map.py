@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,7 +46,7 @@ def test_merging_in_any_order_gives_the_same(sizes: list[int], order: object, se
     total = sum(sizes)
     confidences = visits(total, 5, 3, seed)
     bounds = np.cumsum([0, *sizes])
-    pieces = [state_of(confidences[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [state_of(confidences[a:b]) for a, b in itertools.pairwise(bounds)]
     order.shuffle(pieces)  # type: ignore[attr-defined]
     merged = DataMapState.empty(5, 3)
     for piece in pieces:

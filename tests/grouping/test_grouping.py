@@ -1,0 +1,161 @@
+"""Groups: planted structure is found, noise is not, and the order of the tasks does not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from stg_ray.errors import InputError
+from stg_ray.grouping import group_tasks, task_graph
+from stg_ray.grouping.graph import as_distance, local_scaling
+from stg_ray.grouping.kmeans import classical_scaling
+from stg_ray.grouping.stage import CLUSTERERS
+from stg_ray.groups import Groups
+from stg_ray.task_matrix import TaskMatrix
+
+METHODS = list(CLUSTERERS)
+
+
+def blocks(n_tasks: int, n_blocks: int, noise: float, seed: int) -> tuple[TaskMatrix, np.ndarray]:
+    """Distances 1 within blocks and 2 between, with noise; tasks in random order."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n_tasks) % n_blocks)
+    values = np.where(labels[:, None] == labels, 1.0, 2.0) + noise * rng.normal(size=(n_tasks, n_tasks))
+    values = np.abs(np.triu(values, 1))
+    return TaskMatrix(tuple(f"t{t}" for t in range(n_tasks)), values + values.T, "distance"), labels
+
+
+@pytest.mark.parametrize(
+    ("method", "n_tasks", "n_blocks"),
+    [(method, 20, 4) for method in METHODS] + [("spectral", 200, 10), ("agglomerative", 200, 10)],
+)
+def test_planted_blocks_are_recovered_and_counted(method: str, n_tasks: int, n_blocks: int) -> None:
+    matrix, labels = blocks(n_tasks, n_blocks, 0.1, 0)
+    given_number = group_tasks(matrix, method=method, n_groups=n_blocks)
+    assert adjusted_rand_score(labels, given_number.labels) == 1.0
+    chosen = group_tasks(matrix, method=method, n_groups="auto")
+    assert adjusted_rand_score(labels, chosen.labels) == 1.0
+
+
+@pytest.mark.parametrize("n_tasks", [15, 40])
+def test_noise_is_one_group_nearly_always(n_tasks: int) -> None:
+    found = [len(group_tasks(_noise(n_tasks, seed)).groups) for seed in range(30)]
+    assert found.count(1) >= 27
+
+
+def _noise(n_tasks: int, seed: int) -> TaskMatrix:
+    values = np.triu(np.random.default_rng(seed).random((n_tasks, n_tasks)), 1)
+    return TaskMatrix(tuple(f"t{t}" for t in range(n_tasks)), values + values.T, "distance")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(seed=st.integers(0, 1000))
+def test_permuting_the_tasks_permutes_the_groups(method: str, seed: int) -> None:
+    matrix, _ = blocks(18, 3, 0.15, seed)
+    order = np.random.default_rng(seed).permutation(18)
+    names = [matrix.tasks[t] for t in order]
+    permuted = TaskMatrix(tuple(names), matrix.values[np.ix_(order, order)], "distance")
+
+    def as_sets(groups: Groups) -> set[frozenset[str]]:
+        return {frozenset(members) for members in groups.groups}
+
+    assert as_sets(group_tasks(matrix, method=method, n_groups=3)) == as_sets(
+        group_tasks(permuted, method=method, n_groups=3)
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_hard_cases_do_not_break_a_clusterer(method: str) -> None:
+    """Identical tasks, pairs without a value, a task without any, all distances equal."""
+    matrix, labels = blocks(12, 3, 0.05, 1)
+    names = matrix.tasks
+    identical = matrix.values.copy()
+    identical[0], identical[:, 0] = identical[1], identical[:, 1]
+    identical[0, 1] = identical[1, 0] = identical[0, 0] = 0
+    some_missing = matrix.values.copy()
+    some_missing[2, 3] = some_missing[3, 2] = np.nan
+    lonely = matrix.values.copy()
+    lonely[4, :] = lonely[:, 4] = np.nan
+    for values in (identical, some_missing, lonely, np.ones((12, 12)) - np.eye(12), np.zeros((12, 12))):
+        groups = group_tasks(TaskMatrix(names, values, "distance"), method=method, n_groups=3)
+        assert sorted(task for members in groups.groups for task in members) == sorted(names)
+        assert np.allclose(np.sum(groups.membership, axis=1), 1)
+        assert all(task in groups.groups[groups.serving[task]] for task in names)
+    found = group_tasks(TaskMatrix(names, some_missing, "distance"), method=method, n_groups=3)
+    assert adjusted_rand_score(labels, found.labels) == 1.0
+
+
+def test_an_affinity_is_the_distance_the_other_way_round() -> None:
+    matrix, _ = blocks(10, 2, 0.1, 0)
+    affinity = TaskMatrix(matrix.tasks, 5 - matrix.values, "affinity")
+    assert group_tasks(affinity, n_groups=2).groups == group_tasks(matrix, n_groups=2).groups
+
+
+def test_directed_values_are_symmetrised_and_one_direction_suffices() -> None:
+    values = np.array([[0, 1.0, np.nan], [3.0, 0, 2.0], [4.0, np.nan, 0]])
+    symmetric = as_distance(TaskMatrix(("a", "b", "c"), values, "distance"))
+    assert symmetric.tolist() == [[0, 2, 4], [2, 0, 2], [4, 2, 0]]
+
+
+def test_local_scaling_is_the_formula() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(20, 3))
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    affinity = local_scaling(distance)
+    sigma = [np.sort(np.delete(distance[a], a))[6] for a in range(20)]
+    for a in range(20):
+        for b in range(20):
+            expected = np.exp(-(distance[a, b] ** 2) / (sigma[a] * sigma[b])) if a != b else 0
+            assert affinity[a, b] == pytest.approx(expected)
+
+
+def test_classical_scaling_keeps_euclidean_distances() -> None:
+    points = np.random.default_rng(0).normal(size=(12, 40))
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    embedded = classical_scaling(distance)
+    assert embedded.shape[1] <= 12
+    assert np.allclose(np.linalg.norm(embedded[:, None] - embedded, axis=2), distance)
+
+
+def test_affinities_complement_each_other() -> None:
+    """One matrix tells blocks 0 and 1 apart from the rest, the other 2 and 3: together they tell all."""
+    labels = np.arange(24) % 4
+    names = tuple(f"t{t}" for t in range(24))
+
+    def matrix(merged: dict[int, int], unit: float) -> TaskMatrix:
+        seen = np.vectorize(lambda label: merged.get(label, label))(labels)
+        rng = np.random.default_rng(0)
+        values = np.where(seen[:, None] == seen, 1.0, 2.0) + 0.02 * np.abs(rng.normal(size=(24, 24)))
+        values = np.triu(values, 1)
+        return TaskMatrix(names, unit * (values + values.T), "distance")
+
+    both = group_tasks([matrix({3: 2}, 1.0), matrix({1: 0}, 1000.0)], n_groups=4)
+    assert adjusted_rand_score(labels, both.labels) == 1.0
+    weighted = task_graph([matrix({3: 2}, 1.0), matrix({1: 0}, 1000.0)], {0: 1.0, 1: 0.0})
+    assert np.allclose(weighted.affinity, task_graph([matrix({3: 2}, 1.0)]).affinity)
+
+
+def test_wrong_requests_are_refused() -> None:
+    matrix, _ = blocks(5, 2, 0.1, 0)
+    for options, message in (
+        ({"n_groups": 6}, "groups=6 but there are 5 tasks"),
+        ({"n_groups": 0}, "groups=0"),
+        ({"method": "spectrul"}, "did you mean 'spectral'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            group_tasks(matrix, **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="1 task"):
+        group_tasks(TaskMatrix(("a",), np.zeros((1, 1)), "distance"))
+    with pytest.raises(InputError, match="different tasks"):
+        task_graph([matrix, TaskMatrix(("v", "w", "x", "y", "z"), matrix.values, "distance")])
+    with pytest.raises(InputError, match="infinite"):
+        task_graph([TaskMatrix(("a", "b"), np.full((2, 2), np.inf), "distance")])
+
+
+def test_groups_survive_being_written() -> None:
+    matrix, _ = blocks(9, 3, 0.1, 0)
+    groups = group_tasks(matrix, n_groups="auto")
+    assert Groups.from_dict(groups.to_dict()) == groups

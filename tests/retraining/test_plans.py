@@ -1,0 +1,59 @@
+"""Plans: ours and what it is measured against."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stg_ray.config import load_config, set_values
+from stg_ray.errors import InputError
+from stg_ray.groups import Groups
+from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.tasks import Task
+
+NAMES = [f"t{t}" for t in range(6)]
+TASKS = tuple(Task(name, group="even" if t % 2 == 0 else "odd") for t, name in enumerate(NAMES))
+OURS = Groups.from_labels(NAMES, np.array([1, 1, 1, 0, 0, 2]), "spectral")
+CONFIG = load_config("digits", ["retrain.plans=[ours, all_in_one, random, single_task, known]"])
+
+
+def test_groups_are_numbered_by_their_first_task() -> None:
+    assert OURS.groups == [["t0", "t1", "t2"], ["t3", "t4"], ["t5"]]
+
+
+def test_every_plan_serves_every_task_once() -> None:
+    plans = make_plans(OURS, TASKS, CONFIG)
+    assert list(plans) == ["ours", "all_in_one", "random_0", "random_1", "single_task", "known"]
+    for plan in plans.values():
+        assert sorted(task for members in plan.groups for task in members) == NAMES
+    assert plans["known"].groups == [["t0", "t2", "t4"], ["t1", "t3", "t5"]]
+    for draw in ("random_0", "random_1"):
+        assert sorted(map(len, plans[draw].groups)) == [1, 2, 3]
+    assert plans["random_0"].groups != plans["random_1"].groups
+
+
+def test_one_group_is_all_in_one_and_nothing_else() -> None:
+    one = Groups.from_labels(NAMES, np.zeros(6, int), "spectral")
+    config = set_values(CONFIG, ["retrain.plans=[ours, random]"])
+    assert list(make_plans(one, TASKS, config)) == ["all_in_one"]
+
+
+def test_no_plans_is_a_choice_and_known_groups_must_be_known() -> None:
+    assert make_plans(OURS, TASKS, set_values(CONFIG, ["retrain.plans=[]"])) == {}
+    with pytest.raises(InputError, match="no known groups"):
+        make_plans(OURS, tuple(Task(name) for name in NAMES), CONFIG)
+
+
+def test_the_largest_networks_come_first() -> None:
+    sizes = [len(spec.tasks) for spec in network_specs(make_plans(OURS, TASKS, CONFIG), CONFIG)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) == (3 + 1 + 3 + 3 + 6 + 2) * CONFIG.retrain.seeds
+
+
+def test_a_network_knows_what_it_was_trained_on() -> None:
+    spec = NetworkSpec("ours", 0, ("t0", "t1"), 0)
+    same = set_values(CONFIG, ["grouping.groups=3", "retrain.plans=[ours]", "affinity.samples=9", "retrain.seeds=5"])
+    assert spec.fingerprint(same) == spec.fingerprint(CONFIG)
+    for change in ("retrain.epochs=3", "model.width=9", "data.limit=99", "seed=4"):
+        assert spec.fingerprint(set_values(CONFIG, [change])) != spec.fingerprint(CONFIG)
+    assert NetworkSpec("ours", 0, ("t0", "t2"), 0).fingerprint(CONFIG) != spec.fingerprint(CONFIG)

@@ -1,0 +1,86 @@
+"""One network's training: what is finished is kept, what is interrupted goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from stg_ray.config import Config, load_config, set_values
+from stg_ray.data.parts import write_parts
+from stg_ray.errors import StgRayError
+from stg_ray.models import load_weights
+from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.trial import is_finished, train_network
+from stg_ray.storage import Storage
+from stg_ray.tasks import TaskSet
+
+SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task 1"), 5)
+
+
+@pytest.fixture
+def config() -> Config:
+    values = {
+        "data": {"npz": "planted"},
+        "model": {"width": 16},
+        "retrain": {"epochs": 6, "batch_size": 16, "lr": 0.01},
+    }
+    return load_config(values)
+
+
+class _Stopped(Exception):
+    pass
+
+
+def stop_after(epoch: int) -> Callable[[int], None]:
+    def report(done: int) -> None:
+        if done == epoch:
+            raise _Stopped
+
+    return report
+
+
+def test_an_interrupted_training_ends_like_an_undisturbed_one(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    runs = [Storage(tmp_path / name) for name in ("whole", "stopped")]
+    for run in runs:
+        write_parts(make_task_set(missing=0.2), run.sub("parts"))
+    train_network(runs[0], config, SPEC, device="cpu", report=lambda epoch: None)
+    with pytest.raises(_Stopped):
+        train_network(runs[1], config, SPEC, device="cpu", report=stop_after(4))
+    assert not is_finished(runs[1], SPEC, SPEC.fingerprint(config))
+    epochs: list[int] = []
+    train_network(runs[1], config, SPEC, device="cpu", report=epochs.append)
+    assert epochs == [5, 6]
+    weights = [load_weights(run, f"{SPEC.folder}/network.pt") for run in runs]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    results = [run.read_json(f"{SPEC.folder}/network.json") for run in runs]
+    assert results[0]["scores"] == results[1]["scores"]
+    assert not runs[1].exists(f"{SPEC.folder}/checkpoint.pt")
+
+
+def test_a_network_learns_and_a_finished_one_is_not_trained_again(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    run = Storage(tmp_path)
+    write_parts(make_task_set(n_samples=600), run.sub("parts"))
+    train_network(run, config, SPEC, device="cpu", report=lambda epoch: None)
+    result = run.read_json(f"{SPEC.folder}/network.json")
+    assert set(result["scores"]["test"]) == set(SPEC.tasks)
+    assert min(scores["roc_auc"] for scores in result["scores"]["test"].values()) > 0.85
+    epochs: list[int] = []
+    train_network(run, config, SPEC, device="cpu", report=epochs.append)
+    assert epochs == []
+
+
+def test_a_loss_that_is_no_number_stops_with_the_tasks_name(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    run = Storage(tmp_path)
+    write_parts(make_task_set(), run.sub("parts"))
+    config = set_values(config, ["retrain.lr=1.0e+38"])
+    with pytest.raises(StgRayError, match=r"task 'block 0 task 0' became non-finite in epoch 1"):
+        train_network(run, config, SPEC, device="cpu", report=lambda epoch: None)
