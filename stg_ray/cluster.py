@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from stg_ray.errors import InputError
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.25
+CONNECT_SECONDS = 10.0
 
 
 RAY_SETTINGS = {
@@ -54,7 +56,7 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
     Raises:
         InputError: the cluster cannot be joined.
     """
-    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    target = ray_address(address)
     for name, value in (RAY_SETTINGS | (OWN_RAY_SETTINGS if target == "local" else {})).items():
         os.environ.setdefault(name, value)
     import ray
@@ -73,6 +75,27 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         _end(before)
 
 
+def ray_address(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+def check_address(address: str | None) -> None:
+    """Knock at the cluster's door: Ray itself tries for minutes before it says that nobody is there.
+
+    Raises:
+        InputError: nothing answers at the address.
+    """
+    host, _, port = ray_address(address).rpartition(":")
+    if not port.isdigit() or "/" in host:
+        return  # "local", "auto", or a kind of address that Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(
+            f"no Ray cluster answers at {host}:{port} ({error.strerror or error}): check --address and RAY_ADDRESS"
+        ) from error
+
+
 def _join(target: str, level: int, verbose: bool) -> None:
     import ray
 
@@ -83,7 +106,7 @@ def _join(target: str, level: int, verbose: bool) -> None:
             log_to_driver=verbose,
             logging_level=level,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         if target == "local":
             raise
         raise InputError(f"cannot join the Ray cluster at {target}: {_first_line(error)}") from error

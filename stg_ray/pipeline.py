@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 from stg_ray.affinity.stage import check_tasks, compute_affinities
-from stg_ray.cluster import session
+from stg_ray.cluster import check_address, session
 from stg_ray.config import Config, load_config, set_values
 from stg_ray.data.parts import read_index, write_parts
 from stg_ray.data.sources import load_task_set
@@ -78,6 +78,7 @@ def run(
     """
     config = load_config(config) if isinstance(config, str) else config
     directory = RunDir(out)
+    check_address(address)
     if directory.has_config():
         _check_same(directory, config)
     directory.check_writable()
@@ -102,6 +103,7 @@ def run_stage(
     Raises:
         InputError: an earlier stage is not done, or a changed setting belongs to an earlier stage.
     """
+    check_address(address)
     directory = RunDir(out)
     before = directory.read_config()
     config = set_values(before, overrides)

@@ -46,11 +46,11 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
             progress.update(state["done"], state["total"], f"steps on {workers} workers")
 
     try:
-        result = wait_for(trainer.fit, poll)
+        wait_for(trainer.fit, poll)
     except ray.train.TrainingFailedError as error:
         raise StgRayError(f"the profiling run failed: {root_cause(error)}") from error
-    failure = (result.metrics or {}).get("failure")
-    if failure:
+    if run.exists("profile/failure.json"):
+        failure = run.read_json("profile/failure.json")
         run.forget("profile")
         raise StgRayError(failure)
     progress.summary = f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {workers} workers"

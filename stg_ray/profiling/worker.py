@@ -127,7 +127,8 @@ def train_worker(job: dict[str, Any]) -> None:
         failure = non_finite(loss, index.names, epoch)
         if failure:
             # Every rank sees the same sums and leaves here: no restart can mend it, so it is no failure of Ray's.
-            ray.train.report({"failure": failure})
+            if rank == 0:
+                run.write_json("profile/failure.json", failure)
             return
         recorder.finish_epoch()
         if epoch in snapshots:

@@ -60,21 +60,23 @@ class Summary:
     groups: Groups
     metric: str
     plans: list[PlanRow]
+    against_random: Difference | None
+    """Ours to random groups of the same sizes, where both were trained: more networks alone may help."""
 
     @property
     def verdict(self) -> str:
-        """One sentence: did grouping help?"""
+        """Did grouping help, and did it matter which tasks are together?"""
         if len(self.groups.groups) == 1:
             return "No structure was found among the tasks: one network for all of them."
         ours = next((row for row in self.plans if row.plan == "ours"), None)
-        if ours is None or ours.difference is None:
+        sentences = []
+        if ours is not None and ours.difference is not None:
+            sentences.append(_sentence("all tasks in one network", ours.difference))
+        if self.against_random is not None:
+            sentences.append(_sentence("random groups of the same sizes", self.against_random))
+        if not sentences:
             return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
-        d = ours.difference
-        sign = "better" if d.mean > 0 else "worse"
-        interval = f"{d.mean:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
-        if d.is_clear:
-            return f"Our groups are {sign} than all tasks in one network ({interval})."
-        return f"No clear difference between our groups and all tasks in one network ({interval})."
+        return " ".join(sentences)
 
 
 def summarize(run: RunDir, config: Config) -> Summary:
@@ -85,7 +87,19 @@ def summarize(run: RunDir, config: Config) -> Summary:
     metric = "mean R2" if kinds == {"regression"} else "mean AP"
     if "regression" in kinds and len(kinds) > 1:
         metric = "mean AP or R2"
-    return Summary(index, groups, metric, _plan_rows(run, config, index))
+    rows = _plan_rows(run, config, index)
+    values = {row.plan: row.values for row in rows}
+    against_random = None
+    if {"ours", "random"} <= set(values):
+        against_random = paired_difference(values["ours"], values["random"], seed=config.seed)
+    return Summary(index, groups, metric, rows, against_random)
+
+
+def _sentence(other: str, d: Difference) -> str:
+    interval = f"{d.mean:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
+    if not d.is_clear:
+        return f"No clear difference between our groups and {other} ({interval})."
+    return f"Our groups are {'better' if d.mean > 0 else 'worse'} than {other} ({interval})."
 
 
 def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:

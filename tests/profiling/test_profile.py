@@ -1,0 +1,137 @@
+"""The profiling run on real Ray Train: the data maps are those of one process on the same visits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stg_ray.config import Config, load_config
+from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
+from stg_ray.data_map import DataMapState
+from stg_ray.errors import StgRayError
+from stg_ray.models import build_network
+from stg_ray.models.outputs import as_labels
+from stg_ray.profiling import profile
+from stg_ray.profiling.worker import Shard
+from stg_ray.progress import Reporter
+from stg_ray.run_dir import RunDir
+from stg_ray.tasks import TaskSet
+
+CONFIG = load_config(
+    {
+        "data": {"npz": "planted"},
+        "model": {"trunk": "mlp", "width": 16},
+        "profile": {"epochs": 3, "batch_size": 24, "snapshots": 2, "lr": 0.01},
+    }
+)
+
+
+def with_workers(workers: int, **profile: object) -> Config:
+    values = CONFIG.model_dump()
+    values["profile"] |= {"workers": workers, **profile}
+    return Config.model_validate(values)
+
+
+def oracle(run: RunDir, index: PartIndex, world: int) -> dict[int, DataMapState]:
+    """One process, float64, one batch at a time: the rows that all ranks take together at each step."""
+    shards = [Shard.of(index, rank, world) for rank in range(world)]
+    datas = [read_split(run.sub("parts"), index, "train", shard.numbers) for shard in shards]
+    network = build_network(CONFIG.model, index, index.tasks, CONFIG.seed).double()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=CONFIG.profile.weight_decay)
+    n_steps = shards[0].steps(CONFIG.profile.batch_size)
+    samples = np.concatenate([data.samples for data in datas])
+    order = {sample: row for row, sample in enumerate(samples)}
+    visits: dict[int, np.ndarray] = {}
+    for epoch in (1, 2, 3):
+        confidences = np.full((len(samples), len(index.tasks)), np.nan)
+        rows = [
+            np.array_split(np.random.default_rng([CONFIG.seed, 3, epoch, r]).permutation(len(data)), n_steps)
+            for r, data in enumerate(datas)
+        ]
+        for step in range(n_steps):
+            inputs = np.concatenate([data.inputs[rows[r][step]] for r, data in enumerate(datas)])
+            labels = np.concatenate([data.labels[rows[r][step]] for r, data in enumerate(datas)])
+            ids = np.concatenate([data.samples[rows[r][step]] for r, data in enumerate(datas)])
+            target = as_labels(torch.tensor(labels))
+            outputs = network(torch.tensor(inputs).double())
+            loss = network.layout.losses(outputs, target).sum() / (len(inputs) * index.labels_per_sample)
+            confidences[[order[i] for i in ids]] = network.layout.confidences(outputs, target).detach().numpy()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        visits[epoch] = confidences
+    states = {}
+    for last in (2, 3):
+        seen = np.stack([visits[epoch] for epoch in range(1, last + 1)])
+        by_sample = np.argsort(samples)
+        m2 = np.square(seen - seen.mean(axis=0)).sum(axis=0)
+        states[last] = DataMapState(np.full(len(samples), last, np.int32), seen.mean(axis=0)[by_sample], m2[by_sample])
+    return states
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_data_maps_are_those_of_one_process(
+    workers: int, ray_session: None, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    write_parts(make_task_set(n_samples=301, missing=0.2), run.sub("parts"))
+    with quiet.stage("profile") as progress:
+        profile(run, with_workers(workers), progress)
+    index = read_index(run.sub("parts"))
+    assert run.list("profile/data_map") == ["epoch-0002", "epoch-0003"]
+    for epoch, expected in oracle(run, index, workers).items():
+        batches = [
+            run.read_arrow(f"profile/data_map/epoch-{epoch:04d}/{name}")
+            for name in run.list(f"profile/data_map/epoch-{epoch:04d}")
+        ]
+        samples = np.concatenate([batch.column("sample").to_numpy() for batch in batches])
+        states = [DataMapState.from_batch(batch) for batch in batches]
+        by_sample = np.argsort(samples)
+        assert len(np.unique(samples)) == len(samples) == index.n_samples()
+        count, mean, m2 = (
+            np.concatenate([getattr(s, key) for s in states])[by_sample] for key in ("count", "mean", "m2")
+        )
+        assert np.array_equal(count, expected.count), "every sample is visited exactly once per epoch"
+        np.testing.assert_allclose(mean, expected.mean, rtol=2e-4, atol=1e-6)
+        np.testing.assert_allclose(m2, expected.m2, rtol=2e-3, atol=1e-6)
+    metrics = run.read_parquet("profile/metrics.parquet").to_pandas()
+    assert len(metrics) == 3 * len(index.tasks)
+    mean_loss = metrics.groupby("epoch")["loss"].mean()
+    assert mean_loss[3] < mean_loss[1]
+
+
+def test_every_rank_takes_the_same_steps_and_every_row_once() -> None:
+    rows = [7, 7, 6, 6, 6]
+    index = PartIndex((), (3,), (0.0,), (1.0,), 1.0, {"train": rows})
+    for world in (1, 2, 3, 5):
+        shards = [Shard.of(index, rank, world) for rank in range(world)]
+        assert sorted(number for shard in shards for number in shard.numbers) == [0, 1, 2, 3, 4]
+        for batch_size in (1, 4, 10, 100):
+            steps = {shard.steps(batch_size) for shard in shards}
+            assert len(steps) == 1
+            n_steps = steps.pop()
+            sizes = sum(
+                np.array([len(piece) for piece in np.array_split(np.arange(own), n_steps)])
+                for own in shards[0].rows_by_rank
+            )
+            assert np.array_equal(shards[0].batch_rows(n_steps), sizes)
+            assert min(len(np.array_split(np.arange(own), n_steps)[-1]) for own in shards[0].rows_by_rank) >= 1
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_the_run_with_the_tasks_name(
+    ray_session: None, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    write_parts(make_task_set(), run.sub("parts"))
+    with (
+        pytest.raises(StgRayError, match="task 'block 0 task 0' became non-finite in epoch"),
+        quiet.stage("p") as stage,
+    ):
+        profile(run, with_workers(1, lr=1e38), stage)
+    assert not run.exists("profile")

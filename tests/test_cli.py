@@ -1,0 +1,111 @@
+"""The command line: wrong input exits with 2 and one clear line, without a traceback; nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stg_ray import __version__
+
+
+def stg_ray(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stg_ray", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def refused(*arguments: str, cwd: Path | None = None) -> str:
+    """The one line that a refused command prints."""
+    done = stg_ray(*arguments, cwd=cwd)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("stg-ray: ")
+    return lines[0]
+
+
+@pytest.fixture
+def two_tasks(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    labels = np.stack([np.arange(60) % 2, np.arange(60) // 2 % 2], axis=1)
+    np.savez(tmp_path / "two.npz", inputs=rng.normal(size=(60, 3)), labels=labels)
+    np.savez(tmp_path / "one.npz", inputs=rng.normal(size=(60, 3)), labels=labels[:, :1])
+    (tmp_path / "two.yaml").write_text("data: {npz: two.npz}\n")
+    (tmp_path / "one.yaml").write_text("data: {npz: one.npz}\n")
+    (tmp_path / "bad.yaml").write_text("data: {npz: two.npz\n")
+    (tmp_path / "unknown.yaml").write_text("data: {npz: two.npz}\nprofile: {epoch: 3}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "digts"], "unknown preset 'digts': did you mean 'digits'"),
+        (["run", "none.yaml"], "none.yaml: No such file"),
+        (["run", "bad.yaml"], "bad.yaml is not valid YAML"),
+        (["run", "unknown.yaml"], "unknown key profile.epoch: did you mean profile.epochs?"),
+        (["run", "one.yaml"], "there is 1 task: grouping needs at least 2"),
+        (["run", "two.yaml", "--set", "grouping.groups=3"], "grouping.groups=3 but there are 2 tasks"),
+        (["run", "two.yaml", "--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+        (["run", "two.yaml", "--until", "retran"], "unknown stage 'retran': did you mean 'retrain'"),
+        (["run", "two.yaml", "--address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["run", "two.yaml", "--colour"], "--colour"),
+        (["run"], "PRESET"),
+        (["group", "no_run"], "is no run directory (no config.yaml in it)"),
+        (["plan", "two.yaml", "--set", "retrain.plans=[known]"], "no known groups"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_input(two_tasks: Path, arguments: list[str], message: str) -> None:
+    if arguments[-1] == "/proc/nowhere" and not Path("/proc").exists():
+        pytest.skip("there is no /proc, where nobody can write")
+    assert message in refused(*arguments, cwd=two_tasks)
+
+
+def test_a_file_where_the_run_directory_should_be(two_tasks: Path) -> None:
+    (two_tasks / "file").write_text("")
+    assert "cannot write to" in refused("run", "two.yaml", "--out", "file/run", cwd=two_tasks)
+
+
+def test_a_refused_task_set_leaves_a_directory_that_can_be_used_again(two_tasks: Path) -> None:
+    refused("run", "one.yaml", "--out", "run", cwd=two_tasks)
+    assert "one.npz" in refused("run", "two.yaml", "--out", "run", cwd=two_tasks), "it belongs to that configuration"
+    assert "parts is not done" in refused("group", "run", cwd=two_tasks)
+
+
+def test_presets_and_plan_run_nothing(two_tasks: Path) -> None:
+    presets = stg_ray("presets")
+    assert presets.returncode == 0
+    assert "digits" in presets.stdout
+    assert "1,797" in presets.stdout
+    plan = stg_ray("plan", "digits", cwd=two_tasks)
+    assert plan.returncode == 0
+    for word in ("15 tasks", "4 groups", "26 networks", "8 of ours", "2 of all_in_one"):
+        assert word in plan.stdout
+    assert not (two_tasks / "runs").exists()
+
+
+def test_help_names_every_command() -> None:
+    text = stg_ray("--help").stdout
+    for command in ("run", "plan", "presets", "profile", "affinity", "group", "retrain", "report"):
+        assert command in text
+    assert __version__ == "0.1.0"
+
+
+def test_a_job_needs_a_directory(repository: Path) -> None:
+    job = subprocess.run(
+        [sys.executable, "jobs/run.py", "jobs/configs/digits.yaml"],
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert job.returncode == 2
+    assert "--out is missing" in job.stderr
