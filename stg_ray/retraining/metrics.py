@@ -33,11 +33,12 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
             "r2": np.nan if few else float(sk.r2_score(labels, prediction)),
             "mae": np.nan if len(labels) == 0 else float(sk.mean_absolute_error(labels, prediction)),
         }
+    labels = labels.astype(np.int64)  # they are floating point where a regression task is in the same network
     present = np.unique(labels)
     if len(present) < 2:
         return dict.fromkeys(("average_precision", "roc_auc", "accuracy", "balanced_accuracy", "f1"), np.nan)
     if task.kind == "binary":
-        predicted = (prediction >= 0.5).astype(labels.dtype)
+        predicted = (prediction >= 0.5).astype(np.int64)
         ranked = {
             "average_precision": sk.average_precision_score(labels, prediction),
             "roc_auc": sk.roc_auc_score(labels, prediction),

@@ -23,7 +23,7 @@ def test_binary() -> None:
 
 
 def test_multiclass_with_a_class_that_does_not_occur() -> None:
-    labels, p = RNG.integers(0, 3, 60), RNG.random((60, 4))
+    labels, p = RNG.integers(0, 3, 60).astype(np.float32), RNG.random((60, 4))
     task = Task("t", "multiclass", 4)
     found = score(task, p, labels)
     by_class = [sk.average_precision_score(labels == c, p[:, c]) for c in range(3)]

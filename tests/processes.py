@@ -1,0 +1,86 @@
+"""Running the program as users do: a process of its own, watched with all its descendants."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+
+class Program:
+    """A running `stg-ray` in a session of its own, so that it can be interrupted like in a terminal."""
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        self.log = log
+        # The tests' own Ray must not be joined, nor its settings inherited.
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stg_ray", *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+            )
+        self.seen: set[psutil.Process] = set()
+        self.peak_rss = 0
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def watch(self) -> None:
+        """Note the descendants there are, and the memory that they and the program take together."""
+        try:
+            own = psutil.Process(self.process.pid)
+            family = [own, *own.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        self.seen.update(family)
+        total = 0
+        for member in family:
+            try:
+                total += member.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        self.peak_rss = max(self.peak_rss, total)
+
+    def wait(self, timeout: float = 240) -> int:
+        deadline = time.monotonic() + timeout
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"still running after {timeout} s:\n{self.output}"
+            self.watch()
+            time.sleep(0.2)
+        return self.process.returncode
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 120) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.output}"
+            assert time.monotonic() < deadline, f"nothing after {timeout} s:\n{self.output}"
+            self.watch()
+            time.sleep(0.02)
+
+    def interrupt(self) -> tuple[int, float]:
+        """Ctrl-C, as a terminal sends it to the whole group: exit code, and seconds until the end."""
+        self.watch()
+        began = time.monotonic()
+        os.killpg(self.process.pid, signal.SIGINT)
+        code = self.wait(60)
+        return code, time.monotonic() - began
+
+    def kill(self) -> None:
+        """SIGKILL of the program alone: nothing is tidied up by it."""
+        self.watch()
+        self.process.kill()
+        self.process.wait()
+
+    def left_behind(self) -> list[psutil.Process]:
+        """Descendants that are still there."""
+        return [p for p in self.seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -1,0 +1,208 @@
+"""The whole path on real Ray, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import stg_ray as sr
+from stg_ray.progress import Reporter
+from stg_ray.run_dir import RunDir
+from tests.processes import Program
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("--set", "profile.epochs=4", "--set", "retrain.epochs=3", "--set", "retrain.seeds=1")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Program, float]:
+    """One run of `stg-ray run digits` with all defaults: its directory, process and seconds."""
+    folder = tmp_path_factory.mktemp("digits")
+    began = time.monotonic()
+    program = Program("run", "digits", "--out", str(folder / "run"), log=folder / "log")
+    assert program.wait() == 0, program.output
+    return folder / "run", program, time.monotonic() - began
+
+
+def test_it_ends_in_time_and_memory_and_leaves_nothing_behind(digits: tuple[Path, Program, float]) -> None:
+    _, program, seconds = digits
+    assert seconds <= 90
+    assert program.peak_rss < 4 * 2**30
+    assert program.left_behind() == []
+
+
+def test_what_it_prints(digits: tuple[Path, Program, float]) -> None:
+    run, program, _ = digits
+    output = program.output
+    for stage in ("parts", "profile", "affinity", "group", "retrain", "report"):
+        assert f"\n{stage:<9} done in " in output
+    for word in ("closed loop", "ours", "all in one", "random groups", "95 % interval", f"report: {run}/report.html"):
+        assert word in output
+    for chatter in ("Ray", "WARNING", "pid=", "Traceback", "╭"):
+        assert chatter not in output
+    assert max(map(len, output.split("groups of")[0].splitlines())) < 120
+
+
+def test_the_artifacts_are_those_of_the_contract(digits: tuple[Path, Program, float]) -> None:
+    run = digits[0]
+    groups = json.loads((run / "groups.json").read_text())
+    assert list(groups) == ["tasks", "groups", "membership", "serving", "method", "parameters"]
+    assert np.array(groups["membership"]).shape == (15, 4)
+    assert sorted(task for members in groups["groups"] for task in members) == sorted(groups["tasks"])
+    for name in ("data_map", "landscape"):
+        for file in (f"{name}.parquet", f"{name}.stderr.parquet"):
+            table = pq.read_table(run / "affinity" / file)
+            assert table.column_names == ["__task__", *groups["tasks"]]
+            about = json.loads(table.schema.metadata[b"stg_ray"])
+            assert about["kind"] == "distance"
+            assert about["samples"] > 0
+    results = pq.read_table(run / "results.parquet").to_pandas()
+    assert list(results) == ["plan", "group", "task", "split", "serving", "metric", "value", "seed"]
+    assert set(results["plan"]) == {"ours", "all_in_one", "random_0", "random_1"}
+    one = results.query("plan == 'ours' and metric == 'average_precision' and split == 'test' and seed == 0")
+    assert sorted(one["task"]) == sorted(groups["tasks"])
+    costs = pq.read_table(run / "costs.parquet").to_pandas()
+    networks = costs.groupby("plan").size().to_dict()
+    assert networks == {"ours": 8, "all_in_one": 2, "random_0": 8, "random_1": 8}
+    assert (costs["cost"] > 0).all()
+    for plan in ("ours", "all_in_one", "random_0"):
+        assert json.loads((run / "plans" / f"{plan}.json").read_text())["tasks"] == groups["tasks"]
+    weights = torch.load(run / "models" / "ours" / "group-0" / "seed-0" / "network.pt", weights_only=True)
+    assert weights["heads.weight"].shape[0] == len(groups["groups"][0])
+    page = (run / "report.html").read_text()
+    assert "src=" not in page.split("</style>")[0]
+    assert "closed loop" in page
+    assert not list((run / ".ray").iterdir())
+
+
+def test_the_same_command_again_does_nothing_and_another_configuration_is_refused(
+    digits: tuple[Path, Program, float], tmp_path: Path
+) -> None:
+    run = digits[0]
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name not in (".lease", "config.yaml")}
+    again = Program("run", "digits", "--out", str(run), log=tmp_path / "again")
+    assert again.wait(60) == 0
+    assert again.output.count("done before") == 6
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    other = Program("run", "digits", "--out", str(run), "--set", "profile.epochs=3", log=tmp_path / "other")
+    assert other.wait(60) == 2
+    assert "belongs to another configuration (profile.epochs is 20, now 3)" in other.output
+
+
+def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float], tmp_path: Path) -> None:
+    """Grouping again makes the later stages stale; retraining keeps the networks whose tasks did not change."""
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(digits[0], run)
+    wrong = Program("group", str(run), "--set", "profile.epochs=3", log=tmp_path / "wrong")
+    assert wrong.wait(60) == 2
+    assert "--set changes what decides the stage profile (profile.epochs is 20, now 3)" in wrong.output
+    group = Program("group", str(run), "--set", "grouping.groups=3", log=tmp_path / "group")
+    assert group.wait(60) == 0, group.output
+    assert "in 3 groups" in group.output
+    directory = RunDir(run)
+    config = directory.read_config()
+    assert config.grouping.groups == 3
+    assert directory.is_done("group", config)
+    assert not directory.is_done("retrain", config)
+    assert not (run / "results.parquet").exists()
+    early = Program("report", str(run), log=tmp_path / "early")
+    assert early.wait(60) == 2
+    assert "retrain is not done" in early.output
+    retrain = Program("retrain", str(run), "--set", "retrain.plans=[ours, all_in_one]", log=tmp_path / "retrain")
+    assert retrain.wait() == 0, retrain.output
+    assert "8 networks of 2 plans, 2 of them from before" in retrain.output
+    report = Program("report", str(run), log=tmp_path / "report")
+    assert report.wait(60) == 0, report.output
+
+
+def test_a_second_process_on_the_directory_is_refused(tmp_path: Path) -> None:
+    first = Program("run", "digits", *SMALL, "--out", str(tmp_path / "run"), log=tmp_path / "first")
+    first.wait_until((tmp_path / "run" / ".stages" / "parts.json").exists)
+    second = Program("run", "digits", *SMALL, "--out", str(tmp_path / "run"), log=tmp_path / "second")
+    assert second.wait(60) == 2
+    assert f"in use by process {first.process.pid}" in second.output
+    assert first.interrupt()[0] == 130
+
+
+def groups_by_data_maps(seed: int, folder: Path, quiet: Reporter) -> bytes:
+    config = sr.load_config("digits", ["affinity.methods=[data_map]", f"seed={seed}", "profile.workers=2"])
+    run = sr.run(config, out=str(folder), until="group", reporter=quiet)  # type: ignore[operator]
+    return run.read_bytes("groups.json")
+
+
+def test_data_maps_alone_tell_what_belongs_together(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
+    """The same question asked twice ends in one group; random labels stay away from the digits: 4 of 5 seeds."""
+    together = apart = 0
+    for seed in range(5):
+        groups = sr.Groups.from_dict(json.loads(groups_by_data_maps(seed, tmp_path / str(seed), quiet)))
+        assert len(groups.groups) == 4
+        together += groups.serving["closed loop"] == groups.serving["no closed loop"]
+        apart += sum(groups.serving[f"digit {d}"] == groups.serving["random labels"] for d in range(10)) <= 1
+    assert (together, apart) >= (4, 4)
+    assert apart >= 4
+    assert groups_by_data_maps(0, tmp_path / "again", quiet) == (tmp_path / "0" / "groups.json").read_bytes()
+
+
+def test_no_structure_is_said_and_ends_well(
+    ray_session: None, quiet: Reporter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten tasks of random labels: one group, no plan `ours`, and the table says why."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "noise.npz", inputs=rng.normal(size=(400, 10)), labels=rng.integers(0, 2, (400, 10)))
+    values = {
+        "data": {"npz": str(tmp_path / "noise.npz")},
+        "profile": {"epochs": 4, "workers": 2},
+        "retrain": {"epochs": 2},
+    }
+    run = sr.run(sr.load_config(values), out=str(tmp_path / "run"), reporter=quiet)  # type: ignore[operator]
+    groups = sr.Groups.from_dict(run.read_json("groups.json"))
+    assert len(groups.groups) == 1
+    results = run.read_parquet("results.parquet").to_pandas()
+    assert set(results["plan"]) == {"all_in_one"}
+    assert "No structure was found" in run.read_bytes("report.html").decode()
+
+
+def test_missing_labels_several_kinds_and_strange_names(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
+    """Regression, multi-class and binary tasks, 40 % of the labels missing, names that are markup."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(500, 8)).astype(np.float32)
+    names = ["</script><script>alert(1)</script>", "<b>bold</b>", "naïve 日本", "value [red]x[/red]", "classes"]
+    columns = [inputs[:, 0] > 0, inputs[:, 0] > 0.2, inputs[:, 1] > 0, inputs[:, 1] + 0.1 * rng.normal(size=500)]
+    labels = np.stack([*columns, np.digitize(inputs[:, 2], [-0.5, 0.5])], axis=1).astype(np.float64)
+    labels[rng.random(labels.shape) < 0.4] = np.nan
+    kinds = ["binary", "binary", "binary", "regression", "multiclass"]
+    np.savez(tmp_path / "mixed.npz", inputs=inputs, labels=labels, names=names, kinds=kinds)
+    values = {
+        "data": {"npz": str(tmp_path / "mixed.npz")},
+        "affinity": {"methods": ["landscape"], "layers": "all"},
+        "grouping": {"groups": 2, "method": "agglomerative"},
+        "profile": {"epochs": 3, "workers": 2},
+        "retrain": {"epochs": 3, "plans": ["ours", "all_in_one", "single_task"]},
+    }
+    run = sr.run(sr.load_config(values), out=str(tmp_path / "run"), reporter=quiet)  # type: ignore[operator]
+    results = run.read_parquet("results.parquet").to_pandas()
+    assert set(results["task"]) == set(names)
+    assert set(results.query("task == 'value [red]x[/red]'")["metric"]) == {"r2", "mae"}
+    page = run.read_bytes("report.html").decode()
+    assert "<script>alert(1)" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+    from rich.console import Console
+
+    from stg_ray.report import print_summary, summarize
+
+    console = Console(record=True, width=100, quiet=False, file=(tmp_path / "terminal").open("w"))
+    print_summary(console, summarize(run, run.read_config()), "report.html")
+    assert "value [red]x[/red]" in console.export_text()
+    with pytest.raises(sr.InputError, match=r"'value \[red\]x\[/red\]' is a regression.*methods=\[landscape\]"):
+        sr.run(  # type: ignore[operator]
+            sr.load_config({**values, "affinity": {}}), out=str(tmp_path / "refused"), reporter=quiet
+        )
