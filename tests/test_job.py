@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -32,14 +32,13 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     if not Path(RAY).exists():
         pytest.skip(f"no ray command beside {sys.executable}")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
-    env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
-    token = subprocess.run([RAY, "get-auth-token", "--generate"], env=env, capture_output=True, text=True, check=True)
-    (tmp_path / "token").write_text(token.stdout.strip().splitlines()[-1])
+    env |= {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+    subprocess.run([RAY, "get-auth-token", "--generate"], env=env, capture_output=True, check=True)
     dashboard = free_port()
     start = [RAY, "start", "--head", "--block", f"--port={free_port()}", f"--dashboard-port={dashboard}"]
     with (tmp_path / "head").open("w") as log:
         head = subprocess.Popen(
-            [*start, "--num-cpus=2", "--ray-client-server-port=0", "--disable-usage-stats"],
+            [*start, "--num-cpus=2", f"--ray-client-server-port={free_port()}", "--disable-usage-stats"],
             env=env,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -52,12 +51,11 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
             time.sleep(1)
         yield client
     finally:
-        family = psutil.Process(head.pid).children(recursive=True)
-        head.send_signal(signal.SIGTERM)
-        head.wait(30)
-        for process in family:
-            if process.is_running():
+        # Not `ray stop`: it ends every Ray of the machine, the other tests' too.
+        for process in [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
+        head.wait()
 
 
 def test_digits_as_a_job(cluster: dict[str, str], repository: Path, tmp_path: Path) -> None:
@@ -79,7 +77,7 @@ def test_digits_as_a_job(cluster: dict[str, str], repository: Path, tmp_path: Pa
     assert "succeeded" in job.stdout + job.stderr
     assert f"report: {tmp_path}/run/report.html" in job.stdout
     assert (tmp_path / "run" / "results.parquet").exists()
-    token = (tmp_path / "token").read_text().strip()
+    token = (tmp_path / ".ray" / "auth_token").read_text().strip()
     assert len(token) > 10
     for path in (tmp_path / "run").rglob("*"):
         assert not path.is_file() or token.encode() not in path.read_bytes(), f"the token is in {path}"
