@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stg_ray.config import Config, load_config
+from stg_ray.config import load_config
 from stg_ray.data.presets import PRESETS
 from stg_ray.errors import InputError, InterruptedRun, StgRayError
 
@@ -42,9 +42,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own o
 def run_command(
     source: Source,
     out: Out = None,
-    until: Annotated[
-        str, typer.Option("--until", metavar="STAGE", help=f"One of {', '.join(STAGE_NAMES)}.")
-    ] = "report",
+    until: Until = "report",
     set_: Set = None,
     address: Address = None,
     verbose: Verbose = False,
@@ -55,12 +53,13 @@ def run_command(
     if until not in STAGE_NAMES:
         raise InputError(unknown(until, STAGE_NAMES, "stage"))
     config = load_config(source, set_ or ())
-    directory = out or _default_out(source, config)
+
+    from stg_ray.pipeline import default_out, run
+
+    directory = out or default_out(source, config)
     _say(f"run directory: {directory}")
 
     def work() -> Any:
-        from stg_ray.pipeline import run
-
         return run(config, directory, until=until, address=address, verbose=verbose)
 
     _with_interrupts(work, directory)
@@ -69,7 +68,7 @@ def run_command(
 
 
 @app.command("plan")
-def plan_command(source: Source, set_: Set = None) -> None:
+def plan_command(source: Source, set_: Set = None, verbose: Verbose = False) -> None:
     """Say what would run and what it would cost. Runs nothing."""
     from stg_ray.estimate import estimate
     from stg_ray.report import print_plan
@@ -139,13 +138,6 @@ def _show(directory: str) -> None:
 
     run = RunDir(directory)
     print_summary(Console(highlight=False), summarize(run, run.read_config()), run.sub_uri("report.html"))
-
-
-def _default_out(source: str, config: Config) -> str:
-    """The same configuration finds its directory again; another one gets another."""
-    from stg_ray.run_dir import SECTIONS_OF_STAGE
-
-    return f"runs/{Path(source).stem}-{config.fingerprint(SECTIONS_OF_STAGE['report'])[:8]}"
 
 
 def _with_interrupts(work: Callable[[], Any], directory: str) -> None:

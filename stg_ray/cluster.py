@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -72,7 +73,7 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
             _join(target, level, verbose)
         yield
     finally:
-        _end(before)
+        _end(before if target == "local" else None)
 
 
 def ray_address(address: str | None) -> str:
@@ -112,23 +113,33 @@ def _join(target: str, level: int, verbose: bool) -> None:
         raise InputError(f"cannot join the Ray cluster at {target}: {_first_line(error)}") from error
 
 
-def _end(before: set[psutil.Process]) -> None:
-    """Shut Ray down. Its agents outlive it when it is interrupted while it starts: what is left is killed."""
+def _end(before: set[psutil.Process] | None) -> None:
+    """Shut Ray down. Its agents outlive it when it is interrupted while it starts: what is left of a Ray of our own
+    (with the processes that there were before it) is killed."""
     import ray
 
     in_main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # the end itself takes its second
     try:
-        started = _descendants() - before
+        started = _descendants()
         ray.shutdown()
-        _, alive = psutil.wait_procs(started | (_descendants() - before), timeout=1)
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(alive, timeout=5)
+        if before is not None:
+            ours = {process for process in (started | _descendants()) - before if _is_rays(process)}
+            _, alive = psutil.wait_procs(ours, timeout=1)
+            for process in alive:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(alive, timeout=5)
     finally:
         if in_main:
             signal.signal(signal.SIGINT, previous)
+
+
+def _is_rays(process: psutil.Process) -> bool:
+    """Whether a process is part of Ray, by its command line: a notebook may have started others meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        return re.search(r"(^|[/ ])ray(::|/)", " ".join(process.cmdline())) is not None
+    return False
 
 
 def _descendants() -> set[psutil.Process]:
@@ -171,17 +182,15 @@ def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None)
     return outcome[0]
 
 
-def cluster_cpus() -> int:
-    """CPUs of the cluster, as Ray counts them."""
+def cluster_nodes() -> list[dict[str, float]]:
+    """Resources of each node that is alive, as Ray names them."""
     import ray
 
-    return int(ray.cluster_resources().get("CPU", 0))
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def cluster_gpus() -> int:
-    import ray
-
-    return int(ray.cluster_resources().get("GPU", 0))
+def cluster_total(resource: str) -> int:
+    return int(sum(node.get(resource, 0) for node in cluster_nodes()))
 
 
 def root_cause(error: BaseException) -> str:

@@ -5,6 +5,7 @@ Every key has a default, so no file is needed. A preset's own defaults lie under
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -21,6 +22,7 @@ from stg_ray.errors import InputError
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Auto = Literal["auto"]
+Affinity = Literal["data_map", "landscape"]
 
 
 class Section(BaseModel):
@@ -44,6 +46,10 @@ class DataConfig(Section):
     constant_tasks: Literal["refuse", "drop"] = "refuse"
     part_rows: Count | Auto = "auto"
     """Training rows of a part; auto makes 16 parts, more where a part would exceed 8192 rows."""
+
+    @property
+    def rows_of_a_part(self) -> int | None:
+        return None if self.part_rows == "auto" else self.part_rows
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
@@ -100,7 +106,7 @@ class ProfileConfig(TrainingConfig):
 class AffinityConfig(Section):
     """How alike the tasks are."""
 
-    methods: list[Literal["data_map", "landscape"]] = ["data_map", "landscape"]
+    methods: list[Affinity] = ["data_map", "landscape"]
     samples: Count = 2048
     """Training rows whose per-sample gradients the landscape affinity takes, spread evenly over the parts."""
     layers: Literal["last", "all"] = "last"
@@ -124,7 +130,7 @@ class GroupingConfig(Section):
     """Number of groups; auto chooses between 1 and `max_groups`."""
     max_groups: Count | None = None
     """Most groups that auto may choose; a third of the tasks, at most 32, if not given."""
-    weights: dict[Literal["data_map", "landscape"], Annotated[float, Field(ge=0)]] = {}
+    weights: dict[Affinity, Annotated[float, Field(ge=0)]] = {}
     """Weight of each affinity in the sum; 1 where not given."""
 
 
@@ -173,7 +179,7 @@ class Config(Section):
             if isinstance(section, dict):
                 for key in ("workers", "max_failures", "max_retries"):
                     section.pop(key, None)
-        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)  # YAML has dates
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def differences(self, other: Config) -> list[str]:
@@ -200,7 +206,7 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
     Raises:
         InputError: no such preset or file, bad YAML, an unknown key (the nearest known one is named), a bad value.
     """
-    values = _read(source) if isinstance(source, str) else json.loads(json.dumps(dict(source)))
+    values = _read(source) if isinstance(source, str) else copy.deepcopy(dict(source))
     for override in overrides:
         _override(values, override)
     data = values.get("data")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-
 import numpy as np
 
-from stg_ray.affinity.stage import check_tasks
 from stg_ray.config import Config
-from stg_ray.data.parts import PartIndex, write_parts
+from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.data_map import snapshot_epochs
-from stg_ray.grouping.n_groups import MAX_GROUPS
-from stg_ray.grouping.stage import check_n_groups
+from stg_ray.grouping.n_groups import most_groups
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
+from stg_ray.pipeline import check
 from stg_ray.retraining.plans import make_plans, network_specs
-from stg_ray.storage import Storage
 
 
 def estimate(config: Config) -> list[tuple[str, str]]:
@@ -29,23 +25,19 @@ def estimate(config: Config) -> list[tuple[str, str]]:
         InputError: the run would be refused.
     """
     task_set = load_task_set(config.data, config.seed)
-    n_tasks = len(task_set.tasks)
-    check_n_groups(config.grouping.groups, n_tasks)
-    rows = None if config.data.part_rows == "auto" else config.data.part_rows
-    with tempfile.TemporaryDirectory(prefix="stg_ray-") as folder:
-        index = write_parts(task_set, Storage(folder), part_rows=rows, seed=config.seed)
-    check_tasks(config, index)
+    index = index_of(task_set, part_rows=config.data.rows_of_a_part)
+    check(config, index)
     network = build_network(config.model, index, index.tasks, config.seed)
-    n_train = index.n_samples()
-    snapshots = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
+    n_tasks, n_train, epochs = len(index.tasks), index.n_samples(), config.profile.epochs
+    snapshots = snapshot_epochs(epochs, config.profile.snapshots)
     state_bytes = n_train * (12 + 8 * n_tasks)
     samples = min(config.affinity.samples, n_train)
     return [
         ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
         (
             "profile",
-            f"{config.profile.epochs} epochs on {config.profile.workers} workers, {network.n_parameters:,} parameters, "
-            f"cost {n_train * config.profile.epochs * network.n_parameters:.2e}; data maps of "
+            f"{epochs} epochs, {config.profile.workers} workers, {network.n_parameters:,} parameters, "
+            f"cost {n_train * epochs * network.n_parameters:.2e}; data maps of "
             f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots)",
         ),
         ("affinity", f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}, gradients of {samples:,} samples"),
@@ -56,7 +48,7 @@ def estimate(config: Config) -> list[tuple[str, str]]:
 
 def _retrain_text(config: Config, index: PartIndex) -> str:
     n_tasks = len(index.tasks)
-    number = _most_groups(config, n_tasks)
+    number = config.grouping.groups if config.grouping.groups != "auto" else _most(config, n_tasks)
     labels = np.arange(n_tasks) * number // n_tasks
     plans = make_plans(Groups.from_labels(index.names, labels, "assumed"), index.tasks, config)
     specs = list(network_specs(plans, config))
@@ -73,16 +65,14 @@ def _retrain_text(config: Config, index: PartIndex) -> str:
     return f"{at_most}{len(specs)} networks ({counts}), {config.retrain.epochs} epochs each, cost {at_most}{cost:.2e}"
 
 
-def _most_groups(config: Config, n_tasks: int) -> int:
-    if config.grouping.groups != "auto":
-        return config.grouping.groups
-    return min(config.grouping.max_groups or min(MAX_GROUPS, max(2, n_tasks // 3)), n_tasks - 1)
-
-
 def _groups_text(config: Config, n_tasks: int) -> str:
     if config.grouping.groups == "auto":
-        return f"1 to {_most_groups(config, n_tasks)} groups, chosen by silhouette"
+        return f"1 to {_most(config, n_tasks)} groups, chosen by silhouette"
     return f"{config.grouping.groups} groups"
+
+
+def _most(config: Config, n_tasks: int) -> int:
+    return most_groups(n_tasks, config.grouping.max_groups)
 
 
 def _size(n_bytes: float) -> str:

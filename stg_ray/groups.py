@@ -46,6 +46,14 @@ class Groups:
         """(K,) index of the group that serves each task."""
         return np.array([self.serving[task] for task in self.tasks])
 
+    @property
+    def why_one(self) -> str:
+        """Why there is one group, where there is."""
+        choice = self.parameters.get("n_groups")
+        if choice is None:
+            return "one was asked for"
+        return "no structure was found among the tasks" if choice["curve"] else "there are too few tasks to tell"
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

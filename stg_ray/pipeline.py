@@ -16,32 +16,46 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from pathlib import Path
 
 from stg_ray.affinity.stage import check_tasks, compute_affinities
 from stg_ray.cluster import check_address, session
 from stg_ray.config import Config, load_config, set_values
-from stg_ray.data.parts import read_index, write_parts
+from stg_ray.data.parts import PartIndex, read_index, write_parts
 from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.grouping import group
 from stg_ray.grouping.stage import check_n_groups
+from stg_ray.models import build_network
 from stg_ray.profiling import profile
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.report import write_report
 from stg_ray.retraining import retrain
+from stg_ray.retraining.plans import check_plans
 from stg_ray.run_dir import SECTIONS_OF_STAGE, RunDir
 
 Stage = Callable[[RunDir, Config, StageProgress], None]
 
 
 def lay_out(run: RunDir, config: Config, progress: StageProgress) -> None:
-    """Load the task set, check it against the configuration, and write its parts."""
+    """Load the task set and write its parts."""
     task_set = load_task_set(config.data, config.seed)
-    check_n_groups(config.grouping.groups, len(task_set.tasks))
-    rows = None if config.data.part_rows == "auto" else config.data.part_rows
-    index = write_parts(task_set, run.sub("parts"), part_rows=rows, seed=config.seed)
+    index = write_parts(task_set, run.sub("parts"), part_rows=config.data.rows_of_a_part, seed=config.seed)
     sizes = ", ".join(f"{index.n_samples(split):,} {split}" for split in index.rows)
-    progress.summary = f"{len(index.tasks)} tasks, samples: {sizes}"
+    dropped = f"; constant and dropped: {', '.join(task_set.dropped)}" if task_set.dropped else ""
+    progress.summary = f"{len(index.tasks)} tasks, samples: {sizes}{dropped}"
+
+
+def check(config: Config, index: PartIndex) -> None:
+    """Refuse at the door what would fail, or have no meaning, hours later.
+
+    Raises:
+        InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
+    """
+    check_n_groups(config.grouping.groups, len(index.tasks))
+    check_tasks(config, index)
+    check_plans(config, index.tasks)
+    build_network(config.model, index, index.tasks, config.seed)
 
 
 STAGES: dict[str, Stage] = {
@@ -58,7 +72,7 @@ NEEDS_RAY = {"profile", "affinity", "retrain"}
 
 def run(
     config: Config | str,
-    out: str,
+    out: str | None = None,
     *,
     until: str = "report",
     address: str | None = None,
@@ -69,20 +83,21 @@ def run(
 
     Args:
         config: a configuration, a preset's name, or a YAML file.
-        out: the run directory, a path or a URI.
+        out: the run directory, a path or a URI; by default runs/NAME-HASH, the same for the same configuration.
         address: a Ray cluster to join; by default $RAY_ADDRESS, else a local Ray of its own.
 
     Raises:
         InputError: the input is wrong, the directory belongs to another configuration or is in use.
         StgRayError: a stage failed; what was finished is kept.
     """
+    source = config if isinstance(config, str) else "run"
     config = load_config(config) if isinstance(config, str) else config
-    directory = RunDir(out)
-    check_address(address)
-    if directory.has_config():
-        _check_same(directory, config)
+    directory = RunDir(out or default_out(source, config))
     directory.check_writable()
     with directory.lease():
+        if directory.has_config():
+            _check_same(directory, config)
+        directory.check_sources(config)
         directory.write_config(config)
         stages = list(STAGES)
         _run_stages(directory, config, stages[: stages.index(until) + 1], address, reporter, verbose)
@@ -103,36 +118,27 @@ def run_stage(
     Raises:
         InputError: an earlier stage is not done, or a changed setting belongs to an earlier stage.
     """
-    check_address(address)
     directory = RunDir(out)
-    before = directory.read_config()
-    config = set_values(before, overrides)
-    stages = list(STAGES)
-    earlier = stages[: stages.index(stage)]
-    for name in earlier:
-        if not directory.is_done(name, before):
-            again = "" if name == "parts" else f", or stg-ray {name} {out}"
-            raise InputError(f"{name} is not done in {directory.uri}: finish it first with stg-ray run{again}")
-        if config.fingerprint(SECTIONS_OF_STAGE[name]) != before.fingerprint(SECTIONS_OF_STAGE[name]):
-            changed = "; ".join(before.differences(config))
-            way = "start another run" if name == "parts" else f"use stg-ray {name} {out} --set ..."
-            raise InputError(f"--set changes what decides the stage {name} ({changed}): {way}")
-    if stage == "group":
-        check_n_groups(config.grouping.groups, len(read_index(directory.sub("parts")).tasks))
+    directory.read_config()  # is it a run at all? (again below, when nobody else can change it)
     directory.check_writable()
     with directory.lease():
+        before = directory.read_config()
+        config = set_values(before, overrides)
+        _check_earlier_stages(directory, stage, before, config, out)
+        directory.check_sources(config)
+        check(config, read_index(directory.sub("parts")))
         # An interrupted stage goes on where it was; a finished one is done anew.
-        if directory.is_done(stage, before) or config != before:
+        sections = SECTIONS_OF_STAGE[stage]
+        if directory.is_done(stage, before) or config.fingerprint(sections) != before.fingerprint(sections):
             directory.forget_from(stage)
         directory.write_config(config)
         _run_stages(directory, config, [stage], address, reporter, verbose)
     return directory
 
 
-def missing_stages(directory: RunDir, config: Config, until: str = "report") -> list[str]:
-    """Stages up to `until` that are not done for this configuration."""
-    stages = list(STAGES)
-    return [stage for stage in stages[: stages.index(until) + 1] if not directory.is_done(stage, config)]
+def default_out(source: str, config: Config) -> str:
+    """The same configuration finds its directory again; another one gets another."""
+    return f"runs/{Path(source).stem}-{config.fingerprint(SECTIONS_OF_STAGE['report'])[:8]}"
 
 
 def _run_stages(
@@ -144,22 +150,37 @@ def _run_stages(
     verbose: bool,
 ) -> None:
     reporter = reporter or Reporter()
+    missing = [stage for stage in stages if not directory.is_done(stage, config)]
+    if NEEDS_RAY & set(missing):
+        check_address(address)
     with ExitStack() as stack:
         ray_is_up = False
         for stage in stages:
-            if directory.is_done(stage, config):
+            if stage not in missing:
                 reporter.say(f"{stage:<9} done before")
-                continue
-            with reporter.stage(stage) as progress:
-                if stage in NEEDS_RAY and not ray_is_up:
-                    stack.enter_context(session(address, verbose=verbose))
-                    ray_is_up = True
-                began = time.monotonic()
-                directory.begin(stage, config)
-                STAGES[stage](directory, config, progress)
-                directory.mark_done(stage, config, time.monotonic() - began)
-            if stage == "parts":
-                check_tasks(config, read_index(directory.sub("parts")))
+            else:
+                with reporter.stage(stage) as progress:
+                    if stage in NEEDS_RAY and not ray_is_up:
+                        stack.enter_context(session(address, verbose=verbose))
+                        ray_is_up = True
+                    began = time.monotonic()
+                    directory.begin(stage, config)
+                    STAGES[stage](directory, config, progress)
+                    directory.mark_done(stage, config, time.monotonic() - began)
+            if stage == "parts" and missing:
+                check(config, read_index(directory.sub("parts")))
+
+
+def _check_earlier_stages(directory: RunDir, stage: str, before: Config, config: Config, out: str) -> None:
+    stages = list(STAGES)
+    for name in stages[: stages.index(stage)]:
+        if not directory.is_done(name, before):
+            again = "" if name == "parts" else f", or stg-ray {name} {out}"
+            raise InputError(f"{name} is not done in {directory.uri}: finish it first with stg-ray run{again}")
+        if config.fingerprint(SECTIONS_OF_STAGE[name]) != before.fingerprint(SECTIONS_OF_STAGE[name]):
+            changed = "; ".join(before.differences(config))
+            way = "start another run" if name == "parts" else f"use stg-ray {name} {out} --set ..."
+            raise InputError(f"--set changes what decides the stage {name} ({changed}): {way}")
 
 
 def _check_same(directory: RunDir, config: Config) -> None:

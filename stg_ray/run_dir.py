@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from stg_ray.config import Config, load_config
+from stg_ray.data.sources import source_digests
 from stg_ray.errors import InputError
 from stg_ray.storage import Storage
 
@@ -30,13 +31,20 @@ SECTIONS_OF_STAGE: dict[str, tuple[str, ...]] = {
 
 ARTIFACTS_OF_STAGE: dict[str, tuple[str, ...]] = {
     "parts": ("parts",),
-    "profile": ("profile", ".ray/profile"),
+    "profile": (".ray/profile", "profile"),
     "affinity": ("affinity",),
     "group": ("groups.json",),
-    "retrain": ("plans", "results.parquet", "costs.parquet"),
+    "retrain": ("results.parquet", "costs.parquet", "plans", "models"),
     "report": ("report.html",),
 }
-"""What a stage that is run again takes away first. Trained networks stay: each knows what it was trained on."""
+"""What a stage that is run again takes away first. Trained networks stay under .networks/, by what decided them."""
+
+SCRATCH_OF_STAGE: dict[str, tuple[str, ...]] = {
+    "profile": (".ray/profile",),
+    "affinity": ("affinity/partials",),
+    "retrain": (".ray/retrain",),
+}
+"""What a stage needs to resume, and nobody needs when it is done."""
 
 LEASE_SECONDS = 30.0
 """A lease on an object store that was not renewed for this long is dead."""
@@ -55,6 +63,8 @@ class RunDir(Storage):
     def mark_done(self, stage: str, config: Config, seconds: float) -> None:
         fingerprint = config.fingerprint(SECTIONS_OF_STAGE[stage])
         self.write_json(f".stages/{stage}.json", {"config": fingerprint, "seconds": round(seconds, 2)})
+        for name in SCRATCH_OF_STAGE.get(stage, ()):
+            self.delete(name)
 
     def begin(self, stage: str, config: Config) -> None:
         """Make ready to run a stage: its half-made artifacts are kept only if this configuration began them."""
@@ -77,11 +87,23 @@ class RunDir(Storage):
         for later in reversed(stages[stages.index(stage) :]):
             self.forget(later)
 
-    def seconds(self, stage: str) -> float:
-        return self.read_json(f".stages/{stage}.json")["seconds"]
-
     def has_config(self) -> bool:
         return self.exists("config.yaml")
+
+    def check_sources(self, config: Config) -> None:
+        """Refuse to go on with data or code that changed since this run began with it.
+
+        Raises:
+            InputError: the .npz file, or the module of a function or trunk, is not what it was.
+        """
+        current = source_digests(config)
+        before = self.read_json(".stages/sources.json") if self.exists(".stages/sources.json") else {}
+        changed = [key for key, digest in current.items() if before.get(key, digest) != digest]
+        if changed:
+            raise InputError(
+                f"what {changed[0]} names has changed since {self.uri} began with it: choose another --out"
+            )
+        self.write_json(".stages/sources.json", before | current)
 
     def write_config(self, config: Config) -> None:
         self.write_bytes("config.yaml", config.to_yaml().encode())
@@ -139,7 +161,7 @@ class RunDir(Storage):
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 owner = _parse_owner(os.read(descriptor, 4096))
                 raise self._in_use(owner) from None
             os.ftruncate(descriptor, 0)
@@ -164,7 +186,8 @@ class RunDir(Storage):
         def renew() -> None:
             while not ended.wait(LEASE_SECONDS / 3):
                 with suppress(OSError):
-                    self.write_json(".lease", mine | {"renewed": time.time()})
+                    if _parse_owner(self.read_bytes(".lease")).get("token") == mine["token"]:
+                        self.write_json(".lease", mine | {"renewed": time.time()})
 
         thread = threading.Thread(target=renew, daemon=True, name="stg_ray-lease")
         thread.start()
@@ -173,7 +196,8 @@ class RunDir(Storage):
         finally:
             ended.set()
             thread.join()
-            self.delete(".lease")
+            if _parse_owner(self.read_bytes(".lease")).get("token") == mine["token"]:
+                self.delete(".lease")
 
     def _in_use(self, owner: dict[str, Any]) -> InputError:
         who = (

@@ -10,9 +10,9 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from stg_ray.errors import InputError
 
 
 class Storage:
-    """A folder, given as a path or a URI. Names are relative to it, with forward slashes. Pickles by its URI."""
+    """A folder, given as a path or a URI. Names are relative to it, with forward slashes."""
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         text = os.fspath(uri)
@@ -37,16 +37,16 @@ class Storage:
         self.is_local = isinstance(self.fs, fs.LocalFileSystem)
         self.uri = self.root if self.is_local else text
 
-    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
-        return type(self), (self.uri,)
-
     def path(self, name: str = "") -> str:
         """The path within the file system (not a URI)."""
         return str(PurePosixPath(self.root) / name) if name else self.root
 
     def sub_uri(self, name: str) -> str:
         """The URI (or, locally, the path) of something in this folder."""
-        return f"{self.uri.rstrip('/')}/{name}"
+        if self.is_local:
+            return f"{self.uri.rstrip('/')}/{name}"
+        parts = urlsplit(self.uri)  # a query (region, endpoint) stays behind the path
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
     def sub(self, name: str) -> Storage:
         return Storage(self.sub_uri(name))
@@ -67,6 +67,17 @@ class Storage:
             self.fs.delete_dir(self.path(name))
         elif kind == fs.FileType.File:
             self.fs.delete_file(self.path(name))
+
+    def copy(self, source: str, target: str) -> None:
+        """A copy of a file under another name; locally a second name of the same file, where that is possible."""
+        if self.is_local:
+            Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path(target))
+            with contextlib.suppress(OSError):
+                os.link(self.path(source), self.path(target))
+                return
+        self.fs.copy_file(self.path(source), self.path(target))
 
     def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
         target = PurePosixPath(self.path(name))
@@ -142,11 +153,6 @@ def tensor_column(array: np.ndarray) -> pa.Array:
 def tensor_array(column: pa.Array) -> np.ndarray:
     """The (rows, ...) array of a fixed-shape tensor column, without a copy."""
     return column.to_numpy_ndarray()
-
-
-def delete_all(storage: Storage, names: Iterable[str]) -> None:
-    for name in names:
-        storage.delete(name)
 
 
 def _one_line(error: BaseException) -> str:

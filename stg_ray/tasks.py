@@ -24,6 +24,9 @@ MISSING = -1
 
 SPLITS = ("train", "val", "test")
 
+MIN_ROWS = 20
+"""Fewer rows cannot be split into the three."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -58,12 +61,14 @@ class TaskSet:
         labels: (N, K) array; integer with -1 for missing, or floating point with NaN for missing.
         tasks: the K tasks, in the order of the columns of `labels`.
         split: (N,) int8 array of indices into `SPLITS`.
+        dropped: names of constant tasks that were dropped.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     tasks: tuple[Task, ...]
     split: np.ndarray
+    dropped: tuple[str, ...] = ()
 
     @classmethod
     def from_arrays(
@@ -75,7 +80,6 @@ class TaskSet:
         kinds: Sequence[TaskKind] | None = None,
         groups: Sequence[str | None] | None = None,
         split: Sequence[str] | np.ndarray | None = None,
-        constant_tasks: Literal["refuse", "drop"] = "refuse",
         seed: int = 0,
     ) -> TaskSet:
         """A checked task set from arrays.
@@ -89,7 +93,7 @@ class TaskSet:
             groups: K names of known groups, for comparison.
             split: N entries of "train", "val", "test"; made by `seed`, stratified for rare labels, if not given. A
                 given split without "val" has its validation rows taken from the training rows.
-            constant_tasks: what to do with a task that has one label value only in training or test rows.
+            seed: decides the split.
 
         Raises:
             InputError: anything about the arrays that would make a run fail or lie.
@@ -109,8 +113,7 @@ class TaskSet:
         )
         labels = _compact(labels, tasks)
         codes = _split_codes(split, labels, tasks, seed)
-        task_set = cls(inputs, labels, tasks, codes)._without_constant_tasks(constant_tasks)
-        return task_set._with_target_scales()
+        return cls(inputs, labels, tasks, codes)._with_target_scales()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,10 +131,15 @@ class TaskSet:
         kept = np.random.default_rng([seed, 1]).choice(train, n_train, replace=False)
         rows = np.sort(np.concatenate([kept, np.flatnonzero(self.split != 0)]))
         limited = replace(self, inputs=self.inputs[rows], labels=self.labels[rows], split=self.split[rows])
-        return limited._without_constant_tasks("refuse")
+        return limited._with_target_scales()
 
-    def _without_constant_tasks(self, policy: Literal["refuse", "drop"]) -> TaskSet:
-        """A task that has one value only in training cannot be learned, in test not be measured."""
+    def without_constant_tasks(self, policy: Literal["refuse", "drop"]) -> TaskSet:
+        """Refuse or drop tasks that have one value only in training rows, which cannot be learned, or in test rows,
+        which cannot be measured.
+
+        Raises:
+            InputError: there are such tasks and the policy is to refuse, or fewer than 2 others.
+        """
         constant = {}
         for t, task in enumerate(self.tasks):
             for split in ("train", "test"):
@@ -152,7 +160,10 @@ class TaskSet:
         if len(kept) < 2:
             raise InputError(f"{len(kept)} of {len(self.tasks)} tasks are not constant: at least 2 are needed to group")
         return replace(
-            self, labels=np.ascontiguousarray(self.labels[:, kept]), tasks=tuple(self.tasks[t] for t in kept)
+            self,
+            labels=np.ascontiguousarray(self.labels[:, kept]),
+            tasks=tuple(self.tasks[t] for t in kept),
+            dropped=tuple(self.tasks[t].name for t in constant),
         )
 
     def _with_target_scales(self) -> TaskSet:
@@ -263,6 +274,8 @@ def _split_codes(
 ) -> np.ndarray:
     classification = [t for t, task in enumerate(tasks) if task.kind != "regression"]
     strata = labels[:, classification]
+    if len(labels) < MIN_ROWS:
+        raise InputError(f"there are {len(labels)} rows: expected at least {MIN_ROWS}, to train, validate and test on")
     if split is None:
         return stratified_split(strata, (0.7, 0.1, 0.2), seed)
     names = np.asarray(split).astype(str)

@@ -79,6 +79,26 @@ def test_a_refused_task_set_leaves_a_directory_that_can_be_used_again(two_tasks:
     assert "parts is not done" in refused("group", "run", cwd=two_tasks)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("grouping.groups=3", "grouping.groups=3 but there are 2 tasks"),
+        ("retrain.plans=[known]", "no known groups"),
+        ("model.trunk=cnn", "model.trunk=cnn needs images"),
+    ],
+)
+def test_what_would_fail_later_is_refused_at_the_door_every_time(two_tasks: Path, setting: str, message: str) -> None:
+    for _ in range(2):
+        assert message in refused("run", "two.yaml", "--set", setting, "--out", "run", cwd=two_tasks)
+
+
+def test_data_that_changed_is_not_taken_for_what_it_was(two_tasks: Path) -> None:
+    refused("run", "two.yaml", "--set", "model.trunk=cnn", "--out", "run", cwd=two_tasks)
+    np.savez(two_tasks / "two.npz", inputs=np.zeros((60, 3)), labels=np.stack([np.arange(60) % 2] * 2, axis=1))
+    line = refused("run", "two.yaml", "--set", "model.trunk=cnn", "--out", "run", cwd=two_tasks)
+    assert "what data.npz names has changed" in line
+
+
 def test_presets_and_plan_run_nothing(two_tasks: Path) -> None:
     presets = stg_ray("presets")
     assert presets.returncode == 0

@@ -119,7 +119,14 @@ def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float],
     assert "retrain is not done" in early.output
     retrain = Program("retrain", str(run), "--set", "retrain.plans=[ours, all_in_one]", log=tmp_path / "retrain")
     assert retrain.wait() == 0, retrain.output
-    assert "8 networks of 2 plans, 2 of them from before" in retrain.output
+    before, after = (json.loads((folder / "groups.json").read_text())["groups"] for folder in (digits[0], run))
+    unchanged = sum(members in before for members in after)
+    assert unchanged > 0, "the test would see nothing kept"
+    assert f"8 networks of 2 plans, {2 * unchanged + 2} of them from before" in retrain.output
+    assert sorted(path.name for path in (run / "models").iterdir()) == ["all_in_one", "ours"]
+    for number, members in enumerate(after):
+        network = json.loads((run / "models" / "ours" / f"group-{number}" / "seed-0" / "network.json").read_text())
+        assert network["tasks"] == members
     report = Program("report", str(run), log=tmp_path / "report")
     assert report.wait(60) == 0, report.output
 
@@ -147,7 +154,7 @@ def test_data_maps_alone_tell_what_belongs_together(ray_session: None, quiet: Re
         assert len(groups.groups) == 4
         together += groups.serving["closed loop"] == groups.serving["no closed loop"]
         apart += sum(groups.serving[f"digit {d}"] == groups.serving["random labels"] for d in range(10)) <= 1
-    assert (together, apart) >= (4, 4)
+    assert together >= 4
     assert apart >= 4
     assert groups_by_data_maps(0, tmp_path / "again", quiet) == (tmp_path / "0" / "groups.json").read_bytes()
 

@@ -58,7 +58,6 @@ def test_regression_targets_are_standardised_by_training_rows() -> None:
         (INPUTS[:-1], labels_with(HALF), {}, "shape"),
         (np.where(np.arange(120).reshape(40, 3) == 7, np.nan, INPUTS), labels_with(HALF), {}, "row 2"),
         (np.array([[1, 2], [3]], dtype=object), labels_with(HALF), {}, "ragged"),
-        (INPUTS, labels_with(np.zeros(40, int)), {}, "'task_1' has only the label 0"),
         (INPUTS, labels_with(np.full(40, -1)), {}, "'task_1' has no label at all"),
         (INPUTS, labels_with(np.where(HALF, 2, 0)), {"kinds": ["binary", "binary"]}, "'task_1' is binary and has"),
         (INPUTS, labels_with(HALF), {"names": ["a", "a"]}, "distinct"),
@@ -67,7 +66,8 @@ def test_regression_targets_are_standardised_by_training_rows() -> None:
         (INPUTS, labels_with(HALF), {"kinds": ["binary", "ordinal"]}, "'ordinal'"),
         (INPUTS, labels_with(HALF), {"split": ["train"] * 40}, "no 'test' row"),
         (INPUTS, labels_with(HALF), {"split": ["train", "testing"] * 20}, "'testing'"),
-        (INPUTS, labels_with(HALF), {"split": ["train", "test"] * 20}, "'task_0' has only the label 0"),
+        (INPUTS[:15], labels_with(HALF)[:15], {}, "15 rows: expected at least 20"),
+        (INPUTS, labels_with(HALF), {"kinds": ["binary"]}, "1 kinds for 2 tasks"),
     ],
 )
 def test_wrong_input_is_refused_with_what_was_found(
@@ -77,11 +77,18 @@ def test_wrong_input_is_refused_with_what_was_found(
         TaskSet.from_arrays(inputs, labels, **options)
 
 
-def test_constant_tasks_are_dropped_when_asked() -> None:
+def test_constant_tasks_are_refused_or_dropped_by_name() -> None:
     labels = np.stack([HALF, np.zeros(40, int), 1 - HALF], axis=1)
-    task_set = TaskSet.from_arrays(INPUTS, labels, constant_tasks="drop")
-    assert task_set.names == ("task_0", "task_2")
-    assert task_set.labels.shape == (40, 2)
+    task_set = TaskSet.from_arrays(INPUTS, labels)
+    with pytest.raises(InputError, match=r"'task_1' has only the label 0 in the train rows.*constant_tasks=drop"):
+        task_set.without_constant_tasks("refuse")
+    kept = task_set.without_constant_tasks("drop")
+    assert kept.names == ("task_0", "task_2")
+    assert kept.dropped == ("task_1",)
+    assert kept.labels.shape == (40, 2)
+    by_split = TaskSet.from_arrays(INPUTS, labels, split=["train", "test"] * 20)
+    with pytest.raises(InputError, match="0 of 3 tasks are not constant"):
+        by_split.without_constant_tasks("drop")
 
 
 def test_a_limit_takes_training_rows_only() -> None:

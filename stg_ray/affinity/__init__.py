@@ -1,7 +1,7 @@
 """How alike the tasks are. One estimator per file; the actors that share its work are in `stage.py`.
 
-A new affinity: a class with `kind`, `partial(number)` and `combine(partials)` as `base.PartEstimator` describes them,
-an entry in `stage.ESTIMATORS`, and its name in `config.AffinityConfig.methods`.
+A new affinity: a class as `base.PartEstimator` describes it, an entry in `stage.ESTIMATORS`, and its name in
+`config.Affinity`.
 """
 
 from stg_ray.affinity.stage import compute_affinities

@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
+from stg_ray.storage import Storage
 from stg_ray.task_matrix import Kind, TaskMatrix
+
+if TYPE_CHECKING:
+    from stg_ray.config import Config
 
 Partial = dict[str, np.ndarray]
 
 
 class PartEstimator(Protocol):
-    """Computes an affinity a part at a time. It is built in the actors, which then call `partial`."""
+    """Computes an affinity a part at a time. It is built in the actors, which then call `partial`.
 
-    kind: Kind
+    `kind` says what its values mean, `about` is its line in the report.
+    """
+
+    kind: ClassVar[Kind]
+    about: ClassVar[str]
+
+    @classmethod
+    def build(cls, run: Storage, config: Config) -> PartEstimator:
+        """The estimator for a run's artifacts."""
+        ...
 
     def partial(self, number: int) -> Partial:
-        """K x K sums of one training part, in float64."""
+        """K x K sums of one training part, in float64, and `samples`, the number of its rows that were used."""
         ...
 
     @classmethod
-    def combine(cls, partials: Sequence[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
         """The matrix from all parts' sums, added in part order, and its standard errors (K, K)."""
         ...
 
 
-def ratio_of_sums(partials: Sequence[Partial], total: str, count: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean per sample over all parts, and its standard error from the scatter of the parts about it.
+def ratio_of_sums(partials: Iterable[Partial], total: str, count: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean per sample over all parts, its standard error from the scatter of the parts about it, and the samples used.
 
     With part sums s_p and counts n_p the mean is r = sum s_p / sum n_p; its variance that of a ratio estimator,
-    P/(P-1) sum (s_p - r n_p)^2 / (sum n_p)^2 (Cochran, Sampling Techniques, section 6.4). NaN where no sample is
-    labelled for both tasks; the error is NaN if there is one part only.
+    P/(P-1) sum (s_p - r n_p)^2 / (sum n_p)^2 (Cochran, Sampling Techniques, section 6.4). The sum of squares is kept
+    expanded, so that one part is in memory at a time. NaN where no sample is labelled for both tasks; the error is NaN
+    if there is one part only.
     """
-    sums = np.stack([partial[total] for partial in partials])
-    counts = np.stack([partial[count] for partial in partials])
-    n = counts.sum(axis=0)
+    s = n = ss = sn = nn = np.zeros(())
+    n_parts = samples = 0
+    for partial in partials:
+        own_sum, own_count = partial[total], partial[count]
+        s, n = s + own_sum, n + own_count
+        ss, sn, nn = ss + own_sum**2, sn + own_sum * own_count, nn + own_count**2
+        n_parts += 1
+        samples += int(partial["samples"])
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = sums.sum(axis=0) / n
-        scatter = np.square(sums - ratio * counts).sum(axis=0)
-        p = len(partials)
-        error = np.sqrt(scatter * p / (p - 1)) / n if p > 1 else np.full_like(ratio, np.nan)
-    return ratio, error
+        ratio = s / n
+        scatter = np.maximum(ss - 2 * ratio * sn + ratio**2 * nn, 0)
+        error = np.sqrt(scatter * n_parts / (n_parts - 1)) / n if n_parts > 1 else np.full_like(ratio, np.nan)
+    return ratio, np.where(np.isnan(ratio), np.nan, error), samples

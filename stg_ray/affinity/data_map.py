@@ -6,7 +6,8 @@ mean confidence and s the variability of sample i. Only K x K sums leave a part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -16,11 +17,21 @@ from stg_ray.data_map import DataMapState, pair_sums
 from stg_ray.storage import Storage
 from stg_ray.task_matrix import Kind, TaskMatrix
 
+if TYPE_CHECKING:
+    from stg_ray.config import Config
+
 
 class DataMapDistance:
     """Reads the states that the profile stage left in `run`/profile/data_map."""
 
-    kind: Kind = "distance"
+    kind: ClassVar[Kind] = "distance"
+    about: ClassVar[str] = (
+        "Distance of the tasks' data maps: small where the same samples are easy and the same are hard for both."
+    )
+
+    @classmethod
+    def build(cls, run: Storage, config: Config) -> DataMapDistance:
+        return cls(run)
 
     def __init__(self, run: Storage) -> None:
         self.run = run
@@ -33,15 +44,14 @@ class DataMapDistance:
             for snapshot in self.snapshots
         ]
         squared, count = pair_sums(states)
-        return {"squared": squared, "count": count}
+        return {"squared": squared, "count": count, "samples": np.array(len(states[0].count))}
 
     @classmethod
-    def combine(cls, partials: Sequence[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
-        squared, squared_error = ratio_of_sums(partials, "squared", "count")
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
+        squared, squared_error, samples = ratio_of_sums(partials, "squared", "count")
         distance = np.sqrt(squared)
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.where(distance > 0, squared_error / (2 * distance), 0)  # d sqrt(x) = dx / (2 sqrt(x))
-        samples = int(sum(partial["count"].max() for partial in partials))
         return TaskMatrix(tuple(tasks), distance, cls.kind, samples=samples), np.where(
             np.isnan(distance), np.nan, error
         )

@@ -6,7 +6,6 @@ trunk's Jacobian: one forward pass serves all tasks, and the heads are linear, s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -39,12 +38,27 @@ def head_gradients(network: TaskNetwork, features: torch.Tensor, labels: torch.T
     return v.index_add_(1, owner.to(columns.device), columns)
 
 
-def last_linear(trunk: nn.Module) -> nn.Linear | None:
-    """The trunk's last layer that has parameters, if it is linear with one vector per sample."""
-    layers = [module for module in trunk.modules() if _has_parameters(module)]
-    if not layers:
-        raise InputError("the trunk has no parameters: the landscape affinity needs shared ones")
-    return layers[-1] if isinstance(layers[-1], nn.Linear) else None
+def last_layer(network: TaskNetwork, inputs: torch.Tensor) -> str:
+    """Name of the trunk's module with parameters of its own that is called last, found by running it on one input.
+
+    Raises:
+        InputError: the trunk uses no parameters.
+    """
+    called: list[str] = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: called.append(name))
+        for name, module in network.trunk.named_modules()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
+    try:
+        with torch.no_grad():
+            network.trunk(network.normalize(inputs[:1]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not called:
+        raise InputError("the trunk uses no parameters: the landscape affinity compares gradients of shared ones")
+    return called[-1]
 
 
 def linear_gradients(
@@ -78,7 +92,7 @@ def linear_gradients(
 
 def parameter_gradients(
     network: TaskNetwork, names: list[str], inputs: torch.Tensor, labels: torch.Tensor
-) -> Iterator[tuple[slice, list[torch.Tensor]]]:
+) -> Iterator[list[torch.Tensor]]:
     """Per-sample gradients (n, K, p) for each named trunk parameter, in chunks of rows that fit into memory."""
     parameters = dict(network.trunk.named_parameters())
     chosen = {name: parameters[name].detach() for name in names}
@@ -102,7 +116,7 @@ def parameter_gradients(
     for start in range(0, len(inputs), chunk):
         rows = slice(start, start + chunk)
         gradients = vmap(of_sample)(normalized[rows], v[rows])
-        yield rows, [g.detach().reshape(*g.shape[:2], -1) for g in gradients]
+        yield [g.detach().reshape(*g.shape[:2], -1) for g in gradients]
 
 
 def aligned_l1(
@@ -122,26 +136,31 @@ def aligned_l1(
     Args:
         inputs: (n, ...) raw inputs.
         labels: (n, K) as stored (-1 or NaN for missing).
-        layers: the trunk's last layer that has parameters, or all of them.
+        layers: the layer of the trunk with parameters that is called last, or all parameters.
         normalize: scale each g_it to unit L1 norm over the chosen parameters (a zero gradient stays zero).
 
     Raises:
-        InputError: the network is in training mode.
+        InputError: the network is in training mode, or its trunk uses no parameters.
     """
     if network.training:
         raise InputError("the network is in training mode, where batch statistics mix samples: call network.eval()")
     target = as_labels(labels)
-    if layers == "last":
-        layer = last_linear(network.trunk)
-        factors = linear_gradients(network, layer, inputs, target) if layer is not None else None
+    if layers == "all":
+        names = [name for name, _ in network.trunk.named_parameters()]
+    else:
+        last = last_layer(network, inputs)
+        layer = network.trunk.get_submodule(last)
+        factors = linear_gradients(network, layer, inputs, target) if isinstance(layer, nn.Linear) else None
         if factors is not None:
             b, norms = factors
             if normalize:
+                # |b (outer) a| = |b| |a|, so the scaled gradients differ by the scaled b, unless a is zero.
                 unit = _unit(b, b.abs().sum(dim=2, keepdim=True))
-                return torch.cdist(unit, unit, p=1)
+                return torch.cdist(unit, unit, p=1) * (norms > 0)[:, None, None]
             return torch.cdist(b, b, p=1) * norms[:, None, None]
+        names = [f"{last}.{name}" if last else name for name, _ in layer.named_parameters(recurse=False)]
     distances = []
-    for _, gradients in parameter_gradients(network, _parameter_names(network.trunk, layers), inputs, target):
+    for gradients in parameter_gradients(network, names, inputs, target):
         if normalize:
             total = torch.stack([g.abs().sum(dim=2, keepdim=True) for g in gradients]).sum(dim=0)
             gradients = [_unit(g, total) for g in gradients]
@@ -149,25 +168,11 @@ def aligned_l1(
     return torch.cat(distances)
 
 
-def rows_at_once(network: TaskNetwork, layers: Literal["last", "all"]) -> int:
-    """Rows whose pairwise distances and gradients stay within `CHUNK_BYTES`."""
-    n_tasks = len(network.layout.tasks)
-    per_row = 4 * n_tasks * (3 * n_tasks + 3 * network.heads.in_features + network.layout.n_outputs)
-    return max(1, min(1024, math.floor(CHUNK_BYTES / per_row)))
-
-
-def _parameter_names(trunk: nn.Module, layers: Literal["last", "all"]) -> list[str]:
-    if layers == "all":
-        return [name for name, _ in trunk.named_parameters()]
-    last = [prefix for prefix, module in trunk.named_modules() if any(True for _ in module.parameters(recurse=False))][
-        -1
-    ]
-    layer = trunk.get_submodule(last)
-    return [f"{last}.{name}" if last else name for name, _ in layer.named_parameters(recurse=False)]
-
-
-def _has_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(recurse=False), None) is not None
+def rows_at_once(network: TaskNetwork) -> int:
+    """Rows whose distances and head gradients stay within `CHUNK_BYTES`."""
+    n_tasks, n_features = len(network.layout.tasks), network.heads.in_features
+    per_row = 4 * (3 * n_tasks**2 + 3 * n_tasks * n_features + 2 * network.layout.n_outputs * n_features)
+    return max(1, min(1024, CHUNK_BYTES // per_row))
 
 
 def _unit(gradients: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:

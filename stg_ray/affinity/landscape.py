@@ -7,16 +7,17 @@ default scaled to unit L1 norm and for the last shared layer. No training is nee
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from stg_ray.affinity.base import Partial, ratio_of_sums
 from stg_ray.affinity.gradients import aligned_l1, rows_at_once
-from stg_ray.config import AffinityConfig
+from stg_ray.config import AffinityConfig, Config
 from stg_ray.data.parts import read_index, read_part
-from stg_ray.models import TaskNetwork
+from stg_ray.models import TaskNetwork, build_network, load_weights
 from stg_ray.storage import Storage
 from stg_ray.task_matrix import Kind, TaskMatrix
 from stg_ray.tasks import observed
@@ -25,7 +26,18 @@ from stg_ray.tasks import observed
 class LandscapeDistance:
     """Takes the first rows of each part: a random sample, since the rows were shuffled before they were cut."""
 
-    kind: Kind = "distance"
+    kind: ClassVar[Kind] = "distance"
+    about: ClassVar[str] = (
+        "Distance of the tasks' per-sample gradients at the profiled network: small where both pull the shared "
+        "parameters the same way."
+    )
+
+    @classmethod
+    def build(cls, run: Storage, config: Config) -> LandscapeDistance:
+        index = read_index(run.sub("parts"))
+        network = build_network(config.model, index, index.tasks, config.seed)
+        network.load_state_dict(load_weights(run, "profile/network.pt"))
+        return cls(run, config.affinity, network)
 
     def __init__(self, run: Storage, config: AffinityConfig, network: TaskNetwork) -> None:
         self.parts = run.sub("parts")
@@ -38,7 +50,7 @@ class LandscapeDistance:
         inputs, labels = part.inputs[: self.rows_per_part], part.labels[: self.rows_per_part]
         n_tasks = labels.shape[1]
         total = np.zeros((n_tasks, n_tasks))
-        step = rows_at_once(self.network, self.config.layers)
+        step = rows_at_once(self.network)
         for start in range(0, len(inputs), step):
             rows = slice(start, start + step)
             distances = aligned_l1(
@@ -52,10 +64,9 @@ class LandscapeDistance:
             masked = distances * (present[:, :, None] * present[:, None, :])
             total += masked.sum(dim=0, dtype=torch.float64).numpy()
         present_rows = observed(labels).astype(np.float64)
-        return {"total": total, "count": present_rows.T @ present_rows}
+        return {"total": total, "count": present_rows.T @ present_rows, "samples": np.array(len(inputs))}
 
     @classmethod
-    def combine(cls, partials: Sequence[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
-        distance, error = ratio_of_sums(partials, "total", "count")
-        samples = int(sum(partial["count"].max() for partial in partials))
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
+        distance, error, samples = ratio_of_sums(partials, "total", "count")
         return TaskMatrix(tuple(tasks), distance, cls.kind, samples=samples), error

@@ -8,7 +8,7 @@ from typing import Any
 from stg_ray.affinity.base import PartEstimator, Partial
 from stg_ray.affinity.data_map import DataMapDistance
 from stg_ray.affinity.landscape import LandscapeDistance
-from stg_ray.cluster import POLL_SECONDS, cluster_cpus, root_cause
+from stg_ray.cluster import POLL_SECONDS, cluster_total, root_cause
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, part_name, read_index
 from stg_ray.errors import InputError, StgRayError
@@ -28,32 +28,29 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
         StgRayError: a part failed more often than `affinity.max_retries` allows.
     """
     index = read_index(run.sub("parts"))
+    numbers = range(index.n_parts())
     methods = config.affinity.methods
     missing: list[tuple[str, int]] = [
-        (method, number)
-        for method in methods
-        for number in range(index.n_parts())
-        if not run.exists(_partial_name(method, number))
+        (m, number) for m in methods for number in numbers if not run.exists(_partial_name(m, number))
     ]
     if missing:
-        _compute_partials(run, config, index, missing, progress)
+        _compute_partials(run, config, missing, progress)
     for method in methods:
-        partials = [run.read_arrays(_partial_name(method, number)) for number in range(index.n_parts())]
-        matrix, error = ESTIMATORS[method].combine(partials, index.names)
-        about = {"method": method, **config.affinity.model_dump(include={"samples", "layers", "normalize"})}
-        matrix = replace(matrix, parameters=about if method == "landscape" else {"method": method})
+        estimator = ESTIMATORS[method]
+        partials = (run.read_arrays(_partial_name(method, number)) for number in numbers)
+        matrix, error = estimator.combine(partials, index.names)
+        settings = config.affinity.model_dump(include={"samples", "layers", "normalize"})
+        matrix = replace(matrix, parameters={"method": method, "about": estimator.about, **settings})
         run.write_parquet(f"affinity/{method}.parquet", matrix.to_table())
         run.write_parquet(f"affinity/{method}.stderr.parquet", replace(matrix, values=error).to_table())
-    for method in methods:
-        run.delete(f"affinity/partials/{method}")
     progress.summary = f"{' and '.join(methods)} of {len(index.tasks)} tasks over {index.n_parts()} parts"
 
 
 def check_tasks(config: Config, index: PartIndex) -> None:
-    """Refuse methods that have no meaning for these tasks, before anything is run.
+    """Refuse methods that have no meaning for these tasks.
 
     Raises:
-        InputError: data maps of regression tasks, or of tasks that share no samples.
+        InputError: data maps of regression tasks, or tasks none of which share samples.
     """
     regression = [task.name for task in index.tasks if task.kind == "regression"]
     if regression and "data_map" in config.affinity.methods:
@@ -61,42 +58,48 @@ def check_tasks(config: Config, index: PartIndex) -> None:
             f"affinity.methods has data_map, but task {regression[0]!r} is a regression, which has no confidence: "
             "set affinity.methods=[landscape]"
         )
+    if index.common_pairs == 0:
+        raise InputError(
+            f"no two of the {len(index.tasks)} tasks have labels for the same sample, and both data_map and landscape "
+            "compare tasks sample by sample: expected tasks that share samples"
+        )
 
 
-def _compute_partials(
-    run: RunDir, config: Config, index: PartIndex, missing: list[tuple[str, int]], progress: StageProgress
-) -> None:
+def _compute_partials(run: RunDir, config: Config, missing: list[tuple[str, int]], progress: StageProgress) -> None:
+    """Have actors compute the missing parts, and keep each as it arrives.
+
+    An actor gets its first part when it is up, so that one that the cluster has no room for holds nothing back; and it
+    is let go when there is nothing left for it, so that one that is restarted after its node was lost finds room.
+    """
     import ray
 
-    worker_class = ray.remote(
-        num_cpus=1, max_restarts=config.affinity.max_retries, max_task_retries=config.affinity.max_retries
-    )(_Worker)
-    n_actors = max(1, min(cluster_cpus(), len(missing)))
-    setup = {"run": run.uri, "config": config.model_dump()}
-    actors = [worker_class.remote(setup) for _ in range(n_actors)]
+    retries = config.affinity.max_retries
+    worker_class = ray.remote(num_cpus=1, max_restarts=retries, max_task_retries=retries)(_Worker)
+    n_actors = max(1, min(cluster_total("CPU"), len(missing)))
+    actors = [worker_class.remote({"run": run.uri, "config": config.model_dump()}) for _ in range(n_actors)]
+    flying: dict[Any, tuple[Any, tuple[str, int] | None]] = {actor.up.remote(): (actor, None) for actor in actors}
     waiting = list(reversed(missing))
     done = 0
-    flying: dict[Any, tuple[Any, tuple[str, int]]] = {}
-
-    def launch(actor: Any) -> None:
-        if waiting:
-            job = waiting.pop()
-            flying[actor.partial.remote(*job)] = (actor, job)
-
     try:
-        for actor in actors:
-            launch(actor)
-        while flying:
+        while done < len(missing):
             ready, _ = ray.wait(list(flying), num_returns=1, timeout=POLL_SECONDS)
             for reference in ready:
-                actor, (method, number) = flying.pop(reference)
-                launch(actor)
+                actor, job = flying.pop(reference)
                 try:
-                    run.write_arrays(_partial_name(method, number), ray.get(reference))
+                    partial = ray.get(reference)
                 except ray.exceptions.RayError as error:
-                    raise StgRayError(f"the affinity {method} failed on part {number}: {root_cause(error)}") from error
-                done += 1
-            progress.update(done, len(missing), f"parts on {n_actors} actors")
+                    what = f"{job[0]} failed on part {job[1]}" if job else "could not start an actor"
+                    raise StgRayError(f"the affinity stage: {what}: {root_cause(error)}") from error
+                if waiting:
+                    following = waiting.pop()
+                    flying[actor.partial.remote(*following)] = (actor, following)
+                else:
+                    ray.kill(actor)
+                    actors.remove(actor)
+                if job is not None:
+                    run.write_arrays(_partial_name(*job), partial)
+                    done += 1
+            progress.update(done, len(missing), f"parts on {len(actors)} actors")
     finally:
         for actor in actors:
             ray.kill(actor)
@@ -113,21 +116,13 @@ class _Worker:
         self.config = Config.model_validate(setup["config"])
         self.estimators: dict[str, PartEstimator] = {}
 
+    def up(self) -> None:
+        """Returns when the actor runs."""
+
     def partial(self, method: str, number: int) -> Partial:
         if method not in self.estimators:
-            self.estimators[method] = _build(method, self.run, self.config)
+            self.estimators[method] = ESTIMATORS[method].build(self.run, self.config)
         return self.estimators[method].partial(number)
-
-
-def _build(method: str, run: Storage, config: Config) -> PartEstimator:
-    if method == "data_map":
-        return DataMapDistance(run)
-    from stg_ray.models import build_network, load_weights
-
-    index = read_index(run.sub("parts"))
-    network = build_network(config.model, index, index.tasks, config.seed)
-    network.load_state_dict(load_weights(run, "profile/network.pt"))
-    return LandscapeDistance(run, config.affinity, network)
 
 
 def _partial_name(method: str, number: int) -> str:

@@ -45,6 +45,7 @@ class PartIndex:
         input_shape: shape of one input.
         input_mean, input_std: for normalisation, of the training rows: per channel for images, else per feature.
         labels_per_sample: mean number of labels that a training row has (K where none is missing).
+        common_pairs: share of the pairs of tasks that have training rows labelled for both.
         rows: rows of each part, by split.
     """
 
@@ -53,6 +54,7 @@ class PartIndex:
     input_mean: tuple[float, ...]
     input_std: tuple[float, ...]
     labels_per_sample: float
+    common_pairs: float
     rows: dict[str, list[int]]
 
     @property
@@ -79,33 +81,61 @@ def part_name(split: str, number: int) -> str:
 
 
 def write_parts(task_set: TaskSet, storage: Storage, *, part_rows: int | None = None, seed: int = 0) -> PartIndex:
-    """Lay a task set out in `storage`; the index is written last, so parts without an index are no parts.
-
-    Args:
-        part_rows: training rows of a part; by default there are 16 parts, or more of at most 8192 rows.
-    """
+    """Lay a task set out in `storage`; the index is written last, so parts without an index are no parts."""
     storage.delete("index.json")
-    rows_of: dict[str, list[int]] = {}
-    for code, split in enumerate(SPLITS):
-        rows = np.random.default_rng([seed, 2, code]).permutation(task_set.rows(split))
-        size = part_rows or min(MAX_PART_ROWS, math.ceil(len(rows) / MIN_PARTS))
-        pieces = np.array_split(rows, max(1, math.ceil(len(rows) / max(1, size))))
-        rows_of[split] = [len(piece) for piece in pieces]
+    index = index_of(task_set, part_rows=part_rows)
+    for split, pieces in _pieces(task_set, index.rows, seed):
         for number, piece in enumerate(pieces):
             storage.write_arrow(f"{part_name(split, number)}.arrow", _to_batch(task_set, piece))
+    storage.write_json("index.json", index.to_dict())
+    return index
+
+
+def index_of(task_set: TaskSet, *, part_rows: int | None = None) -> PartIndex:
+    """The index of the parts of a task set.
+
+    Args:
+        part_rows: rows of a part; by default there are 16 parts, or more of at most 8192 rows.
+    """
     train = task_set.rows("train")
     mean, std = _input_statistics(task_set.inputs, train)
     labels = sum(int(observed(task_set.labels[block]).sum()) for block in _blocks(train))
-    index = PartIndex(
+    return PartIndex(
         tasks=task_set.tasks,
         input_shape=tuple(task_set.inputs.shape[1:]),
         input_mean=mean,
         input_std=std,
         labels_per_sample=labels / len(train),
-        rows=rows_of,
+        common_pairs=_common_pairs(task_set.labels, train),
+        rows={split: _part_sizes(len(task_set.rows(split)), part_rows) for split in SPLITS},
     )
-    storage.write_json("index.json", index.to_dict())
-    return index
+
+
+def _part_sizes(n_rows: int, part_rows: int | None) -> list[int]:
+    size = part_rows or max(1, min(MAX_PART_ROWS, math.ceil(n_rows / MIN_PARTS)))
+    n_parts = math.ceil(n_rows / size)
+    return [n_rows // n_parts + (number < n_rows % n_parts) for number in range(n_parts)]
+
+
+def _pieces(task_set: TaskSet, rows_of: dict[str, list[int]], seed: int) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """The rows of each part of each split, shuffled by seed."""
+    for code, split in enumerate(SPLITS):
+        rows = np.random.default_rng([seed, 2, code]).permutation(task_set.rows(split))
+        yield split, np.split(rows, np.cumsum(rows_of[split])[:-1])
+
+
+def _common_pairs(labels: np.ndarray, rows: np.ndarray) -> float:
+    n_tasks = labels.shape[1]
+    common = np.zeros((n_tasks, n_tasks), dtype=bool)
+    for block in _blocks(rows):
+        present = observed(labels[block])
+        if present.all():
+            return 1.0
+        counts = present.T.astype(np.float32) @ present.astype(np.float32)
+        common |= counts > 0
+        if common.all():
+            return 1.0
+    return float(common[np.triu_indices(n_tasks, 1)].mean())
 
 
 def read_index(storage: Storage) -> PartIndex:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -17,7 +19,7 @@ from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
 
 if TYPE_CHECKING:
-    from stg_ray.config import DataConfig
+    from stg_ray.config import Config, DataConfig
 
 
 def data_root(config: DataConfig) -> Path:
@@ -32,15 +34,41 @@ def load_task_set(config: DataConfig, seed: int) -> TaskSet:
         InputError: the data is not there or not as it must be; a function of the user's raised (its traceback is in
             the exception's cause).
     """
-    root = data_root(config)
     if config.preset is not None:
-        task_set = resolve(PRESETS[config.preset].source)(root, seed)
+        task_set = resolve(PRESETS[config.preset].source)(data_root(config), seed)
     elif config.npz is not None:
-        task_set = _from_npz(root, config, seed)
+        task_set = _from_npz(config, seed)
     else:
         assert config.function is not None, "the configuration has exactly one source"
         task_set = _from_function(config.function, config.arguments)
-    return task_set.limited(config.limit, seed)
+    return task_set.limited(config.limit, seed).without_constant_tasks(config.constant_tasks)
+
+
+def source_digests(config: Config) -> dict[str, str]:
+    """Hashes of the files of the user's that decide a run: data, and the modules of a function or trunk. A source that
+    is not there (any more) is left out: its parts may have been laid out before."""
+    digests = {}
+    if config.data.npz is not None and (path := _npz_path(config.data)).is_file():
+        with path.open("rb") as file:
+            digests["data.npz"] = hashlib.file_digest(file, "sha256").hexdigest()
+    for key, name in (("data.function", config.data.function), ("model.trunk", config.model.trunk)):
+        if name is not None and ":" in name:
+            _search_here()
+            spec = importlib.util.find_spec(name.partition(":")[0])
+            if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
+                digests[key] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    return digests
+
+
+def _search_here() -> None:
+    """Let modules in the current directory be found, as a script's own directory is."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def _npz_path(config: DataConfig) -> Path:
+    path = Path(config.npz or "").expanduser()
+    return path if path.is_absolute() or path.exists() else data_root(config) / path
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -48,8 +76,7 @@ def resolve(name: str) -> Callable[..., Any]:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise InputError(f"{name!r}: expected module:function")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    _search_here()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -78,15 +105,13 @@ def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:
     return result
 
 
-def _from_npz(root: Path, config: DataConfig, seed: int) -> TaskSet:
-    path = Path(config.npz or "").expanduser()
-    if not path.is_absolute() and not path.exists():
-        path = root / path
+def _from_npz(config: DataConfig, seed: int) -> TaskSet:
+    path = _npz_path(config)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError as error:
-        raise InputError(f"data.npz: no file {config.npz!r} here nor in the data root {root}") from error
+        raise InputError(f"data.npz: no file {config.npz!r} here nor in the data root {data_root(config)}") from error
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"data.npz: {path} cannot be read as .npz: {' '.join(str(error).split())}") from error
     except Exception as error:  # zipfile and zlib raise their own kinds for truncated files
@@ -98,6 +123,4 @@ def _from_npz(root: Path, config: DataConfig, seed: int) -> TaskSet:
             "optionally names, kinds, groups, split"
         )
     texts = {key: arrays[key].astype(str).tolist() for key in ("names", "kinds", "groups", "split") if key in arrays}
-    return TaskSet.from_arrays(
-        arrays["inputs"], arrays["labels"], **texts, constant_tasks=config.constant_tasks, seed=seed
-    )
+    return TaskSet.from_arrays(arrays["inputs"], arrays["labels"], **texts, seed=seed)

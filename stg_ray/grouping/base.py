@@ -11,10 +11,9 @@ from stg_ray.grouping.graph import TaskGraph
 
 
 class Clusterer(ABC):
-    """Groups the tasks of a graph; `fit` leaves `labels_` (K,) and `membership_` (K, G)."""
+    """Groups the tasks of a graph; `fit` leaves `labels_` (K,)."""
 
     labels_: np.ndarray
-    membership_: np.ndarray
 
     def __init__(self, n_groups: int = 2, *, seed: int = 0) -> None:
         self.n_groups = n_groups
@@ -22,7 +21,6 @@ class Clusterer(ABC):
 
     def fit(self, graph: TaskGraph) -> Clusterer:
         (self.labels_,) = self.labels_for(graph, [self.n_groups])
-        self.membership_ = np.eye(self.n_groups)[self.labels_]
         return self
 
     @abstractmethod

@@ -40,32 +40,37 @@ class TaskGraph:
 
 
 def task_graph(matrices: Sequence[TaskMatrix], weights: Mapping[int, float] | None = None) -> TaskGraph:
-    """The weighted mean of locally scaled affinities, and of distances in units of their own mean.
+    """The weighted mean of locally scaled affinities, and of distances in units of their own mean; for each pair over
+    the matrices that have a value for it.
 
     Args:
         matrices: at least one, of the same tasks; directed ones are symmetrised.
-        weights: weight of each matrix by its position; 1 where not given.
+        weights: weight of each matrix by its position; 1 where not given, 0 leaves it out.
 
     Raises:
-        InputError: the matrices name different tasks, or a value is infinite.
+        InputError: the matrices name different tasks, a value is infinite, or no pair has a value.
     """
     tasks = matrices[0].tasks
     affinity = np.zeros((len(tasks), len(tasks)))
     distance = np.zeros_like(affinity)
-    total = 0.0
+    total = np.zeros_like(affinity)
     for position, matrix in enumerate(matrices):
         if matrix.tasks != tasks:
             raise InputError("the affinities to be combined name different tasks, or in a different order")
         weight = 1.0 if weights is None else weights.get(position, 1.0)
         own = as_distance(matrix)
+        present = np.isfinite(own)
         pairs = own[np.triu_indices(len(tasks), 1)]
         unit = np.nanmean(pairs) if np.isfinite(pairs).any() else 0.0
         affinity += weight * local_scaling(own)
-        distance += weight * (own / unit if unit > 0 else np.zeros_like(own))
-        total += weight
-    affinity, distance = affinity / total, distance / total
-    largest = np.nanmax(distance) if np.isfinite(distance).any() else 0.0
-    return TaskGraph(affinity, np.where(np.isnan(distance), largest, distance))
+        distance += weight * np.where(present, own, 0) / (unit if unit > 0 else 1.0)
+        total += weight * present
+    if not (total[~np.eye(len(tasks), dtype=bool)] > 0).any():
+        raise InputError("no pair of tasks has a value in the affinities: there is nothing to group by")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        affinity = np.where(total > 0, affinity / total, 0)
+        distance = np.where(total > 0, distance / total, np.nan)
+    return TaskGraph(affinity, np.where(np.isnan(distance), np.nanmax(distance), distance))
 
 
 def as_distance(matrix: TaskMatrix) -> np.ndarray:

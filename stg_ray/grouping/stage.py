@@ -77,8 +77,10 @@ def group_tasks(
         choice = choose_n_groups(graph, CLUSTERERS[method](seed=seed), max_groups=max_groups, seed=seed)
         parameters["n_groups"] = choice.to_dict()
         n_groups = choice.chosen
-    clusterer = CLUSTERERS[method](n_groups, seed=seed).fit(graph)
-    return Groups.from_labels(tasks, clusterer.labels_, method, parameters)
+    labels = CLUSTERERS[method](n_groups, seed=seed).fit(graph).labels_
+    if len(set(labels.tolist())) < n_groups:
+        parameters["asked_for"] = n_groups  # tasks that cannot be told apart stay together
+    return Groups.from_labels(tasks, labels, method, parameters)
 
 
 def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int) -> None:
@@ -95,6 +97,7 @@ def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int) -> None:
 
 def describe(groups: Groups) -> str:
     if len(groups.groups) == 1:
-        return f"one group: no structure was found among {len(groups.tasks)} tasks"
+        return f"one group: {groups.why_one}"
     sizes = ", ".join(str(len(members)) for members in groups.groups)
-    return f"{len(groups.tasks)} tasks in {len(groups.groups)} groups of {sizes}"
+    fewer = f" ({groups.parameters['asked_for']} were asked for)" if "asked_for" in groups.parameters else ""
+    return f"{len(groups.tasks)} tasks in {len(groups.groups)} groups of {sizes}{fewer}"

@@ -36,7 +36,6 @@ def train_epoch(
     batches: Sequence[np.ndarray],
     *,
     divisors: Sequence[float],
-    task_weights: torch.Tensor | None = None,
     device: torch.device | str = "cpu",
     record: Record | None = None,
 ) -> torch.Tensor:
@@ -44,7 +43,6 @@ def train_epoch(
 
     Args:
         inputs, labels: tensors of all rows (labels as stored: -1 or NaN for missing), indexed by the batches.
-        task_weights: (K,) weights of the tasks' losses.
         record: called with (rows, outputs before the step, labels) of every batch.
 
     Returns:
@@ -57,9 +55,8 @@ def train_epoch(
         target = as_labels(labels[index].to(device, non_blocking=True))
         outputs = model(inputs[index].to(device, non_blocking=True))
         losses = layout.losses(outputs, target)
-        weighted = losses if task_weights is None else losses * task_weights
         optimizer.zero_grad(set_to_none=True)
-        (weighted.sum() / divisor).backward()
+        (losses.sum() / divisor).backward()
         with torch.no_grad():
             totals += losses.sum(dim=0, dtype=torch.float64)
             if record is not None:

@@ -66,7 +66,9 @@ class Recorder:
         self.current = np.full((len(data), len(index.tasks)), np.nan, dtype=np.float32)
 
     def finish_epoch(self) -> None:
-        self.state = self.state.merge(DataMapState.of_visit(self.current))
+        for rows in self.rows:  # a part at a time: the merge works in float64
+            merged = self.state[rows].merge(DataMapState.of_visit(self.current[rows]))
+            self.state.count[rows], self.state.mean[rows], self.state.m2[rows] = merged.count, merged.mean, merged.m2
 
     def save(self, storage: Storage, folder: str = "") -> None:
         for number, rows in zip(self.numbers, self.rows, strict=True):
@@ -124,6 +126,7 @@ def train_worker(job: dict[str, Any]) -> None:
         confidences = torch.from_numpy(np.nan_to_num(recorder.current).sum(axis=0, dtype=np.float64))
         sums = _over_workers(torch.stack([totals.cpu(), confidences]), device, world)
         loss, confidence = sums / label_counts
+        confidence[network.layout.regression.cpu()] = torch.nan
         failure = non_finite(loss, index.names, epoch)
         if failure:
             # Every rank sees the same sums and leaves here: no restart can mend it, so it is no failure of Ray's.

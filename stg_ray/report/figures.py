@@ -118,7 +118,7 @@ def number_of_groups(summary: Summary) -> go.Figure | None:
         go.Scatter(x=numbers, y=[point["silhouette"] for point in choice["curve"]], mode="lines+markers", name="tasks")
     )
     figure.add_hline(
-        y=choice["shuffled_best"], line_dash="dot", line_color="#999", annotation_text="best of shuffled graphs"
+        y=choice["null_best"], line_dash="dot", line_color="#999", annotation_text="best without structure"
     )
     figure.update_traces(marker_color=COLORS["ours"], line_color=COLORS["ours"])
     figure.update_layout(**LAYOUT, height=300)

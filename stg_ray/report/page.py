@@ -15,7 +15,7 @@ from stg_ray.data_map import regions as region_shares
 from stg_ray.progress import StageProgress
 from stg_ray.report import figures
 from stg_ray.report.summary import Summary, summarize
-from stg_ray.report.terminal import difference_texts
+from stg_ray.report.terminal import cost_text, difference_texts
 from stg_ray.run_dir import RunDir
 from stg_ray.task_matrix import TaskMatrix
 
@@ -33,6 +33,7 @@ def write_report(run: RunDir, config: Config, progress: StageProgress) -> None:
         run=run.uri,
         config=config.to_yaml(),
         difference_texts=difference_texts,
+        cost_text=cost_text,
         sections=_sections(run, config, summary),
         plotly=Markup(get_plotlyjs()),
     )
@@ -54,12 +55,13 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         ),
         ("Task by task", "Tasks are in the order of their groups.", figures.tasks(summary)),
         *(
-            (f"How alike: {name.replace('_', ' ')}", _explain(name), figures.matrix(summary, values))
+            (f"How alike: {name.replace('_', ' ')}", values.parameters["about"], figures.matrix(summary, values))
             for name, values in matrices.items()
         ),
         (
             "Number of groups",
-            "The number with the largest silhouette is taken if it beats graphs whose pairs were shuffled.",
+            "The number with the largest silhouette is taken if it beats graphs without structure: the same pairs "
+            "shuffled, and Gaussian points of the same spread.",
             figures.number_of_groups(summary),
         ),
         (
@@ -74,14 +76,6 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         for title, text, figure in found
         if figure is not None
     ]
-
-
-def _explain(method: str) -> str:
-    return {
-        "data_map": "Distance of the tasks' data maps: small where the same samples are easy and hard for both.",
-        "landscape": "Distance of the tasks' per-sample gradients at the profiled network: small where both pull the "
-        "shared parameters the same way.",
-    }[method]
 
 
 def _div(figure: Any) -> str:

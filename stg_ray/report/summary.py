@@ -32,7 +32,7 @@ class PlanRow:
         values: (T, S) primary metric of every task in every training (seed, and draw of random groups) on test rows.
         difference: to all-in-one, where that was trained and is not this plan.
         networks: number of networks of one training.
-        cost: samples x epochs x parameters of one training, relative to all-in-one where that was trained.
+        cost: samples x epochs x parameters of one training, relative to all-in-one; NaN where that was not trained.
         seconds: training seconds of one training, summed over its networks.
     """
 
@@ -67,7 +67,7 @@ class Summary:
     def verdict(self) -> str:
         """Did grouping help, and did it matter which tasks are together?"""
         if len(self.groups.groups) == 1:
-            return "No structure was found among the tasks: one network for all of them."
+            return f"One network for all tasks: {self.groups.why_one}."
         ours = next((row for row in self.plans if row.plan == "ours"), None)
         sentences = []
         if ours is not None and ours.difference is not None:
@@ -109,7 +109,7 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:
     results = results[(results["split"] == "test") & (results["metric"] == results["task"].map(primary))]
     present = list(dict.fromkeys(_plan_of(name) for name in results["plan"]))
     values = {plan: _values(results, plan, index.names) for plan in present}
-    base_cost = _per_training(costs, "all_in_one", "cost") if "all_in_one" in present else 1.0
+    base_cost = _per_training(costs, "all_in_one", "cost") if "all_in_one" in present else float("nan")
     rows = []
     for plan in sorted(present, key=list(TITLES).index):
         compared = "all_in_one" in present and plan != "all_in_one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Console
@@ -36,7 +37,7 @@ def _plans(summary: Summary) -> Table:
     for header in ("nets", summary.metric, "vs all in one", "95 % interval", "tasks +/-", "cost"):
         table.add_column(header, justify="right")
     for row in summary.plans:
-        table.add_row(row.title, str(row.networks), f"{row.mean:.4f}", *difference_texts(row), f"{row.cost:.1f}x")
+        table.add_row(row.title, str(row.networks), f"{row.mean:.4f}", *difference_texts(row), cost_text(row))
     return table
 
 
@@ -46,6 +47,10 @@ def difference_texts(row: PlanRow) -> tuple[str, str, str]:
     if d is None:
         return "", "", ""
     return f"{d.mean:+.4f}", f"{d.low:+.4f} {d.high:+.4f}", f"{d.helped}/{d.hurt}"
+
+
+def cost_text(row: PlanRow) -> str:
+    return "" if math.isnan(row.cost) else f"{row.cost:.1f}x"
 
 
 def print_plan(console: Console, rows: list[tuple[str, str]], title: str) -> None:

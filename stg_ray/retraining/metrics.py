@@ -17,6 +17,15 @@ def primary_metric(task: Task) -> str:
     return PRIMARY[task.kind]
 
 
+def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
+    """The primary metric alone; R2 is cut at -1, so that a mean over tasks is not that of one bad regression."""
+    if task.kind == "regression":
+        return float(np.maximum(sk.r2_score(labels, prediction), -1)) if len(labels) > 1 else np.nan
+    if len(np.unique(labels)) < 2:
+        return np.nan
+    return _average_precision(task, prediction, labels.astype(np.int64))
+
+
 def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """All metrics of one task on its labelled samples.
 
@@ -39,18 +48,11 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
         return dict.fromkeys(("average_precision", "roc_auc", "accuracy", "balanced_accuracy", "f1"), np.nan)
     if task.kind == "binary":
         predicted = (prediction >= 0.5).astype(np.int64)
-        ranked = {
-            "average_precision": sk.average_precision_score(labels, prediction),
-            "roc_auc": sk.roc_auc_score(labels, prediction),
-        }
+        roc_auc = sk.roc_auc_score(labels, prediction)
     else:
         predicted = prediction.argmax(axis=1)
-        # Classes that do not occur among the labels have no ranking to score: the mean is over those that do.
-        one_hot = labels[:, None] == present[None, :]
-        ranked = {
-            "average_precision": sk.average_precision_score(one_hot, prediction[:, present], average="macro"),
-            "roc_auc": sk.roc_auc_score(one_hot, prediction[:, present], average="macro"),
-        }
+        roc_auc = sk.roc_auc_score(labels[:, None] == present, prediction[:, present], average="macro")
+    ranked = {"average_precision": _average_precision(task, prediction, labels), "roc_auc": roc_auc}
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", UserWarning
@@ -63,3 +65,11 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
             ),
         }
     return {name: float(value) for name, value in (ranked | decided).items()}
+
+
+def _average_precision(task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
+    """Of the positives, or the mean over the classes that occur: the others have no ranking to score."""
+    if task.kind == "binary":
+        return float(sk.average_precision_score(labels, prediction))
+    present = np.unique(labels)
+    return float(sk.average_precision_score(labels[:, None] == present, prediction[:, present], average="macro"))

@@ -27,6 +27,7 @@ class NetworkSpec:
 
     @property
     def folder(self) -> str:
+        """Where the finished network is published."""
         return f"models/{self.plan}/group-{self.group}/seed-{self.seed}"
 
     @property
@@ -34,7 +35,7 @@ class NetworkSpec:
         return f"{self.plan} group {self.group} seed {self.seed}"
 
     def fingerprint(self, config: Config) -> str:
-        """Hash of all that decides the trained network: an artifact with another one is never used."""
+        """Hash of all that decides the trained network, whatever plan it is for: its name among the networks."""
         training = config.retrain.model_dump(include={"epochs", "batch_size", "lr", "weight_decay"})
         text = json.dumps([config.fingerprint(("seed", "data", "model")), training, self.tasks, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -51,10 +52,8 @@ def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[st
     """The plans of `retrain.plans` by name; draws of random groups are random_0, random_1, ...
 
     Ours with a single group is all-in-one, and its random groups are too: then neither is a plan of its own.
-
-    Raises:
-        InputError: `known` is asked for and the task set has no known groups.
     """
+    check_plans(config, tasks)
     names = ours.tasks
     plans: dict[str, Groups] = {}
     for plan in config.retrain.plans:
@@ -63,14 +62,22 @@ def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[st
         elif plan == "single_task":
             plans[plan] = Groups.from_labels(names, np.arange(len(names)), plan)
         elif plan == "known":
-            if any(task.group is None for task in tasks):
-                raise InputError("retrain.plans has known, but the task set has no known groups: leave it out")
             plans[plan] = Groups.from_labels(names, np.array([task.group for task in tasks]), plan)
         elif len(ours.groups) > 1:
             plans |= {"ours": ours} if plan == "ours" else _random_plans(ours, config)
     if "ours" in config.retrain.plans and len(ours.groups) == 1 and "all_in_one" not in plans:
         plans["all_in_one"] = Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one")
     return plans
+
+
+def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
+    """Refuse plans that these tasks do not have.
+
+    Raises:
+        InputError: `known` is asked for and the task set has no known groups.
+    """
+    if "known" in config.retrain.plans and any(task.group is None for task in tasks):
+        raise InputError("retrain.plans has known, but the task set has no known groups: leave it out")
 
 
 def network_specs(plans: dict[str, Groups], config: Config) -> Iterator[NetworkSpec]:

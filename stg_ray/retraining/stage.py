@@ -6,14 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from stg_ray.cluster import cluster_gpus, root_cause, wait_for
+from stg_ray.cluster import cluster_total, root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import StgRayError
 from stg_ray.groups import Groups
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
-from stg_ray.retraining.trial import is_finished, train_network
+from stg_ray.retraining.trial import is_finished, network_folder, train_network
 from stg_ray.run_dir import RunDir
 from stg_ray.storage import Storage
 
@@ -31,19 +31,32 @@ def retrain(run: RunDir, config: Config, progress: StageProgress) -> None:
     for name, plan in plans.items():
         run.write_json(f"plans/{name}.json", plan.to_dict())
     specs = list(network_specs(plans, config))
-    missing = [spec for spec in specs if not is_finished(run, spec, spec.fingerprint(config))]
+    unique = {network_folder(spec, config): spec for spec in reversed(specs)}
+    missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run, folder)]
     if missing:
         failures = _run_trials(run, config, missing, progress)
         if failures:
             named = "; ".join(f"{title}: {reason}" for title, reason in list(failures.items())[:5])
             raise StgRayError(
-                f"{len(failures)} of {len(specs)} networks could not be trained ({named}); the others are kept"
+                f"{len(failures)} of {len(unique)} networks could not be trained ({named}); the others are kept"
             )
-    networks = [run.read_json(f"{spec.folder}/network.json") for spec in specs]
+    networks = _publish(run, config, specs)
     run.write_parquet("results.parquet", _results(networks, plans))
     run.write_parquet("costs.parquet", _costs(networks))
-    kept = f", {len(specs) - len(missing)} of them from before" if len(missing) < len(specs) else ""
-    progress.summary = f"{len(specs)} networks of {len(plans)} plans{kept}"
+    kept = f", {len(unique) - len(missing)} of them from before" if len(missing) < len(unique) else ""
+    progress.summary = f"{len(unique)} networks of {len(plans)} plans{kept}"
+
+
+def _publish(run: RunDir, config: Config, specs: list[NetworkSpec]) -> list[dict[str, Any]]:
+    """Make models/ hold the networks of these plans and no others; what is known of each network, by plan and group."""
+    run.delete("models")
+    networks = []
+    for spec in specs:
+        folder = network_folder(spec, config)
+        run.copy(f"{folder}/network.pt", f"{spec.folder}/network.pt")
+        networks.append({**run.read_json(f"{folder}/network.json"), **spec.to_dict()})
+        run.write_json(f"{spec.folder}/network.json", networks[-1])
+    return networks
 
 
 def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: StageProgress) -> dict[str, str]:
@@ -57,7 +70,7 @@ def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress:
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             epochs_of_trial[trial.trial_id] = result.get("epoch", 0)
 
-    resources: dict[str, float] = {"CPU": 1, "GPU": 1} if cluster_gpus() else {"CPU": 1}
+    resources: dict[str, float] = {"CPU": 1, "GPU": 1} if cluster_total("GPU") else {"CPU": 1}
     tuner = tune.Tuner(
         tune.with_resources(_trial, resources),
         param_space={
@@ -73,7 +86,8 @@ def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress:
         ),
         run_config=tune.RunConfig(
             name="retrain",
-            storage_path=run.sub_uri(".ray"),
+            storage_path=run.path(".ray"),
+            storage_filesystem=None if run.is_local else run.fs,
             failure_config=tune.FailureConfig(max_failures=config.retrain.max_failures),
             callbacks=[Watch()],
             verbose=0,
@@ -85,9 +99,8 @@ def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress:
     )
     failures = {}
     for spec, result in zip(specs, results, strict=True):
-        if not is_finished(run, spec, spec.fingerprint(config)):
+        if not is_finished(run, network_folder(spec, config)):
             failures[spec.title] = root_cause(result.error) if result.error else "its trial ended early"
-    run.delete(".ray/retrain")
     return failures
 
 

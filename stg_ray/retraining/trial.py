@@ -1,5 +1,6 @@
 """What one trial does: train the network of some tasks, keep its best epoch, score it.
 
+Networks are kept under the hash of all that decides them, so that plans share equal ones and none is taken for another.
 A finished network is a folder with network.pt and, written last, network.json; an unfinished one has a checkpoint of
 its last epoch, from which any later trial of the same network goes on.
 """
@@ -21,7 +22,7 @@ from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, read_index, read_split
 from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.models.training import check_finite, epoch_batches, evaluate, make_optimizer, train_epoch
-from stg_ray.retraining.metrics import primary_metric, score
+from stg_ray.retraining.metrics import primary_score, score
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.storage import Storage
 from stg_ray.tasks import Task, observed
@@ -49,8 +50,8 @@ def train_network(
     Raises:
         StgRayError: a task's loss became non-finite.
     """
-    fingerprint = spec.fingerprint(config)
-    if is_finished(run, spec, fingerprint):
+    folder = network_folder(spec, config)
+    if is_finished(run, folder):
         return
     index = read_index(run.sub("parts"))
     columns = [index.names.index(name) for name in spec.tasks]
@@ -61,7 +62,7 @@ def train_network(
 
     network = build_network(config.model, index, tasks, spec.seed).to(device)
     optimizer = make_optimizer(network, config.retrain)
-    state = _restore(run, spec, fingerprint, network, optimizer)
+    state = _restore(run, folder, network, optimizer)
     n_steps = math.ceil(len(inputs) / config.retrain.batch_size)
     while state.epoch < config.retrain.epochs:
         began = time.monotonic()
@@ -73,24 +74,25 @@ def train_network(
             network, network.layout, optimizer, inputs, labels, batches, divisors=divisors, device=device
         )
         check_finite(totals, spec.tasks, epoch)
-        value = _mean_primary(tasks, _scores(network, tasks, data["val"], device))
-        if state.best_weights is None or value > state.best_value:
+        value = _mean_primary(network, tasks, data["val"], device)
+        # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
+        if value > state.best_value or value == -math.inf:
             state.best_epoch, state.best_value = epoch, value
             state.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
         state.epoch = epoch
         state.seconds += time.monotonic() - began
-        _save(run, spec, fingerprint, network, optimizer, state)
+        _save(run, folder, network, optimizer, state)
         report(epoch)
 
     assert state.best_weights is not None, "at least one epoch was trained"
     network.load_state_dict(state.best_weights)
     scores = {split: _scores(network, tasks, data[split], device) for split in ("val", "test")}
-    save_network(run, f"{spec.folder}/network.pt", network)
+    save_network(run, f"{folder}/network.pt", network)
     run.write_json(
-        f"{spec.folder}/network.json",
+        f"{folder}/network.json",
         {
-            **spec.to_dict(),
-            "fingerprint": fingerprint,
+            "tasks": list(spec.tasks),
+            "seed": spec.seed,
             "best_epoch": state.best_epoch,
             "cost": len(inputs) * config.retrain.epochs * network.n_parameters,
             "parameters": network.n_parameters,
@@ -98,12 +100,15 @@ def train_network(
             "scores": scores,
         },
     )
-    run.delete(f"{spec.folder}/checkpoint.pt")
+    run.delete(f"{folder}/checkpoint.pt")
 
 
-def is_finished(run: Storage, spec: NetworkSpec, fingerprint: str) -> bool:
-    name = f"{spec.folder}/network.json"
-    return run.exists(name) and run.read_json(name)["fingerprint"] == fingerprint
+def network_folder(spec: NetworkSpec, config: Config) -> str:
+    return f".networks/{spec.fingerprint(config)}"
+
+
+def is_finished(run: Storage, folder: str) -> bool:
+    return run.exists(f"{folder}/network.json")
 
 
 def _task_rows(run: Storage, index: PartIndex, split: str, columns: list[int]) -> Part:
@@ -128,42 +133,29 @@ def _scores(
     return result
 
 
-def _mean_primary(tasks: list[Task], scores: dict[str, dict[str, float]]) -> float:
-    values = [scores[task.name][primary_metric(task)] for task in tasks]
+def _mean_primary(network: TaskNetwork, tasks: list[Task], part: Part, device: torch.device | str) -> float:
+    """Mean primary metric of the tasks that have one on these rows; -inf if none has."""
+    outputs = evaluate(network, torch.from_numpy(part.inputs), device=device)
+    values = []
+    for t, (task, prediction) in enumerate(zip(tasks, network.layout.predictions(outputs), strict=True)):
+        rows = observed(part.labels[:, t])
+        values.append(primary_score(task, prediction.numpy()[rows], part.labels[rows, t]))
     defined = [value for value in values if not math.isnan(value)]
     return float(np.mean(defined)) if defined else -math.inf
 
 
-def _save(
-    run: Storage,
-    spec: NetworkSpec,
-    fingerprint: str,
-    network: TaskNetwork,
-    optimizer: torch.optim.Optimizer,
-    state: _State,
-) -> None:
+def _save(run: Storage, folder: str, network: TaskNetwork, optimizer: torch.optim.Optimizer, state: _State) -> None:
     buffer = io.BytesIO()
-    torch.save(
-        {
-            "fingerprint": fingerprint,
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "state": dict(vars(state)),
-        },
-        buffer,
-    )
-    run.write_bytes(f"{spec.folder}/checkpoint.pt", buffer.getvalue())
+    saved = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "state": dict(vars(state))}
+    torch.save(saved, buffer)
+    run.write_bytes(f"{folder}/checkpoint.pt", buffer.getvalue())
 
 
-def _restore(
-    run: Storage, spec: NetworkSpec, fingerprint: str, network: TaskNetwork, optimizer: torch.optim.Optimizer
-) -> _State:
-    name = f"{spec.folder}/checkpoint.pt"
+def _restore(run: Storage, folder: str, network: TaskNetwork, optimizer: torch.optim.Optimizer) -> _State:
+    name = f"{folder}/checkpoint.pt"
     if not run.exists(name):
         return _State()
     saved: dict[str, Any] = torch.load(io.BytesIO(run.read_bytes(name)), weights_only=True, map_location="cpu")
-    if saved["fingerprint"] != fingerprint:
-        return _State()
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
     return _State(**saved["state"])

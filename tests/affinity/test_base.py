@@ -5,17 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stg_ray.affinity.base import ratio_of_sums
+from stg_ray.affinity.base import Partial, ratio_of_sums
 from stg_ray.errors import InputError
 from stg_ray.task_matrix import TaskMatrix
 
 
+def _partial(total: object, count: object) -> Partial:
+    return {"total": np.array(total), "count": np.array(count), "samples": np.array(3)}
+
+
 def test_the_ratio_is_the_mean_over_all_samples_and_nan_without_any() -> None:
     partials = [
-        {"total": np.array([[0.0, 4.0], [4.0, 0.0]]), "count": np.array([[2.0, 2.0], [2.0, 0.0]])},
-        {"total": np.array([[0.0, 5.0], [5.0, 0.0]]), "count": np.array([[1.0, 1.0], [1.0, 0.0]])},
+        _partial([[0.0, 4.0], [4.0, 0.0]], [[2.0, 2.0], [2.0, 0.0]]),
+        _partial([[0.0, 5.0], [5.0, 0.0]], [[1.0, 1.0], [1.0, 0.0]]),
     ]
-    ratio, _ = ratio_of_sums(partials, "total", "count")
+    ratio, _, samples = ratio_of_sums(partials, "total", "count")
+    assert samples == 6
     assert ratio[0, 1] == 3.0
     assert np.isnan(ratio[1, 1])
 
@@ -28,14 +33,14 @@ def test_the_standard_error_covers_the_truth_as_often_as_it_should() -> None:
         partials = []
         for _ in range(40):
             n = int(rng.integers(5, 30))
-            partials.append({"total": rng.exponential(2.0, (n, 1, 1)).sum(axis=0), "count": np.full((1, 1), float(n))})
-        ratio, error = ratio_of_sums(partials, "total", "count")
+            partials.append(_partial([[rng.exponential(2.0, n).sum()]], [[float(n)]]))
+        ratio, error, _ = ratio_of_sums(partials, "total", "count")
         inside += bool(abs(ratio[0, 0] - 2.0) < 1.96 * error[0, 0])
     assert 0.90 <= inside / 500 <= 0.98
 
 
 def test_one_part_has_no_standard_error() -> None:
-    _, error = ratio_of_sums([{"total": np.ones((2, 2)), "count": np.ones((2, 2))}], "total", "count")
+    _, error, _ = ratio_of_sums([_partial(np.ones((2, 2)), np.ones((2, 2)))], "total", "count")
     assert np.isnan(error).all()
 
 

@@ -21,8 +21,20 @@ TRUNKS = {
         nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 3, 2), nn.GroupNorm(1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6, 4)
     ),
     "batchnorm last": lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5)),
+    "unused last": lambda: _Unused(),
     "shared linear": lambda: _Twice(),
 }
+
+
+class _Unused(nn.Module):
+    """Has a layer that it does not call, last in order, like the classifier that came with a trunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.unused = nn.Linear(6, 7), nn.Linear(7, 5, bias=False), nn.Linear(5, 9)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)))
 
 
 class _Twice(nn.Module):
@@ -57,15 +69,16 @@ def brute_force(
     """One backward pass per sample and task."""
     parameters = list(network.trunk.parameters())
     if last:
-        layer = [m for m in network.trunk.modules() if list(m.parameters(recurse=False))][-1]
-        parameters = list(layer.parameters(recurse=False))
+        unused = getattr(network.trunk, "unused", None)
+        layers = [m for m in network.trunk.modules() if list(m.parameters(recurse=False)) and m is not unused]
+        parameters = list(layers[-1].parameters(recurse=False))
     gradients = torch.zeros(len(inputs), len(TASKS), sum(p.numel() for p in parameters), dtype=torch.float64)
     for i in range(len(inputs)):
         for t in range(len(TASKS)):
             if torch.isnan(labels[i, t]):
                 continue
             loss = network.layout.losses(network(inputs[i : i + 1]), labels[i : i + 1])[0, t]
-            flat = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+            flat = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, materialize_grads=True)])
             norm = flat.abs().sum()
             gradients[i, t] = flat / norm if normalize and norm > 0 else flat
     return (gradients[:, :, None] - gradients[:, None, :]).abs().sum(dim=3)
@@ -91,6 +104,14 @@ def test_the_rule_for_linear_layers_is_used_where_it_holds_only() -> None:
     assert linear_gradients(network, network.trunk.layer, inputs, labels) is None  # type: ignore[arg-type]
 
 
+def test_a_last_layer_that_sees_zeros_has_no_gradient_to_compare() -> None:
+    network, inputs, labels = example("mlp", 3, 0, 0.0)
+    network.trunk[0].weight.data.zero_()  # type: ignore[index, union-attr]
+    network.trunk[0].bias.data.fill_(-1)  # type: ignore[index, union-attr]
+    for normalize in (False, True):
+        assert (aligned_l1(network, inputs, labels, normalize=normalize) == 0).all()
+
+
 def test_training_mode_is_refused() -> None:
     network, inputs, labels = example("batchnorm last", 3, 0, 0.0)
     with pytest.raises(InputError, match=r"network.eval\(\)"):
@@ -101,7 +122,7 @@ def test_a_trunk_without_parameters_is_refused() -> None:
     network, inputs, labels = example("linear", 2, 0, 0.0)
     network.trunk = nn.Identity()
     network.heads = nn.Linear(6, network.layout.n_outputs).double()
-    with pytest.raises(InputError, match="no parameters"):
+    with pytest.raises(InputError, match="uses no parameters"):
         aligned_l1(network.eval(), inputs, labels)
 
 

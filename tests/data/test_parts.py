@@ -32,7 +32,7 @@ def test_every_sample_is_in_exactly_one_part(
     labels: np.ndarray = np.stack([np.arange(n_rows) % 2, np.arange(n_rows) // 2 % 2], axis=1)
     if regression:
         labels = np.concatenate([labels, rng.normal(size=(n_rows, 1))], axis=1)
-    task_set = TaskSet.from_arrays(inputs, labels, constant_tasks="drop", seed=seed)
+    task_set = TaskSet.from_arrays(inputs, labels, seed=seed)
     with TemporaryDirectory() as folder:
         storage = Storage(folder)
         index = write_parts(task_set, storage, part_rows=part_rows, seed=seed)

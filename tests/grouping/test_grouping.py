@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,15 +42,39 @@ def test_planted_blocks_are_recovered_and_counted(method: str, n_tasks: int, n_b
     assert adjusted_rand_score(labels, chosen.labels) == 1.0
 
 
+def pairs_noise(n_tasks: int, rng: np.random.Generator) -> np.ndarray:
+    values = np.triu(rng.random((n_tasks, n_tasks)), 1)
+    return values + values.T
+
+
+def cloud_noise(n_tasks: int, rng: np.random.Generator) -> np.ndarray:
+    points = rng.normal(size=(n_tasks, 3))
+    return np.linalg.norm(points[:, None] - points, axis=2)
+
+
+def stretched_noise(n_tasks: int, rng: np.random.Generator) -> np.ndarray:
+    points = rng.normal(size=(n_tasks, 6)) * [8, 4, 2, 1, 1, 1]
+    return np.linalg.norm(points[:, None] - points, axis=2)
+
+
+@pytest.mark.parametrize("noise", [pairs_noise, cloud_noise, stretched_noise])
 @pytest.mark.parametrize("n_tasks", [15, 40])
-def test_noise_is_one_group_nearly_always(n_tasks: int) -> None:
-    found = [len(group_tasks(_noise(n_tasks, seed)).groups) for seed in range(30)]
+def test_noise_is_one_group_nearly_always(n_tasks: int, noise: Callable[..., np.ndarray]) -> None:
+    names = tuple(f"t{t}" for t in range(n_tasks))
+    found = [
+        len(group_tasks(TaskMatrix(names, noise(n_tasks, np.random.default_rng(seed)), "distance")).groups)
+        for seed in range(30)
+    ]
     assert found.count(1) >= 27
 
 
-def _noise(n_tasks: int, seed: int) -> TaskMatrix:
-    values = np.triu(np.random.default_rng(seed).random((n_tasks, n_tasks)), 1)
-    return TaskMatrix(tuple(f"t{t}" for t in range(n_tasks)), values + values.T, "distance")
+def test_groups_of_points_are_found_among_points() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    points = rng.normal(size=(40, 5)) + 8 * rng.normal(size=(4, 5))[labels]
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    groups = group_tasks(TaskMatrix(tuple(f"t{t}" for t in range(40)), distance, "distance"))
+    assert adjusted_rand_score(labels, groups.labels) == 1.0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -83,6 +109,8 @@ def test_hard_cases_do_not_break_a_clusterer(method: str) -> None:
         groups = group_tasks(TaskMatrix(names, values, "distance"), method=method, n_groups=3)
         assert sorted(task for members in groups.groups for task in members) == sorted(names)
         assert np.allclose(np.sum(groups.membership, axis=1), 1)
+        asked = groups.parameters.get("asked_for", len(groups.groups))
+        assert asked == 3, "fewer groups than asked for are said"
         assert all(task in groups.groups[groups.serving[task]] for task in names)
     found = group_tasks(TaskMatrix(names, some_missing, "distance"), method=method, n_groups=3)
     assert adjusted_rand_score(labels, found.labels) == 1.0
@@ -134,6 +162,9 @@ def test_affinities_complement_each_other() -> None:
 
     both = group_tasks([matrix({3: 2}, 1.0), matrix({1: 0}, 1000.0)], n_groups=4)
     assert adjusted_rand_score(labels, both.labels) == 1.0
+    blind = TaskMatrix(names, np.full((24, 24), np.nan), "distance")
+    helped = task_graph([matrix({3: 2}, 1.0), blind])
+    assert np.allclose(helped.affinity, task_graph([matrix({3: 2}, 1.0)]).affinity), "no value is no opinion"
     weighted = task_graph([matrix({3: 2}, 1.0), matrix({1: 0}, 1000.0)], {0: 1.0, 1: 0.0})
     assert np.allclose(weighted.affinity, task_graph([matrix({3: 2}, 1.0)]).affinity)
 
@@ -151,6 +182,8 @@ def test_wrong_requests_are_refused() -> None:
         group_tasks(TaskMatrix(("a",), np.zeros((1, 1)), "distance"))
     with pytest.raises(InputError, match="different tasks"):
         task_graph([matrix, TaskMatrix(("v", "w", "x", "y", "z"), matrix.values, "distance")])
+    with pytest.raises(InputError, match="no pair of tasks has a value"):
+        group_tasks(TaskMatrix(("a", "b", "c"), np.full((3, 3), np.nan), "distance"), n_groups=2)
     with pytest.raises(InputError, match="infinite"):
         task_graph([TaskMatrix(("a", "b"), np.full((2, 2), np.inf), "distance")])
 

@@ -36,8 +36,7 @@ def index(make_task_set: Callable[..., TaskSet], tmp_path: Path) -> PartIndex:
 
 
 @pytest.mark.parametrize(("trunk", "shape"), [("linear", (5,)), ("mlp", (5,)), ("mlp", (2, 4, 4)), ("auto", (9,))])
-@pytest.mark.parametrize("side", [0])
-def test_trunks_take_any_input_and_give_features(trunk: str, shape: tuple[int, ...], side: int) -> None:
+def test_trunks_take_any_input_and_give_features(trunk: str, shape: tuple[int, ...]) -> None:
     module, n_features = build_trunk(ModelConfig(trunk=trunk, width=6, depth=3), shape)
     assert module(torch.zeros(4, *shape)).shape == (4, n_features) == (4, 6)
 

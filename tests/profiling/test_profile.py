@@ -16,6 +16,7 @@ from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.models.outputs import as_labels
 from stg_ray.profiling import profile
+from stg_ray.profiling.stage import placement
 from stg_ray.profiling.worker import Shard
 from stg_ray.progress import Reporter
 from stg_ray.run_dir import RunDir
@@ -107,7 +108,7 @@ def test_data_maps_are_those_of_one_process(
 
 def test_every_rank_takes_the_same_steps_and_every_row_once() -> None:
     rows = [7, 7, 6, 6, 6]
-    index = PartIndex((), (3,), (0.0,), (1.0,), 1.0, {"train": rows})
+    index = PartIndex((), (3,), (0.0,), (1.0,), 1.0, 1.0, {"train": rows})
     for world in (1, 2, 3, 5):
         shards = [Shard.of(index, rank, world) for rank in range(world)]
         assert sorted(number for shard in shards for number in shard.numbers) == [0, 1, 2, 3, 4]
@@ -121,6 +122,31 @@ def test_every_rank_takes_the_same_steps_and_every_row_once() -> None:
             )
             assert np.array_equal(shards[0].batch_rows(n_steps), sizes)
             assert min(len(np.array_split(np.arange(own), n_steps)[-1]) for own in shards[0].rows_by_rank) >= 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "expected"),
+    [
+        ([{"CPU": 2}], "auto", (2, {"CPU": 1})),
+        ([{"CPU": 2}], 1, (1, {"CPU": 2})),
+        ([{"CPU": 2}], 8, (2, {"CPU": 1})),
+        ([{"CPU": 4}, {"CPU": 4}], 1, (1, {"CPU": 4})),
+        ([{"CPU": 8}, {"CPU": 2}], 2, (2, {"CPU": 4})),
+        ([{"CPU": 64}], "auto", (16, {"CPU": 4})),
+        ([{"CPU": 8}, {"CPU": 8, "GPU": 2}], "auto", (2, {"CPU": 4, "GPU": 1})),
+        ([{"CPU": 4, "GPU": 1}, {"CPU": 4, "GPU": 1}], 3, (3, {"CPU": 2, "GPU": 0.5})),
+        ([{"CPU": 1, "GPU": 4}], "auto", (1, {"CPU": 1, "GPU": 1})),
+    ],
+)
+def test_no_worker_asks_for_more_than_a_node_has(
+    nodes: list[dict[str, float]], workers: int, expected: tuple[int, dict[str, float]]
+) -> None:
+    assert placement(nodes, workers, n_parts=16) == expected
+
+
+def test_a_cluster_without_cpus_is_told_so() -> None:
+    with pytest.raises(StgRayError, match="no CPUs to train on"):
+        placement([{"memory": 1.0}], "auto", n_parts=16)
 
 
 @pytest.mark.slow

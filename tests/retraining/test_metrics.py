@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from sklearn import metrics as sk
 
-from stg_ray.retraining.metrics import primary_metric, score
-from stg_ray.tasks import Task
+from stg_ray.retraining.metrics import primary_metric, primary_score, score
+from stg_ray.tasks import Task, TaskKind
 
 RNG = np.random.default_rng(0)
 
@@ -37,6 +38,17 @@ def test_regression() -> None:
     found = score(Task("t", "regression", 1), labels + 0.1, labels)
     assert found["r2"] == sk.r2_score(labels, labels + 0.1)
     assert math.isclose(found["mae"], 0.1)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_the_primary_score_is_that_of_all_scores(kind: TaskKind) -> None:
+    task = Task("t", kind, 3)
+    labels = (
+        RNG.normal(size=40) if kind == "regression" else RNG.integers(0, task.n_classes if kind != "binary" else 2, 40)
+    )
+    prediction = RNG.random((40, 3)) if kind == "multiclass" else RNG.random(40)
+    full = score(task, prediction, labels)[primary_metric(task)]
+    assert primary_score(task, prediction, labels) == pytest.approx(max(full, -1))
 
 
 def test_undefined_scores_are_nan() -> None:

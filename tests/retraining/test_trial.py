@@ -13,7 +13,7 @@ from stg_ray.data.parts import write_parts
 from stg_ray.errors import StgRayError
 from stg_ray.models import load_weights
 from stg_ray.retraining.plans import NetworkSpec
-from stg_ray.retraining.trial import is_finished, train_network
+from stg_ray.retraining.trial import is_finished, network_folder, train_network
 from stg_ray.storage import Storage
 from stg_ray.tasks import TaskSet
 
@@ -51,15 +51,16 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     train_network(runs[0], config, SPEC, device="cpu", report=lambda epoch: None)
     with pytest.raises(_Stopped):
         train_network(runs[1], config, SPEC, device="cpu", report=stop_after(4))
-    assert not is_finished(runs[1], SPEC, SPEC.fingerprint(config))
+    folder = network_folder(SPEC, config)
+    assert not is_finished(runs[1], folder)
     epochs: list[int] = []
     train_network(runs[1], config, SPEC, device="cpu", report=epochs.append)
     assert epochs == [5, 6]
-    weights = [load_weights(run, f"{SPEC.folder}/network.pt") for run in runs]
+    weights = [load_weights(run, f"{folder}/network.pt") for run in runs]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
-    results = [run.read_json(f"{SPEC.folder}/network.json") for run in runs]
+    results = [run.read_json(f"{folder}/network.json") for run in runs]
     assert results[0]["scores"] == results[1]["scores"]
-    assert not runs[1].exists(f"{SPEC.folder}/checkpoint.pt")
+    assert not runs[1].exists(f"{folder}/checkpoint.pt")
 
 
 def test_a_network_learns_and_a_finished_one_is_not_trained_again(
@@ -68,12 +69,24 @@ def test_a_network_learns_and_a_finished_one_is_not_trained_again(
     run = Storage(tmp_path)
     write_parts(make_task_set(n_samples=600), run.sub("parts"))
     train_network(run, config, SPEC, device="cpu", report=lambda epoch: None)
-    result = run.read_json(f"{SPEC.folder}/network.json")
+    result = run.read_json(f"{network_folder(SPEC, config)}/network.json")
     assert set(result["scores"]["test"]) == set(SPEC.tasks)
     assert min(scores["roc_auc"] for scores in result["scores"]["test"].values()) > 0.85
     epochs: list[int] = []
     train_network(run, config, SPEC, device="cpu", report=epochs.append)
     assert epochs == []
+
+
+def test_without_a_validation_score_the_last_epoch_is_taken(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    """A label so rare that no validation row has it must not freeze its network at the first epoch."""
+    task_set = make_task_set()
+    task_set.labels[task_set.rows("val")] = 0
+    run = Storage(tmp_path)
+    write_parts(task_set, run.sub("parts"))
+    train_network(run, config, SPEC, device="cpu", report=lambda epoch: None)
+    assert run.read_json(f"{network_folder(SPEC, config)}/network.json")["best_epoch"] == config.retrain.epochs
 
 
 def test_a_loss_that_is_no_number_stops_with_the_tasks_name(
