@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import psutil
 
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
 
 Result = TypeVar("Result")
 
@@ -110,7 +110,7 @@ def _join(target: str, level: int, verbose: bool) -> None:
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         if target == "local":
             raise
-        raise InputError(f"cannot join the Ray cluster at {target}: {_first_line(error)}") from error
+        raise InputError(f"cannot join the Ray cluster at {target}: {one_line(error)}") from error
 
 
 def _end(before: set[psutil.Process] | None) -> None:
@@ -206,7 +206,3 @@ def root_cause(error: BaseException) -> str:
         seen = inner
     lines = [line.strip() for line in str(seen).strip().splitlines() if line.strip()]
     return lines[-1] if lines else type(seen).__name__
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

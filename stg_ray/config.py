@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from stg_ray.data.classes import ClassTasks
 from stg_ray.data.presets import PRESETS
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -29,10 +30,44 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ParquetConfig(Section):
+    """Which columns of Parquet files are inputs, and which are labels."""
+
+    files: str | list[str]
+    """Paths or glob patterns, looked for here and in the data root."""
+    features: list[str] = []
+    """Columns of numbers, as patterns such as `x_*`; or else `image` or `bits`."""
+    image: str | None = None
+    """Column of encoded images, all of one size."""
+    bits: str | None = None
+    """Column of packed bits, the lowest first."""
+    labels: list[str] = []
+    """One column per task, as patterns such as `y_*`, null where a label is missing; or else `classes`."""
+    classes: str | None = None
+    """Column of classes."""
+    class_tasks: ClassTasks = "one_vs_rest"
+    """What classes become: one task each, one multi-class task, or one multi-class task per super-class."""
+    groups: str | None = None
+    """Column of super-classes: the known grouping of the classes."""
+    split: str | None = None
+    """Column with train, val, test; made by seed if not given."""
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> ParquetConfig:
+        for keys in (("features", "image", "bits"), ("labels", "classes")):
+            given = [key for key in keys if getattr(self, key)]
+            if len(given) != 1:
+                raise ValueError(f"expected exactly one of {', '.join(keys)}; found {', '.join(given) or 'none'}")
+        if self.groups is not None and self.classes is None:
+            raise ValueError("groups are the super-classes of classes, and there are none")
+        return self
+
+
 class DataConfig(Section):
-    """Where the task set comes from: a preset, an .npz file, or a function of yours (exactly one)."""
+    """Where the task set comes from: a preset, Parquet files, an .npz file, or a function of yours (exactly one)."""
 
     preset: str | None = None
+    parquet: ParquetConfig | None = None
     npz: str | None = None
     """File with arrays `inputs` (N, ...), `labels` (N, K) and optionally `names`, `kinds`, `groups`, `split`."""
     function: str | None = None
@@ -53,9 +88,11 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
-        given = [key for key in ("preset", "npz", "function") if getattr(self, key) is not None]
+        given = [key for key in ("preset", "parquet", "npz", "function") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of preset, npz, function; found {', '.join(given) or 'none'}")
+            raise ValueError(
+                f"expected exactly one of preset, parquet, npz, function; found {', '.join(given) or 'none'}"
+            )
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(unknown(self.preset, PRESETS, "preset"))
         if self.arguments and self.function is None:
@@ -242,7 +279,7 @@ def _read(source: str) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{source}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{source} is not valid YAML: {one_line(error)}") from error
     if not isinstance(values, dict):
         raise InputError(f"{source}: expected sections such as 'data:', found {type(values).__name__}")
     return values
@@ -255,7 +292,7 @@ def _override(values: dict[str, Any], text: str) -> None:
     try:
         value = yaml.safe_load(value_text) if value_text.strip() else None
     except yaml.YAMLError as error:
-        raise InputError(f"--set {text}: the value is not valid YAML ({' '.join(str(error).split())})") from error
+        raise InputError(f"--set {text}: the value is not valid YAML ({one_line(error)})") from error
     *sections, last = key.strip().split(".")
     at = values
     for section in sections:
@@ -291,7 +328,8 @@ def _explain(problem: Any) -> str:
         *path, name = where
         model: Any = Config
         for step in path:
-            model = model.model_fields[step].annotation
+            annotation = model.model_fields[step].annotation
+            model = next((a for a in get_args(annotation) if a is not type(None)), annotation)  # of `X | None`
         known = list(model.model_fields)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         elsewhere = [

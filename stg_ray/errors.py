@@ -11,3 +11,8 @@ class InputError(StgRayError):
 
 class InterruptedRun(StgRayError):
     """The run was stopped from outside (Ctrl-C, SIGTERM); what had been finished is kept."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -16,7 +16,7 @@ import yaml
 
 from stg_ray.config import Config, load_config
 from stg_ray.data.sources import source_digests
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
 from stg_ray.storage import Storage
 
 SECTIONS_OF_STAGE: dict[str, tuple[str, ...]] = {
@@ -119,7 +119,7 @@ class RunDir(Storage):
         try:
             values = yaml.safe_load(self.read_bytes("config.yaml"))
         except yaml.YAMLError as error:
-            raise InputError(f"{self.uri}/config.yaml is not valid YAML: {' '.join(str(error).split())}") from error
+            raise InputError(f"{self.uri}/config.yaml is not valid YAML: {one_line(error)}") from error
         if not isinstance(values, dict):
             raise InputError(f"{self.uri}/config.yaml holds no configuration")
         return load_config(values)
@@ -137,7 +137,7 @@ class RunDir(Storage):
             self.write_bytes(name, b"stg_ray")
             self.delete(name)
         except OSError as error:
-            reason = error.strerror or " ".join(str(error).split())
+            reason = error.strerror or one_line(error)
             raise InputError(f"cannot write to {self.uri}: {reason} (choose another directory with --out)") from error
 
     @contextmanager

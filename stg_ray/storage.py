@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
 
 
 class Storage:
@@ -33,7 +33,7 @@ class Storage:
             else:
                 self.fs, self.root = fs.LocalFileSystem(), str(Path(text).expanduser().resolve())
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise InputError(f"{text!r} is no path and no URI that can be opened ({_one_line(error)})") from error
+            raise InputError(f"{text!r} is no path and no URI that can be opened ({one_line(error)})") from error
         self.is_local = isinstance(self.fs, fs.LocalFileSystem)
         self.uri = self.root if self.is_local else text
 
@@ -153,7 +153,3 @@ def tensor_column(array: np.ndarray) -> pa.Array:
 def tensor_array(column: pa.Array) -> np.ndarray:
     """The (rows, ...) array of a fixed-shape tensor column, without a copy."""
     return column.to_numpy_ndarray()
-
-
-def _one_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

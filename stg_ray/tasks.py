@@ -91,8 +91,8 @@ class TaskSet:
             kinds: K kinds; by default told from the labels: integers 0/1 are binary, integers from 0 up are
                 multi-class, other numbers are regression.
             groups: K names of known groups, for comparison.
-            split: N entries of "train", "val", "test"; made by `seed`, stratified for rare labels, if not given. A
-                given split without "val" has its validation rows taken from the training rows.
+            split: N entries of "train", "val" (or "valid", "validation"), "test"; made by `seed`, stratified for rare
+                labels, if not given. One without "val" has its validation rows taken from the training rows.
             seed: decides the split.
 
         Raises:
@@ -279,11 +279,12 @@ def _split_codes(
     if split is None:
         return stratified_split(strata, (0.7, 0.1, 0.2), seed)
     names = np.asarray(split).astype(str)
+    names[np.isin(names, ("valid", "validation"))] = "val"
     if names.shape != (len(labels),):
         raise InputError(f"split has the shape {names.shape}: expected one entry for each of {len(labels)} rows")
     unknown = sorted(set(names) - set(SPLITS))
     if unknown:
-        raise InputError(f"split has the unknown entry {unknown[0]!r}: expected {', '.join(SPLITS)}")
+        raise InputError(f"split has the unknown entry {str(unknown[0])!r}: expected {', '.join(SPLITS)}")
     codes = np.select([names == s for s in SPLITS], range(3)).astype(np.int8)
     for needed in ("train", "test"):
         if not (codes == SPLITS.index(needed)).any():

@@ -40,4 +40,23 @@ PRESETS: dict[str, Preset] = {
             "retrain": {"epochs": 20, "batch_size": 32, "seeds": 2},
         },
     ),
+    "cifar10": Preset(
+        source="stg_ray.data.cifar:cifar10",
+        tasks=10,
+        samples=60_000,
+        origin="cifar10/cifar10-*.parquet in the data root",
+    ),
+    "cifar10-15": Preset(
+        source="stg_ray.data.cifar:cifar10_15",
+        tasks=15,
+        samples=60_000,
+        origin="cifar10/cifar10-*.parquet in the data root",
+    ),
+    "cifar100": Preset(
+        source="stg_ray.data.cifar:cifar100",
+        tasks=100,
+        samples=60_000,
+        origin="cifar100/cifar100-*.parquet in the data root",
+        defaults={"retrain": {"plans": ["ours", "all_in_one", "random", "known"]}},
+    ),
 }

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stg_ray.data.parquet import read_parquet
 from stg_ray.data.presets import PRESETS
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def load_task_set(config: DataConfig, seed: int) -> TaskSet:
     """
     if config.preset is not None:
         task_set = resolve(PRESETS[config.preset].source)(data_root(config), seed)
+    elif config.parquet is not None:
+        task_set = read_parquet(config.parquet, data_root(config), seed)
     elif config.npz is not None:
         task_set = _from_npz(config, seed)
     else:
@@ -113,9 +116,9 @@ def _from_npz(config: DataConfig, seed: int) -> TaskSet:
     except FileNotFoundError as error:
         raise InputError(f"data.npz: no file {config.npz!r} here nor in the data root {data_root(config)}") from error
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"data.npz: {path} cannot be read as .npz: {' '.join(str(error).split())}") from error
+        raise InputError(f"data.npz: {path} cannot be read as .npz: {one_line(error)}") from error
     except Exception as error:  # zipfile and zlib raise their own kinds for truncated files
-        raise InputError(f"data.npz: {path} is damaged: {' '.join(str(error).split())}") from error
+        raise InputError(f"data.npz: {path} is damaged: {one_line(error)}") from error
     known = {"inputs", "labels", "names", "kinds", "groups", "split"}
     if not {"inputs", "labels"} <= set(arrays) or not set(arrays) <= known:
         raise InputError(

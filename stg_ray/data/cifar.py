@@ -1,0 +1,53 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) as many tasks, from Parquet files under the data root."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from stg_ray.config import ParquetConfig
+from stg_ray.data.parquet import read_parquet
+from stg_ray.tasks import Task, TaskSet
+
+
+def cifar10(root: Path, seed: int) -> TaskSet:
+    """The ten classes, one against the rest."""
+    return _read(root, seed, "cifar10/cifar10-*.parquet", groups=None)
+
+
+def cifar10_15(root: Path, seed: int) -> TaskSet:
+    """The fifteen tasks of STG-MTL (Sherif et al., arXiv 2307.03374).
+
+    The ten classes; living (classes 2 to 7); odd class number; upside down (a random half of the images is flipped, by
+    seed 67); not living, the same as living said the other way round; random labels (seed 61).
+    """
+    ten = cifar10(root, seed)
+    classes = ten.labels.argmax(axis=1)
+    n = len(classes)
+    flipped = np.zeros(n, dtype=bool)
+    flipped[np.random.default_rng(67).permutation(n)[: n // 2]] = True
+    inputs = ten.inputs
+    for rows in np.array_split(np.flatnonzero(flipped), max(1, n // 8192)):
+        inputs[rows] = inputs[rows, :, ::-1]
+    living = (classes >= 2) & (classes <= 7)
+    columns = {
+        "living": living,
+        "odd class number": classes % 2 == 1,
+        "upside down": flipped,
+        "not living": ~living,
+        "random labels": np.random.default_rng(61).integers(0, 2, n) == 1,
+    }
+    labels = np.concatenate([ten.labels, np.stack(list(columns.values()), axis=1).astype(np.int8)], axis=1)
+    return replace(ten, inputs=inputs, labels=labels, tasks=(*ten.tasks, *map(Task, columns)))
+
+
+def cifar100(root: Path, seed: int) -> TaskSet:
+    """The hundred classes, one against the rest; the known groups are the twenty super-classes."""
+    return _read(root, seed, "cifar100/cifar100-*.parquet", groups="coarse_label")
+
+
+def _read(root: Path, seed: int, files: str, groups: str | None) -> TaskSet:
+    config = ParquetConfig(files=files, image="image", classes="label", groups=groups, split="split")
+    return read_parquet(config, root, seed)

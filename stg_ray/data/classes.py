@@ -1,0 +1,53 @@
+"""Tasks from one column of classes: each class against the rest, one multi-class task, or one task per super-class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from stg_ray.errors import InputError
+from stg_ray.tasks import MISSING
+
+ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
+
+
+def class_tasks(
+    classes: np.ndarray,
+    names: Sequence[str],
+    *,
+    groups: Sequence[str] | None = None,
+    tasks: ClassTasks = "one_vs_rest",
+) -> dict[str, Any]:
+    """Labels, names, kinds and known groups, as `TaskSet.from_arrays` takes them.
+
+    Args:
+        classes: (N,) class of each sample, -1 where it is missing.
+        names: name of each class.
+        groups: super-class of each class.
+        tasks: one binary task per class; one multi-class task, named `class`; or one multi-class task per super-class,
+            whose labels are missing for the samples of other super-classes.
+
+    Raises:
+        InputError: a class without a name, or tasks by group without groups.
+    """
+    if classes.max(initial=-1) >= len(names) or classes.min(initial=0) < MISSING:
+        raise InputError(
+            f"classes are {classes.min()} to {classes.max()}: expected 0 to {len(names) - 1}, -1 if missing"
+        )
+    if tasks == "multiclass":
+        return {"labels": classes[:, None], "names": ["class"], "kinds": ["multiclass"], "groups": None}
+    if tasks == "one_vs_rest":
+        labels = (classes[:, None] == np.arange(len(names))).astype(np.int8)
+        labels[classes == MISSING] = MISSING
+        kinds = ["binary"] * len(names)
+        return {"labels": labels, "names": list(names), "kinds": kinds, "groups": list(groups) if groups else None}
+    if groups is None:
+        raise InputError("tasks by group need the super-class of every class")
+    group_names = list(dict.fromkeys(groups))
+    labels = np.full((len(classes), len(group_names)), MISSING, dtype=np.int16)
+    for g, group in enumerate(group_names):
+        for number, member in enumerate(c for c, own in enumerate(groups) if own == group):
+            labels[classes == member, g] = number
+    return {"labels": labels, "names": group_names, "kinds": ["multiclass"] * len(group_names), "groups": None}
