@@ -63,8 +63,7 @@ def run_command(
         return run(config, directory, until=until, address=address, verbose=verbose)
 
     _with_interrupts(work, directory)
-    if until == "report":
-        _show(directory)
+    _show(directory, until)
 
 
 @app.command("plan")
@@ -85,7 +84,7 @@ def presets_command() -> None:
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for name, preset in PRESETS.items():
         table.add_row(name, str(preset.tasks), f"{preset.samples:,}", preset.origin)
-    Console(highlight=False).print(table)
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
 def _stage_command(stage: str, does: str) -> None:
@@ -113,7 +112,6 @@ def report_command(
 ) -> None:
     """Write the page once more."""
     _run_stage("report", directory, set_, None, verbose)
-    _show(directory)
     if open_:
         from stg_ray.storage import Storage
 
@@ -130,14 +128,22 @@ def _run_stage(stage: str, directory: str, overrides: list[str] | None, address:
         return run_stage(stage, directory, overrides=overrides or (), address=address, verbose=verbose)
 
     _with_interrupts(work, directory)
+    _show(directory, stage)
 
 
-def _show(directory: str) -> None:
-    from stg_ray.report import print_summary, summarize
+def _show(directory: str, stage: str) -> None:
+    """What is known after a stage: the groups, then what they are worth, then where the report lies."""
+    from stg_ray.groups import Groups
+    from stg_ray.report import print_groups, print_summary, summarize
     from stg_ray.run_dir import RunDir
 
-    run = RunDir(directory)
-    print_summary(Console(highlight=False), summarize(run, run.read_config()), run.sub_uri("report.html"))
+    run, console = RunDir(directory), Console(highlight=False)
+    if stage == "group":
+        print_groups(console, Groups.from_dict(run.read_json("groups.json")))
+    elif stage in ("retrain", "report"):
+        print_summary(console, summarize(run, run.read_config()))
+    if stage == "report":
+        _say(f"report: {run.sub_uri('report.html')}")
 
 
 def _with_interrupts(work: Callable[[], Any], directory: str) -> None:

@@ -104,8 +104,8 @@ class ModelConfig(Section):
     """The trunk that tasks share."""
 
     trunk: str = "auto"
-    """linear, mlp, cnn, or `module:function` of yours, called with the shape of one input; auto: cnn for images, else
-    mlp."""
+    """linear, mlp, cnn, resnet18, resnet34, resnet50, or `module:function` of yours, called with the shape of one
+    input; auto: cnn for images, else mlp."""
     width: Count = 128
     """Units of a hidden layer of the mlp, and features out of linear, mlp and cnn."""
     depth: Count = 2
@@ -114,7 +114,7 @@ class ModelConfig(Section):
     @field_validator("trunk")
     @classmethod
     def _known_trunk(cls, trunk: str) -> str:
-        known = ("auto", "linear", "mlp", "cnn")
+        known = ("auto", "linear", "mlp", "cnn", "resnet18", "resnet34", "resnet50")
         if trunk not in known and ":" not in trunk:
             raise ValueError(unknown(trunk, known, "trunk") + ", or module:function of yours")
         return trunk

@@ -103,7 +103,8 @@ class RunDir(Storage):
             raise InputError(
                 f"what {changed[0]} names has changed since {self.uri} began with it: choose another --out"
             )
-        self.write_json(".stages/sources.json", before | current)
+        if before | current != before:
+            self.write_json(".stages/sources.json", before | current)
 
     def write_config(self, config: Config) -> None:
         self.write_bytes("config.yaml", config.to_yaml().encode())

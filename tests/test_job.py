@@ -35,10 +35,12 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     env |= {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
     subprocess.run([RAY, "get-auth-token", "--generate"], env=env, capture_output=True, check=True)
     dashboard = free_port()
-    start = [RAY, "start", "--head", "--block", f"--port={free_port()}", f"--dashboard-port={dashboard}"]
+    ports = {"port": free_port(), "dashboard-port": dashboard, "ray-client-server-port": free_port()}
+    ports["dashboard-agent-listen-port"] = free_port()  # the usual one may be taken by another Ray of this machine
+    start = [RAY, "start", "--head", "--block", *(f"--{name}={port}" for name, port in ports.items())]
     with (tmp_path / "head").open("w") as log:
         head = subprocess.Popen(
-            [*start, "--num-cpus=2", f"--ray-client-server-port={free_port()}", "--disable-usage-stats"],
+            [*start, "--num-cpus=2", "--disable-usage-stats"],
             env=env,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -69,7 +71,7 @@ def test_digits_as_a_job(cluster: dict[str, str], repository: Path, tmp_path: Pa
         job = subprocess.run(
             [*submit, *command], cwd=project, env=cluster, capture_output=True, text=True, check=False, timeout=240
         )
-        if "No available agent" not in job.stderr:  # the head answers a moment before it can take jobs
+        if "No available agent" not in job.stdout + job.stderr:  # the head answers a moment before it can take jobs
             break
         time.sleep(1)
     assert job.returncode == 0, job.stdout + job.stderr

@@ -105,12 +105,13 @@ def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float],
     wrong = Program("group", str(run), "--set", "profile.epochs=3", log=tmp_path / "wrong")
     assert wrong.wait(60) == 2
     assert "--set changes what decides the stage profile (profile.epochs is 20, now 3)" in wrong.output
-    group = Program("group", str(run), "--set", "grouping.groups=3", log=tmp_path / "group")
+    group = Program("group", str(run), "--set", "grouping.groups=5", log=tmp_path / "group")
     assert group.wait(60) == 0, group.output
-    assert "in 3 groups" in group.output
+    assert "in 5 groups" in group.output
+    assert "\n    4  " in group.output, "the groups are shown"
     directory = RunDir(run)
     config = directory.read_config()
-    assert config.grouping.groups == 3
+    assert config.grouping.groups == 5
     assert directory.is_done("group", config)
     assert not directory.is_done("retrain", config)
     assert not (run / "results.parquet").exists()
@@ -122,7 +123,7 @@ def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float],
     before, after = (json.loads((folder / "groups.json").read_text())["groups"] for folder in (digits[0], run))
     unchanged = sum(members in before for members in after)
     assert unchanged > 0, "the test would see nothing kept"
-    assert f"8 networks of 2 plans, {2 * unchanged + 2} of them from before" in retrain.output
+    assert f"12 networks of 2 plans, {2 * unchanged + 2} of them from before" in retrain.output
     assert sorted(path.name for path in (run / "models").iterdir()) == ["all_in_one", "ours"]
     for number, members in enumerate(after):
         network = json.loads((run / "models" / "ours" / f"group-{number}" / "seed-0" / "network.json").read_text())
@@ -175,7 +176,7 @@ def test_no_structure_is_said_and_ends_well(
     assert len(groups.groups) == 1
     results = run.read_parquet("results.parquet").to_pandas()
     assert set(results["plan"]) == {"all_in_one"}
-    assert "No structure was found" in run.read_bytes("report.html").decode()
+    assert "no structure was found among the tasks" in run.read_bytes("report.html").decode()
 
 
 def test_missing_labels_several_kinds_and_strange_names(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_missing_labels_several_kinds_and_strange_names(ray_session: None, quiet
     from stg_ray.report import print_summary, summarize
 
     console = Console(record=True, width=100, quiet=False, file=(tmp_path / "terminal").open("w"))
-    print_summary(console, summarize(run, run.read_config()), "report.html")
+    print_summary(console, summarize(run, run.read_config()))
     assert "value [red]x[/red]" in console.export_text()
     with pytest.raises(sr.InputError, match=r"'value \[red\]x\[/red\]' is a regression.*methods=\[landscape\]"):
         sr.run(  # type: ignore[operator]

@@ -1,4 +1,5 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) as many tasks, from Parquet files under the data root."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) as many tasks, from Parquet files under the data root, else
+by torchvision."""
 
 from __future__ import annotations
 
@@ -9,12 +10,16 @@ import numpy as np
 
 from stg_ray.config import ParquetConfig
 from stg_ray.data.parquet import read_parquet
+from stg_ray.data.torchvision_sets import image_classes
 from stg_ray.tasks import Task, TaskSet
 
 
 def cifar10(root: Path, seed: int) -> TaskSet:
     """The ten classes, one against the rest."""
-    return _read(root, seed, "cifar10/cifar10-*.parquet", groups=None)
+    files = "cifar10/cifar10-*.parquet"
+    if not any(root.glob(files)):
+        return image_classes("CIFAR10", root).one_vs_rest(seed)
+    return _read(root, seed, files, groups=None)
 
 
 def cifar10_15(root: Path, seed: int) -> TaskSet:
@@ -44,8 +49,12 @@ def cifar10_15(root: Path, seed: int) -> TaskSet:
 
 
 def cifar100(root: Path, seed: int) -> TaskSet:
-    """The hundred classes, one against the rest; the known groups are the twenty super-classes."""
-    return _read(root, seed, "cifar100/cifar100-*.parquet", groups="coarse_label")
+    """The hundred classes, one against the rest; the known groups are the twenty super-classes, which torchvision's
+    copy does not have."""
+    files = "cifar100/cifar100-*.parquet"
+    if not any(root.glob(files)):
+        return image_classes("CIFAR100", root).one_vs_rest(seed)
+    return _read(root, seed, files, groups="coarse_label")
 
 
 def _read(root: Path, seed: int, files: str, groups: str | None) -> TaskSet:

@@ -12,6 +12,7 @@ from torch import nn
 
 from stg_ray.data.sources import resolve
 from stg_ray.errors import InputError
+from stg_ray.vision import torchvision
 
 if TYPE_CHECKING:
     from stg_ray.config import ModelConfig
@@ -53,7 +54,44 @@ def cnn(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-TRUNKS: dict[str, Callable[[tuple[int, ...], ModelConfig], nn.Module]] = {"linear": linear, "mlp": mlp, "cnn": cnn}
+def resnet(depth: int, input_shape: tuple[int, ...]) -> nn.Module:
+    """torchvision's ResNet (He et al. 2016) without its classifier; for images below 64 pixels in its CIFAR form, whose
+    first convolution is 3x3 without stride and without pooling. It has 512 features, 2048 from a depth of 50."""
+    if len(input_shape) != 3:
+        raise InputError(
+            f"model.trunk=resnet{depth} needs images of shape (channels, height, width), not {input_shape}"
+        )
+    channels, *sides = input_shape
+    network = getattr(torchvision().models, f"resnet{depth}")()
+    if min(sides) < 64:
+        network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    network.fc = nn.Identity()
+    return network
+
+
+def resnet18(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
+    return resnet(18, input_shape)
+
+
+def resnet34(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
+    return resnet(34, input_shape)
+
+
+def resnet50(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
+    return resnet(50, input_shape)
+
+
+TRUNKS: dict[str, Callable[[tuple[int, ...], ModelConfig], nn.Module]] = {
+    "linear": linear,
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+}
 
 
 def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:

@@ -9,26 +9,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stg_ray.groups import Groups
 from stg_ray.report.summary import PlanRow, Summary
 
 SHOWN_TASKS = 12
 
 
-def print_summary(console: Console, summary: Summary, report: str) -> None:
-    console.print()
-    groups = Table(box=None, pad_edge=False, show_header=True)
-    groups.add_column("group", justify="right")
-    groups.add_column("tasks", overflow="fold")
-    for number, members in enumerate(summary.groups.groups):
-        more = f", and {len(members) - SHOWN_TASKS} more" if len(members) > SHOWN_TASKS else ""
-        groups.add_row(str(number), Text(", ".join(members[:SHOWN_TASKS]) + more))
-    console.print(groups)
-    console.print()
+def print_summary(console: Console, summary: Summary) -> None:
+    """The groups, the plans, and in a sentence or two whether grouping helped."""
+    print_groups(console, summary.groups)
     if summary.plans:
         console.print(_plans(summary))
         console.print()
     console.print(Text(summary.verdict))
-    console.print(Text(f"report: {report}"))
+
+
+def print_groups(console: Console, groups: Groups) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("group", justify="right")
+    table.add_column("tasks", overflow="fold")
+    for number, members in enumerate(groups.groups):
+        more = f", and {len(members) - SHOWN_TASKS} more" if len(members) > SHOWN_TASKS else ""
+        table.add_row(str(number), Text(", ".join(members[:SHOWN_TASKS]) + more))
+    console.print()
+    console.print(table)
+    console.print()
 
 
 def _plans(summary: Summary) -> Table:

@@ -53,6 +53,16 @@ def test_the_cnn_has_the_documented_size() -> None:
     assert sum(p.numel() for p in trunk.parameters()) == 355_520
 
 
+@pytest.mark.parametrize(("side", "channels"), [(28, 1), (32, 3), (64, 3), (64, 4)])
+def test_resnets_take_small_and_large_images(side: int, channels: int) -> None:
+    module, n_features = build_trunk(ModelConfig(trunk="resnet18"), (channels, side, side))
+    assert n_features == 512
+    stem = module.conv1
+    assert isinstance(stem, nn.Conv2d)
+    assert stem.stride == ((1, 1) if side < 64 else (2, 2))
+    assert module(torch.zeros(2, channels, side, side)).shape == (2, 512)
+
+
 def test_equal_seeds_give_equal_trunks_whatever_the_tasks(index: PartIndex) -> None:
     everything = build_network(ModelConfig(trunk="mlp"), index, index.tasks, seed=3)
     two = build_network(ModelConfig(trunk="mlp"), index, index.tasks[:2], seed=3)
@@ -74,6 +84,7 @@ def test_a_trunk_of_the_users(index: PartIndex) -> None:
         (f"{__name__}:no_module", "gave int"),
         (f"{__name__}:missing", "has no 'missing'"),
         ("cnn", "needs images"),
+        ("resnet34", "needs images"),
     ],
 )
 def test_trunks_that_do_not_fit_are_refused(trunk: str, message: str, index: PartIndex) -> None:
