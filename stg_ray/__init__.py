@@ -4,7 +4,8 @@ import stg_ray as sr
 run = sr.run("digits", out="runs/digits")
 """
 
-from stg_ray.config import Config, load_config
+from stg_ray.config import Config
+from stg_ray.config_loading import load_config
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.groups import Groups
 from stg_ray.task_matrix import TaskMatrix

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stg_ray.config import load_config
+from stg_ray.config_loading import load_config
 from stg_ray.data.presets import PRESETS
 from stg_ray.errors import InputError, InterruptedRun, StgRayError
 

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from stg_ray.affinity.stage import check_tasks, compute_affinities
 from stg_ray.cluster import check_address, session
-from stg_ray.config import Config, load_config, set_values
+from stg_ray.config import Config
+from stg_ray.config_loading import load_config, set_values
 from stg_ray.data.parts import PartIndex, read_index, write_parts
 from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError

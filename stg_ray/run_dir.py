@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from stg_ray.config import Config, load_config
+from stg_ray.config import Config
+from stg_ray.config_loading import load_config
 from stg_ray.data.sources import source_digests
 from stg_ray.errors import InputError, one_line
 from stg_ray.storage import Storage

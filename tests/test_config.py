@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stg_ray.config import load_config, set_values
+from stg_ray.config_loading import load_config, set_values
 from stg_ray.data.presets import PRESETS
 from stg_ray.errors import InputError
 

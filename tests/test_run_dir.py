@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stg_ray.config import load_config, set_values
+from stg_ray.config_loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.run_dir import RunDir
 from stg_ray.storage import Storage

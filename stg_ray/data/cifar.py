@@ -10,7 +10,7 @@ import numpy as np
 
 from stg_ray.config import ParquetConfig
 from stg_ray.data.parquet import read_parquet
-from stg_ray.data.torchvision_sets import image_classes
+from stg_ray.data.torchvision_sets import one_vs_rest
 from stg_ray.tasks import Task, TaskSet
 
 
@@ -18,7 +18,7 @@ def cifar10(root: Path, seed: int) -> TaskSet:
     """The ten classes, one against the rest."""
     files = "cifar10/cifar10-*.parquet"
     if not any(root.glob(files)):
-        return image_classes("CIFAR10", root).one_vs_rest(seed)
+        return one_vs_rest(root, seed, "CIFAR10")
     return _read(root, seed, files, groups=None)
 
 
@@ -53,7 +53,7 @@ def cifar100(root: Path, seed: int) -> TaskSet:
     copy does not have."""
     files = "cifar100/cifar100-*.parquet"
     if not any(root.glob(files)):
-        return image_classes("CIFAR100", root).one_vs_rest(seed)
+        return one_vs_rest(root, seed, "CIFAR100")
     return _read(root, seed, files, groups="coarse_label")
 
 

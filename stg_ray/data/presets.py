@@ -12,7 +12,7 @@ class Preset:
     """A named task set.
 
     Attributes:
-        source: `module:function` that makes it, called with the data root and the seed.
+        source: `module:function` that makes it, called with the data root, the seed, and `arguments`.
         tasks: number of tasks.
         samples: number of samples in all splits.
         origin: where the data comes from.
@@ -23,6 +23,7 @@ class Preset:
     tasks: int
     samples: int
     origin: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,28 +60,18 @@ PRESETS: dict[str, Preset] = {
         origin="cifar100/cifar100-*.parquet in the data root, else torchvision",
         defaults={"retrain": {"plans": ["ours", "all_in_one", "random", "known"]}},
     ),
-    "mnist": Preset(
-        source="stg_ray.data.torchvision_sets:mnist",
-        tasks=10,
-        samples=70_000,
-        origin="MNIST by torchvision, downloaded if it is not in the data root",
-    ),
-    "fashion-mnist": Preset(
-        source="stg_ray.data.torchvision_sets:fashion_mnist",
-        tasks=10,
-        samples=70_000,
-        origin="FashionMNIST by torchvision, downloaded if it is not in the data root",
-    ),
-    "kmnist": Preset(
-        source="stg_ray.data.torchvision_sets:kmnist",
-        tasks=10,
-        samples=70_000,
-        origin="KMNIST by torchvision, downloaded if it is not in the data root",
-    ),
-    "svhn": Preset(
-        source="stg_ray.data.torchvision_sets:svhn",
-        tasks=10,
-        samples=99_289,
-        origin="SVHN by torchvision, downloaded if it is not in the data root",
-    ),
 }
+
+for _name, _kind, _samples in (
+    ("mnist", "MNIST", 70_000),
+    ("fashion-mnist", "FashionMNIST", 70_000),
+    ("kmnist", "KMNIST", 70_000),
+    ("svhn", "SVHN", 99_289),
+):
+    PRESETS[_name] = Preset(
+        source="stg_ray.data.torchvision_sets:one_vs_rest",
+        arguments={"name": _kind},
+        tasks=10,
+        samples=_samples,
+        origin=f"{_kind} by torchvision, downloaded if it is not in the data root",
+    )

@@ -36,7 +36,8 @@ def load_task_set(config: DataConfig, seed: int) -> TaskSet:
             the exception's cause).
     """
     if config.preset is not None:
-        task_set = resolve(PRESETS[config.preset].source)(data_root(config), seed)
+        preset = PRESETS[config.preset]
+        task_set = resolve(preset.source)(data_root(config), seed, **preset.arguments)
     elif config.parquet is not None:
         task_set = read_parquet(config.parquet, data_root(config), seed)
     elif config.npz is not None:

@@ -36,9 +36,6 @@ class ImageClasses:
     names: list[str]
     split: list[str]
 
-    def one_vs_rest(self, seed: int) -> TaskSet:
-        return TaskSet.from_arrays(self.images, **class_tasks(self.classes, self.names), split=self.split, seed=seed)
-
 
 def image_classes(name: str, root: Path) -> ImageClasses:
     """The set `name` under `root`/torchvision, downloaded if it is not there.
@@ -71,21 +68,7 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 3, 1, 2) if images.shape[-1] in (1, 3) else images
 
 
-def mnist(root: Path, seed: int) -> TaskSet:
-    """MNIST's ten digits, one against the rest."""
-    return image_classes("MNIST", root).one_vs_rest(seed)
-
-
-def fashion_mnist(root: Path, seed: int) -> TaskSet:
-    """FashionMNIST's ten kinds of clothing, one against the rest."""
-    return image_classes("FashionMNIST", root).one_vs_rest(seed)
-
-
-def kmnist(root: Path, seed: int) -> TaskSet:
-    """KMNIST's ten characters, one against the rest."""
-    return image_classes("KMNIST", root).one_vs_rest(seed)
-
-
-def svhn(root: Path, seed: int) -> TaskSet:
-    """The ten digits of Street View house numbers, one against the rest."""
-    return image_classes("SVHN", root).one_vs_rest(seed)
+def one_vs_rest(root: Path, seed: int, name: str) -> TaskSet:
+    """The classes of the set `name`, one against the rest."""
+    found = image_classes(name, root)
+    return TaskSet.from_arrays(found.images, **class_tasks(found.classes, found.names), split=found.split, seed=seed)

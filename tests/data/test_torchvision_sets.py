@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stg_ray.config import load_config
+from stg_ray.config_loading import load_config
 from stg_ray.data import load_task_set
 from stg_ray.errors import InputError
 

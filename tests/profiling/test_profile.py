@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from stg_ray.config import Config, load_config
+from stg_ray.config import Config
+from stg_ray.config_loading import load_config
 from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
 from stg_ray.data_map import DataMapState
 from stg_ray.errors import StgRayError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stg_ray.config import load_config, set_values
+from stg_ray.config_loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.groups import Groups
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs

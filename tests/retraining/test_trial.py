@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stg_ray.config import Config, load_config, set_values
+from stg_ray.config import Config
+from stg_ray.config_loading import load_config, set_values
 from stg_ray.data.parts import write_parts
 from stg_ray.errors import StgRayError
 from stg_ray.models import load_weights
