@@ -12,7 +12,7 @@ from stg_ray.data_map import DataMapState
 from stg_ray.storage import Storage
 from tests.processes import Program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ARGUMENTS = ("run", "digits", "--set", "profile.epochs=60", "--set", "retrain.epochs=10", "--set", "retrain.seeds=1")
 

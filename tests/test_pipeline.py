@@ -16,7 +16,7 @@ from stg_ray.progress import Reporter
 from stg_ray.run_dir import RunDir
 from tests.processes import Program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SMALL = ("--set", "profile.epochs=4", "--set", "retrain.epochs=3", "--set", "retrain.seeds=1")
 
