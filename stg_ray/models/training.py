@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stg_ray.errors import StgRayError
+from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.outputs import OutputLayout, as_labels
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ def train_epoch(
     *,
     divisors: Sequence[float],
     device: torch.device | str = "cpu",
+    augment: Augmentation | None = None,
     record: Record | None = None,
 ) -> torch.Tensor:
     """Train on the given batches; the loss of batch b is the sum of its labels' losses divided by divisors[b].
 
     Args:
         inputs, labels: tensors of all rows (labels as stored: -1 or NaN for missing), indexed by the batches.
+        augment: changes the inputs of every batch, with the draws of this epoch.
         record: called with (rows, outputs before the step, labels) of every batch.
 
     Returns:
@@ -53,7 +56,8 @@ def train_epoch(
     for rows, divisor in zip(batches, divisors, strict=True):
         index = torch.from_numpy(rows)
         target = as_labels(labels[index].to(device, non_blocking=True))
-        outputs = model(inputs[index].to(device, non_blocking=True))
+        batch = inputs[index].to(device, non_blocking=True)
+        outputs = model(batch if augment is None else augment(batch, index))
         losses = layout.losses(outputs, target)
         optimizer.zero_grad(set_to_none=True)
         (losses.sum() / divisor).backward()

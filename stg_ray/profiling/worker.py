@@ -25,6 +25,7 @@ from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_split
 from stg_ray.data_map import DataMapState, snapshot_epochs
 from stg_ray.models import TaskNetwork, build_network, save_network
+from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.training import epoch_batches, make_optimizer, non_finite, train_epoch
 from stg_ray.storage import Storage
 from stg_ray.tasks import observed
@@ -101,6 +102,7 @@ def train_worker(job: dict[str, Any]) -> None:
     network = build_network(config.model, index, index.tasks, config.seed).to(device)
     optimizer = make_optimizer(network, config.profile)
     recorder = Recorder(index, shard, data)
+    augment = Augmentation.of(config.profile, index.input_shape, data.samples)
     label_counts = _over_workers(torch.from_numpy(observed(data.labels).sum(axis=0)), device, world)
     history = _restore(network, optimizer, recorder)
     model = ray.train.torch.prepare_model(network, move_to_device=False) if world > 1 else network
@@ -119,9 +121,20 @@ def train_worker(job: dict[str, Any]) -> None:
             if progress is not None:
                 progress.step(epoch)
 
+        if augment is not None:
+            augment.draw([config.seed, 8, epoch])
         batches = epoch_batches(len(data), n_steps, [config.seed, 3, epoch, rank])
         totals = train_epoch(
-            model, network.layout, optimizer, inputs, labels, batches, divisors=divisors, device=device, record=record
+            model,
+            network.layout,
+            optimizer,
+            inputs,
+            labels,
+            batches,
+            divisors=divisors,
+            device=device,
+            augment=augment,
+            record=record,
         )
         confidences = torch.from_numpy(np.nan_to_num(recorder.current).sum(axis=0, dtype=np.float64))
         sums = _over_workers(torch.stack([totals.cpu(), confidences]), device, world)

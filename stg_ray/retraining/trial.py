@@ -21,6 +21,7 @@ import torch
 from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, read_index, read_split
 from stg_ray.models import TaskNetwork, build_network, save_network
+from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.training import check_finite, epoch_batches, evaluate, make_optimizer, train_epoch
 from stg_ray.retraining.metrics import primary_score, score
 from stg_ray.retraining.plans import NetworkSpec
@@ -63,6 +64,7 @@ def train_network(
     network = build_network(config.model, index, tasks, spec.seed).to(device)
     optimizer = make_optimizer(network, config.retrain)
     state = _restore(run, folder, network, optimizer)
+    augment = Augmentation.of(config.retrain, index.input_shape, data["train"].samples)
     n_steps = math.ceil(len(inputs) / config.retrain.batch_size)
     while state.epoch < config.retrain.epochs:
         began = time.monotonic()
@@ -70,8 +72,18 @@ def train_network(
         torch.manual_seed(spec.seed * 100_003 + epoch * 1009)
         batches = epoch_batches(len(inputs), n_steps, [spec.seed, 7, epoch])
         divisors = [len(batch) * labels_per_sample for batch in batches]
+        if augment is not None:
+            augment.draw([spec.seed, 9, epoch])
         totals = train_epoch(
-            network, network.layout, optimizer, inputs, labels, batches, divisors=divisors, device=device
+            network,
+            network.layout,
+            optimizer,
+            inputs,
+            labels,
+            batches,
+            divisors=divisors,
+            device=device,
+            augment=augment,
         )
         check_finite(totals, spec.tasks, epoch)
         value = _mean_primary(network, tasks, data["val"], device)
