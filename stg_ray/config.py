@@ -172,12 +172,21 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    """One training run: AdamW on the sum of the tasks' losses."""
+    """One training run on the sum of the tasks' losses."""
 
     epochs: Count = 6
     batch_size: Count = 128
-    lr: Positive = 1e-3
+    optimizer: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
+    """sgd has a (Nesterov) momentum of 0.9."""
+    lr: Positive = 3e-3
+    """The largest learning rate."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """The learning rate after the warm-up: down to zero at the last step, or constant."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip: Positive | None = None
+    """Largest norm of a step's gradient; longer ones are scaled down to it."""
     flip: bool = False
     """Flip every image left to right with probability 1/2, drawn anew in every epoch."""
     crop: Annotated[int, Field(ge=0)] = 0
@@ -201,6 +210,11 @@ class AffinityConfig(Section):
     methods: list[Affinity] = ["data_map", "landscape"]
     samples: Count = 2048
     """Training rows whose per-sample gradients the landscape affinity takes, spread evenly over the parts."""
+    statistic: Literal["auto", "aligned", "sign"] = "auto"
+    """aligned: distances of gradients at the same sample; sign: agreement of their signs over all samples, for tasks
+    that share none; auto: aligned where half of the pairs of tasks or more share samples, at the profiled network."""
+    start: Literal["profiled", "initial"] = "profiled"
+    """Where gradients are taken: at the profiled network, or at its initialisation with one head for all tasks."""
     layers: Literal["last", "all"] = "last"
     """Shared parameters of the landscape affinity: the last layer of the trunk that has any, or all of them."""
     normalize: bool = True
