@@ -65,11 +65,18 @@ class Recorder:
         self.rows = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         self.state = DataMapState.empty(len(data), len(index.tasks))
         self.current = np.full((len(data), len(index.tasks)), np.nan, dtype=np.float32)
+        self.visits = np.zeros(len(data), np.int32)
+
+    def record(self, rows: np.ndarray, confidences: torch.Tensor) -> None:
+        """Take the confidences (b, K) of a batch; a sample's visits are counted, not assumed."""
+        self.current[rows] = confidences.cpu().numpy()
+        self.visits[rows] += 1
 
     def finish_epoch(self) -> None:
         for rows in self.rows:  # a part at a time: the merge works in float64
-            merged = self.state[rows].merge(DataMapState.of_visit(self.current[rows]))
+            merged = self.state[rows].merge(DataMapState.of_visit(self.current[rows], self.visits[rows]))
             self.state.count[rows], self.state.mean[rows], self.state.m2[rows] = merged.count, merged.mean, merged.m2
+        self.visits[:] = 0
 
     def save(self, storage: Storage, folder: str = "") -> None:
         for number, rows in zip(self.numbers, self.rows, strict=True):
@@ -117,7 +124,7 @@ def train_worker(job: dict[str, Any]) -> None:
         torch.manual_seed(config.seed * 100_003 + epoch * 1009 + rank)  # for dropout: no random state need be saved
 
         def record(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor, epoch: int = epoch) -> None:
-            recorder.current[rows] = network.layout.confidences(outputs, target).cpu().numpy()
+            recorder.record(rows, network.layout.confidences(outputs, target))
             if progress is not None:
                 progress.step(epoch)
 
