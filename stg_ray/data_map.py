@@ -94,11 +94,14 @@ def pair_sums(states: Sequence[DataMapState]) -> tuple[np.ndarray, np.ndarray]:
     squared = np.zeros((n_tasks, n_tasks))
     count = np.zeros((n_tasks, n_tasks))
     for state in states:
-        present = (~np.isnan(state.mean)).astype(np.float64)
-        count += present.T @ present
+        is_present = ~np.isnan(state.mean)
+        whole = bool(is_present.all())
+        present = is_present.astype(np.float64)
+        count += float(len(present)) if whole else present.T @ present
         for values in (state.mean, state.variability):
             x = np.nan_to_num(values.astype(np.float64))
-            one_sided = np.square(x).T @ present
+            # Where no label is missing, every task's squares count for every pair: no product is needed for them.
+            one_sided = np.square(x).sum(axis=0)[:, None] if whole else np.square(x).T @ present
             squared += one_sided + one_sided.T - 2 * (x.T @ x)
     np.fill_diagonal(squared, 0)
     return np.maximum(squared, 0), count

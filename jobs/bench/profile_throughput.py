@@ -1,0 +1,285 @@
+"""How fast the profiling run trains and records, against bare loops and a plain per-sample, per-task loop.
+
+    python jobs/bench/profile_throughput.py [--quick]
+
+The small CNN on random 32x32 images with K = 15 and K = 100 binary tasks, one thread per process:
+
+    bare        forward, loss, backward and step over the same batches, with the same network and precision
+    no record   our training loop without the recorder
+    loop        our training loop with the recorder
+    worker      the profile stage on Ray Train with one worker: its own seconds per epoch
+    published   PIL images, labels built per sample, a head and a loss call per task, a recorder per batch
+    two ...     two bare loops at the same moment; two workers of one Ray Train run, each with the batch of one
+
+Sides take turns; what is printed are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from stg_ray.config import Config
+from stg_ray.config_loading import load_config
+from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
+from stg_ray.models import build_network
+from stg_ray.models.compute import Compute, DeviceFacts, settle
+from stg_ray.models.training import Optimization, epoch_batches, train_epoch
+from stg_ray.progress import Reporter
+from stg_ray.storage import Storage
+from stg_ray.tasks import TaskSet
+
+sys.path.insert(0, str(Path(__file__).parent))
+from measure import alternate, show
+
+BATCH = 128
+TASK_COUNTS = (15, 100)
+EXPECTED_RECORDING = {15: 0.03, 100: 0.05}
+EXPECTED_PUBLISHED = {15: 2.1, 100: 2.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--bare", metavar="RUN", help=argparse.SUPPRESS)  # a process of two that run at the same moment
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.bare:
+        print(Sides(arguments.bare).bare(epochs=2))
+        return
+    n_images, rounds = (1024, 2) if arguments.quick else (4096, 5)
+    rows: list[tuple[str, str, str]] = []
+    result: dict[str, Any] = {"benchmark": "profile_throughput", "quick": arguments.quick, "cpus": os.cpu_count()}
+    with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as folder:
+        for n_tasks in TASK_COUNTS:
+            run = f"{folder}/{n_tasks}"
+            lay_out(run, n_images, n_tasks)
+            sides = Sides(run)
+            speed = alternate(
+                {
+                    "bare": sides.bare,
+                    "bare bf16": lambda sides=sides: sides.bare(bf16=True),
+                    "no record": sides.unrecorded,
+                    "loop": sides.recorded,
+                    "published": sides.published,
+                },
+                rounds,
+            )
+            workers = alternate(
+                {
+                    "bare, before": lambda sides=sides: sides.bare(epochs=2),
+                    "worker": lambda run=run: profiled(run, 1),
+                    "two bare": lambda run=run: two_bare(run),
+                    "two workers": lambda run=run: profiled(run, 2),
+                },
+                1 if arguments.quick else 3,
+            )
+            recording = 1 - speed["loop"] / speed["no record"]
+            ratios = {
+                "recording": recording,
+                "loop_to_bare": speed["loop"] / speed["bare"],
+                "worker_to_bare": workers["worker"] / workers["bare, before"],
+                "two_workers_to_two_bare": workers["two workers"] / workers["two bare"],
+                "published_to_bare_bf16": speed["published"] / speed["bare bf16"],
+                "loop_to_published": speed["loop"] / speed["published"],
+            }
+            for name, value in {**speed, **workers}.items():
+                rows.append((f"K = {n_tasks}: {name}", f"{value:,.0f} images/s", ""))
+            rows += [
+                (f"K = {n_tasks}: cost of recording", f"{recording:.1%}", f"{EXPECTED_RECORDING[n_tasks]:.0%}"),
+                (f"K = {n_tasks}: one worker / bare", f"{ratios['worker_to_bare']:.2f}", "0.93"),
+                (f"K = {n_tasks}: two workers / two bare", f"{ratios['two_workers_to_two_bare']:.2f}", "0.90"),
+                (f"K = {n_tasks}: published / bare in bf16", f"{ratios['published_to_bare_bf16']:.2f}", "0.38 or more"),
+                (
+                    f"K = {n_tasks}: loop / published",
+                    f"{ratios['loop_to_published']:.2f}",
+                    f"{EXPECTED_PUBLISHED[n_tasks]}",
+                ),
+            ]
+            result[f"K={n_tasks}"] = {"images_per_second": {**speed, **workers}, **ratios}
+    show(f"Throughput of profiling, batches of {BATCH}, {sides.compute}", rows, result)
+
+
+def bench_config(**profile: Any) -> Config:
+    values = {"batch_size": BATCH, "epochs": 3, **profile}
+    config = load_config({"data": {"npz": "random"}, "model": {"trunk": "cnn"}, "profile": values})
+    profile_section = settle(config.profile, DeviceFacts.here(), convolutional=True)
+    return config.model_copy(update={"profile": profile_section})
+
+
+def lay_out(run: str, n_images: int, n_tasks: int) -> None:
+    rng = np.random.default_rng(0)
+    n = int(n_images / 0.7) + 1
+    images = rng.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8)
+    labels = (rng.random((n, n_tasks)) < 0.1).astype(np.int8)
+    split = np.where(np.arange(n) < n_images, "train", np.where(np.arange(n) % 2, "val", "test"))
+    write_parts(TaskSet.from_arrays(images, labels, split=split), Storage(run).sub("parts"))
+
+
+def two_bare(run: str) -> float:
+    """Images per second of two bare loops at the same moment."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--bare", run]
+    loops = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    return sum(float(loop.communicate()[0]) for loop in loops)
+
+
+def profiled(run: str, workers: int) -> float:
+    """Images per second of the profile stage, by the seconds that its workers measured of all epochs but the first."""
+    import ray
+
+    from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
+    from stg_ray.profiling import profile
+    from stg_ray.run_dir import RunDir
+
+    os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
+    directory = RunDir(run)
+    for name in ("profile", ".ray/profile"):
+        directory.delete(name)
+    # As many CPUs as workers: each gets one thread.
+    ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with _quiet().stage("profile") as progress:
+            profile(directory, bench_config(workers=workers, batch_size=BATCH * workers), progress)
+    finally:
+        ray.shutdown()
+    metrics = directory.read_parquet("profile/metrics.parquet").to_pandas()
+    seconds = metrics.groupby("epoch")["seconds"].first()
+    return read_index(directory.sub("parts")).n_samples() / float(seconds[seconds.index > 1].median())
+
+
+def _quiet() -> Reporter:
+    from rich.console import Console
+
+    return Reporter(Console(quiet=True))
+
+
+class Sides:
+    """The loops of one process."""
+
+    def __init__(self, run: str) -> None:
+        storage = Storage(run).sub("parts")
+        self.index: PartIndex = read_index(storage)
+        self.data = read_split(storage, self.index, "train")
+        self.inputs, self.labels = torch.from_numpy(self.data.inputs), torch.from_numpy(self.data.labels)
+        self.config = bench_config()
+        self.compute = Compute.of(self.config.profile)
+        n_steps = len(self.inputs) // BATCH
+        self.batches = epoch_batches(len(self.inputs), n_steps, [0])
+        self.divisors = [len(batch) * self.index.labels_per_sample for batch in self.batches]
+
+    def _timed(self, epoch: Callable[[], None], epochs: int = 1) -> float:
+        began = time.perf_counter()
+        for _ in range(epochs):
+            epoch()
+        return epochs * len(self.inputs) / (time.perf_counter() - began)
+
+    def bare(self, epochs: int = 1, *, bf16: bool = False) -> float:
+        compute = Compute(bf16=True, channels_last=True) if bf16 else self.compute
+        network = build_network(self.config.model, self.index, self.index.tasks, 0)
+        compute.place(network)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+        labels = self.labels.float()
+
+        def epoch() -> None:
+            for rows in self.batches:
+                index = torch.from_numpy(rows)
+                outputs = compute.forward(network, compute.batch(self.inputs[index]))
+                loss = nn.functional.binary_cross_entropy_with_logits(outputs, labels[index])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+
+        return self._timed(epoch, epochs)
+
+    def unrecorded(self) -> float:
+        return self._train(record=False)
+
+    def recorded(self) -> float:
+        return self._train(record=True)
+
+    def _train(self, *, record: bool) -> float:
+        from stg_ray.profiling.worker import Recorder, Shard
+
+        network = build_network(self.config.model, self.index, self.index.tasks, 0)
+        self.compute.place(network)
+        optimization = Optimization(network, self.config.profile, len(self.batches))
+        recorder = Recorder(self.index, Shard.of(self.index, 0, 1), self.data)
+
+        def keep(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
+            recorder.record(rows, network.layout.confidences(outputs, target))
+
+        def epoch() -> None:
+            train_epoch(
+                network,
+                network.layout,
+                optimization,
+                self.inputs,
+                self.labels,
+                self.batches,
+                divisors=self.divisors,
+                compute=self.compute,
+                record=keep if record else None,
+            )
+            if record:
+                recorder.finish_epoch()
+
+        return self._timed(epoch)
+
+    def published(self) -> float:
+        """In the manner of published research code: nothing is slow on purpose, and nothing is thought about."""
+        from stg_ray.vision import torchvision
+
+        transforms = torchvision().transforms
+        mean, std = (torch.tensor(values) / 255 for values in (self.index.input_mean, self.index.input_std))
+        transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+        images = [Image.fromarray(image.transpose(1, 2, 0)) for image in self.data.inputs]
+        classes = self.data.labels
+        n_tasks = len(self.index.tasks)
+
+        class PublishedSet(torch.utils.data.Dataset):  # type: ignore[type-arg]
+            def __len__(self) -> int:
+                return len(images)
+
+            def __getitem__(self, i: int) -> tuple[Any, ...]:
+                return transform(images[i]), {t: float(classes[i, t]) for t in range(n_tasks)}, i
+
+        network = build_network(self.config.model, self.index, self.index.tasks, 0)
+        trunk, heads = network.trunk, nn.ModuleList(nn.Linear(128, 1) for _ in range(n_tasks))
+        optimizer = torch.optim.AdamW([*trunk.parameters(), *heads.parameters()], lr=1e-3)
+        loss_of = nn.BCEWithLogitsLoss()
+        loader = torch.utils.data.DataLoader(PublishedSet(), batch_size=BATCH, shuffle=True)
+        recorded = torch.zeros(len(images), n_tasks)
+
+        def epoch() -> None:
+            for batch, labels, numbers in loader:
+                features = trunk(batch)
+                total = torch.zeros(())
+                confidences = []
+                for t in range(n_tasks):
+                    logit = heads[t](features)[:, 0]
+                    target = labels[t].float()
+                    total = total + loss_of(logit, target)
+                    confidences.append(1 - (target - torch.sigmoid(logit.detach())).abs())
+                optimizer.zero_grad()
+                total.backward()
+                optimizer.step()
+                recorded[numbers] = torch.stack(confidences, dim=1)
+
+        return self._timed(epoch)
+
+
+if __name__ == "__main__":
+    main()
