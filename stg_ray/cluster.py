@@ -33,7 +33,7 @@ CONNECT_SECONDS = 10.0
 RAY_SETTINGS = {
     # Ray's default of 2 s between looks at the workers is a quarter of a short epoch.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Tune's newer output prints its own tables whatever its verbosity.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -205,7 +205,11 @@ def device_facts() -> DeviceFacts:
     if not cluster_total("GPU") and len(cluster_nodes()) == 1:
         return DeviceFacts.here()
     resources = {"num_gpus": 0.01} if cluster_total("GPU") else {}
-    return ray.get(ray.remote(num_cpus=0, **resources)(DeviceFacts.here).remote())
+
+    def look() -> DeviceFacts:
+        return DeviceFacts.here()
+
+    return ray.get(ray.remote(num_cpus=0, **resources)(look).remote())
 
 
 def root_cause(error: BaseException) -> str:

@@ -14,7 +14,10 @@ from tests.processes import Program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ARGUMENTS = ("run", "digits", "--set", "profile.epochs=60", "--set", "retrain.epochs=10", "--set", "retrain.seeds=1")
+ARGUMENTS = (
+    *("run", "digits", "--set", "profile.epochs=60", "--set", "profile.snapshots=4"),
+    *("--set", "retrain.epochs=10", "--set", "retrain.seeds=1"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -39,12 +40,17 @@ PART_ROWS = 8192
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
-    quick = parser.parse_args().quick
+    parser.add_argument("--make", nargs=3, metavar="ARG", help=argparse.SUPPRESS)  # not in the driver that is measured
+    arguments = parser.parse_args()
+    if arguments.make:
+        make_states(RunDir(arguments.make[0]), *map(int, arguments.make[1:]))
+        return
+    quick = arguments.quick
     n_samples, n_tasks = (40_000, 200) if quick else (1_000_000, 1_000)
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as folder:
         run = RunDir(folder)
-        rows = make_states(run, n_samples, n_tasks)
+        subprocess.run([sys.executable, __file__, "--make", folder, str(n_samples), str(n_tasks)], check=True)
         config = load_config({"data": {"npz": "random"}, "affinity": {"methods": ["data_map"]}})
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         watch = Watch()
@@ -58,7 +64,7 @@ def main() -> None:
         ray.shutdown()
     mib = 2**20
     show(
-        f"Data-map distances of {n_tasks:,} tasks over {n_samples:,} samples in {len(rows)} parts",
+        f"Data-map distances of {n_tasks:,} tasks over {n_samples:,} samples in parts of {PART_ROWS:,}",
         [
             ("seconds", f"{seconds:.1f}", ""),
             ("driver, resident", f"{watch.driver / mib:.0f} MiB", "500 MB"),
@@ -79,7 +85,7 @@ def main() -> None:
     )
 
 
-def make_states(run: RunDir, n_samples: int, n_tasks: int) -> list[int]:
+def make_states(run: RunDir, n_samples: int, n_tasks: int) -> None:
     rng = np.random.default_rng(0)
     full, rest = divmod(n_samples, PART_ROWS)
     rows = [PART_ROWS] * full + ([rest] if rest else [])
@@ -92,7 +98,6 @@ def make_states(run: RunDir, n_samples: int, n_tasks: int) -> list[int]:
     tasks = tuple(Task(f"task {t}") for t in range(n_tasks))
     index = PartIndex(tasks, (64,), (0.0,), (1.0,), float(n_tasks), 1.0, {"train": rows, "val": [], "test": []})
     run.write_json("parts/index.json", index.to_dict())
-    return rows
 
 
 class Watch(threading.Thread):

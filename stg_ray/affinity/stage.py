@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from stg_ray.affinity.base import Estimator, Partial
+from stg_ray.affinity.base import Estimator
 from stg_ray.affinity.data_map import DataMapDistance
 from stg_ray.affinity.landscape import LandscapeDistance
 from stg_ray.affinity.sign import SignAffinity
@@ -86,7 +86,7 @@ def check_tasks(config: Config, index: PartIndex) -> None:
 
 
 def _compute_partials(run: RunDir, config: Config, missing: list[tuple[str, int]], progress: StageProgress) -> None:
-    """Have actors compute the missing parts, and keep each as it arrives.
+    """Have actors compute the missing units; each is kept, by the actor itself, as soon as it is there.
 
     An actor gets its first part when it is up, so that one that the cluster has no room for holds nothing back; and it
     is let go when there is nothing left for it, so that one that is restarted after its node was lost finds room.
@@ -106,7 +106,7 @@ def _compute_partials(run: RunDir, config: Config, missing: list[tuple[str, int]
             for reference in ready:
                 actor, job = flying.pop(reference)
                 try:
-                    partial = ray.get(reference)
+                    ray.get(reference)
                 except ray.exceptions.RayError as error:
                     what = f"{job[0]} failed on unit {job[1]}" if job else "could not start an actor"
                     raise StgRayError(f"the affinity stage: {what}: {root_cause(error)}") from error
@@ -116,9 +116,7 @@ def _compute_partials(run: RunDir, config: Config, missing: list[tuple[str, int]
                 else:
                     ray.kill(actor)
                     actors.remove(actor)
-                if job is not None:
-                    run.write_arrays(_partial_name(*job), partial)
-                    done += 1
+                done += job is not None
             progress.update(done, len(missing), f"units on {len(actors)} actors")
     finally:
         for actor in actors:
@@ -139,11 +137,12 @@ class _Worker:
     def up(self) -> None:
         """Returns when the actor runs."""
 
-    def partial(self, method: str, number: int) -> Partial:
+    def partial(self, method: str, number: int) -> None:
+        """Compute and write the sums of a unit. Doing it twice, after a retry, gives the same file."""
         if method not in self.estimators:
             index = read_index(self.run.sub("parts"))
             self.estimators[method] = estimator_of(method, self.config, index).build(self.run, self.config)
-        return self.estimators[method].partial(number)
+        self.run.write_arrays(_partial_name(method, number), self.estimators[method].partial(number))
 
 
 def _partial_name(method: str, number: int) -> str:

@@ -1,0 +1,116 @@
+"""Workers and nodes that die while the profile runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import stg_ray as sr
+from stg_ray.data_map import DataMapState
+from tests.processes import Program
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ARGUMENTS = ("run", "digits", "--until", "profile", "--set", "profile.epochs=60", "--set", "profile.workers=2")
+
+
+def states(run: Path) -> list[DataMapState]:
+    dataset = sr.DataMap(str(run)).dataset()
+    return [DataMapState.from_batch(batch) for batch in dataset.to_batches()]
+
+
+def train_workers(program: Program) -> list[psutil.Process]:
+    program.watch()
+    return [p for p in program.seen if p.is_running() and "RayTrainWorker" in p.name()]
+
+
+def test_a_killed_worker_costs_an_epoch_and_changes_nothing(tmp_path: Path) -> None:
+    undisturbed = Program(*ARGUMENTS, "--out", str(tmp_path / "reference"), log=tmp_path / "log")
+    assert undisturbed.wait() == 0, undisturbed.output
+    run = tmp_path / "run"
+    program = Program(*ARGUMENTS, "--out", str(run), log=tmp_path / "killed")
+
+    def far_enough() -> bool:
+        try:
+            state = json.loads((run / "profile" / "progress.json").read_text())
+        except (OSError, ValueError):
+            return False
+        return state["done"] > 0.2 * state["total"]
+
+    program.wait_until(far_enough)
+    victims = train_workers(program)
+    assert len(victims) == 2
+    victims[0].kill()
+    assert program.wait() == 0, program.output
+    assert not victims[0].is_running()
+    assert not victims[1].is_running() or victims[1] not in train_workers(program)
+    history = sr.DataMap(str(run)).storage.read_parquet("profile/metrics.parquet").to_pandas()
+    assert sorted(set(history["epoch"])) == list(range(1, 61))
+    for a, b in zip(states(run), states(tmp_path / "reference"), strict=True):
+        for key in ("count", "mean", "m2"):
+            assert np.array_equal(getattr(a, key), getattr(b, key)), key
+
+
+LOSE_A_NODE = """
+import json, sys, threading, time
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+import stg_ray as sr
+from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
+
+run = Path(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+second = cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+removed = threading.Event()
+
+
+def remove() -> None:
+    while not removed.is_set():
+        try:
+            state = json.loads((run / "profile" / "progress.json").read_text())
+        except (OSError, ValueError):
+            state = {"done": 0, "total": 1}
+        if state["done"] > 0.2 * state["total"]:
+            cluster.remove_node(second, allow_graceful=False)
+            removed.set()
+        time.sleep(0.05)
+
+
+thread = threading.Thread(target=remove, daemon=True)
+thread.start()
+config = sr.load_config("digits", ["profile.epochs=60", "profile.workers=[1, 2]"])
+sr.run(config, str(run), until="profile")
+assert removed.is_set(), "the node was there until the end"
+print("nodes at the end:", sum(node["Alive"] for node in ray.nodes()), flush=True)
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def test_a_lost_node_costs_an_epoch(tmp_path: Path) -> None:
+    """Two workers on two nodes; one goes, and the run ends with one worker. Every sample is still visited once per
+    epoch: the counts say so."""
+    (tmp_path / "lose_a_node.py").write_text(LOSE_A_NODE)
+    run = tmp_path / "run"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    env["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "30"  # of a group for which there is no room any more
+    program = [sys.executable, str(tmp_path / "lose_a_node.py"), str(run)]
+    ended = subprocess.run(program, env=env, capture_output=True, text=True, timeout=400)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "nodes at the end: 1" in ended.stdout
+    counts = np.concatenate([state.count for state in states(run)])
+    assert (counts == 60).all()
+    history = sr.DataMap(str(run)).storage.read_parquet("profile/metrics.parquet").to_pandas()
+    assert sorted(set(history["epoch"])) == list(range(1, 61))
+    assert history[history["epoch"] == 60]["loss"].mean() < history[history["epoch"] == 1]["loss"].mean()
