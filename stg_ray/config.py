@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from stg_ray.data.classes import ClassTasks
 from stg_ray.data.presets import PRESETS
 
+WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
+"""Keys that do not decide what is computed."""
+
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Auto = Literal["auto"]
@@ -257,6 +260,8 @@ class RetrainConfig(TrainingConfig):
     """Trainings of every network, with consecutive seeds."""
     random_groups: Count = 2
     """Draws of random groups of the same sizes as ours."""
+    gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """GPU of one trial, where there are GPUs; 0.25 trains four networks on each at a time."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Restarts of one trial."""
 
@@ -292,7 +297,7 @@ class Config(Section):
         values = self.model_dump(include=set(sections))
         for section in values.values():
             if isinstance(section, dict):
-                for key in ("workers", "max_failures", "max_retries"):
+                for key in WHERE_IT_RUNS:
                     section.pop(key, None)
         text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)  # YAML has dates
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -319,7 +324,7 @@ class Config(Section):
             found += [
                 f"{section}.{key} is {v!r}, now {theirs[section][key]!r}"
                 for key, v in value.items()
-                if v != theirs[section][key] and key not in ("workers", "max_failures", "max_retries")
+                if v != theirs[section][key] and key not in WHERE_IT_RUNS
             ]
         return found
 

@@ -29,7 +29,7 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
         StgRayError: a loss became non-finite, or workers died more often than `profile.max_failures` allows.
     """
     import ray.train
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     from stg_ray.profiling.worker import train_worker
 
@@ -48,6 +48,8 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
         scaling_config=ray.train.ScalingConfig(
             num_workers=elastic or workers, use_gpu="GPU" in resources, resources_per_worker=resources
         ),
+        # nccl refuses two workers on one GPU; gloo does not.
+        torch_config=TorchConfig(backend="gloo" if resources.get("GPU", 1) < 1 else None),
         run_config=ray.train.RunConfig(
             name="profile",
             storage_path=run.path(".ray"),

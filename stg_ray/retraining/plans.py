@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stg_ray.config import Config
+from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.errors import InputError
 from stg_ray.groups import Groups
 from stg_ray.tasks import Task
@@ -36,7 +36,7 @@ class NetworkSpec:
 
     def fingerprint(self, config: Config) -> str:
         """Hash of all that decides the trained network, whatever plan it is for: its name among the networks."""
-        training = config.retrain.model_dump(exclude={"plans", "seeds", "random_groups", "max_failures"})
+        training = config.retrain.model_dump(exclude={"plans", "seeds", "random_groups", *WHERE_IT_RUNS})
         text = json.dumps([config.fingerprint(("seed", "data", "model")), training, self.tasks, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -70,7 +70,9 @@ def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress:
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             epochs_of_trial[trial.trial_id] = result.get("epoch", 0)
 
-    resources: dict[str, float] = {"CPU": 1, "GPU": 1} if cluster_total("GPU") else {"CPU": 1}
+    resources: dict[str, float] = {"CPU": 1}
+    if cluster_total("GPU"):
+        resources["GPU"] = config.retrain.gpus
     tuner = tune.Tuner(
         tune.with_resources(_trial, resources),
         param_space={
