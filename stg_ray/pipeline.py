@@ -26,7 +26,7 @@ from stg_ray.data.parts import PartIndex, read_index, write_parts
 from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.grouping import group
-from stg_ray.grouping.stage import check_n_groups
+from stg_ray.grouping.stage import check_grouping
 from stg_ray.models import build_network
 from stg_ray.profiling import profile
 from stg_ray.progress import Reporter, StageProgress
@@ -53,7 +53,7 @@ def check(config: Config, index: PartIndex) -> None:
     Raises:
         InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
     """
-    check_n_groups(config.grouping.groups, len(index.tasks))
+    check_grouping(config, index.names)
     check_tasks(config, index)
     check_plans(config, index.tasks)
     build_network(config.model, index, index.tasks, config.seed)

@@ -60,8 +60,8 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         ),
         (
             "Number of groups",
-            "The number with the largest silhouette is taken if it beats graphs without structure: the same pairs "
-            "shuffled, and Gaussian points of the same spread.",
+            "The number with the largest score is taken, if groups hold together better than in graphs without structure: "
+            "the same pairs shuffled, and Gaussian points of the same spread.",
             figures.number_of_groups(summary),
         ),
         (

@@ -12,9 +12,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks, task_graph
+from stg_ray.grouping.clusterers import CLUSTERERS
 from stg_ray.grouping.graph import as_distance, local_scaling
 from stg_ray.grouping.kmeans import classical_scaling
-from stg_ray.grouping.stage import CLUSTERERS
 from stg_ray.groups import Groups
 from stg_ray.task_matrix import TaskMatrix
 

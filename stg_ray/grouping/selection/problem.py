@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -107,6 +108,11 @@ class Selection:
     @property
     def is_optimal(self) -> bool:
         return self.bound - self.score <= 1e-7 * max(1.0, abs(self.bound))
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {"score": self.score, "bound": self.bound, "gap": self.gap}
+        rounded = {key: round(value, 6) for key, value in values.items()}
+        return {**rounded, "optimal": self.is_optimal, "method": self.method}
 
 
 def centred(affinity: np.ndarray) -> np.ndarray:
