@@ -60,7 +60,7 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         ),
         (
             "Number of groups",
-            "The number with the largest score is taken, if groups hold together better than in graphs without structure: "
+            "The number with the largest score is taken, if groups hold together better than in graphs without any: "
             "the same pairs shuffled, and Gaussian points of the same spread.",
             figures.number_of_groups(summary),
         ),
