@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -60,19 +61,38 @@ class ParquetConfig(Section):
         return self
 
 
+class ImageFolderConfig(Section):
+    """A folder of images: CLASS/IMAGE, or SPLIT/CLASS/IMAGE with the splits train, val and test."""
+
+    folder: str
+    """Looked for here and in the data root."""
+    class_tasks: Literal["one_vs_rest", "multiclass"] = "one_vs_rest"
+    """What classes become: one task each, or one multi-class task (to be joined with others)."""
+
+
 class DataConfig(Section):
-    """Where the task set comes from: a preset, Parquet files, an .npz file, or a function of yours (exactly one)."""
+    """Where the task set comes from: a preset, Parquet files, a folder of images, an .npz file, a function of yours, or
+    several of these joined (exactly one)."""
 
     preset: str | None = None
     parquet: ParquetConfig | None = None
+    images: ImageFolderConfig | None = None
     npz: str | None = None
     """File with arrays `inputs` (N, ...), `labels` (N, K) and optionally `names`, `kinds`, `groups`, `split`."""
     function: str | None = None
     """`module:function` that returns a TaskSet; the module is looked for in the current directory too."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of `function`."""
+    join: list[DataConfig] = []
+    """Several sets as one, their tasks named SET/TASK; `data: [a, b]` is short for `data: {join: [a, b]}`."""
+    name: str | None = None
+    """Name of a set among those that are joined; by default its preset, or the name of its file, folder or function."""
     root: str | None = None
     """Folder of the data; $STG_RAY_DATA, else ~/.cache/stg_ray, if not given. A relative `npz` is looked for in it."""
+    image_size: Count | None = None
+    """Encoded images are cropped at their centre to a square and scaled to this size; as they are, if not given."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: every class of a task has the same part in its loss, however rare it is."""
     limit: Count | None = None
     """Training rows at most (drawn by seed); validation and test rows stay."""
     constant_tasks: Literal["refuse", "drop"] = "refuse"
@@ -83,18 +103,49 @@ class DataConfig(Section):
     def rows_of_a_part(self) -> int | None:
         return None if self.part_rows == "auto" else self.part_rows
 
+    @field_validator("join", mode="before")
+    @classmethod
+    def _presets_by_name(cls, join: Any) -> Any:
+        return (
+            [{"preset": part} if isinstance(part, str) else part for part in join] if isinstance(join, list) else join
+        )
+
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
-        given = [key for key in ("preset", "parquet", "npz", "function") if getattr(self, key) is not None]
+        kinds = ("preset", "parquet", "images", "npz", "function", "join")
+        given = [key for key in kinds if getattr(self, key) not in (None, [])]
         if len(given) != 1:
-            raise ValueError(
-                f"expected exactly one of preset, parquet, npz, function; found {', '.join(given) or 'none'}"
-            )
+            raise ValueError(f"expected exactly one of {', '.join(kinds)}; found {', '.join(given) or 'none'}")
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(unknown(self.preset, PRESETS, "preset"))
         if self.arguments and self.function is None:
             raise ValueError("arguments belong to a function, and there is none")
+        encoded = self.images is not None or (self.parquet is not None and self.parquet.image is not None)
+        if (
+            self.image_size is not None
+            and not encoded
+            and "image_size" not in PRESETS[self.preset or "digits"].arguments
+        ):
+            raise ValueError(f"image_size is for encoded images, which {given[0]} has none of")
+        if any(part.join for part in self.join):
+            raise ValueError("joined sets cannot be joined again: name them in one list")
+        if len(self.joined()) < len(self.join):
+            raise ValueError("joined sets need distinct names: give each a name of its own (name: ...)")
         return self
+
+    def joined(self) -> dict[str, DataConfig]:
+        """The sets that are joined, by name; they look for their files where this one does."""
+        return {part.set_name: part.model_copy(update={"root": part.root or self.root}) for part in self.join}
+
+    @property
+    def set_name(self) -> str:
+        if self.name is not None:
+            return self.name
+        if self.parquet is not None:
+            files = self.parquet.files
+            return PurePath(files if isinstance(files, str) else files[0]).stem.rstrip("-_*")
+        source = self.preset or (self.images.folder if self.images else self.npz) or self.function or "joined"
+        return PurePath(source).stem
 
 
 class ModelConfig(Section):
@@ -107,6 +158,9 @@ class ModelConfig(Section):
     """Units of a hidden layer of the mlp, and features out of linear, mlp and cnn."""
     depth: Count = 2
     """Layers of the mlp."""
+    weights: str | None = None
+    """Where the trunk starts: a checkpoint of the trunk or of a network of a run (a path or URI that every node
+    reaches), or pretrained for torchvision's weights of a resnet; at random if not given."""
 
     @field_validator("trunk")
     @classmethod
@@ -118,12 +172,25 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    """One training run: AdamW on the sum of the tasks' losses."""
+    """One training run on the sum of the tasks' losses."""
 
     epochs: Count = 6
     batch_size: Count = 128
-    lr: Positive = 1e-3
+    optimizer: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
+    """sgd has a (Nesterov) momentum of 0.9."""
+    lr: Positive = 3e-3
+    """The largest learning rate."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """The learning rate after the warm-up: down to zero at the last step, or constant."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip: Positive | None = None
+    """Largest norm of a step's gradient; longer ones are scaled down to it."""
+    flip: bool = False
+    """Flip every image left to right with probability 1/2, drawn anew in every epoch."""
+    crop: Annotated[int, Field(ge=0)] = 0
+    """Shift every image by up to so many pixels in each direction, drawn anew in every epoch; zeros come in."""
 
 
 class ProfileConfig(TrainingConfig):
@@ -143,6 +210,11 @@ class AffinityConfig(Section):
     methods: list[Affinity] = ["data_map", "landscape"]
     samples: Count = 2048
     """Training rows whose per-sample gradients the landscape affinity takes, spread evenly over the parts."""
+    statistic: Literal["auto", "aligned", "sign"] = "auto"
+    """aligned: distances of gradients at the same sample; sign: agreement of their signs over all samples, for tasks
+    that share none; auto: aligned where half of the pairs of tasks or more share samples, at the profiled network."""
+    start: Literal["profiled", "initial"] = "profiled"
+    """Where gradients are taken: at the profiled network, or at its initialisation with one head for all tasks."""
     layers: Literal["last", "all"] = "last"
     """Shared parameters of the landscape affinity: the last layer of the trunk that has any, or all of them."""
     normalize: bool = True

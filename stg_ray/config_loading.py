@@ -23,6 +23,8 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
         InputError: no such preset or file, bad YAML, an unknown key (the nearest known one is named), a bad value.
     """
     values = _read(source) if isinstance(source, str) else copy.deepcopy(dict(source))
+    if isinstance(values.get("data"), list):
+        values["data"] = {"join": values["data"]}
     for override in overrides:
         _override(values, override)
     data = values.get("data")

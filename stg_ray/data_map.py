@@ -37,9 +37,11 @@ class DataMapState:
         return cls(np.zeros(n_samples, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
     @classmethod
-    def of_visit(cls, confidences: np.ndarray) -> DataMapState:
-        """The state after one visit of every sample: `confidences` (n, K), NaN where a label is missing."""
-        return cls(np.ones(len(confidences), np.int32), confidences, np.where(np.isnan(confidences), np.nan, 0))
+    def of_visit(cls, confidences: np.ndarray, visits: np.ndarray | None = None) -> DataMapState:
+        """The state after one visit of every sample: `confidences` (n, K), NaN where a label is missing. Where not
+        every sample was visited, `visits` (n,) says which were (1, else 0)."""
+        visits = np.ones(len(confidences), np.int32) if visits is None else visits
+        return cls(visits, confidences, np.where(np.isnan(confidences), np.nan, 0))
 
     def merge(self, other: DataMapState) -> DataMapState:
         """The state of both sets of visits (Chan, Golub and LeVeque 1979); exact in the counts, any order."""

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from stg_ray.affinity.stage import check_tasks, compute_affinities
 from stg_ray.cluster import check_address, session
 from stg_ray.config import Config
@@ -31,6 +33,7 @@ from stg_ray.grouping.joining import join_tasks
 from stg_ray.grouping.stage import check_grouping
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
+from stg_ray.models.augmentation import Augmentation
 from stg_ray.profiling import profile
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.report import write_report
@@ -59,6 +62,8 @@ def check(config: Config, index: PartIndex) -> None:
     check_grouping(config, index.names)
     check_tasks(config, index)
     check_plans(config, index.tasks)
+    for training in (config.profile, config.retrain):
+        Augmentation.of(training, index.input_shape, np.arange(0))
     build_network(config.model, index, index.tasks, config.seed)
 
 

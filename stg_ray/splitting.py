@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+BLOCK_COLUMNS = 64
 
-def stratified_split(labels: np.ndarray, shares: Sequence[float], seed: int) -> np.ndarray:
+
+def stratified_split(
+    labels: np.ndarray, shares: Sequence[float], seed: int, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Split rows in given shares so that every label is spread over the splits in these shares too.
 
     Labels are served from the rarest to the most frequent: the rows that carry a label and are not yet placed are
@@ -19,26 +24,34 @@ def stratified_split(labels: np.ndarray, shares: Sequence[float], seed: int) -> 
             balances itself; it is served like any other label, last, as it is rarely the rare one.
         shares: shares of the splits, adding up to 1.
         seed: decides which of equal rows goes where.
+        rows: indices of the rows to be split; all of them if not given.
 
     Returns:
-        (N,) int8 indices of the splits.
+        (N,), or one for each of `rows`, int8 indices of the splits.
     """
     rng = np.random.default_rng([seed, 0])
-    n_rows = len(labels)
+    chosen = slice(None) if rows is None else rows
+    n_rows = len(labels) if rows is None else len(rows)
     target = np.asarray(shares, dtype=np.float64)
     placed = np.full(n_rows, -1, dtype=np.int8)
-    carriers = []
-    for column in labels.T:
-        classes, counts = np.unique(column[column >= 0], return_counts=True)
-        carriers += [(int(count), column, value) for value, count in zip(classes, counts, strict=True)]
+    carriers: list[tuple[int, int, Any]] = []
+    for start in range(0, labels.shape[1], BLOCK_COLUMNS):
+        # A column on its own is far apart in memory: some are copied together.
+        for offset, column in enumerate(np.ascontiguousarray(labels[chosen, start : start + BLOCK_COLUMNS].T)):
+            classes, counts = np.unique(column[column >= 0], return_counts=True)
+            carriers += [(int(n), start + offset, value) for value, n in zip(classes, counts, strict=True)]
     carriers.sort(key=lambda carrier: carrier[0])
-    for count, column, value in carriers:
-        rows = np.flatnonzero(column == value)
-        free = rows[placed[rows] < 0]
+    n_free = n_rows
+    for count, t, value in carriers:
+        if n_free == 0:
+            break
+        own = np.flatnonzero(labels[chosen, t] == value)
+        free = own[placed[own] < 0]
         if len(free) == 0:
             continue
-        have = np.bincount(placed[rows][placed[rows] >= 0], minlength=len(target))
+        have = np.bincount(placed[own][placed[own] >= 0], minlength=len(target))
         _deal(rng.permutation(free), target * count - have, placed, rng)
+        n_free -= len(free)
     free = np.flatnonzero(placed < 0)
     have = np.bincount(placed[placed >= 0], minlength=len(target))
     _deal(rng.permutation(free), target * n_rows - have, placed, rng)

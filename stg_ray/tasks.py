@@ -24,16 +24,22 @@ MISSING = -1
 
 SPLITS = ("train", "val", "test")
 
+UNUSED = -1
+"""The split of a row that is not used."""
+
 MIN_ROWS = 20
 """Fewer rows cannot be split into the three."""
+
+BLOCK_LABELS = 2**22
+"""Labels that are looked at together, so that a large matrix is never copied whole."""
 
 
 @dataclass(frozen=True)
 class Task:
     """One task: its name, what kind of label it has and, where known, the group it belongs to.
 
-    `center` and `scale` standardise a regression task's targets (mean and standard deviation of its training labels);
-    they are 0 and 1 for classification.
+    `class_weights` multiply the loss of each class's samples; None is 1 for all. `center` and `scale` standardise a
+    regression task's targets (mean and standard deviation of its training labels); they are 0 and 1 for classification.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Task:
     group: str | None = None
     center: float = 0.0
     scale: float = 1.0
+    class_weights: tuple[float, ...] | None = None
 
     @property
     def n_outputs(self) -> int:
@@ -50,6 +57,11 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Task:
+        weights = values.get("class_weights")
+        return cls(**{**values, "class_weights": None if weights is None else tuple(weights)})
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ class TaskSet:
         inputs: (N, ...) array, whatever the trunk takes: float features (N, F), uint8 images (N, C, H, W).
         labels: (N, K) array; integer with -1 for missing, or floating point with NaN for missing.
         tasks: the K tasks, in the order of the columns of `labels`.
-        split: (N,) int8 array of indices into `SPLITS`.
+        split: (N,) int8 array of indices into `SPLITS`; `UNUSED` (-1) for rows that a limit left out.
         dropped: names of constant tasks that were dropped.
     """
 
@@ -79,6 +91,7 @@ class TaskSet:
         names: Sequence[str] | None = None,
         kinds: Sequence[TaskKind] | None = None,
         groups: Sequence[str | None] | None = None,
+        class_weights: Sequence[Sequence[float] | None] | None = None,
         split: Sequence[str] | np.ndarray | None = None,
         seed: int = 0,
     ) -> TaskSet:
@@ -91,6 +104,7 @@ class TaskSet:
             kinds: K kinds; by default told from the labels: integers 0/1 are binary, integers from 0 up are
                 multi-class, other numbers are regression.
             groups: K names of known groups, for comparison.
+            class_weights: for each task None, or a positive weight of each of its classes in the loss.
             split: N entries of "train", "val" (or "valid", "validation"), "test"; made by `seed`, stratified for rare
                 labels, if not given. One without "val" has its validation rows taken from the training rows.
             seed: decides the split.
@@ -101,14 +115,22 @@ class TaskSet:
         inputs, labels = _checked_arrays(inputs, labels)
         n_tasks = labels.shape[1]
         task_names = _checked_names(names, n_tasks)
-        for what, given in (("kinds", kinds), ("groups", groups)):
+        for what, given in (("kinds", kinds), ("groups", groups), ("class_weights", class_weights)):
             if given is not None and len(given) != n_tasks:
                 raise InputError(f"there are {len(given)} {what} for {n_tasks} tasks")
         strange = sorted(set(kinds or ()) - set(get_args(TaskKind)))
         if strange:
             raise InputError(f"unknown kind of task {strange[0]!r}: expected {', '.join(get_args(TaskKind))}")
+        ranges = _ranges(labels)
         tasks = tuple(
-            _task_of(name, labels[:, t], kinds[t] if kinds else None, (groups[t] if groups else None) or None)
+            _task_of(
+                name,
+                labels[:, t],
+                ranges.of(t),
+                kinds[t] if kinds else None,
+                (groups[t] if groups else None) or None,
+                class_weights[t] if class_weights else None,
+            )
             for t, name in enumerate(task_names)
         )
         labels = _compact(labels, tasks)
@@ -129,25 +151,40 @@ class TaskSet:
         if n_train is None or len(train) <= n_train:
             return self
         kept = np.random.default_rng([seed, 1]).choice(train, n_train, replace=False)
-        rows = np.sort(np.concatenate([kept, np.flatnonzero(self.split != 0)]))
-        limited = replace(self, inputs=self.inputs[rows], labels=self.labels[rows], split=self.split[rows])
-        return limited._with_target_scales()
+        split = np.where(self.split == 0, np.int8(UNUSED), self.split)
+        split[kept] = 0
+        return replace(self, split=split)._with_target_scales()
+
+    def with_balanced_classes(self) -> TaskSet:
+        """The task set with class weights n / (C n_c) of its training labels (as scikit-learn's "balanced"), so that
+        every class of a task has the same part in its loss. Tasks with weights of their own keep them."""
+        train = self.rows("train")
+        tasks = list(self.tasks)
+        for t, task in enumerate(tasks):
+            if task.kind == "regression" or task.class_weights is not None:
+                continue
+            column = self.labels[train, t]
+            counts = np.bincount(column[observed(column)].astype(np.int64), minlength=task.n_classes)
+            weights = counts.sum() / (task.n_classes * np.maximum(counts, 1))
+            tasks[t] = replace(task, class_weights=tuple(np.where(counts > 0, weights, 1.0).tolist()))
+        return replace(self, tasks=tuple(tasks))
 
     def without_constant_tasks(self, policy: Literal["refuse", "drop"]) -> TaskSet:
         """Refuse or drop tasks that have one value only in training rows, which cannot be learned, or in test rows,
         which cannot be measured.
 
         Raises:
-            InputError: there are such tasks and the policy is to refuse, or fewer than 2 others.
+            InputError: there are such tasks and the policy is to refuse, or there is no other.
         """
-        constant = {}
-        for t, task in enumerate(self.tasks):
-            for split in ("train", "test"):
-                column = self.labels[self.rows(split), t]
-                values = np.unique(column[observed(column)])
-                if len(values) < 2:
-                    constant[t] = f"{task.name!r} has {_values_text(values)} in the {split} rows"
-                    break
+        constant: dict[int, str] = {}
+        for split in ("train", "test"):
+            ranges = _ranges(self.labels, self.rows(split))
+            for t, task in enumerate(self.tasks):
+                found = ranges.of(t)
+                if not found.low < found.high and t not in constant:
+                    only = f"only the label {found.low:g}" if found.count else "no label"
+                    constant[t] = f"{task.name!r} has {only} in the {split} rows"
+        constant = dict(sorted(constant.items()))
         if not constant:
             return self
         if policy == "refuse":
@@ -157,8 +194,8 @@ class TaskSet:
                 + " (expected two values or more; remove them, or set data.constant_tasks=drop)"
             )
         kept = [t for t in range(len(self.tasks)) if t not in constant]
-        if len(kept) < 2:
-            raise InputError(f"{len(kept)} of {len(self.tasks)} tasks are not constant: at least 2 are needed to group")
+        if not kept:
+            raise InputError(f"all {len(self.tasks)} tasks are constant: {'; '.join(list(constant.values())[:3])}")
         return replace(
             self,
             labels=np.ascontiguousarray(self.labels[:, kept]),
@@ -182,8 +219,37 @@ def observed(labels: np.ndarray) -> np.ndarray:
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != MISSING
 
 
-def _values_text(values: np.ndarray) -> str:
-    return "no label" if len(values) == 0 else f"only the label {values[0]:g}"
+@dataclass(frozen=True)
+class _Ranges:
+    """Of each column of labels: how many are present, the smallest and the largest, and whether all are whole."""
+
+    count: Any
+    low: Any
+    high: Any
+    whole: Any
+
+    def of(self, t: int) -> _Ranges:
+        return _Ranges(self.count[t], self.low[t], self.high[t], self.whole[t])
+
+
+def _ranges(labels: np.ndarray, rows: np.ndarray | None = None) -> _Ranges:
+    """Ranges of (N, K) labels in some rows, a block of rows at a time: a column on its own is far apart in memory."""
+    n_tasks = labels.shape[1]
+    count = np.zeros(n_tasks, np.int64)
+    low, high = np.full(n_tasks, np.inf), np.full(n_tasks, -np.inf)
+    whole = np.ones(n_tasks, dtype=bool)
+    n_rows = len(labels) if rows is None else len(rows)
+    step = max(1, BLOCK_LABELS // n_tasks)
+    for start in range(0, n_rows, step):
+        block = labels[start : start + step] if rows is None else labels[rows[start : start + step]]
+        present = observed(block)
+        count += present.sum(axis=0)
+        numbers = block.astype(np.float64)
+        low = np.minimum(low, np.where(present, numbers, np.inf).min(axis=0))
+        high = np.maximum(high, np.where(present, numbers, -np.inf).max(axis=0))
+        if labels.dtype.kind == "f":
+            whole &= (np.where(present, numbers, 0) % 1 == 0).all(axis=0)
+    return _Ranges(count, low, high, whole)
 
 
 def _checked_arrays(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,8 +265,8 @@ def _checked_arrays(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
             f"inputs have the shape {inputs.shape} and labels {labels.shape}: expected (N, ...) and (N, K), one row "
             "of labels for each input"
         )
-    if labels.shape[1] < 2:
-        raise InputError(f"there is {labels.shape[1]} task: grouping needs at least 2")
+    if labels.shape[1] == 0:
+        raise InputError("labels have no column: expected one for each task")
     if inputs.dtype.kind == "f":
         bad = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
         if bad.any():
@@ -228,32 +294,48 @@ def _checked_names(names: Sequence[str] | None, n_tasks: int) -> list[str]:
     return names
 
 
-def _task_of(name: str, column: np.ndarray, kind: TaskKind | None, group: str | None) -> Task:
-    if column.dtype.kind == "f" and np.isinf(column).any():
-        raise InputError(f"task {name!r}: labels are infinite in row {int(np.isinf(column).argmax())}")
-    values = np.unique(column[observed(column)].astype(np.float64))
-    if len(values) == 0:
+def _task_of(
+    name: str,
+    column: np.ndarray,
+    found: _Ranges,
+    kind: TaskKind | None,
+    group: str | None,
+    class_weights: Sequence[float] | None,
+) -> Task:
+    if found.count == 0:
         raise InputError(f"task {name!r} has no label at all: remove it")
-    whole = bool((values == np.round(values)).all())
+    if not np.isfinite([found.low, found.high]).all():
+        raise InputError(f"task {name!r}: labels are infinite in row {int(np.isinf(column).argmax())}")
     if kind is None:
         # A floating-point column may hold classes only because NaN marks its missing labels.
-        if whole and values.min() >= 0 and values.max() <= 1:
+        if found.whole and found.low >= 0 and found.high <= 1:
             kind = "binary"
-        elif whole and values.min() >= 0 and column.dtype.kind in "biu":
+        elif found.whole and found.low >= 0 and column.dtype.kind in "biu":
             kind = "multiclass"
         else:
             kind = "regression"
     if kind == "regression":
         if column.dtype.kind in "iu":
             raise InputError(f"task {name!r}: regression labels must be floating point (missing ones NaN)")
+        if class_weights is not None:
+            raise InputError(f"task {name!r} is a regression and has class weights: expected none")
         return Task(name, "regression", 1, group)
-    if not whole or values.min() < 0 or (kind == "binary" and values.max() > 1):
+    if not found.whole or found.low < 0 or (kind == "binary" and found.high > 1):
         expected = "0 or 1" if kind == "binary" else "whole numbers from 0"
-        strange = values[(values != np.round(values)) | (values < 0) | ((kind == "binary") & (values > 1))]
+        values = column[observed(column)].astype(np.float64)
+        strange = values[(values % 1 != 0) | (values < 0) | ((kind == "binary") & (values > 1))]
         raise InputError(
             f"task {name!r} is {kind} and has the label {strange[0]:g}: expected {expected}, -1 if missing"
         )
-    return Task(name, kind, 2 if kind == "binary" else int(values.max()) + 1, group)
+    n_classes = 2 if kind == "binary" else int(found.high) + 1
+    if class_weights is not None:
+        weights = np.asarray(class_weights, dtype=np.float64)
+        if weights.shape != (n_classes,) or not (np.isfinite(weights) & (weights > 0)).all():
+            raise InputError(
+                f"task {name!r} has the class weights {weights.tolist()}: expected {n_classes} positive numbers"
+            )
+        return Task(name, kind, n_classes, group, class_weights=tuple(weights.tolist()))
+    return Task(name, kind, n_classes, group)
 
 
 def _compact(labels: np.ndarray, tasks: tuple[Task, ...]) -> np.ndarray:
@@ -273,7 +355,7 @@ def _split_codes(
     split: Sequence[str] | np.ndarray | None, labels: np.ndarray, tasks: tuple[Task, ...], seed: int
 ) -> np.ndarray:
     classification = [t for t, task in enumerate(tasks) if task.kind != "regression"]
-    strata = labels[:, classification]
+    strata = labels if len(classification) == len(tasks) else labels[:, classification]
     if len(labels) < MIN_ROWS:
         raise InputError(f"there are {len(labels)} rows: expected at least {MIN_ROWS}, to train, validate and test on")
     if split is None:
@@ -291,5 +373,5 @@ def _split_codes(
             raise InputError(f"split has no {needed!r} row: expected 'train' and 'test' rows, and 'val' if you like")
     if not (codes == 1).any():
         train = np.flatnonzero(codes == 0)
-        codes[train] = stratified_split(strata[train], (0.9, 0.1, 0.0), seed)
+        codes[train] = stratified_split(strata, (0.9, 0.1, 0.0), seed, rows=train)
     return codes

@@ -21,11 +21,11 @@ settings.load_profile("stg_ray")
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """A local Ray with four CPUs in name, so that three workers fit whatever the machine has."""
+    """A local Ray with five CPUs in name, so that five workers fit whatever the machine has."""
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     import ray
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=5, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

@@ -54,7 +54,7 @@ def test_regression_targets_are_standardised_by_training_rows() -> None:
 @pytest.mark.parametrize(
     ("inputs", "labels", "options", "message"),
     [
-        (INPUTS, HALF[:, None], {}, "1 task: grouping needs at least 2"),
+        (INPUTS, np.zeros((40, 0)), {}, "labels have no column"),
         (INPUTS[:-1], labels_with(HALF), {}, "shape"),
         (np.where(np.arange(120).reshape(40, 3) == 7, np.nan, INPUTS), labels_with(HALF), {}, "row 2"),
         (np.array([[1, 2], [3]], dtype=object), labels_with(HALF), {}, "ragged"),
@@ -66,6 +66,15 @@ def test_regression_targets_are_standardised_by_training_rows() -> None:
         (INPUTS, labels_with(HALF), {"kinds": ["binary", "ordinal"]}, "'ordinal'"),
         (INPUTS, labels_with(HALF), {"split": ["train"] * 40}, "no 'test' row"),
         (INPUTS, labels_with(HALF), {"split": ["train", "testing"] * 20}, "'testing'"),
+        (
+            INPUTS,
+            labels_with(HALF),
+            {"class_weights": [None, (1.0,)]},
+            "'task_1' has the class weights .1.0.: expected 2",
+        ),
+        (INPUTS, labels_with(HALF), {"class_weights": [None, (1.0, 0.0)]}, "expected 2 positive numbers"),
+        (INPUTS, labels_with(np.where(HALF, np.inf, 0.0)), {}, "infinite in row 1"),
+        (INPUTS, labels_with(np.where(HALF, -2, 0)), {"kinds": ["binary"] * 2}, "has the label -2: expected 0 or 1"),
         (INPUTS[:15], labels_with(HALF)[:15], {}, "15 rows: expected at least 20"),
         (INPUTS, labels_with(HALF), {"kinds": ["binary"]}, "1 kinds for 2 tasks"),
     ],
@@ -87,8 +96,22 @@ def test_constant_tasks_are_refused_or_dropped_by_name() -> None:
     assert kept.dropped == ("task_1",)
     assert kept.labels.shape == (40, 2)
     by_split = TaskSet.from_arrays(INPUTS, labels, split=["train", "test"] * 20)
-    with pytest.raises(InputError, match="0 of 3 tasks are not constant"):
+    with pytest.raises(InputError, match="all 3 tasks are constant"):
         by_split.without_constant_tasks("drop")
+
+
+def test_balanced_classes_have_the_same_part_in_the_loss() -> None:
+    rare = (np.arange(200) % 10 == 0).astype(int)
+    rare[5] = -1
+    labels = np.stack([np.arange(200) % 3, rare, np.arange(200) % 2], axis=1)
+    given = TaskSet.from_arrays(np.zeros((200, 1)), labels, class_weights=[None, None, (1.0, 3.0)])
+    balanced = given.with_balanced_classes()
+    assert balanced.tasks[2].class_weights == (1.0, 3.0), "weights that were given stay"
+    for t in (0, 1):
+        column = given.labels[given.rows("train"), t]
+        counts = np.bincount(column[column >= 0])
+        weighted = counts * np.array(balanced.tasks[t].class_weights)
+        assert weighted == pytest.approx(np.full(len(counts), counts.sum() / len(counts)))
 
 
 def test_a_limit_takes_training_rows_only() -> None:
@@ -97,7 +120,9 @@ def test_a_limit_takes_training_rows_only() -> None:
     assert len(limited.rows("train")) == 10
     for split in ("val", "test"):
         assert len(limited.rows(split)) == len(task_set.rows(split))
-    assert np.array_equal(limited.inputs, task_set.limited(10, seed=1).inputs)
+    assert np.isin(limited.rows("train"), task_set.rows("train")).all()
+    assert np.array_equal(limited.split, task_set.limited(10, seed=1).split)
+    assert not np.array_equal(limited.split, task_set.limited(10, seed=2).split)
 
 
 @given(
@@ -121,6 +146,29 @@ def test_every_label_is_in_training_and_test_rows(positives: list[int], missing:
     assert np.abs(counts - np.array([0.7, 0.1, 0.2]) * positives[first]).max() <= 1
     assert counts[0] > 0
     assert counts[2] > 0
+
+
+@given(
+    n_classes=st.lists(st.integers(2, 4), min_size=1, max_size=4),
+    given_split=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_splitting_loses_no_row_and_no_positive(n_classes: list[int], given_split: bool, seed: int) -> None:
+    """Every row is in exactly one split, so every label is; and a class of ten rows or more is in all that are made."""
+    rng = np.random.default_rng(seed)
+    labels = np.stack([rng.integers(-1, n, 150) for n in n_classes], axis=1)
+    split = np.where(rng.random(150) < 0.7, "train", "test") if given_split else None
+    task_set = TaskSet.from_arrays(np.zeros((150, 1)), labels, kinds=["multiclass"] * len(n_classes), split=split)
+    rows = np.concatenate([task_set.rows(name) for name in SPLITS])
+    assert np.array_equal(np.sort(rows), np.arange(150))
+    if split is not None:
+        assert np.array_equal(task_set.split == 2, split == "test"), "a given split is kept"
+    for t, n in enumerate(n_classes):
+        for value in range(n):
+            counts = np.bincount(task_set.split[labels[:, t] == value], minlength=3)
+            assert counts.sum() == (labels[:, t] == value).sum()
+            if split is None and counts.sum() >= 20:
+                assert (counts > 0).all()
 
 
 def test_observed_tells_missing_labels_of_both_kinds() -> None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 Partial = dict[str, np.ndarray]
 
 
-class PartEstimator(Protocol):
-    """Computes an affinity a part at a time. It is built in the actors, which then call `partial`.
+class Estimator(Protocol):
+    """Computes an affinity a unit at a time: a training part, or a block of the parameters' coordinates, whatever its
+    sums add over. It is built in the actors, which then call `partial`.
 
     `kind` says what its values mean, `about` is its line in the report.
     """
@@ -26,17 +27,22 @@ class PartEstimator(Protocol):
     about: ClassVar[str]
 
     @classmethod
-    def build(cls, run: Storage, config: Config) -> PartEstimator:
+    def build(cls, run: Storage, config: Config) -> Estimator:
         """The estimator for a run's artifacts."""
         ...
 
+    @classmethod
+    def n_units(cls, run: Storage, config: Config) -> int:
+        """How many units there are; it does not depend on the cluster."""
+        ...
+
     def partial(self, number: int) -> Partial:
-        """K x K sums of one training part, in float64, and `samples`, the number of its rows that were used."""
+        """K x K sums of one unit, in float64, and `samples`, the number of training rows that were used."""
         ...
 
     @classmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
-        """The matrix from all parts' sums, added in part order, and its standard errors (K, K)."""
+        """The matrix from all units' sums, added in their order, and its standard errors (K, K)."""
         ...
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from stg_ray.affinity.base import Partial, ratio_of_sums
-from stg_ray.data.parts import part_name
+from stg_ray.data.parts import part_name, read_index
 from stg_ray.data_map import DataMapState, pair_sums
 from stg_ray.storage import Storage
 from stg_ray.task_matrix import Kind, TaskMatrix
@@ -32,6 +32,10 @@ class DataMapDistance:
     @classmethod
     def build(cls, run: Storage, config: Config) -> DataMapDistance:
         return cls(run)
+
+    @classmethod
+    def n_units(cls, run: Storage, config: Config) -> int:
+        return read_index(run.sub("parts")).n_parts()
 
     def __init__(self, run: Storage) -> None:
         self.run = run

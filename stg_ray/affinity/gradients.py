@@ -61,13 +61,21 @@ def last_layer(network: TaskNetwork, inputs: torch.Tensor) -> str:
     return called[-1]
 
 
-def linear_gradients(
+def chosen_layers(network: TaskNetwork, layers: str, inputs: torch.Tensor) -> list[str]:
+    """Names of the trunk's modules whose own parameters are compared: the one called last, or all that have any."""
+    if layers == "last":
+        return [last_layer(network, inputs)]
+    modules = network.trunk.named_modules()
+    return [name for name, module in modules if next(module.parameters(recurse=False), None) is not None]
+
+
+def linear_factors(
     network: TaskNetwork, layer: nn.Linear, inputs: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """The factors of a linear layer's gradients: g_it = b_it (outer) a_i, with 1 appended to a_i for the bias.
 
     Returns:
-        b (n, K, out) and the L1 norms of a (n,); None if the layer does not see one vector per sample.
+        b (n, K, out) and a (n, in), or (n, in + 1) with a bias; None if the layer does not see one vector per sample.
     """
     seen: dict[str, torch.Tensor] = {}
 
@@ -82,12 +90,12 @@ def linear_gradients(
             features = network.trunk(network.normalize(inputs))
     finally:
         handle.remove()
-    if seen["input"].ndim != 2 or seen["calls"] != 1:
+    a = seen["input"]
+    if a.ndim != 2 or seen["calls"] != 1:
         return None
     v = head_gradients(network, features, labels)
     (b,) = torch.autograd.grad(features, seen["output"], v.transpose(0, 1), is_grads_batched=True)
-    norms = seen["input"].abs().sum(dim=1) + (1 if layer.bias is not None else 0)
-    return b.transpose(0, 1), norms
+    return b.transpose(0, 1), a if layer.bias is None else torch.cat([a, a.new_ones(len(a), 1)], dim=1)
 
 
 def parameter_gradients(
@@ -150,9 +158,9 @@ def aligned_l1(
     else:
         last = last_layer(network, inputs)
         layer = network.trunk.get_submodule(last)
-        factors = linear_gradients(network, layer, inputs, target) if isinstance(layer, nn.Linear) else None
+        factors = linear_factors(network, layer, inputs, target) if isinstance(layer, nn.Linear) else None
         if factors is not None:
-            b, norms = factors
+            b, norms = factors[0], factors[1].abs().sum(dim=1)
             if normalize:
                 # |b (outer) a| = |b| |a|, so the scaled gradients differ by the scaled b, unless a is zero.
                 unit = _unit(b, b.abs().sum(dim=2, keepdim=True))

@@ -1,7 +1,8 @@
 """Sample-wise loss-landscape distance of tasks (Thakur et al., arXiv 2412.04413), aligned on common samples.
 
 d(a, b) = mean over samples labelled for both of |g_ia - g_ib|_1, the gradients taken at the profiled network, by
-default scaled to unit L1 norm and for the last shared layer. No training is needed beyond the profile.
+default scaled to unit L1 norm and for the last shared layer. No training is needed beyond the profile. At a random
+initialisation tasks against the rest differ by their labels only, and this says little: use the sign there.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import torch
 
 from stg_ray.affinity.base import Partial, ratio_of_sums
 from stg_ray.affinity.gradients import aligned_l1, rows_at_once
+from stg_ray.affinity.start import starting_network
 from stg_ray.config import AffinityConfig, Config
 from stg_ray.data.parts import read_index, read_part
-from stg_ray.models import TaskNetwork, build_network, load_weights
+from stg_ray.models import TaskNetwork
 from stg_ray.storage import Storage
 from stg_ray.task_matrix import Kind, TaskMatrix
 from stg_ray.tasks import observed
@@ -28,16 +30,17 @@ class LandscapeDistance:
 
     kind: ClassVar[Kind] = "distance"
     about: ClassVar[str] = (
-        "Distance of the tasks' per-sample gradients at the profiled network: small where both pull the shared "
+        "Distance of the tasks' per-sample gradients at one network: small where both pull the shared "
         "parameters the same way."
     )
 
     @classmethod
     def build(cls, run: Storage, config: Config) -> LandscapeDistance:
-        index = read_index(run.sub("parts"))
-        network = build_network(config.model, index, index.tasks, config.seed)
-        network.load_state_dict(load_weights(run, "profile/network.pt"))
-        return cls(run, config.affinity, network)
+        return cls(run, config.affinity, starting_network(run, config))
+
+    @classmethod
+    def n_units(cls, run: Storage, config: Config) -> int:
+        return read_index(run.sub("parts")).n_parts()
 
     def __init__(self, run: Storage, config: AffinityConfig, network: TaskNetwork) -> None:
         self.parts = run.sub("parts")

@@ -5,22 +5,39 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from stg_ray.affinity.base import PartEstimator, Partial
+from stg_ray.affinity.base import Estimator, Partial
 from stg_ray.affinity.data_map import DataMapDistance
 from stg_ray.affinity.landscape import LandscapeDistance
+from stg_ray.affinity.sign import SignAffinity
 from stg_ray.cluster import POLL_SECONDS, cluster_total, root_cause
 from stg_ray.config import Config
-from stg_ray.data.parts import PartIndex, part_name, read_index
+from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
 from stg_ray.run_dir import RunDir
 from stg_ray.storage import Storage
 
-ESTIMATORS: dict[str, type[PartEstimator]] = {"data_map": DataMapDistance, "landscape": LandscapeDistance}
+ESTIMATORS: dict[str, type[Estimator]] = {"data_map": DataMapDistance, "landscape": LandscapeDistance}
+
+FEW_COMMON_PAIRS = 0.5
+"""Where fewer of the pairs of tasks have common samples, the landscape is not compared sample by sample."""
+
+
+def estimator_of(method: str, config: Config, index: PartIndex) -> type[Estimator]:
+    """The estimator of a method; the landscape's is that of its statistic."""
+    if method == "landscape" and statistic_of(config, index) == "sign":
+        return SignAffinity
+    return ESTIMATORS[method]
+
+
+def statistic_of(config: Config, index: PartIndex) -> str:
+    if config.affinity.statistic != "auto":
+        return config.affinity.statistic
+    return "sign" if index.common_pairs < FEW_COMMON_PAIRS or config.affinity.start == "initial" else "aligned"
 
 
 def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> None:
-    """Compute every affinity of `affinity.methods`; parts whose sums are there already are not computed again.
+    """Compute every affinity of `affinity.methods`; units whose sums are there already are not computed again.
 
     Writes affinity/NAME.parquet and affinity/NAME.stderr.parquet.
 
@@ -28,22 +45,23 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
         StgRayError: a part failed more often than `affinity.max_retries` allows.
     """
     index = read_index(run.sub("parts"))
-    numbers = range(index.n_parts())
-    methods = config.affinity.methods
+    estimators = {method: estimator_of(method, config, index) for method in config.affinity.methods}
+    units = {method: range(estimator.n_units(run, config)) for method, estimator in estimators.items()}
     missing: list[tuple[str, int]] = [
-        (m, number) for m in methods for number in numbers if not run.exists(_partial_name(m, number))
+        (m, number) for m, numbers in units.items() for number in numbers if not run.exists(_partial_name(m, number))
     ]
     if missing:
         _compute_partials(run, config, missing, progress)
-    for method in methods:
-        estimator = ESTIMATORS[method]
-        partials = (run.read_arrays(_partial_name(method, number)) for number in numbers)
+    for method, estimator in estimators.items():
+        partials = (run.read_arrays(_partial_name(method, number)) for number in units[method])
         matrix, error = estimator.combine(partials, index.names)
-        settings = config.affinity.model_dump(include={"samples", "layers", "normalize"})
-        matrix = replace(matrix, parameters={"method": method, "about": estimator.about, **settings})
+        settings = config.affinity.model_dump(include={"samples", "layers", "normalize", "start"})
+        settings["statistic"] = statistic_of(config, index)
+        about = {"method": method, "about": estimator.about, **(settings if method == "landscape" else {})}
+        matrix = replace(matrix, parameters=about)
         run.write_parquet(f"affinity/{method}.parquet", matrix.to_table())
         run.write_parquet(f"affinity/{method}.stderr.parquet", replace(matrix, values=error).to_table())
-    progress.summary = f"{' and '.join(methods)} of {len(index.tasks)} tasks over {index.n_parts()} parts"
+    progress.summary = f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts"
 
 
 def check_tasks(config: Config, index: PartIndex) -> None:
@@ -58,10 +76,12 @@ def check_tasks(config: Config, index: PartIndex) -> None:
             f"affinity.methods has data_map, but task {regression[0]!r} is a regression, which has no confidence: "
             "set affinity.methods=[landscape]"
         )
-    if index.common_pairs == 0:
+    aligned = statistic_of(config, index) == "aligned"
+    by_sample = [method for method in config.affinity.methods if method != "landscape" or aligned]
+    if index.common_pairs == 0 and by_sample:
         raise InputError(
-            f"no two of the {len(index.tasks)} tasks have labels for the same sample, and both data_map and landscape "
-            "compare tasks sample by sample: expected tasks that share samples"
+            f"no two of the {len(index.tasks)} tasks have labels for the same sample, and {by_sample[0]} compares them "
+            "sample by sample: set affinity.methods=[landscape] and affinity.statistic=sign"
         )
 
 
@@ -88,7 +108,7 @@ def _compute_partials(run: RunDir, config: Config, missing: list[tuple[str, int]
                 try:
                     partial = ray.get(reference)
                 except ray.exceptions.RayError as error:
-                    what = f"{job[0]} failed on part {job[1]}" if job else "could not start an actor"
+                    what = f"{job[0]} failed on unit {job[1]}" if job else "could not start an actor"
                     raise StgRayError(f"the affinity stage: {what}: {root_cause(error)}") from error
                 if waiting:
                     following = waiting.pop()
@@ -99,7 +119,7 @@ def _compute_partials(run: RunDir, config: Config, missing: list[tuple[str, int]
                 if job is not None:
                     run.write_arrays(_partial_name(*job), partial)
                     done += 1
-            progress.update(done, len(missing), f"parts on {len(actors)} actors")
+            progress.update(done, len(missing), f"units on {len(actors)} actors")
     finally:
         for actor in actors:
             ray.kill(actor)
@@ -114,16 +134,17 @@ class _Worker:
         torch.set_num_threads(1)
         self.run = Storage(setup["run"])
         self.config = Config.model_validate(setup["config"])
-        self.estimators: dict[str, PartEstimator] = {}
+        self.estimators: dict[str, Estimator] = {}
 
     def up(self) -> None:
         """Returns when the actor runs."""
 
     def partial(self, method: str, number: int) -> Partial:
         if method not in self.estimators:
-            self.estimators[method] = ESTIMATORS[method].build(self.run, self.config)
+            index = read_index(self.run.sub("parts"))
+            self.estimators[method] = estimator_of(method, self.config, index).build(self.run, self.config)
         return self.estimators[method].partial(number)
 
 
 def _partial_name(method: str, number: int) -> str:
-    return f"affinity/partials/{method}/{part_name('train', number)}.arrow"
+    return f"affinity/partials/{method}/{number:05d}.arrow"

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from stg_ray.config import ParquetConfig
+from stg_ray.data.classes import ClassTasks
 from stg_ray.data.parquet import read_parquet
 from stg_ray.data.torchvision_sets import one_vs_rest
+from stg_ray.errors import InputError
 from stg_ray.tasks import Task, TaskSet
 
 
@@ -57,6 +59,15 @@ def cifar100(root: Path, seed: int) -> TaskSet:
     return _read(root, seed, files, groups="coarse_label")
 
 
-def _read(root: Path, seed: int, files: str, groups: str | None) -> TaskSet:
-    config = ParquetConfig(files=files, image="image", classes="label", groups=groups, split="split")
+def cifar100_coarse(root: Path, seed: int) -> TaskSet:
+    """The twenty super-classes, each a task of its own images: which of its five classes. torchvision's copy has no
+    super-classes."""
+    files = "cifar100/cifar100-*.parquet"
+    if not any(root.glob(files)):
+        raise InputError(f"no {files} in the data root {root}: the super-classes are in no other copy (see data.root)")
+    return _read(root, seed, files, groups="coarse_label", tasks="by_group")
+
+
+def _read(root: Path, seed: int, files: str, groups: str | None, tasks: ClassTasks = "one_vs_rest") -> TaskSet:
+    config = ParquetConfig(files=files, image="image", classes="label", groups=groups, class_tasks=tasks, split="split")
     return read_parquet(config, root, seed)

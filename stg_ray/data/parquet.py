@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image
 
 from stg_ray.data.classes import class_tasks
+from stg_ray.data.images import decode_all, large_array
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import MISSING, TaskSet
 
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 4096
 
 
-def read_parquet(config: ParquetConfig, root: Path, seed: int) -> TaskSet:
-    """The task set of Parquet files.
+def read_parquet(config: ParquetConfig, root: Path, seed: int, image_size: int | None = None) -> TaskSet:
+    """The task set of Parquet files, read a batch of rows at a time.
 
     Raises:
         InputError: no such file or column, a truncated file, an image that cannot be decoded (which file and row).
@@ -43,8 +42,10 @@ def read_parquet(config: ParquetConfig, root: Path, seed: int) -> TaskSet:
             raise InputError(f"{path} and {first} have different columns")
         if file.schema_arrow.metadata != schema.metadata and config.classes is not None:
             raise InputError(f"{path} and {first} have different class names in their metadata")
-    inputs = _Inputs(config, schema, sum(file.metadata.num_rows for file in files.values()))
+    n_rows = sum(file.metadata.num_rows for file in files.values())
+    inputs = _Inputs(config, schema, n_rows, image_size)
     label_columns = _matching(schema.names, config.labels, "labels")
+    labels = _Labels(schema, label_columns, n_rows)
     others = [name for name in (config.classes, config.groups, config.split) if name is not None]
     for name in others:
         _require(schema, name)
@@ -54,7 +55,8 @@ def read_parquet(config: ParquetConfig, root: Path, seed: int) -> TaskSet:
         try:
             for batch in file.iter_batches(BATCH_ROWS, columns=[*inputs.columns, *label_columns, *others]):
                 inputs.add(batch, path, row)
-                kept.append(pa.Table.from_batches([batch]).select([*label_columns, *others]))
+                labels.add(batch)
+                kept.append(pa.Table.from_batches([batch]).select(others))
                 row += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} is damaged at or after row {row}: {one_line(error)}") from error
@@ -63,16 +65,17 @@ def read_parquet(config: ParquetConfig, root: Path, seed: int) -> TaskSet:
     if config.classes is not None:
         tasks = _class_tasks(config, table, schema)
     else:
-        tasks = {"labels": _label_matrix(table, label_columns), "names": _without_prefix(label_columns, config.labels)}
+        tasks = {"labels": labels.array, "names": _without_prefix(label_columns, config.labels)}
     return TaskSet.from_arrays(inputs.array, **tasks, split=split, seed=seed)
 
 
 class _Inputs:
     """The input array, filled a batch at a time."""
 
-    def __init__(self, config: ParquetConfig, schema: pa.Schema, n_rows: int) -> None:
+    def __init__(self, config: ParquetConfig, schema: pa.Schema, n_rows: int, image_size: int | None) -> None:
         self.config = config
         self.n_rows = n_rows
+        self.image_size = image_size
         self.filled = 0
         self.array = np.zeros((0, 1))
         if config.image is not None or config.bits is not None:
@@ -89,8 +92,8 @@ class _Inputs:
 
     def add(self, batch: pa.RecordBatch, file: Path, row: int) -> None:
         if self.config.image is not None:
-            images = [_decode(v, file, row + i) for i, v in enumerate(batch.column(self.config.image).to_pylist())]
-            block = _stacked(images, file, row)
+            encoded = [value or b"" for value in batch.column(self.config.image).to_pylist()]
+            block = decode_all(encoded, lambda i: f"{file}: the image in row {row + i}", self.image_size)
         elif self.config.bits is not None:
             packed = [np.frombuffer(value or b"", np.uint8) for value in batch.column(self.config.bits).to_pylist()]
             block = np.unpackbits(_stacked(packed, file, row), axis=1, bitorder="little")
@@ -103,7 +106,7 @@ class _Inputs:
                     raise InputError(f"{file}: the feature {self.columns[f]!r} has no value in some rows: fill them")
                 block[:, f] = column.to_numpy(zero_copy_only=False)
         if self.filled == 0:
-            self.array = np.empty((self.n_rows, *block.shape[1:]), block.dtype)
+            self.array = large_array((self.n_rows, *block.shape[1:]), block.dtype)
         if block.shape[1:] != self.array.shape[1:]:
             raise InputError(
                 f"{file}: inputs from row {row} have the shape {block.shape[1:]}, those before {self.array.shape[1:]}: "
@@ -111,16 +114,6 @@ class _Inputs:
             )
         self.array[self.filled : self.filled + len(block)] = block
         self.filled += len(block)
-
-
-def _decode(value: bytes | None, file: Path, row: int) -> np.ndarray:
-    """(C, H, W) uint8 pixels of an encoded image."""
-    try:
-        with Image.open(io.BytesIO(value or b"")) as image:
-            pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise many kinds for damaged data
-        raise InputError(f"{file}: the image in row {row} cannot be decoded ({one_line(error)})") from error
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def _stacked(arrays: Sequence[np.ndarray], file: Path, row: int) -> np.ndarray:
@@ -133,21 +126,43 @@ def _stacked(arrays: Sequence[np.ndarray], file: Path, row: int) -> np.ndarray:
     return np.stack(arrays)
 
 
-def _label_matrix(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """(N, K) labels: integers with -1 for null, or floats with NaN where a column has real numbers."""
-    if any(_is_real(table.schema.field(name).type) for name in names):
-        columns = [table.column(name).cast(pa.float32()).to_numpy() for name in names]
-        return np.stack(columns, axis=1)
-    labels = np.empty((len(table), len(names)), dtype=np.int16)
-    for t, name in enumerate(names):
-        column = table.column(name)
-        if not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
-            raise InputError(f"the label column {name!r} is {column.type}: expected numbers, null where missing")
-        try:
-            labels[:, t] = pc.fill_null(column.cast(pa.int16()), MISSING).to_numpy()
-        except pa.ArrowInvalid as error:
-            raise InputError(f"the label column {name!r} has values that are no classes: {one_line(error)}") from error
-    return labels
+class _Labels:
+    """The (N, K) label matrix, filled a batch at a time: integers, widened when a label needs it, with -1 for null; or
+    floats with NaN where a column has real numbers."""
+
+    def __init__(self, schema: pa.Schema, columns: Sequence[str], n_rows: int) -> None:
+        types = [schema.field(name).type for name in columns]
+        for name, kind in zip(columns, types, strict=True):
+            if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_real(kind)):
+                raise InputError(f"the label column {name!r} is {kind}: expected numbers, null where missing")
+        self.columns = columns
+        self.real = any(map(_is_real, types))
+        self.filled = 0
+        self.array = large_array((n_rows, len(columns)), np.float32 if self.real else np.int8)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        rows = slice(self.filled, self.filled + len(batch))
+        for t, name in enumerate(self.columns):
+            column = batch.column(name)
+            if self.real:
+                self.array[rows, t] = column.cast(pa.float32()).to_numpy(zero_copy_only=False)
+                continue
+            values = pc.fill_null(column.cast(pa.int64()), MISSING).to_numpy()
+            self._widen_to(name, values)
+            self.array[rows, t] = values
+        self.filled = rows.stop
+
+    def _widen_to(self, name: str, values: np.ndarray) -> None:
+        largest, smallest = values.max(initial=0), values.min(initial=0)
+        if np.iinfo(self.array.dtype).min <= smallest and largest <= np.iinfo(self.array.dtype).max:
+            return
+        for dtype in (np.int16, np.int32):
+            if np.iinfo(dtype).min <= smallest and largest <= np.iinfo(dtype).max:
+                wider = large_array(self.array.shape, dtype)
+                wider[: self.filled + len(values)] = self.array[: self.filled + len(values)]
+                self.array = wider
+                return
+        raise InputError(f"the label column {name!r} has the value {max(largest, -smallest)}, which is no class")
 
 
 def _class_tasks(config: ParquetConfig, table: pa.Table, schema: pa.Schema) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class PartIndex:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PartIndex:
         tuples = {key: tuple(values[key]) for key in ("input_shape", "input_mean", "input_std")}
-        return cls(**{**values, **tuples, "tasks": tuple(Task(**task) for task in values["tasks"])})
+        return cls(**{**values, **tuples, "tasks": tuple(map(Task.from_dict, values["tasks"]))})
 
 
 def part_name(split: str, number: int) -> str:

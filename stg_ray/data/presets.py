@@ -12,7 +12,8 @@ class Preset:
     """A named task set.
 
     Attributes:
-        source: `module:function` that makes it, called with the data root, the seed, and `arguments`.
+        source: `module:function` that makes it, called with the data root, the seed, and `arguments`; an `image_size`
+            among them may be set by the user.
         tasks: number of tasks.
         samples: number of samples in all splits.
         origin: where the data comes from.
@@ -60,18 +61,40 @@ PRESETS: dict[str, Preset] = {
         origin="cifar100/cifar100-*.parquet in the data root, else torchvision",
         defaults={"retrain": {"plans": ["ours", "all_in_one", "random", "known"]}},
     ),
+    "cifar100-coarse": Preset(
+        source="stg_ray.data.cifar:cifar100_coarse",
+        tasks=20,
+        samples=60_000,
+        origin="cifar100/cifar100-*.parquet in the data root",
+        defaults={"affinity": {"methods": ["landscape"]}},  # tasks without common samples have no common data map
+    ),
+    "omniglot": Preset(
+        source="stg_ray.data.omniglot:omniglot",
+        tasks=50,
+        samples=32_460,
+        origin="omniglot/omniglot28.npz in the data root, else torchvision",
+        defaults={"affinity": {"methods": ["landscape"]}},
+    ),
+    "celeba": Preset(
+        source="stg_ray.data.torchvision_sets:celeba",
+        arguments={"image_size": 64},
+        tasks=40,
+        samples=202_599,
+        origin="CelebA by torchvision, downloaded if it is not in the data root",
+    ),
 }
 
-for _name, _kind, _samples in (
-    ("mnist", "MNIST", 70_000),
-    ("fashion-mnist", "FashionMNIST", 70_000),
-    ("kmnist", "KMNIST", 70_000),
-    ("svhn", "SVHN", 99_289),
+for _name, _kind, _tasks, _samples in (
+    ("mnist", "MNIST", 10, 70_000),
+    ("fashion-mnist", "FashionMNIST", 10, 70_000),
+    ("kmnist", "KMNIST", 10, 70_000),
+    ("emnist", "EMNIST", 47, 131_600),
+    ("svhn", "SVHN", 10, 99_289),
 ):
     PRESETS[_name] = Preset(
         source="stg_ray.data.torchvision_sets:one_vs_rest",
         arguments={"name": _kind},
-        tasks=10,
+        tasks=_tasks,
         samples=_samples,
         origin=f"{_kind} by torchvision, downloaded if it is not in the data root",
     )

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stg_ray.data.image_folder import read_image_folder
+from stg_ray.data.joining import join_task_sets
 from stg_ray.data.parquet import read_parquet
 from stg_ray.data.presets import PRESETS
 from stg_ray.errors import InputError, one_line
@@ -35,33 +37,60 @@ def load_task_set(config: DataConfig, seed: int) -> TaskSet:
         InputError: the data is not there or not as it must be; a function of the user's raised (its traceback is in
             the exception's cause).
     """
+    task_set = _prepared(config, seed)
+    if len(task_set.tasks) < 2:
+        raise InputError("there is 1 task: grouping needs at least 2")
+    return task_set
+
+
+def _prepared(config: DataConfig, seed: int) -> TaskSet:
+    """A set by itself, or one of several that are joined, which may have a single task."""
+    task_set = _load(config, seed).limited(config.limit, seed).without_constant_tasks(config.constant_tasks)
+    return task_set.with_balanced_classes() if config.class_weights == "balanced" else task_set
+
+
+def _load(config: DataConfig, seed: int) -> TaskSet:
+    root = data_root(config)
     if config.preset is not None:
         preset = PRESETS[config.preset]
-        task_set = resolve(preset.source)(data_root(config), seed, **preset.arguments)
-    elif config.parquet is not None:
-        task_set = read_parquet(config.parquet, data_root(config), seed)
-    elif config.npz is not None:
-        task_set = _from_npz(config, seed)
-    else:
-        assert config.function is not None, "the configuration has exactly one source"
-        task_set = _from_function(config.function, config.arguments)
-    return task_set.limited(config.limit, seed).without_constant_tasks(config.constant_tasks)
+        size = {} if config.image_size is None else {"image_size": config.image_size}
+        return resolve(preset.source)(root, seed, **{**preset.arguments, **size})
+    if config.parquet is not None:
+        return read_parquet(config.parquet, root, seed, config.image_size)
+    if config.images is not None:
+        return read_image_folder(config.images, root, seed, config.image_size)
+    if config.npz is not None:
+        return _from_npz(config, seed)
+    if config.function is not None:
+        return _from_function(config.function, config.arguments)
+    return join_task_sets({name: _prepared(part, seed) for name, part in config.joined().items()})
 
 
 def source_digests(config: Config) -> dict[str, str]:
     """Hashes of the files of the user's that decide a run: data, and the modules of a function or trunk. A source that
     is not there (any more) is left out: its parts may have been laid out before."""
+    files: dict[str, Path | None] = {"model.trunk": _module_file(config.model.trunk)}
+    sources = {"data": config.data} | {f"data.{name}": part for name, part in config.data.joined().items()}
+    for key, data in sources.items():
+        files[f"{key}.npz"] = _npz_path(data) if data.npz is not None else None
+        files[f"{key}.function"] = _module_file(data.function)
+    if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
+        files["model.weights"] = Path(config.model.weights).expanduser()
     digests = {}
-    if config.data.npz is not None and (path := _npz_path(config.data)).is_file():
-        with path.open("rb") as file:
-            digests["data.npz"] = hashlib.file_digest(file, "sha256").hexdigest()
-    for key, name in (("data.function", config.data.function), ("model.trunk", config.model.trunk)):
-        if name is not None and ":" in name:
-            _search_here()
-            spec = importlib.util.find_spec(name.partition(":")[0])
-            if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
-                digests[key] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    for key, path in files.items():
+        if path is not None and path.is_file():
+            with path.open("rb") as file:
+                digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
+
+
+def _module_file(name: str | None) -> Path | None:
+    """The file of the module of `module:function`."""
+    if name is None or ":" not in name:
+        return None
+    _search_here()
+    spec = importlib.util.find_spec(name.partition(":")[0])
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 
 def _search_here() -> None:

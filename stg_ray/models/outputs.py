@@ -40,6 +40,9 @@ class OutputLayout(nn.Module):
         self.segment: torch.Tensor
         self.center: torch.Tensor
         self.scale: torch.Tensor
+        self.class_start: torch.Tensor
+        self.class_weight: torch.Tensor
+        self.weighted = any(task.class_weights is not None for task in tasks)
         multiclass = indices("multiclass")
         columns = [torch.arange(starts[t], starts[t] + widths[t]) for t in multiclass.tolist()]
         segments = [torch.full((widths[t],), m) for m, t in enumerate(multiclass.tolist())]
@@ -51,13 +54,17 @@ class OutputLayout(nn.Module):
             "start": torch.tensor(starts, dtype=torch.long),
             "segment_columns": torch.cat(columns) if columns else empty,
             "segment": torch.cat(segments) if segments else empty,
+            # The weights of all classes of all tasks, one after the other; a regression task has one class.
+            "class_start": torch.tensor([0] + [task.n_classes for task in tasks]).cumsum(0)[:-1],
+            "class_weight": torch.tensor([w for t in tasks for w in t.class_weights or (1.0,) * t.n_classes]),
             "center": torch.tensor([task.center for task in tasks]),
             "scale": torch.tensor([task.scale for task in tasks]),
         }.items():
             self.register_buffer(name, value, persistent=False)
 
     def losses(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Losses (batch, K): cross-entropy for classification, half the squared standardised error for regression.
+        """Losses (batch, K): cross-entropy for classification, half the squared standardised error for regression;
+        times the weight of the label's class, where a task has such weights.
 
         0 where a label is missing.
         """
@@ -74,6 +81,10 @@ class OutputLayout(nn.Module):
         if len(self.regression):
             error = outputs[:, self.start[self.regression]] - self._standardised(target)
             losses = losses.index_copy(1, self.regression, 0.5 * error.square())
+        if self.weighted:
+            classes = target.long()
+            classes[:, self.regression] = 0
+            losses = losses * self.class_weight[self.class_start + classes].to(losses.dtype)
         return losses * present
 
     def confidences(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from stg_ray.errors import StgRayError
+from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.outputs import OutputLayout, as_labels
 
 if TYPE_CHECKING:
@@ -18,8 +21,55 @@ if TYPE_CHECKING:
 Record = Callable[[np.ndarray, torch.Tensor, torch.Tensor], None]
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "nadam": partial(torch.optim.NAdam, foreach=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+}
+
+
+class Optimization:
+    """The optimiser of one training run, its learning rate from step to step, and gradient clipping.
+
+    Args:
+        model: whose parameters are trained.
+        n_steps: steps of the whole run, over which the learning rate goes up and down.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, n_steps: int) -> None:
+        self.parameters = list(model.parameters())
+        self.clip = config.clip
+        self.optimizer = OPTIMIZERS[config.optimizer](self.parameters, lr=config.lr, weight_decay=config.weight_decay)
+        factor = partial(lr_factor, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+
+    def step(self, loss: torch.Tensor) -> None:
+        """One step down the gradient of `loss`."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.schedule.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+
+
+def lr_factor(step: int, *, n_steps: int, warmup: float, schedule: str) -> float:
+    """What the learning rate is multiplied by at a step (from 0): up linearly over the share `warmup` of the steps,
+    then constant, or down to zero by half a cosine (Loshchilov and Hutter 2017)."""
+    n_warm = warmup * n_steps
+    if step < n_warm:
+        return min(1.0, (step + 1) / n_warm)
+    if schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - n_warm) / max(1.0, n_steps - n_warm))))
 
 
 def epoch_batches(n_rows: int, n_steps: int, seed: Sequence[int]) -> list[np.ndarray]:
@@ -30,19 +80,21 @@ def epoch_batches(n_rows: int, n_steps: int, seed: Sequence[int]) -> list[np.nda
 def train_epoch(
     model: nn.Module,
     layout: OutputLayout,
-    optimizer: torch.optim.Optimizer,
+    optimization: Optimization,
     inputs: torch.Tensor,
     labels: torch.Tensor,
     batches: Sequence[np.ndarray],
     *,
     divisors: Sequence[float],
     device: torch.device | str = "cpu",
+    augment: Augmentation | None = None,
     record: Record | None = None,
 ) -> torch.Tensor:
     """Train on the given batches; the loss of batch b is the sum of its labels' losses divided by divisors[b].
 
     Args:
         inputs, labels: tensors of all rows (labels as stored: -1 or NaN for missing), indexed by the batches.
+        augment: changes the inputs of every batch, with the draws of this epoch.
         record: called with (rows, outputs before the step, labels) of every batch.
 
     Returns:
@@ -53,15 +105,14 @@ def train_epoch(
     for rows, divisor in zip(batches, divisors, strict=True):
         index = torch.from_numpy(rows)
         target = as_labels(labels[index].to(device, non_blocking=True))
-        outputs = model(inputs[index].to(device, non_blocking=True))
+        batch = inputs[index].to(device, non_blocking=True)
+        outputs = model(batch if augment is None else augment(batch, index))
         losses = layout.losses(outputs, target)
-        optimizer.zero_grad(set_to_none=True)
-        (losses.sum() / divisor).backward()
         with torch.no_grad():
             totals += losses.sum(dim=0, dtype=torch.float64)
             if record is not None:
                 record(rows, outputs.detach(), target)
-        optimizer.step()
+        optimization.step(losses.sum() / divisor)
     return totals
 
 

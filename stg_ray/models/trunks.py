@@ -11,11 +11,16 @@ import torch
 from torch import nn
 
 from stg_ray.data.sources import resolve
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
+from stg_ray.models.files import load_trunk, read_checkpoint
 from stg_ray.vision import torchvision
 
 if TYPE_CHECKING:
     from stg_ray.config import ModelConfig
+
+
+CIFAR_FORM_BELOW = 64
+"""Pixels: smaller images leave nothing to a ResNet's strided and pooled first layers."""
 
 
 def linear(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
@@ -63,7 +68,7 @@ def resnet(depth: int, input_shape: tuple[int, ...]) -> nn.Module:
         )
     channels, *sides = input_shape
     network = getattr(torchvision().models, f"resnet{depth}")()
-    if min(sides) < 64:
+    if min(sides) < CIFAR_FORM_BELOW:
         network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()
     elif channels != 3:
@@ -94,6 +99,21 @@ TRUNKS: dict[str, Callable[[tuple[int, ...], ModelConfig], nn.Module]] = {
 }
 
 
+def _pretrained(name: str, input_shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    if not name.startswith("resnet") or input_shape[0] != 3 or min(input_shape[1:]) < CIFAR_FORM_BELOW:
+        raise InputError(
+            f"model.weights=pretrained: torchvision has weights for resnet18, resnet34 and resnet50 on RGB images of "
+            f"{CIFAR_FORM_BELOW} pixels or more, not for {name} on {input_shape}: name a checkpoint, or leave it out"
+        )
+    try:
+        return torchvision().models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"model.weights=pretrained: the weights of {name} are not in torch's cache and cannot be downloaded "
+            f"({one_line(error)}): name a checkpoint instead"
+        ) from error
+
+
 def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
     """The trunk and its number of features d, found by running it on two blank inputs.
 
@@ -106,6 +126,10 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
     trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else resolve(name)(input_shape)
     if not isinstance(trunk, nn.Module):
         raise InputError(f"model.trunk={name} gave {type(trunk).__name__}: expected a torch.nn.Module")
+    if config.weights == "pretrained":
+        load_trunk(trunk, _pretrained(name, input_shape), f"torchvision's {name}")
+    elif config.weights is not None:
+        load_trunk(trunk, read_checkpoint(config.weights), config.weights)
     training = trunk.training
     with torch.no_grad():
         try:

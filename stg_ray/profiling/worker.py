@@ -25,7 +25,8 @@ from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_split
 from stg_ray.data_map import DataMapState, snapshot_epochs
 from stg_ray.models import TaskNetwork, build_network, save_network
-from stg_ray.models.training import epoch_batches, make_optimizer, non_finite, train_epoch
+from stg_ray.models.augmentation import Augmentation
+from stg_ray.models.training import Optimization, epoch_batches, non_finite, train_epoch
 from stg_ray.storage import Storage
 from stg_ray.tasks import observed
 
@@ -64,11 +65,18 @@ class Recorder:
         self.rows = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         self.state = DataMapState.empty(len(data), len(index.tasks))
         self.current = np.full((len(data), len(index.tasks)), np.nan, dtype=np.float32)
+        self.visits = np.zeros(len(data), np.int32)
+
+    def record(self, rows: np.ndarray, confidences: torch.Tensor) -> None:
+        """Take the confidences (b, K) of a batch; a sample's visits are counted, not assumed."""
+        self.current[rows] = confidences.cpu().numpy()
+        self.visits[rows] += 1
 
     def finish_epoch(self) -> None:
         for rows in self.rows:  # a part at a time: the merge works in float64
-            merged = self.state[rows].merge(DataMapState.of_visit(self.current[rows]))
+            merged = self.state[rows].merge(DataMapState.of_visit(self.current[rows], self.visits[rows]))
             self.state.count[rows], self.state.mean[rows], self.state.m2[rows] = merged.count, merged.mean, merged.m2
+        self.visits[:] = 0
 
     def save(self, storage: Storage, folder: str = "") -> None:
         for number, rows in zip(self.numbers, self.rows, strict=True):
@@ -99,13 +107,14 @@ def train_worker(job: dict[str, Any]) -> None:
     inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
 
     network = build_network(config.model, index, index.tasks, config.seed).to(device)
-    optimizer = make_optimizer(network, config.profile)
+    n_steps = shard.steps(config.profile.batch_size)
+    optimization = Optimization(network, config.profile, config.profile.epochs * n_steps)
     recorder = Recorder(index, shard, data)
+    augment = Augmentation.of(config.profile, index.input_shape, data.samples)
     label_counts = _over_workers(torch.from_numpy(observed(data.labels).sum(axis=0)), device, world)
-    history = _restore(network, optimizer, recorder)
+    history = _restore(network, optimization, recorder)
     model = ray.train.torch.prepare_model(network, move_to_device=False) if world > 1 else network
 
-    n_steps = shard.steps(config.profile.batch_size)
     divisors = shard.batch_rows(n_steps) * index.labels_per_sample / world
     snapshots = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
     progress = _Progress(run, config.profile.epochs, n_steps) if rank == 0 else None
@@ -115,13 +124,24 @@ def train_worker(job: dict[str, Any]) -> None:
         torch.manual_seed(config.seed * 100_003 + epoch * 1009 + rank)  # for dropout: no random state need be saved
 
         def record(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor, epoch: int = epoch) -> None:
-            recorder.current[rows] = network.layout.confidences(outputs, target).cpu().numpy()
+            recorder.record(rows, network.layout.confidences(outputs, target))
             if progress is not None:
                 progress.step(epoch)
 
+        if augment is not None:
+            augment.draw([config.seed, 8, epoch])
         batches = epoch_batches(len(data), n_steps, [config.seed, 3, epoch, rank])
         totals = train_epoch(
-            model, network.layout, optimizer, inputs, labels, batches, divisors=divisors, device=device, record=record
+            model,
+            network.layout,
+            optimization,
+            inputs,
+            labels,
+            batches,
+            divisors=divisors,
+            device=device,
+            augment=augment,
+            record=record,
         )
         confidences = torch.from_numpy(np.nan_to_num(recorder.current).sum(axis=0, dtype=np.float64))
         sums = _over_workers(torch.stack([totals.cpu(), confidences]), device, world)
@@ -142,23 +162,23 @@ def train_worker(job: dict[str, Any]) -> None:
             run.write_parquet("profile/metrics.parquet", _metrics_table(index, history))
             if epoch == config.profile.epochs:
                 save_network(run, "profile/network.pt", network)
-        _report(network, optimizer, recorder, history, rank)
+        _report(network, optimization, recorder, history, rank)
 
 
 def _report(
-    network: TaskNetwork, optimizer: torch.optim.Optimizer, recorder: Recorder, history: list[dict], rank: int
+    network: TaskNetwork, optimization: Optimization, recorder: Recorder, history: list[dict], rank: int
 ) -> None:
     """One checkpoint per epoch; the folders of all ranks merge, so each rank brings its own parts' states."""
     with tempfile.TemporaryDirectory(prefix="stg_ray-") as folder:
         recorder.save(Storage(folder))
         if rank == 0:
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+            state = {"network": network.state_dict(), "optimization": optimization.state_dict(), "history": history}
             torch.save(state, Path(folder) / "state.pt")
         loss = float(np.nansum(history[-1]["loss"]))
         ray.train.report({"epoch": len(history), "loss": loss}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def _restore(network: TaskNetwork, optimizer: torch.optim.Optimizer, recorder: Recorder) -> list[dict]:
+def _restore(network: TaskNetwork, optimization: Optimization, recorder: Recorder) -> list[dict]:
     """Continue from the last epoch's checkpoint, if there is one; the history tells how many epochs are done."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
@@ -166,7 +186,7 @@ def _restore(network: TaskNetwork, optimizer: torch.optim.Optimizer, recorder: R
     with checkpoint.as_directory() as folder:
         state = torch.load(Path(folder) / "state.pt", weights_only=True, map_location="cpu")
         network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimization.load_state_dict(state["optimization"])
         recorder.load(Storage(folder))
     return state["history"]
 

@@ -36,7 +36,7 @@ class NetworkSpec:
 
     def fingerprint(self, config: Config) -> str:
         """Hash of all that decides the trained network, whatever plan it is for: its name among the networks."""
-        training = config.retrain.model_dump(include={"epochs", "batch_size", "lr", "weight_decay"})
+        training = config.retrain.model_dump(exclude={"plans", "seeds", "random_groups", "max_failures"})
         text = json.dumps([config.fingerprint(("seed", "data", "model")), training, self.tasks, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -21,7 +21,8 @@ import torch
 from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, read_index, read_split
 from stg_ray.models import TaskNetwork, build_network, save_network
-from stg_ray.models.training import check_finite, epoch_batches, evaluate, make_optimizer, train_epoch
+from stg_ray.models.augmentation import Augmentation
+from stg_ray.models.training import Optimization, check_finite, epoch_batches, evaluate, train_epoch
 from stg_ray.retraining.metrics import primary_score, score
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.storage import Storage
@@ -61,17 +62,28 @@ def train_network(
     labels_per_sample = float(observed(data["train"].labels).sum(axis=1).mean())
 
     network = build_network(config.model, index, tasks, spec.seed).to(device)
-    optimizer = make_optimizer(network, config.retrain)
-    state = _restore(run, folder, network, optimizer)
+    augment = Augmentation.of(config.retrain, index.input_shape, data["train"].samples)
     n_steps = math.ceil(len(inputs) / config.retrain.batch_size)
+    optimization = Optimization(network, config.retrain, config.retrain.epochs * n_steps)
+    state = _restore(run, folder, network, optimization)
     while state.epoch < config.retrain.epochs:
         began = time.monotonic()
         epoch = state.epoch + 1
         torch.manual_seed(spec.seed * 100_003 + epoch * 1009)
         batches = epoch_batches(len(inputs), n_steps, [spec.seed, 7, epoch])
         divisors = [len(batch) * labels_per_sample for batch in batches]
+        if augment is not None:
+            augment.draw([spec.seed, 9, epoch])
         totals = train_epoch(
-            network, network.layout, optimizer, inputs, labels, batches, divisors=divisors, device=device
+            network,
+            network.layout,
+            optimization,
+            inputs,
+            labels,
+            batches,
+            divisors=divisors,
+            device=device,
+            augment=augment,
         )
         check_finite(totals, spec.tasks, epoch)
         value = _mean_primary(network, tasks, data["val"], device)
@@ -81,7 +93,7 @@ def train_network(
             state.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
         state.epoch = epoch
         state.seconds += time.monotonic() - began
-        _save(run, folder, network, optimizer, state)
+        _save(run, folder, network, optimization, state)
         report(epoch)
 
     assert state.best_weights is not None, "at least one epoch was trained"
@@ -144,18 +156,18 @@ def _mean_primary(network: TaskNetwork, tasks: list[Task], part: Part, device: t
     return float(np.mean(defined)) if defined else -math.inf
 
 
-def _save(run: Storage, folder: str, network: TaskNetwork, optimizer: torch.optim.Optimizer, state: _State) -> None:
+def _save(run: Storage, folder: str, network: TaskNetwork, optimization: Optimization, state: _State) -> None:
     buffer = io.BytesIO()
-    saved = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "state": dict(vars(state))}
+    saved = {"network": network.state_dict(), "optimization": optimization.state_dict(), "state": dict(vars(state))}
     torch.save(saved, buffer)
     run.write_bytes(f"{folder}/checkpoint.pt", buffer.getvalue())
 
 
-def _restore(run: Storage, folder: str, network: TaskNetwork, optimizer: torch.optim.Optimizer) -> _State:
+def _restore(run: Storage, folder: str, network: TaskNetwork, optimization: Optimization) -> _State:
     name = f"{folder}/checkpoint.pt"
     if not run.exists(name):
         return _State()
     saved: dict[str, Any] = torch.load(io.BytesIO(run.read_bytes(name)), weights_only=True, map_location="cpu")
     network.load_state_dict(saved["network"])
-    optimizer.load_state_dict(saved["optimizer"])
+    optimization.load_state_dict(saved["optimization"])
     return _State(**saved["state"])

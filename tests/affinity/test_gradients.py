@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from stg_ray.affinity.gradients import aligned_l1, linear_gradients
+from stg_ray.affinity.gradients import aligned_l1, linear_factors
 from stg_ray.errors import InputError
 from stg_ray.models.network import Normalize, TaskNetwork
 from stg_ray.tasks import Task
@@ -99,9 +99,9 @@ def test_aligned_distances_are_those_of_the_loop(
 
 def test_the_rule_for_linear_layers_is_used_where_it_holds_only() -> None:
     network, inputs, labels = example("mlp", 3, 0, 0.0)
-    assert linear_gradients(network, network.trunk[2], inputs, labels) is not None  # type: ignore[index]
+    assert linear_factors(network, network.trunk[2], inputs, labels) is not None  # type: ignore[index]
     network, inputs, labels = example("shared linear", 3, 0, 0.0)
-    assert linear_gradients(network, network.trunk.layer, inputs, labels) is None  # type: ignore[arg-type]
+    assert linear_factors(network, network.trunk.layer, inputs, labels) is None  # type: ignore[arg-type]
 
 
 def test_a_last_layer_that_sees_zeros_has_no_gradient_to_compare() -> None:

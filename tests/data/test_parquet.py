@@ -103,6 +103,16 @@ def test_real_labels_are_regressions(folder: Path) -> None:
     assert np.isnan(task_set.labels[7, 0])
 
 
+def test_labels_are_widened_when_a_later_one_needs_it(tmp_path: Path) -> None:
+    classes = np.where(np.arange(9000) == 8999, 40_000, np.arange(9000) % 2)
+    columns = {"x_a": np.zeros(9000), "y_a": classes, "y_b": np.arange(9000) // 2 % 2}
+    pq.write_table(pa.table(columns), tmp_path / "wide.parquet")
+    task_set = load(tmp_path, files="wide.parquet", features=["x_*"], labels=["y_*"], split=None)
+    assert task_set.labels.dtype == np.int32
+    assert np.array_equal(task_set.labels[:, 0], classes)
+    assert np.array_equal(task_set.labels[:, 1], columns["y_b"])
+
+
 def test_files_that_are_not_as_they_must_be(folder: Path, columns: dict[str, Any]) -> None:
     whole = (folder / "part-1.parquet").read_bytes()
     (folder / "cut.parquet").write_bytes(whole[: len(whole) // 2])
@@ -114,6 +124,10 @@ def test_files_that_are_not_as_they_must_be(folder: Path, columns: dict[str, Any
     small = columns | {"image": [*columns["image"][:9], png(np.zeros((4, 4, 3), np.uint8)), *columns["image"][10:]]}
     pq.write_table(pa.table(small), folder / "small.parquet")
     pq.write_table(pa.table({"x_a": columns["x_a"]}), folder / "other.parquet")
+    renamed = pa.table(columns).replace_schema_metadata({"class_names": json.dumps(["cat", "dog", "car", "bike"])})
+    pq.write_table(renamed, folder / "renamed.parquet")
+    big = columns | {"y_one": np.where(HALF, 2**40, 0)}
+    pq.write_table(pa.table(big), folder / "big.parquet")
     two_groups = columns | {"coarse": np.array(["left", "right"])[HALF[::-1] * 0 + (np.arange(N) > 30)]}
     pq.write_table(pa.table(two_groups), folder / "two_groups.parquet")
     plain = {"features": ["x_*"], "labels": ["y_*"]}
@@ -124,6 +138,11 @@ def test_files_that_are_not_as_they_must_be(folder: Path, columns: dict[str, Any
         ({"files": "broken.parquet", "image": "image", "labels": ["y_*"]}, "the image in row 31 cannot be decoded"),
         ({"files": "small.parquet", "image": "image", "labels": ["y_*"]}, r"row 9 has the shape \(3, 4, 4\)"),
         ({"files": ["part-0.parquet", "other.parquet"], **plain}, "different columns"),
+        (
+            {"files": ["part-0.parquet", "renamed.parquet"], "bits": "bits", "classes": "fine"},
+            "part-0.parquet have different class names",
+        ),
+        ({"files": "big.parquet", **plain}, "'y_one' has the value 1099511627776, which is no class"),
         ({"files": "part-0.parquet", "features": ["z_*"], "labels": ["y_*"]}, "no column matches 'z_"),
         ({"files": "part-0.parquet", "features": ["text"], "labels": ["y_*"]}, "'text' is string: expected numbers"),
         ({"files": "part-0.parquet", "features": ["x_*"], "labels": ["text", "y_one"]}, "'text' is string"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -75,3 +77,24 @@ def test_stored_labels_become_floating_point_with_nan() -> None:
     labels = as_labels(torch.tensor([[0, -1], [2, 1]], dtype=torch.int8))
     assert labels.dtype == torch.float32
     assert torch.isnan(labels).tolist() == [[False, True], [False, False]]
+
+
+@given(kinds=KINDS, seed=st.integers(0, 1000))
+def test_class_weights_multiply_the_losses_of_their_class(kinds: list[tuple[str, int]], seed: int) -> None:
+    layout, outputs, labels = example(kinds, seed)
+    rng = np.random.default_rng(seed)
+    weights = [
+        tuple(rng.uniform(0.1, 5, task.n_classes).tolist())
+        if task.kind != "regression" and rng.random() < 0.7
+        else None
+        for task in layout.tasks
+    ]
+    tasks = [replace(task, class_weights=own) for task, own in zip(layout.tasks, weights, strict=True)]
+    factors = torch.ones_like(labels)
+    for t, own in enumerate(weights):
+        for i in range(len(labels)):
+            if own is not None and not torch.isnan(labels[i, t]):
+                factors[i, t] = own[int(labels[i, t])]
+    torch.testing.assert_close(
+        OutputLayout(tasks).losses(outputs, labels), layout.losses(outputs, labels) * factors, rtol=1e-6, atol=0
+    )

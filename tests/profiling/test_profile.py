@@ -16,6 +16,7 @@ from stg_ray.data_map import DataMapState
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.models.outputs import as_labels
+from stg_ray.models.training import lr_factor
 from stg_ray.profiling import profile
 from stg_ray.profiling.stage import placement
 from stg_ray.profiling.worker import Shard
@@ -27,7 +28,7 @@ CONFIG = load_config(
     {
         "data": {"npz": "planted"},
         "model": {"trunk": "mlp", "width": 16},
-        "profile": {"epochs": 3, "batch_size": 24, "snapshots": 2, "lr": 0.01},
+        "profile": {"epochs": 3, "batch_size": 24, "snapshots": 2, "lr": 0.01, "schedule": "cosine", "warmup": 0.1},
     }
 )
 
@@ -55,6 +56,9 @@ def oracle(run: RunDir, index: PartIndex, world: int) -> dict[int, DataMapState]
             for r, data in enumerate(datas)
         ]
         for step in range(n_steps):
+            total = 3 * n_steps
+            factor = lr_factor((epoch - 1) * n_steps + step, n_steps=total, warmup=0.1, schedule="cosine")
+            optimizer.param_groups[0]["lr"] = 0.01 * factor
             inputs = np.concatenate([data.inputs[rows[r][step]] for r, data in enumerate(datas)])
             labels = np.concatenate([data.labels[rows[r][step]] for r, data in enumerate(datas)])
             ids = np.concatenate([data.samples[rows[r][step]] for r, data in enumerate(datas)])
@@ -76,7 +80,7 @@ def oracle(run: RunDir, index: PartIndex, world: int) -> dict[int, DataMapState]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
 def test_data_maps_are_those_of_one_process(
     workers: int, ray_session: None, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
 ) -> None:

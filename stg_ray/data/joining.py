@@ -1,0 +1,50 @@
+"""Several task sets as one: all their tasks, over all their samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from stg_ray.data.images import large_array
+from stg_ray.errors import InputError
+from stg_ray.tasks import MISSING, TaskSet, observed
+
+
+def join_task_sets(sets: Mapping[str, TaskSet]) -> TaskSet:
+    """The tasks of several sets, named SET/TASK; a task has no labels for the samples of the other sets.
+
+    The known group of a task is SET/GROUP where its set has known groups, else SET.
+
+    Args:
+        sets: task sets by name, with inputs of one shape.
+
+    Raises:
+        InputError: the inputs have different shapes, so that no trunk takes them all.
+    """
+    shapes = {name: task_set.inputs.shape[1:] for name, task_set in sets.items()}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{shape} of {name}" for name, shape in shapes.items())
+        raise InputError(f"the inputs of the joined sets have different shapes ({found}): one trunk needs one shape")
+    all_sets = list(sets.values())
+    n_rows, n_tasks = sum(len(s.inputs) for s in all_sets), sum(len(s.tasks) for s in all_sets)
+    inputs = large_array((n_rows, *all_sets[0].inputs.shape[1:]), np.result_type(*(s.inputs.dtype for s in all_sets)))
+    dtype = np.result_type(*(s.labels.dtype for s in all_sets))
+    missing = np.nan if dtype.kind == "f" else MISSING
+    labels = large_array((n_rows, n_tasks), dtype)
+    labels[:] = missing
+    row = column = 0
+    for task_set in all_sets:
+        rows = slice(row, row + len(task_set.inputs))
+        columns = slice(column, column + len(task_set.tasks))
+        inputs[rows] = task_set.inputs
+        labels[rows, columns] = np.where(observed(task_set.labels), task_set.labels, dtype.type(missing))
+        row, column = rows.stop, columns.stop
+    tasks = tuple(
+        replace(task, name=f"{name}/{task.name}", group=f"{name}/{task.group}" if task.group else name)
+        for name, task_set in sets.items()
+        for task in task_set.tasks
+    )
+    dropped = tuple(f"{name}/{task}" for name, task_set in sets.items() for task in task_set.dropped)
+    return TaskSet(inputs, labels, tasks, np.concatenate([s.split for s in all_sets]), dropped)
