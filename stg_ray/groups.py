@@ -67,6 +67,12 @@ class Groups:
         """(K,) index of the group that serves each task."""
         return np.array([self.serving[task] for task in self.tasks])
 
+    def certainty(self, group: int) -> float | None:
+        """Mean share of the resampled affinities in which the tasks that a group serves stay in it, where known."""
+        known = self.parameters.get("certainty")
+        served = [task for task, g in self.serving.items() if g == group and known and task in known]
+        return sum(known[task] for task in served) / len(served) if known and served else None
+
     @property
     def why_one(self) -> str:
         """Why there is one group, where there is."""

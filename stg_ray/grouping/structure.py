@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, local_scaling
 from stg_ray.grouping.kmeans import classical_scaling
@@ -57,7 +58,7 @@ def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -
 def modularities(graph: TaskGraph, numbers: Sequence[int]) -> np.ndarray:
     """Modularity of the spectral groups for each number: the share of the edges' weight within groups, minus what it
     would be if the same degrees met at random."""
-    edges = graph.edges
+    edges = csr_array(graph.edges)
     degree = edges.sum(axis=1)
     total = max(degree.sum(), 1e-300)
     scores = []
