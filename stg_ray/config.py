@@ -249,14 +249,14 @@ class BudgetConfig(Section):
 class GroupingConfig(Section):
     """From affinities to groups."""
 
-    method: Literal["spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "budget"] = "spectral"
+    method: Literal["spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "budget"] = "spectral"
     groups: Count | Auto = "auto"
     """Number of groups; auto chooses between `min_groups` and `max_groups`."""
     min_groups: Count = 1
     """Fewest groups that auto may choose; from 2 on, whether there is any structure is not asked."""
     max_groups: Count | None = None
     """Most groups that auto may choose; a third of the tasks, at most 32 or twice their root, if not given."""
-    criterion: Literal["silhouette", "eigengap", "stability"] = "silhouette"
+    criterion: Literal["silhouette", "eigengap", "bic", "stability"] = "silhouette"
     """By which auto chooses."""
     neighbours: Count | Literal["auto", "all"] = "auto"
     """Edges of each task in the task graph, to the tasks most like it; auto: 5, or the logarithm of their number."""

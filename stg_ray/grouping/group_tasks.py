@@ -46,7 +46,7 @@ def group_tasks(
         kind: what arrays, data frames and CSV hold: affinity (large means alike) or distance.
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
         weights: weight of each matrix in the sum of locally scaled affinities.
-        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means), or budget.
+        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture), or budget.
         n_groups: a number from 1 to K, or auto: chosen from `min_groups` to `max_groups` by `criterion`.
         neighbours: edges of each task in the graph: a number, all, or auto (see `default_neighbours`).
         overlap_above: a task is also put into groups that do not serve it, where its membership is this or more.

@@ -120,7 +120,7 @@ def number_of_groups(summary: Summary) -> go.Figure | None:
     figure.update_traces(marker_color=COLORS["ours"], line_color=COLORS["ours"])
     figure.update_layout(**LAYOUT, height=300)
     figure.update_xaxes(title="number of groups", dtick=1 if len(numbers) < 16 else None)
-    figure.update_yaxes(title=f"mean {criterion}" if criterion != "eigengap" else criterion)
+    figure.update_yaxes(title={"silhouette": "mean silhouette", "bic": "minus BIC"}.get(criterion, criterion))
     return figure
 
 

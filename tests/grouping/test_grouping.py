@@ -148,7 +148,8 @@ def test_nothing_that_is_chosen_or_drawn_depends_on_the_order(method: str, seed:
     assert one.parameters == other.parameters
 
 
-@pytest.mark.parametrize("method", METHODS)
+# The posterior probabilities of a mixture are sharp: between compact groups, a little nearer decides.
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "mixture"])
 def test_a_task_between_two_groups_belongs_to_both(method: str) -> None:
     matrix, _ = blocks(13, 2, 0.05, 0)
     values = matrix.values.copy()
@@ -190,7 +191,7 @@ def test_iterated_fuzzy_c_means_stands_still() -> None:
     assert np.allclose(fuzzy_membership(squared, 1.5), u, atol=1e-4)
 
 
-@pytest.mark.parametrize("criterion", ["silhouette", "eigengap", "stability"])
+@pytest.mark.parametrize("criterion", ["silhouette", "eigengap", "bic", "stability"])
 def test_every_criterion_counts_planted_blocks(criterion: Criterion) -> None:
     matrix, labels = blocks(40, 5, 0.2, 0)
     groups = group_tasks(matrix, errors=[np.full((40, 40), 0.2)], criterion=criterion)

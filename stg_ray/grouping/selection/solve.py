@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +13,6 @@ from stg_ray.grouping.selection.problem import Conditions, Selection, centred, s
 from stg_ray.grouping.selection.programme import all_groups, choose
 from stg_ray.grouping.selection.search import add_helpers, search_partition
 
-N_STARTS = 20
-
 
 def select(
     affinity: np.ndarray, conditions: Conditions, *, centre: bool = True, seconds: float = 8.0, seed: int = 0
@@ -25,7 +22,7 @@ def select(
     Args:
         affinity: (K, K); row a says how much task a gains from each other task.
         centre: subtract the mean off-diagonal affinity; False where 0 already means as good as alone.
-        seconds: time after which an unfinished proof is given up, and a search stops to start anew.
+        seconds: time after which an unfinished proof is given up.
 
     Raises:
         InputError: the conditions contradict each other, or nothing was found that keeps them.
@@ -36,7 +33,7 @@ def select(
     members = all_groups(n_tasks, unit, conditions)
     if members is None:
         bound = upper_bound(affinity, unit, conditions, seconds=seconds / 4)
-        return _search(affinity, unit, conditions, bound, seconds / 2, seed)
+        return _search(affinity, unit, conditions, bound, seed)
     scores = task_scores(affinity, members)
     costs = np.asarray(conditions.cost_of(members.sum(axis=1)))
     limits = {"networks": conditions.networks, "cost": conditions.cost, "overlap": conditions.overlap}
@@ -44,7 +41,7 @@ def select(
     if bound == -math.inf:
         raise InputError("no choice of groups keeps all conditions on cost, sizes and pairs: loosen one")
     if chosen is None:
-        return _search(affinity, unit, conditions, bound, seconds / 2, seed)
+        return _search(affinity, unit, conditions, bound, seed)
     return serve(members[chosen], scores[chosen], bound, "all groups")
 
 
@@ -81,16 +78,13 @@ def select_measured(
     return serve(~np.isnan(losses[chosen]), -losses[chosen], bound, "all groups")
 
 
-def _search(
-    affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, bound: float, seconds: float, seed: int
-) -> Selection:
+def _search(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, bound: float, seed: int) -> Selection:
     """The best of several local searches, from random starts of the numbers of groups that can be afforded."""
-    ends = time.monotonic() + seconds
     rng = np.random.default_rng([seed, 7])
     n_tasks, n_units = len(affinity), int(unit.max()) + 1
     most = min(n_units, conditions.most_networks(n_tasks))
     best: tuple[float, np.ndarray] | None = None
-    for _ in range(N_STARTS):
+    for _ in range(_n_starts(n_tasks)):
         start = rng.permutation(np.arange(n_units) % most)
         members = search_partition(affinity, unit, conditions, start, most)
         members = members[members.any(axis=1)]
@@ -101,11 +95,14 @@ def _search(
         score = float(np.nanmax(task_scores(affinity, members), axis=0).mean())
         if best is None or score > best[0]:
             best = (score, members)
-        if time.monotonic() > ends:
-            break
     if best is None:
         raise InputError("no search found groups that keep all conditions on cost, sizes and pairs: loosen one")
     return serve(best[1], task_scores(affinity, best[1]), bound, "search")
+
+
+def _n_starts(n_tasks: int) -> int:
+    """Searches for so many tasks: a number and not a time, so that a busy machine finds the same groups."""
+    return max(3, min(20, 200_000 // n_tasks**2))
 
 
 def _is_broken(members: np.ndarray, conditions: Conditions) -> bool:
