@@ -92,6 +92,7 @@ def group_tasks(
             max_groups=max_groups,
             criterion=criterion,
             resampled=resamples,
+            alone=_alone(matrices, weights, edges),
             seed=seed,
         )
         parameters["n_groups"] = choice.to_dict()
@@ -110,6 +111,15 @@ def group_tasks(
     return Groups.from_labels(
         tasks, labels[back], method, parameters, membership=membership[back].round(6), members=members[:, back]
     )
+
+
+def _alone(matrices: Sequence[TaskMatrix], weights: Sequence[float] | None, edges: int | None) -> list[TaskGraph]:
+    """The graph of each matrix that counts and has a value, where there are several."""
+    if len(matrices) == 1:
+        return []
+    counting = [matrix for i, matrix in enumerate(matrices) if weights is None or weights[i] > 0]
+    off_diagonal = ~np.eye(len(matrices[0].tasks), dtype=bool)
+    return [task_graph([m], None, edges) for m in counting if np.isfinite(m.values[off_diagonal]).any()]
 
 
 def _resamples(

@@ -10,7 +10,7 @@ blocks, and on CIFAR-100, with its 20 super-classes, it was largest at 19 to 26 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,12 +67,15 @@ def choose_n_groups(
     max_groups: int | None = None,
     criterion: Criterion = "silhouette",
     resampled: Sequence[TaskGraph] = (),
+    alone: Iterable[TaskGraph] = (),
     seed: int = 0,
 ) -> NumberOfGroups:
     """The number of groups, from `min_groups` to `most_groups`; without structure it is one, if that is allowed.
 
     Args:
         resampled: graphs of resampled affinities, which the stability needs.
+        alone: graphs of the affinities that the graph combines. Structure in one of them is enough: another that has
+            none may hide it in their sum.
 
     Raises:
         InputError: the stability is asked for, and there are no resampled graphs.
@@ -91,7 +94,10 @@ def choose_n_groups(
     best = max(curve, key=lambda n: (curve[n], -n))
     if min_groups > 1:
         return NumberOfGroups(best, criterion, curve)
-    structure = find_structure(graph, range(2, most_groups(len(graph.affinity)) + 1), seed=seed)
+    for one in (graph, *alone):
+        structure = find_structure(one, range(2, most_groups(len(graph.affinity)) + 1), seed=seed)
+        if structure.is_found:
+            break
     return NumberOfGroups(best if structure.is_found else 1, criterion, curve, structure)
 
 

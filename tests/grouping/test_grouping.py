@@ -17,7 +17,8 @@ from stg_ray.grouping.clusterers import CLUSTERERS
 from stg_ray.grouping.fuzzy import FuzzyCMeans
 from stg_ray.grouping.graph import as_distance, local_scaling
 from stg_ray.grouping.kmeans import classical_scaling
-from stg_ray.grouping.n_groups import Criterion
+from stg_ray.grouping.n_groups import Criterion, choose_n_groups
+from stg_ray.grouping.spectral import Spectral
 from stg_ray.groups import Groups
 from stg_ray.task_matrix import TaskMatrix
 
@@ -69,6 +70,23 @@ def test_noise_is_one_group_nearly_always(n_tasks: int, noise: Callable[..., np.
         for seed in range(30)
     ]
     assert found.count(1) >= 27
+
+
+def test_noise_in_several_affinities_is_one_group_nearly_always() -> None:
+    found = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        several = [pairs_noise(40, rng), cloud_noise(40, rng)]
+        found.append(len(group_tasks(several, kind="distance").groups))
+    assert found.count(1) >= 27
+
+
+def test_structure_in_one_affinity_is_enough() -> None:
+    matrix, _ = blocks(40, 4, 0.2, 0)
+    noise = TaskMatrix(matrix.tasks, stretched_noise(40, np.random.default_rng(0)), "distance")
+    graph = task_graph([noise])
+    assert choose_n_groups(graph, Spectral()).chosen == 1
+    assert choose_n_groups(graph, Spectral(), alone=[graph, task_graph([matrix])]).chosen > 1
 
 
 def test_groups_of_points_are_found_among_points() -> None:
