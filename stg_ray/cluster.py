@@ -15,11 +15,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
 from stg_ray.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from stg_ray.models.compute import DeviceFacts
 
 Result = TypeVar("Result")
 
@@ -191,6 +194,18 @@ def cluster_nodes() -> list[dict[str, float]]:
 
 def cluster_total(resource: str) -> int:
     return int(sum(node.get(resource, 0) for node in cluster_nodes()))
+
+
+def device_facts() -> DeviceFacts:
+    """Facts of the devices that train, asked where they are."""
+    import ray
+
+    from stg_ray.models.compute import DeviceFacts
+
+    if not cluster_total("GPU") and len(cluster_nodes()) == 1:
+        return DeviceFacts.here()
+    resources = {"num_gpus": 0.01} if cluster_total("GPU") else {}
+    return ray.get(ray.remote(num_cpus=0, **resources)(DeviceFacts.here).remote())
 
 
 def root_cause(error: BaseException) -> str:

@@ -175,10 +175,10 @@ class TrainingConfig(Section):
     """One training run on the sum of the tasks' losses."""
 
     epochs: Count = 6
-    batch_size: Count = 128
+    batch_size: Count = 64
     optimizer: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
     """sgd has a (Nesterov) momentum of 0.9."""
-    lr: Positive = 3e-3
+    lr: Positive = 5e-3
     """The largest learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """The learning rate after the warm-up: down to zero at the last step, or constant."""
@@ -187,6 +187,12 @@ class TrainingConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     clip: Positive | None = None
     """Largest norm of a step's gradient; longer ones are scaled down to it."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """auto is settled before the first training, by the devices there are, and kept in config.yaml."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """auto: channels_last for trunks with convolutions."""
+    compile: bool = False
+    """torch.compile the network; needs a C++ compiler on CPUs."""
     flip: bool = False
     """Flip every image left to right with probability 1/2, drawn anew in every epoch."""
     crop: Annotated[int, Field(ge=0)] = 0
@@ -196,10 +202,12 @@ class TrainingConfig(Section):
 class ProfileConfig(TrainingConfig):
     """The all-task run that records the data maps. `batch_size` counts over all workers."""
 
-    workers: Count | Auto = "auto"
-    """Ray Train workers; auto: one per GPU, else one per CPU."""
-    snapshots: Count = 4
-    """Snapshots of the data maps, at evenly spaced epochs with the last among them."""
+    workers: Count | Auto | tuple[Count, Count] = "auto"
+    """Ray Train workers; auto: one per GPU, else one per CPU; [LEAST, MOST]: as many of them as there is room for, more
+    or fewer as nodes come and go."""
+    snapshots: Count = 1
+    """Snapshots of the data maps, at evenly spaced epochs with the last among them; they are cumulative, and the last
+    alone told the tasks of CIFAR-100 apart better than four together."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Restarts from the last epoch after workers died."""
 
@@ -217,8 +225,9 @@ class AffinityConfig(Section):
     """Where gradients are taken: at the profiled network, or at its initialisation with one head for all tasks."""
     layers: Literal["last", "all"] = "last"
     """Shared parameters of the landscape affinity: the last layer of the trunk that has any, or all of them."""
-    normalize: bool = True
-    """Scale each per-sample gradient to unit L1 norm first, since the L1 distance is sensitive to scale."""
+    normalize: bool = False
+    """Scale each per-sample gradient to unit L1 norm first. It makes every sample count the same; without it those that
+    are not learned yet count more, which told the tasks of CIFAR-100 apart better."""
     max_retries: Annotated[int, Field(ge=0)] = 3
     """Tries again of a part whose actor died."""
 
@@ -329,6 +338,15 @@ class Config(Section):
                     section.pop(key, None)
         text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)  # YAML has dates
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def settled_as(self, other: Config) -> Config:
+        """This configuration with `auto` in the settings that are settled once replaced by what `other` settled."""
+        sections = {}
+        for name in ("profile", "retrain"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            auto = {key: getattr(theirs, key) for key in ("precision", "memory_format") if getattr(mine, key) == "auto"}
+            sections[name] = mine.model_copy(update=auto)
+        return self.model_copy(update=sections)
 
     def differences(self, other: Config) -> list[str]:
         """Keys whose values differ in what `fingerprint` covers, as `section.key: mine, now theirs`."""

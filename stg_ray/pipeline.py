@@ -19,9 +19,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from stg_ray.affinity.stage import check_tasks, compute_affinities
-from stg_ray.cluster import check_address, session
+from stg_ray.cluster import check_address, device_facts, session
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config, set_values
 from stg_ray.data.parts import PartIndex, read_index, write_parts
@@ -34,6 +35,7 @@ from stg_ray.grouping.stage import check_grouping
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
 from stg_ray.models.augmentation import Augmentation
+from stg_ray.models.compute import settle
 from stg_ray.profiling import profile
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.report import write_report
@@ -105,6 +107,7 @@ def run(
     directory.check_writable()
     with directory.lease():
         if directory.has_config():
+            config = config.settled_as(directory.read_config())
             _check_same(directory, config)
         directory.check_sources(config)
         directory.write_config(config)
@@ -191,12 +194,31 @@ def _run_stages(
                     if stage in NEEDS_RAY and not ray_is_up:
                         stack.enter_context(session(address, verbose=verbose))
                         ray_is_up = True
+                        config = _settled(directory, config)
                     began = time.monotonic()
                     directory.begin(stage, config)
                     STAGES[stage](directory, config, progress)
                     directory.mark_done(stage, config, time.monotonic() - began)
             if stage == "parts" and missing:
                 check(config, read_index(directory.sub("parts")))
+
+
+def _settled(directory: RunDir, config: Config) -> Config:
+    """Decide what is left to the devices, and keep it: a resumed run must not decide anew, perhaps on other devices."""
+    if "auto" not in (config.profile.precision, config.profile.memory_format, config.retrain.precision) and (
+        config.retrain.memory_format != "auto"
+    ):
+        return config
+    index = read_index(directory.sub("parts"))
+    network = build_network(config.model, index, index.tasks, config.seed)
+    convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
+    facts = device_facts()
+    sections = {
+        name: settle(getattr(config, name), facts, convolutional=convolutional) for name in ("profile", "retrain")
+    }
+    config = config.model_copy(update=sections)
+    directory.write_config(config)
+    return config
 
 
 def _check_earlier_stages(directory: RunDir, stage: str, before: Config, config: Config, out: str) -> None:

@@ -248,7 +248,7 @@ def _ranges(labels: np.ndarray, rows: np.ndarray | None = None) -> _Ranges:
         low = np.minimum(low, np.where(present, numbers, np.inf).min(axis=0))
         high = np.maximum(high, np.where(present, numbers, -np.inf).max(axis=0))
         if labels.dtype.kind == "f":
-            whole &= (np.where(present, numbers, 0) % 1 == 0).all(axis=0)
+            whole &= (np.where(present, np.trunc(numbers) == numbers, True)).all(axis=0)
     return _Ranges(count, low, high, whole)
 
 

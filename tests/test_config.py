@@ -95,4 +95,4 @@ def test_the_fingerprint_leaves_out_where_it_runs() -> None:
     assert elsewhere.fingerprint(sections) == config.fingerprint(sections)
     assert config.differences(elsewhere) == []
     assert other.fingerprint(sections) != config.fingerprint(sections)
-    assert config.differences(other) == ["profile.lr is 0.003, now 0.01"]
+    assert config.differences(other) == ["profile.lr is 0.005, now 0.01"]

@@ -13,6 +13,7 @@ from torch import nn
 
 from stg_ray.errors import StgRayError
 from stg_ray.models.augmentation import Augmentation
+from stg_ray.models.compute import PLAIN, Compute
 from stg_ray.models.outputs import OutputLayout, as_labels
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def train_epoch(
     batches: Sequence[np.ndarray],
     *,
     divisors: Sequence[float],
-    device: torch.device | str = "cpu",
+    compute: Compute = PLAIN,
     augment: Augmentation | None = None,
     record: Record | None = None,
 ) -> torch.Tensor:
@@ -94,6 +95,7 @@ def train_epoch(
 
     Args:
         inputs, labels: tensors of all rows (labels as stored: -1 or NaN for missing), indexed by the batches.
+        compute: where and in which precision.
         augment: changes the inputs of every batch, with the draws of this epoch.
         record: called with (rows, outputs before the step, labels) of every batch.
 
@@ -101,12 +103,12 @@ def train_epoch(
         (K,) float64 sums of the tasks' losses over the rows, as they were before each step.
     """
     model.train()
-    totals = torch.zeros(len(layout.tasks), dtype=torch.float64, device=device)
+    totals = torch.zeros(len(layout.tasks), dtype=torch.float64, device=compute.device)
     for rows, divisor in zip(batches, divisors, strict=True):
         index = torch.from_numpy(rows)
-        target = as_labels(labels[index].to(device, non_blocking=True))
-        batch = inputs[index].to(device, non_blocking=True)
-        outputs = model(batch if augment is None else augment(batch, index))
+        target = as_labels(compute.batch(labels[index]))
+        batch = compute.batch(inputs[index])
+        outputs = compute.forward(model, batch if augment is None else augment(batch, index))
         losses = layout.losses(outputs, target)
         with torch.no_grad():
             totals += losses.sum(dim=0, dtype=torch.float64)
@@ -118,11 +120,11 @@ def train_epoch(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, inputs: torch.Tensor, *, device: torch.device | str = "cpu", batch_size: int = 1024
+    model: nn.Module, inputs: torch.Tensor, *, compute: Compute = PLAIN, batch_size: int = 1024
 ) -> torch.Tensor:
     """Outputs (N, O) on the CPU, in evaluation mode."""
     model.eval()
-    return torch.cat([model(block.to(device)).float().cpu() for block in inputs.split(batch_size)])
+    return torch.cat([compute.forward(model, compute.batch(block)).cpu() for block in inputs.split(batch_size)])
 
 
 def check_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> None:

@@ -38,12 +38,15 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
         progress.summary = f"{config.profile.epochs} epochs, trained before"
         return
     _drop_broken_checkpoints(run)
-    workers, resources = placement(cluster_nodes(), config.profile.workers, index.n_parts())
+    wanted = config.profile.workers
+    most = wanted[1] if isinstance(wanted, tuple) else wanted
+    workers, resources = placement(cluster_nodes(), most, index.n_parts())
+    elastic = (min(wanted[0], workers), min(wanted[1], index.n_parts())) if isinstance(wanted, tuple) else None
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"run": run.uri, "config": config.model_dump(), "threads": int(resources["CPU"])},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers, use_gpu="GPU" in resources, resources_per_worker=resources
+            num_workers=elastic or workers, use_gpu="GPU" in resources, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
             name="profile",
@@ -73,9 +76,10 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
         failure = run.read_json("profile/failure.json")
         run.forget("profile")
         raise StgRayError(failure)
-    wanted = config.profile.workers
-    fewer = f" ({wanted} were asked for)" if wanted != "auto" and wanted != workers else ""
-    progress.summary = f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {workers} workers{fewer}"
+    fewer = f" ({most} were asked for)" if most not in ("auto", workers) and elastic is None else ""
+    how = f"{config.profile.precision}, {config.profile.memory_format}"
+    on = f"{elastic[0]} to {elastic[1]}" if elastic else str(workers)
+    progress.summary = f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {on} workers{fewer}, {how}"
     run.delete("profile/progress.json")
 
 

@@ -26,6 +26,7 @@ from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_spli
 from stg_ray.data_map import DataMapState, snapshot_epochs
 from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.models.augmentation import Augmentation
+from stg_ray.models.compute import Compute
 from stg_ray.models.training import Optimization, epoch_batches, non_finite, train_epoch
 from stg_ray.storage import Storage
 from stg_ray.tasks import observed
@@ -106,14 +107,16 @@ def train_worker(job: dict[str, Any]) -> None:
     data = read_split(run.sub("parts"), index, "train", shard.numbers)
     inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
 
-    network = build_network(config.model, index, index.tasks, config.seed).to(device)
+    compute = Compute.of(config.profile, device)
+    network = build_network(config.model, index, index.tasks, config.seed)
+    compute.place(network)
     n_steps = shard.steps(config.profile.batch_size)
     optimization = Optimization(network, config.profile, config.profile.epochs * n_steps)
     recorder = Recorder(index, shard, data)
     augment = Augmentation.of(config.profile, index.input_shape, data.samples)
     label_counts = _over_workers(torch.from_numpy(observed(data.labels).sum(axis=0)), device, world)
     history = _restore(network, optimization, recorder)
-    model = ray.train.torch.prepare_model(network, move_to_device=False) if world > 1 else network
+    model = compute.compiled(ray.train.torch.prepare_model(network, move_to_device=False) if world > 1 else network)
 
     divisors = shard.batch_rows(n_steps) * index.labels_per_sample / world
     snapshots = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
@@ -139,7 +142,7 @@ def train_worker(job: dict[str, Any]) -> None:
             labels,
             batches,
             divisors=divisors,
-            device=device,
+            compute=compute,
             augment=augment,
             record=record,
         )

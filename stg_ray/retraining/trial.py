@@ -22,6 +22,7 @@ from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, read_index, read_split
 from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.models.augmentation import Augmentation
+from stg_ray.models.compute import Compute
 from stg_ray.models.training import Optimization, check_finite, epoch_batches, evaluate, train_epoch
 from stg_ray.retraining.metrics import primary_score, score
 from stg_ray.retraining.plans import NetworkSpec
@@ -61,7 +62,10 @@ def train_network(
     inputs, labels = torch.from_numpy(data["train"].inputs), torch.from_numpy(data["train"].labels)
     labels_per_sample = float(observed(data["train"].labels).sum(axis=1).mean())
 
-    network = build_network(config.model, index, tasks, spec.seed).to(device)
+    compute = Compute.of(config.retrain, device)
+    network = build_network(config.model, index, tasks, spec.seed)
+    compute.place(network)
+    model = compute.compiled(network)
     augment = Augmentation.of(config.retrain, index.input_shape, data["train"].samples)
     n_steps = math.ceil(len(inputs) / config.retrain.batch_size)
     optimization = Optimization(network, config.retrain, config.retrain.epochs * n_steps)
@@ -75,18 +79,18 @@ def train_network(
         if augment is not None:
             augment.draw([spec.seed, 9, epoch])
         totals = train_epoch(
-            network,
+            model,
             network.layout,
             optimization,
             inputs,
             labels,
             batches,
             divisors=divisors,
-            device=device,
+            compute=compute,
             augment=augment,
         )
         check_finite(totals, spec.tasks, epoch)
-        value = _mean_primary(network, tasks, data["val"], device)
+        value = _mean_primary(network, tasks, data["val"], compute)
         # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
         if value > state.best_value or value == -math.inf:
             state.best_epoch, state.best_value = epoch, value
@@ -98,7 +102,7 @@ def train_network(
 
     assert state.best_weights is not None, "at least one epoch was trained"
     network.load_state_dict(state.best_weights)
-    scores = {split: _scores(network, tasks, data[split], device) for split in ("val", "test")}
+    scores = {split: _scores(network, tasks, data[split], compute) for split in ("val", "test")}
     save_network(run, f"{folder}/network.pt", network)
     run.write_json(
         f"{folder}/network.json",
@@ -133,11 +137,9 @@ def _task_rows(run: Storage, index: PartIndex, split: str, columns: list[int]) -
     return Part(part.samples[rows], part.inputs[rows], labels[rows])
 
 
-def _scores(
-    network: TaskNetwork, tasks: list[Task], part: Part, device: torch.device | str
-) -> dict[str, dict[str, float]]:
+def _scores(network: TaskNetwork, tasks: list[Task], part: Part, compute: Compute) -> dict[str, dict[str, float]]:
     """Metrics by task and name; NaN where a metric is not defined."""
-    outputs = evaluate(network, torch.from_numpy(part.inputs), device=device)
+    outputs = evaluate(network, torch.from_numpy(part.inputs), compute=compute)
     result = {}
     for t, (task, prediction) in enumerate(zip(tasks, network.layout.predictions(outputs), strict=True)):
         rows = observed(part.labels[:, t])
@@ -145,9 +147,9 @@ def _scores(
     return result
 
 
-def _mean_primary(network: TaskNetwork, tasks: list[Task], part: Part, device: torch.device | str) -> float:
+def _mean_primary(network: TaskNetwork, tasks: list[Task], part: Part, compute: Compute) -> float:
     """Mean primary metric of the tasks that have one on these rows; -inf if none has."""
-    outputs = evaluate(network, torch.from_numpy(part.inputs), device=device)
+    outputs = evaluate(network, torch.from_numpy(part.inputs), compute=compute)
     values = []
     for t, (task, prediction) in enumerate(zip(tasks, network.layout.predictions(outputs), strict=True)):
         rows = observed(part.labels[:, t])
