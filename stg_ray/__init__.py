@@ -6,6 +6,8 @@ run = sr.run("digits", out="runs/digits")
 
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config
+from stg_ray.data_map import DataMapState
+from stg_ray.data_map_files import DataMap
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.groups import Groups
 from stg_ray.task_matrix import TaskMatrix
@@ -15,12 +17,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Config",
+    "DataMap",
+    "DataMapState",
     "Groups",
     "InputError",
     "StgRayError",
     "Task",
     "TaskMatrix",
     "TaskSet",
+    "data_map_distance",
     "group",
     "load_config",
     "run",
@@ -37,4 +42,8 @@ def __getattr__(name: str) -> object:
         from stg_ray.grouping import group_tasks
 
         return group_tasks
+    if name == "data_map_distance":
+        from stg_ray.affinity.data_map import data_map_distance
+
+        return data_map_distance
     raise AttributeError(f"module 'stg_ray' has no attribute {name!r}")

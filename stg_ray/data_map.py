@@ -104,15 +104,15 @@ def pair_sums(states: Sequence[DataMapState]) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(squared, 0), count
 
 
-def regions(state: DataMapState, *, easy: float = 0.75, ambiguous: float = 0.25) -> np.ndarray:
-    """Shares of easy, ambiguous and hard-to-learn samples of each task: (K, 3), rows adding up to 1.
+def in_regions(
+    state: DataMapState, *, easy: float = 0.75, ambiguous: float = 0.25
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which labelled samples are easy, ambiguous and hard to learn for each task: three boolean (n, K).
 
     Ambiguous is a variability of `ambiguous` or more; of the rest, easy is a mean confidence of `easy` or more, hard
     to learn one below 1 - `easy`; what lies between counts as ambiguous too (Swayamdipta et al. draw no sharp lines).
     """
     present = ~np.isnan(state.mean)
     steady = present & (state.variability < ambiguous)
-    n = np.maximum(present.sum(axis=0), 1)
-    is_easy = (steady & (state.mean >= easy)).sum(axis=0) / n
-    is_hard = (steady & (state.mean < 1 - easy)).sum(axis=0) / n
-    return np.stack([is_easy, 1 - is_easy - is_hard, is_hard], axis=1)
+    is_easy, is_hard = steady & (state.mean >= easy), steady & (state.mean < 1 - easy)
+    return is_easy, present & ~is_easy & ~is_hard, is_hard

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stg_ray.data_map import DataMapState, pair_sums, regions, snapshot_epochs
+from stg_ray.data_map import DataMapState, in_regions, pair_sums, snapshot_epochs
 
 
 def visits(n_visits: int, n: int, k: int, seed: int, missing: float = 0.2) -> np.ndarray:
@@ -92,4 +92,5 @@ def test_regions_tell_easy_from_hard_and_ambiguous() -> None:
     mean = np.array([[0.95, 0.05, 0.5, 0.9]] * 4, dtype=np.float32)
     spread = np.array([[0.0, 0.0, 0.0, 0.4]] * 4, dtype=np.float32)
     state = DataMapState(np.full(4, 5, np.int32), mean, spread**2 * 4)
-    assert regions(state).tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]]
+    shares = np.stack([region.mean(axis=0) for region in in_regions(state)], axis=1)
+    assert shares.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]]

@@ -59,3 +59,16 @@ class DataMapDistance:
         return TaskMatrix(tuple(tasks), distance, cls.kind, samples=samples), np.where(
             np.isnan(distance), np.nan, error
         )
+
+
+def data_map_distance(states: Sequence[DataMapState], tasks: Sequence[str] | None = None) -> TaskMatrix:
+    """The distances of tasks from data maps in memory.
+
+    Args:
+        states: of the same samples at each snapshot.
+        tasks: K names; task_0, ... if not given.
+    """
+    squared, count = pair_sums(states)
+    names = tasks or [f"task_{t}" for t in range(len(count))]
+    sums = {"squared": squared, "count": count, "samples": np.array(len(states[0].count))}
+    return DataMapDistance.combine([sums], names)[0]

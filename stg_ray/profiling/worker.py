@@ -28,6 +28,8 @@ from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
 from stg_ray.models.training import Optimization, epoch_batches, non_finite, train_epoch
+from stg_ray.profiling.events import write_events
+from stg_ray.profiling.findings import region_sums, regions_table, suspects, suspects_table
 from stg_ray.storage import Storage
 from stg_ray.tasks import observed
 
@@ -161,11 +163,29 @@ def train_worker(job: dict[str, Any]) -> None:
             recorder.save(run, f"profile/data_map/epoch-{epoch:04d}/")
         seconds = time.monotonic() - began
         history.append({"epoch": epoch, "seconds": seconds, "loss": loss.tolist(), "confidence": confidence.tolist()})
+        if epoch == config.profile.epochs:
+            _write_findings(run, index, recorder, data, device, rank, world)
         if rank == 0:
             run.write_parquet("profile/metrics.parquet", _metrics_table(index, history))
+            write_events(run, index.names, history)
             if epoch == config.profile.epochs:
                 save_network(run, "profile/network.pt", network)
         _report(network, optimization, recorder, history, rank)
+
+
+def _write_findings(
+    run: Storage, index: PartIndex, recorder: Recorder, data: Part, device: torch.device, rank: int, world: int
+) -> None:
+    """Tables of the regions and of the labels to look at, from every worker's own samples."""
+    sums = _over_workers(torch.from_numpy(region_sums(recorder.state)), device, world)
+    shards: list[Any] = [suspects(recorder.state, data.samples, data.labels)]
+    if world > 1:
+        everyone: list[Any] = [None] * world
+        dist.all_gather_object(everyone, shards[0])
+        shards = everyone
+    if rank == 0 and len(index.tasks) > len([task for task in index.tasks if task.kind == "regression"]):
+        run.write_parquet("profile/regions.parquet", regions_table(index.names, sums.numpy()))
+        run.write_parquet("profile/suspects.parquet", suspects_table(index.names, shards))
 
 
 def _report(

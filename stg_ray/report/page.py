@@ -9,15 +9,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stg_ray.config import Config
-from stg_ray.data.parts import part_name
-from stg_ray.data_map import DataMapState
-from stg_ray.data_map import regions as region_shares
 from stg_ray.progress import StageProgress
 from stg_ray.report import figures
 from stg_ray.report.summary import Summary, summarize
 from stg_ray.report.terminal import certainty_text, cost_text, difference_texts
 from stg_ray.run_dir import RunDir
 from stg_ray.task_matrix import TaskMatrix
+
+N_SUSPECTS_SHOWN = 12
 
 
 def write_report(run: RunDir, config: Config, progress: StageProgress) -> None:
@@ -36,6 +35,7 @@ def write_report(run: RunDir, config: Config, progress: StageProgress) -> None:
         cost_text=cost_text,
         certainty_text=certainty_text,
         sections=_sections(run, config, summary),
+        suspects=_suspects(run),
         plotly=Markup(get_plotlyjs()),
     )
     run.write_bytes("report.html", page.encode())
@@ -47,7 +47,7 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
     matrices = {
         name: TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in config.affinity.methods
     }
-    shares = _regions(run, summary)
+    shares = _shares(run)
     found = [
         (
             "Did grouping help?",
@@ -83,18 +83,19 @@ def _div(figure: Any) -> str:
     return figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
 
 
-def _regions(run: RunDir, summary: Summary) -> np.ndarray | None:
-    """Shares of the data map's regions by task (K, 3), over all parts of the last snapshot."""
-    if all(task.kind == "regression" for task in summary.index.tasks):
+def _shares(run: RunDir) -> np.ndarray | None:
+    """Shares of the data map's regions by task (K, 3); none where all tasks are regressions."""
+    if not run.exists("profile/regions.parquet"):
         return None
-    last = run.list("profile/data_map")[-1]
-    rows = summary.index.rows["train"]
-    total = np.zeros((len(summary.index.tasks), 3))
-    weight = np.zeros(len(summary.index.tasks))
-    for number in range(len(rows)):
-        file = f"profile/data_map/{last}/{part_name('train', number)}.arrow"
-        state = DataMapState.from_batch(run.read_arrow(file))
-        present = (~np.isnan(state.mean)).sum(axis=0)
-        total += region_shares(state) * present[:, None]
-        weight += present
-    return total / np.maximum(weight, 1)[:, None]
+    table = run.read_parquet("profile/regions.parquet")
+    return np.stack([table.column(name).to_numpy() for name in ("easy", "ambiguous", "hard_to_learn")], axis=1)
+
+
+def _suspects(run: RunDir) -> list[dict[str, Any]]:
+    """The samples that the network believed least; few of each task, so that one does not fill the table."""
+    if not run.exists("profile/suspects.parquet"):
+        return []
+    table = run.read_parquet("profile/suspects.parquet").to_pandas()
+    each = max(2, N_SUSPECTS_SHOWN // max(1, table["task"].nunique()))
+    table = table.groupby("task", sort=False).head(each).nsmallest(N_SUSPECTS_SHOWN, "confidence", keep="first")
+    return table.to_dict("records")

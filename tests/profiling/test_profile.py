@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tensorboardX.proto import event_pb2
 
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config
 from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
 from stg_ray.data_map import DataMapState
+from stg_ray.data_map_files import DataMap
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.models.outputs import as_labels
@@ -31,6 +34,16 @@ CONFIG = load_config(
         "profile": {"epochs": 3, "batch_size": 24, "snapshots": 2, "lr": 0.01, "schedule": "cosine", "warmup": 0.1},
     }
 )
+
+
+def events_of(path: Path) -> Iterator[event_pb2.Event]:
+    """The records of an event file: length, its checksum, an event, its checksum."""
+    data = path.read_bytes()
+    at = 0
+    while at < len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        yield event_pb2.Event.FromString(data[at + 12 : at + 12 + length])
+        at += length + 16
 
 
 def with_workers(workers: int, **profile: object) -> Config:
@@ -166,3 +179,37 @@ def test_a_loss_that_is_no_number_stops_the_run_with_the_tasks_name(
     ):
         profile(run, with_workers(1, lr=1e38), stage)
     assert not run.exists("profile")
+
+
+@pytest.mark.slow
+def test_what_a_profile_leaves_to_read(
+    ray_session: None, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
+) -> None:
+    """Regions and suspects of all workers' samples; metrics for TensorBoard; in bf16, channels_last and augmented."""
+    run = RunDir(tmp_path)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 3, 12, 12), dtype=np.uint8)
+    labels = np.stack([images[:, c].mean(axis=(1, 2)) > 127.5 for c in range(3)], axis=1).astype(np.int8)
+    task_set = TaskSet.from_arrays(images, labels, names=["red", "green <b>", "blue"])
+    write_parts(task_set, run.sub("parts"))
+    config = with_workers(2, precision="bf16", memory_format="channels_last", flip=True, crop=1, lr=0.003)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"trunk": "cnn"})})
+    with quiet.stage("profile") as progress:
+        profile(run, config, progress)
+    assert "bf16, channels_last" in progress.summary
+    index = read_index(run.sub("parts"))
+    regions = run.read_parquet("profile/regions.parquet").to_pandas().set_index("task")
+    assert regions["samples"].tolist() == [index.n_samples()] * 3
+    assert np.allclose(regions[["easy", "ambiguous", "hard_to_learn"]].sum(axis=1), 1)
+    data_map = DataMap(str(tmp_path))
+    assert regions["confidence"].to_numpy() == pytest.approx(data_map[:][..., 0].mean(axis=0), rel=1e-5)
+    events = {}
+    for path in (tmp_path / "profile" / "tensorboard").iterdir():
+        for event in events_of(path):
+            for value in event.summary.value:
+                events[value.tag, event.step] = value.simple_value
+    metrics = run.read_parquet("profile/metrics.parquet").to_pandas()
+    assert {step for _, step in events} == {1, 2, 3}
+    for row in metrics.itertuples():
+        tag = f"loss/{row.task}".replace(" ", "_").replace("<", "_").replace(">", "_")
+        assert events[tag, row.epoch] == pytest.approx(row.loss, rel=1e-5)

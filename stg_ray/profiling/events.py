@@ -1,0 +1,30 @@
+"""The metrics of the profiling run for TensorBoard, beside metrics.parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from stg_ray.storage import Storage
+
+FOLDER = "profile/tensorboard"
+
+
+def write_events(run: Storage, names: Sequence[str], history: Sequence[dict[str, Any]]) -> None:
+    """Add the last epoch of `history` to profile/tensorboard. Event files are appended to, which object stores cannot:
+    there only metrics.parquet is written."""
+    if not run.is_local:
+        return
+    last = history[-1]
+    # An epoch that is trained again, after a restart, replaces what was written of it.
+    with SummaryWriter(run.path(FOLDER), purge_step=last["epoch"], write_to_disk=True) as writer:
+        for key in ("loss", "confidence"):
+            values = np.array(last[key])
+            if np.isfinite(values).any():
+                writer.add_scalar(f"mean/{key}", float(np.nanmean(values)), last["epoch"])
+            for name, value in zip(names, values.tolist(), strict=True):
+                if np.isfinite(value):
+                    writer.add_scalar(f"{key}/{name}", value, last["epoch"])
