@@ -97,10 +97,34 @@ def _stage_command(stage: str, does: str) -> None:
 for _stage, _does in {
     "profile": "Train on all tasks and record the data maps, once more.",
     "affinity": "Compute how alike the tasks are, once more.",
-    "group": "Group the tasks, once more; for example --set grouping.groups=5.",
     "retrain": "Train the networks of the plans; finished ones are kept.",
 }.items():
     _stage_command(_stage, _does)
+
+
+@app.command("group")
+def group_command(
+    directory: Directory,
+    set_: Set = None,
+    add: Annotated[
+        str | None,
+        typer.Option(
+            "--add", metavar="FILE", help="K x K Parquet or CSV with new tasks, which join the groups there are."
+        ),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Group the tasks, once more; for example --set grouping.groups=5."""
+    if add is None:
+        _run_stage("group", directory, set_, None, verbose)
+        return
+    if set_:
+        raise InputError("--add joins new tasks to the groups there are, which --set would change: use one of them")
+    from stg_ray.pipeline import add_tasks
+    from stg_ray.report import print_groups
+
+    print_groups(Console(highlight=False), add_tasks(directory, add))
+    _say(f"groups with the new tasks: {directory}/groups.added.json")
 
 
 @app.command("report")

@@ -240,16 +240,56 @@ class AffinityConfig(Section):
         return _distinct(methods, "methods", may_be_empty=False)
 
 
+class BudgetConfig(Section):
+    """What the groups of `method: budget` must keep. A network of s tasks costs `network_cost` + s `task_cost`."""
+
+    networks: Count | None = None
+    cost: Positive | None = None
+    """Total cost of all networks, at most."""
+    network_cost: Annotated[float, Field(ge=0)] = 1.0
+    task_cost: Annotated[float, Field(ge=0)] = 0.0
+    min_size: Count = 1
+    max_size: Count | None = None
+    together: list[list[str]] = []
+    """Lists of tasks of which a network has all or none."""
+    apart: list[list[str]] = []
+    """Lists of tasks of which a network has one at most."""
+    overlap: bool = False
+    """Whether a task may help in networks that do not serve it."""
+
+
 class GroupingConfig(Section):
     """From affinities to groups."""
 
-    method: Literal["spectral", "kmeans", "agglomerative"] = "spectral"
+    method: Literal["spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "budget"] = "spectral"
     groups: Count | Auto = "auto"
-    """Number of groups; auto chooses between 1 and `max_groups`."""
+    """Number of groups; auto chooses between `min_groups` and `max_groups`."""
+    min_groups: Count = 1
+    """Fewest groups that auto may choose; from 2 on, whether there is any structure is not asked."""
     max_groups: Count | None = None
-    """Most groups that auto may choose; a third of the tasks, at most 32, if not given."""
-    weights: dict[Affinity, Annotated[float, Field(ge=0)]] = {}
-    """Weight of each affinity in the sum; 1 where not given."""
+    """Most groups that auto may choose; a third of the tasks, at most 32 or twice their root, if not given."""
+    criterion: Literal["silhouette", "eigengap", "bic", "stability"] = "silhouette"
+    """By which auto chooses."""
+    neighbours: Count | Literal["auto", "all"] = "auto"
+    """Edges of each task in the task graph, to the tasks most like it; auto: 5, or the logarithm of their number."""
+    overlap_above: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A task is trained in groups that do not serve it, too, where its membership is this or more."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Weight of each affinity and file in the sum; 1 where not given."""
+    files: dict[str, str] = {}
+    """Affinities of your own by name: K x K in Parquet as in affinity/, or CSV with the tasks in first row and column,
+    which holds affinities (large means alike)."""
+    budget: BudgetConfig | None = None
+
+    @model_validator(mode="after")
+    def _numbers_that_agree(self) -> GroupingConfig:
+        if (self.budget is not None) != (self.method == "budget"):
+            raise ValueError("grouping.budget and grouping.method=budget belong together: give both or neither")
+        if self.method == "budget" and self.groups != "auto":
+            raise ValueError("grouping.method=budget takes budget.networks: leave groups at auto")
+        if self.max_groups is not None and self.max_groups < self.min_groups:
+            raise ValueError(f"min_groups is {self.min_groups}, more than max_groups, {self.max_groups}")
+        return self
 
 
 class RetrainConfig(TrainingConfig):
@@ -282,10 +322,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _weights_of_methods(self) -> Config:
-        stray = [name for name in self.grouping.weights if name not in self.affinity.methods]
+        names = [*self.affinity.methods, *self.grouping.files]
+        _distinct(names, "affinities (affinity.methods and grouping.files)", may_be_empty=False)
+        stray = [name for name in self.grouping.weights if name not in names]
         if stray:
             raise ValueError(f"grouping.weights names {stray[0]!r}, which is not among affinity.methods")
-        if all(self.grouping.weights.get(name, 1.0) == 0 for name in self.affinity.methods):
+        if all(self.grouping.weights.get(name, 1.0) == 0 for name in names):
             raise ValueError("grouping.weights are all zero: at least one affinity must count")
         return self
 

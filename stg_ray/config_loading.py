@@ -70,7 +70,7 @@ def _override(values: dict[str, Any], text: str) -> None:
     *sections, last = key.strip().split(".")
     at = values
     for section in sections:
-        below = at.setdefault(section, {})
+        below = at[section] = {} if at.get(section) is None else at[section]  # a section that is off is None
         if not isinstance(below, dict):
             raise InputError(f"--set {text}: {section} has no keys of its own")
         at = below

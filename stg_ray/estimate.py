@@ -8,6 +8,7 @@ from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.data_map import snapshot_epochs
+from stg_ray.grouping.group_tasks import conditions_of
 from stg_ray.grouping.n_groups import most_groups
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
@@ -41,14 +42,14 @@ def estimate(config: Config) -> list[tuple[str, str]]:
             f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots)",
         ),
         ("affinity", f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}, gradients of {samples:,} samples"),
-        ("group", f"{config.grouping.method}, {_groups_text(config, n_tasks)}"),
+        ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}"),
         ("retrain", _retrain_text(config, index)),
     ]
 
 
 def _retrain_text(config: Config, index: PartIndex) -> str:
     n_tasks = len(index.tasks)
-    number = config.grouping.groups if config.grouping.groups != "auto" else _most(config, n_tasks)
+    number = config.grouping.groups if config.grouping.groups != "auto" else _most(config, index.names)
     labels = np.arange(n_tasks) * number // n_tasks
     plans = make_plans(Groups.from_labels(index.names, labels, "assumed"), index.tasks, config)
     specs = list(network_specs(plans, config))
@@ -65,14 +66,19 @@ def _retrain_text(config: Config, index: PartIndex) -> str:
     return f"{at_most}{len(specs)} networks ({counts}), {config.retrain.epochs} epochs each, cost {at_most}{cost:.2e}"
 
 
-def _groups_text(config: Config, n_tasks: int) -> str:
+def _groups_text(config: Config, names: list[str]) -> str:
+    if config.grouping.budget is not None:
+        return f"at most {_most(config, names)} groups, chosen by score"
     if config.grouping.groups == "auto":
-        return f"1 to {_most(config, n_tasks)} groups, chosen by silhouette"
+        numbers = f"{config.grouping.min_groups} to {_most(config, names)}"
+        return f"{numbers} groups, chosen by {config.grouping.criterion}"
     return f"{config.grouping.groups} groups"
 
 
-def _most(config: Config, n_tasks: int) -> int:
-    return most_groups(n_tasks, config.grouping.max_groups)
+def _most(config: Config, names: list[str]) -> int:
+    if config.grouping.budget is not None:
+        return conditions_of(config.grouping.budget.model_dump(), names).most_networks(len(names))
+    return max(config.grouping.min_groups, most_groups(len(names), config.grouping.max_groups))
 
 
 def _size(n_bytes: float) -> str:

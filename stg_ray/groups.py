@@ -15,7 +15,7 @@ class Groups:
 
     Attributes:
         tasks: names of all K tasks.
-        groups: task names of each of the G groups.
+        groups: task names of each of the G groups; a task may be in several, and then helps those that do not serve it.
         membership: K x G; row t says how much task t belongs to each group, adding up to 1.
         serving: for each task the index of the group whose network serves it.
         method, parameters: how it was found.
@@ -30,25 +30,54 @@ class Groups:
 
     @classmethod
     def from_labels(
-        cls, tasks: Sequence[str], labels: np.ndarray, method: str, parameters: dict[str, Any] | None = None
+        cls,
+        tasks: Sequence[str],
+        labels: np.ndarray,
+        method: str,
+        parameters: dict[str, Any] | None = None,
+        *,
+        membership: np.ndarray | None = None,
+        members: np.ndarray | None = None,
     ) -> Groups:
-        """Hard groups from a label for each task; groups are numbered by their first task."""
-        _, first = np.unique(labels, return_index=True)
-        order = np.asarray(labels)[np.sort(first)]
-        number = {label: g for g, label in enumerate(order.tolist())}
-        serving = {task: number[label] for task, label in zip(tasks, np.asarray(labels).tolist(), strict=True)}
-        groups = [[task for task in tasks if serving[task] == g] for g in range(len(number))]
-        membership = np.eye(len(number))[[serving[task] for task in tasks]].tolist()
-        return cls(list(tasks), groups, membership, serving, method, parameters or {})
+        """Groups from a label for each task, the group that serves it; numbered by the first task they serve.
+
+        Args:
+            labels: (K,) of any type.
+            membership: (K, G), columns in the order of the sorted labels; 1 for the group that serves, if not given.
+            members: (G, K) boolean, rows in that order: which tasks each group has; those that it serves, if not given.
+        """
+        known, first, label = np.unique(labels, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        number = np.argsort(order)[label]
+        membership = np.eye(len(known))[number] if membership is None else membership[:, order]
+        members = number == np.arange(len(known))[:, None] if members is None else members[order]
+        groups = [[tasks[t] for t in np.flatnonzero(own).tolist()] for own in members]
+        serving = dict(zip(tasks, number.tolist(), strict=True))
+        return cls(list(tasks), groups, membership.tolist(), serving, method, parameters or {})
+
+    def with_tasks_permuted(self, order: np.ndarray, method: str, parameters: dict[str, Any]) -> Groups:
+        """Groups of the same sizes, in which task t takes the place of task order[t]."""
+        number = {task: t for t, task in enumerate(self.tasks)}
+        members = np.array([np.isin(order, [number[task] for task in own]) for own in self.groups])
+        used, labels = np.unique(self.labels[order], return_inverse=True)
+        return Groups.from_labels(self.tasks, labels, method, parameters, members=members[used])
 
     @property
     def labels(self) -> np.ndarray:
         """(K,) index of the group that serves each task."""
         return np.array([self.serving[task] for task in self.tasks])
 
+    def certainty(self, group: int) -> float | None:
+        """Mean share of the resampled affinities in which the tasks that a group serves stay in it, where known."""
+        known = self.parameters.get("certainty")
+        served = [task for task, g in self.serving.items() if g == group and known and task in known]
+        return sum(known[task] for task in served) / len(served) if known and served else None
+
     @property
     def why_one(self) -> str:
         """Why there is one group, where there is."""
+        if "selection" in self.parameters:
+            return "under this budget no other choice was better"
         choice = self.parameters.get("n_groups")
         if choice is None:
             return "one was asked for"

@@ -29,7 +29,10 @@ from stg_ray.data.parts import PartIndex, read_index, write_parts
 from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.grouping import group
-from stg_ray.grouping.stage import check_n_groups
+from stg_ray.grouping.inputs import as_matrix
+from stg_ray.grouping.joining import join_tasks
+from stg_ray.grouping.stage import check_grouping
+from stg_ray.groups import Groups
 from stg_ray.models import build_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import settle
@@ -58,7 +61,7 @@ def check(config: Config, index: PartIndex) -> None:
     Raises:
         InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
     """
-    check_n_groups(config.grouping.groups, len(index.tasks))
+    check_grouping(config, index.names)
     check_tasks(config, index)
     check_plans(config, index.tasks)
     for training in (config.profile, config.retrain):
@@ -143,6 +146,25 @@ def run_stage(
         directory.write_config(config)
         _run_stages(directory, config, [stage], address, reporter, verbose)
     return directory
+
+
+def add_tasks(out: str, file: str) -> Groups:
+    """Join the new tasks of a larger K x K file to the groups of a run, and write groups.added.json beside groups.json.
+
+    The run itself, whose parts have no labels of the new tasks, stays as it is.
+
+    Raises:
+        InputError: the groups are not made yet, or the file is none, or does not name the old tasks and new ones.
+    """
+    directory = RunDir(out)
+    config = directory.read_config()
+    directory.check_writable()
+    with directory.lease():
+        if not directory.is_done("group", config):
+            raise InputError(f"group is not done in {directory.uri}: finish it first with stg-ray run")
+        groups = join_tasks(Groups.from_dict(directory.read_json("groups.json")), as_matrix(file))
+        directory.write_json("groups.added.json", groups.to_dict())
+    return groups
 
 
 def default_out(source: str, config: Config) -> str:

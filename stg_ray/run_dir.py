@@ -34,7 +34,7 @@ ARTIFACTS_OF_STAGE: dict[str, tuple[str, ...]] = {
     "parts": ("parts",),
     "profile": (".ray/profile", "profile"),
     "affinity": ("affinity",),
-    "group": ("groups.json",),
+    "group": ("groups.json", "groups.added.json"),
     "retrain": ("results.parquet", "costs.parquet", "plans", "models"),
     "report": ("report.html",),
 }

@@ -8,11 +8,11 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from stg_ray.grouping.base import Clusterer
+from stg_ray.grouping.base import Clusterer, soft_membership
 from stg_ray.grouping.graph import TaskGraph
 
 
 class Agglomerative(Clusterer):
-    def labels_for(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
         tree = linkage(squareform(graph.distance, checks=False), method="average")
-        return [fcluster(tree, n, criterion="maxclust") - 1 for n in numbers]
+        return [soft_membership(graph.affinity, fcluster(tree, n, criterion="maxclust")) for n in numbers]

@@ -1,7 +1,8 @@
-"""k-means of the tasks, as STG-MTL clusters data maps (Sherif et al., arXiv 2307.03374).
+"""k-means of the tasks, and memberships from its centroids, as in STG-MTL (Sherif et al., arXiv 2307.03374).
 
 The points are the classical scaling of the distances (the eigenvectors of the centred Gram matrix), which for Euclidean
-distances such as the data maps' is an exact change of coordinates: K points in fewer than K dimensions.
+distances such as the data maps' is an exact change of coordinates: K points in fewer than K dimensions. Memberships are
+u_tc = 1 / sum_j (d_tc / d_tj)^(2 / (m - 1)) with the paper's fuzziness m = 1.07.
 """
 
 from __future__ import annotations
@@ -12,14 +13,22 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.cluster import KMeans
 
-from stg_ray.grouping.base import Clusterer
+from stg_ray.grouping.base import Clusterer, fuzzy_membership
 from stg_ray.grouping.graph import TaskGraph
+
+FUZZINESS = 1.07
+RESTARTS = 10
 
 
 class KMeansGrouping(Clusterer):
-    def labels_for(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
         points = classical_scaling(graph.distance)
-        return [KMeans(n, n_init=20, random_state=self.seed).fit_predict(points) for n in numbers]
+        return [fuzzy_membership(self._squared(points, n), FUZZINESS) for n in numbers]
+
+    def _squared(self, points: np.ndarray, n: int) -> np.ndarray:
+        """(K, n) squared distances to the centroids."""
+        n = min(n, len(np.unique(points, axis=0)))  # identical tasks are one point
+        return np.square(KMeans(n, n_init=RESTARTS, random_state=self.seed).fit_transform(points))
 
 
 def classical_scaling(distance: np.ndarray) -> np.ndarray:

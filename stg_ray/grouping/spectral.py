@@ -16,28 +16,36 @@ from stg_ray.grouping.graph import TaskGraph
 
 
 class Spectral(Clusterer):
-    def labels_for(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
-        vectors = spectral_embedding(graph.affinity, max(numbers))
+    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        vectors = spectral_embedding(graph.edges, max(numbers))
         return [_cluster_qr(vectors[:, :n]) for n in numbers]
+
+
+def normalized_affinity(affinity: np.ndarray) -> np.ndarray:
+    """D^(-1/2) A D^(-1/2), D the tasks' degrees; a task without any edge becomes a component of its own."""
+    degree = affinity.sum(axis=1)
+    scale = 1 / np.sqrt(np.where(degree > 0, degree, 1))
+    normalized = affinity * np.outer(scale, scale)
+    normalized[np.diag_indices_from(normalized)] += degree == 0  # the eigenvalue 1, like any component
+    return normalized
 
 
 def spectral_embedding(affinity: np.ndarray, n_vectors: int) -> np.ndarray:
     """(K, n_vectors) eigenvectors of the normalised affinity, the largest eigenvalue first."""
-    degree = affinity.sum(axis=1)
-    # A task without any edge has degree 0; it becomes a component of its own, with eigenvalue 1 like the others'.
-    scale = 1 / np.sqrt(np.where(degree > 0, degree, 1))
-    normalised = affinity * np.outer(scale, scale)
-    normalised[np.diag_indices_from(normalised)] += degree == 0
     n_tasks = len(affinity)
-    _, vectors = eigh(normalised, subset_by_index=(n_tasks - n_vectors, n_tasks - 1))
+    _, vectors = eigh(normalized_affinity(affinity), subset_by_index=(n_tasks - n_vectors, n_tasks - 1))
     return vectors[:, ::-1]
 
 
 def _cluster_qr(vectors: np.ndarray) -> np.ndarray:
-    """Labels (K,) from K points in as many dimensions as there are groups."""
+    """Memberships (K, n) from K points in as many dimensions as there are groups: the shares of the squared length of
+    each point along the axes that the factorisation finds, one per group."""
     n_groups = vectors.shape[1]
     if n_groups == 1:
-        return np.zeros(len(vectors), dtype=np.intp)
+        return np.ones((len(vectors), 1))
     pivots = qr(vectors.T, pivoting=True, mode="economic")[2]
     left, _, right = svd(vectors[pivots[:n_groups]].T)
-    return np.abs(vectors @ (left @ right)).argmax(axis=1)
+    squared = np.square(vectors @ (left @ right))
+    total = squared.sum(axis=1, keepdims=True)
+    # A task that none of these vectors reaches (more components than groups) belongs to each group as much.
+    return np.where(total > 1e-24, squared / np.maximum(total, 1e-24), 1 / n_groups)

@@ -1,98 +1,62 @@
-"""The group stage: task graph, number of groups, clustering. All on the driver, from K x K matrices."""
+"""The group stage: task graph, number of groups, clustering or selection. All on the driver, from K x K matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
 
-from stg_ray.config import Config, unknown
-from stg_ray.errors import InputError
-from stg_ray.grouping.agglomerative import Agglomerative
-from stg_ray.grouping.base import Clusterer
-from stg_ray.grouping.graph import task_graph
-from stg_ray.grouping.kmeans import KMeansGrouping
-from stg_ray.grouping.n_groups import choose_n_groups
-from stg_ray.grouping.spectral import Spectral
+from stg_ray.config import Config
+from stg_ray.grouping.group_tasks import check_n_groups, conditions_of, group_tasks
+from stg_ray.grouping.inputs import as_matrix, in_order_of
 from stg_ray.groups import Groups
 from stg_ray.progress import StageProgress
 from stg_ray.run_dir import RunDir
 from stg_ray.task_matrix import TaskMatrix
 
-CLUSTERERS: dict[str, type[Clusterer]] = {
-    "spectral": Spectral,
-    "kmeans": KMeansGrouping,
-    "agglomerative": Agglomerative,
-}
-
 
 def group(run: RunDir, config: Config, progress: StageProgress) -> None:
-    """Group the tasks by the affinities in the run directory and write groups.json."""
-    matrices = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in config.affinity.methods]
-    settings = config.grouping
+    """Group the tasks by the affinities in the run directory and the user's own, and write groups.json."""
+    settings, computed = config.grouping, config.affinity.methods
+    matrices = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in computed]
+    errors = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.stderr.parquet")).values for name in computed]
+    own = read_files(config, matrices[0].tasks)
+    names = [*computed, *settings.files]
     groups = group_tasks(
-        matrices,
-        weights=[settings.weights.get(name, 1.0) for name in config.affinity.methods],
+        [*matrices, *own],
+        errors=[*errors, *(None for _ in own)],
+        weights=[settings.weights.get(name, 1.0) for name in names],
         method=settings.method,
         n_groups=settings.groups,
+        min_groups=settings.min_groups,
         max_groups=settings.max_groups,
+        criterion=settings.criterion,
+        neighbours=settings.neighbours,
+        overlap_above=settings.overlap_above,
+        budget=settings.budget.model_dump() if settings.budget is not None else None,
         seed=config.seed,
-        affinities=config.affinity.methods,
+        affinities=names,
     )
     run.write_json("groups.json", groups.to_dict())
     progress.summary = describe(groups)
 
 
-def group_tasks(
-    matrices: TaskMatrix | Sequence[TaskMatrix],
-    *,
-    weights: Sequence[float] | None = None,
-    method: str = "spectral",
-    n_groups: int | Literal["auto"] = "auto",
-    max_groups: int | None = None,
-    seed: int = 0,
-    affinities: Sequence[str] | None = None,
-) -> Groups:
-    """Group tasks by one or several K x K affinities or distances.
+def read_files(config: Config, tasks: Sequence[str]) -> list[TaskMatrix]:
+    """The matrices of `grouping.files`, in the order of these tasks."""
+    return [in_order_of(as_matrix(path), tasks, path) for path in config.grouping.files.values()]
 
-    Args:
-        matrices: of the same K tasks.
-        weights: weight of each matrix in the sum of locally scaled affinities.
-        method: spectral, kmeans or agglomerative.
-        n_groups: a number from 1 to K, or auto.
-        affinities: names of the matrices, kept in the result's parameters.
+
+def check_grouping(config: Config, tasks: Sequence[str]) -> None:
+    """Refuse what cannot be grouped, before anything is computed.
 
     Raises:
-        InputError: an unknown method, fewer than 2 tasks, or more groups than tasks.
+        InputError: fewer than 2 tasks, more groups than tasks, conditions that contradict each other, or a file that
+            cannot be read or names other tasks.
     """
-    matrices = [matrices] if isinstance(matrices, TaskMatrix) else list(matrices)
-    if method not in CLUSTERERS:
-        raise InputError(unknown(method, CLUSTERERS, "grouping method"))
-    tasks = matrices[0].tasks
-    check_n_groups(n_groups, len(tasks))
-    graph = task_graph(matrices, dict(enumerate(weights)) if weights is not None else None)
-    parameters: dict[str, Any] = {"seed": seed}
-    if affinities is not None:
-        parameters["affinities"] = dict(zip(affinities, weights or [1.0] * len(matrices), strict=True))
-    if n_groups == "auto":
-        choice = choose_n_groups(graph, CLUSTERERS[method](seed=seed), max_groups=max_groups, seed=seed)
-        parameters["n_groups"] = choice.to_dict()
-        n_groups = choice.chosen
-    labels = CLUSTERERS[method](n_groups, seed=seed).fit(graph).labels_
-    if len(set(labels.tolist())) < n_groups:
-        parameters["asked_for"] = n_groups  # tasks that cannot be told apart stay together
-    return Groups.from_labels(tasks, labels, method, parameters)
-
-
-def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int) -> None:
-    """Refuse what no clusterer can do.
-
-    Raises:
-        InputError: fewer than 2 tasks, or more groups than tasks.
-    """
-    if n_tasks < 2:
-        raise InputError(f"there is {n_tasks} task: grouping needs at least 2")
-    if n_groups != "auto" and not 1 <= n_groups <= n_tasks:
-        raise InputError(f"grouping.groups={n_groups} but there are {n_tasks} tasks: expected 1 to {n_tasks}, or auto")
+    check_n_groups(config.grouping.groups, len(tasks))
+    if config.grouping.groups == "auto":
+        check_n_groups(config.grouping.min_groups, len(tasks))
+    if config.grouping.budget is not None:
+        conditions_of(config.grouping.budget.model_dump(), tasks)
+    read_files(config, tasks)
 
 
 def describe(groups: Groups) -> str:
@@ -100,4 +64,10 @@ def describe(groups: Groups) -> str:
         return f"one group: {groups.why_one}"
     sizes = ", ".join(str(len(members)) for members in groups.groups)
     fewer = f" ({groups.parameters['asked_for']} were asked for)" if "asked_for" in groups.parameters else ""
-    return f"{len(groups.tasks)} tasks in {len(groups.groups)} groups of {sizes}{fewer}"
+    text = f"{len(groups.tasks)} tasks in {len(groups.groups)} groups of {sizes}{fewer}"
+    if (selection := groups.parameters.get("selection")) is not None:
+        proof = "proved best" if selection["optimal"] else f"no choice exceeds {selection['bound']:.4f}"
+        text += f"; mean score {selection['score']:.4f}, {proof}"
+    if (certainty := groups.parameters.get("certainty")) is not None:
+        text += f"; mean certainty {sum(certainty.values()) / len(certainty):.2f}"
+    return text

@@ -96,8 +96,7 @@ def matrix(summary: Summary, values: TaskMatrix) -> go.Figure:
             hovertemplate="%{y}<br>%{x}<br>%{z:.4g}<extra></extra>",
         )
     )
-    sizes = np.cumsum([len(members) for members in summary.groups.groups])[:-1]
-    for edge in sizes:
+    for edge in np.cumsum(np.bincount(summary.groups.labels))[:-1]:
         for draw in (figure.add_vline, figure.add_hline):
             draw(edge - 0.5, line_color="white", line_width=2)
     shown = len(names) <= MAX_LABELLED
@@ -109,21 +108,19 @@ def matrix(summary: Summary, values: TaskMatrix) -> go.Figure:
 
 
 def number_of_groups(summary: Summary) -> go.Figure | None:
-    """The silhouette by number of groups, where that number was chosen."""
+    """The criterion by number of groups, where that number was chosen."""
     choice = summary.groups.parameters.get("n_groups")
     if not choice or not choice["curve"]:
         return None
+    criterion = choice["criterion"]
     numbers = [point["groups"] for point in choice["curve"]]
     figure = go.Figure(
-        go.Scatter(x=numbers, y=[point["silhouette"] for point in choice["curve"]], mode="lines+markers", name="tasks")
-    )
-    figure.add_hline(
-        y=choice["null_best"], line_dash="dot", line_color="#999", annotation_text="best without structure"
+        go.Scatter(x=numbers, y=[point[criterion] for point in choice["curve"]], mode="lines+markers", name="tasks")
     )
     figure.update_traces(marker_color=COLORS["ours"], line_color=COLORS["ours"])
     figure.update_layout(**LAYOUT, height=300)
     figure.update_xaxes(title="number of groups", dtick=1 if len(numbers) < 16 else None)
-    figure.update_yaxes(title="mean silhouette")
+    figure.update_yaxes(title={"silhouette": "mean silhouette", "bic": "minus BIC"}.get(criterion, criterion))
     return figure
 
 

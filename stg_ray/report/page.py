@@ -12,7 +12,7 @@ from stg_ray.config import Config
 from stg_ray.progress import StageProgress
 from stg_ray.report import figures
 from stg_ray.report.summary import Summary, summarize
-from stg_ray.report.terminal import cost_text, difference_texts
+from stg_ray.report.terminal import certainty_text, cost_text, difference_texts
 from stg_ray.run_dir import RunDir
 from stg_ray.task_matrix import TaskMatrix
 
@@ -33,6 +33,7 @@ def write_report(run: RunDir, config: Config, progress: StageProgress) -> None:
         config=config.to_yaml(),
         difference_texts=difference_texts,
         cost_text=cost_text,
+        certainty_text=certainty_text,
         sections=_sections(run, config, summary),
         suspects=_suspects(run),
         plotly=Markup(get_plotlyjs()),
@@ -60,8 +61,8 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         ),
         (
             "Number of groups",
-            "The number with the largest silhouette is taken if it beats graphs without structure: the same pairs "
-            "shuffled, and Gaussian points of the same spread.",
+            "The number with the largest score is taken, if groups hold together better than in graphs without any: "
+            "the same pairs shuffled, and Gaussian points of the same spread.",
             figures.number_of_groups(summary),
         ),
         (

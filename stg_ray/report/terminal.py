@@ -28,12 +28,22 @@ def print_groups(console: Console, groups: Groups) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("group", justify="right")
     table.add_column("tasks", overflow="fold")
+    is_known = "certainty" in groups.parameters
+    if is_known:
+        table.add_column("certainty", justify="right")
     for number, members in enumerate(groups.groups):
         more = f", and {len(members) - SHOWN_TASKS} more" if len(members) > SHOWN_TASKS else ""
-        table.add_row(str(number), Text(", ".join(members[:SHOWN_TASKS]) + more))
+        row: list[str | Text] = [str(number), Text(", ".join(members[:SHOWN_TASKS]) + more)]
+        table.add_row(*row, *([certainty_text(groups, number)] if is_known else []))
     console.print()
     console.print(table)
     console.print()
+
+
+def certainty_text(groups: Groups, number: int) -> str:
+    """How often the group's tasks stay in it under resampling; nothing where that is not known."""
+    share = groups.certainty(number)
+    return "" if share is None else f"{share:.0%}"
 
 
 def _plans(summary: Summary) -> Table:

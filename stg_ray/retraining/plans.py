@@ -95,6 +95,7 @@ def _random_plans(ours: Groups, config: Config) -> dict[str, Groups]:
     """Random groups of the sizes of ours."""
     plans = {}
     for draw in range(config.retrain.random_groups):
-        labels = np.random.default_rng([config.seed, 5, draw]).permutation(ours.labels)
-        plans[f"random_{draw}"] = Groups.from_labels(ours.tasks, labels, "random", {"seed": config.seed, "draw": draw})
+        order = np.random.default_rng([config.seed, 5, draw]).permutation(len(ours.tasks))
+        about = {"seed": config.seed, "draw": draw}
+        plans[f"random_{draw}"] = ours.with_tasks_permuted(order, "random", about)
     return plans

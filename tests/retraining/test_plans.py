@@ -32,6 +32,23 @@ def test_every_plan_serves_every_task_once() -> None:
     assert plans["random_0"].groups != plans["random_1"].groups
 
 
+def test_overlapping_groups_are_trained_whole_and_each_task_is_served_once() -> None:
+    members = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
+    ours = Groups.from_labels(NAMES, np.array([0, 0, 0, 1, 1, 2]), "budget", members=members)
+    plans = make_plans(ours, TASKS, set_values(CONFIG, ["retrain.plans=[ours, random]"]))
+    assert [spec.tasks for spec in network_specs({"ours": ours}, CONFIG) if spec.seed == CONFIG.seed] == [
+        ("t0", "t1", "t2", "t3"),
+        ("t2", "t3", "t4"),
+        ("t4", "t5"),
+    ]
+    for plan in plans.values():
+        assert sorted(map(len, plan.groups)) == [2, 3, 4]
+        assert sorted(np.bincount(plan.labels)) == [1, 2, 3]
+        assert all(task in plan.groups[g] for task, g in plan.serving.items())
+        assert np.array(plan.membership).sum(axis=1).tolist() == [1] * 6
+    assert plans["random_0"].groups != ours.groups
+
+
 def test_one_group_is_all_in_one_and_nothing_else() -> None:
     one = Groups.from_labels(NAMES, np.zeros(6, int), "spectral")
     config = set_values(CONFIG, ["retrain.plans=[ours, random]"])

@@ -1,0 +1,110 @@
+"""What a user brings as an affinity: arrays, data frames, the run's Parquet or CSV files of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stg_ray.errors import InputError, one_line
+from stg_ray.task_matrix import KEY_COLUMN, Kind, TaskMatrix
+
+MatrixLike = TaskMatrix | np.ndarray | pd.DataFrame | str | os.PathLike[str]
+
+
+def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: Kind = "affinity") -> TaskMatrix:
+    """The K x K matrix of an array, a data frame, or a file.
+
+    Args:
+        source: a TaskMatrix; an array (K, K); a data frame whose index and columns name the tasks; a path to Parquet as
+            in affinity/, or to CSV with the tasks' names in the first row and column.
+        names: of an array's tasks; task 0, task 1, ... if not given.
+        kind: what an array, a data frame or a CSV file holds: affinity (large means alike) or distance. A TaskMatrix
+            and the run's Parquet say so themselves.
+
+    Raises:
+        InputError: it is not square, rows and columns name different tasks, a value is no number or infinite.
+    """
+    if isinstance(source, TaskMatrix):
+        return source
+    if isinstance(source, pd.DataFrame):
+        return _from_frame(source, kind, "the data frame")
+    if isinstance(source, str | os.PathLike):
+        return _from_file(Path(source), kind)
+    values = np.asarray(source, dtype=np.float64)
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise InputError(f"the affinity has the shape {values.shape}: expected a square matrix, one row per task")
+    tasks = tuple(names) if names is not None else tuple(f"task {t}" for t in range(len(values)))
+    return _checked(TaskMatrix(tasks, values, kind), "the affinity")
+
+
+def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], what: str) -> TaskMatrix:
+    """The matrix with its rows and columns in this order.
+
+    Raises:
+        InputError: it lacks one of the tasks, or has another.
+    """
+    lacking, stray = set(tasks) - set(matrix.tasks), set(matrix.tasks) - set(tasks)
+    if lacking or stray:
+        found = f"lacks {sorted(lacking)[0]!r}" if lacking else f"has {sorted(stray)[0]!r}, which is no task of the run"
+        raise InputError(f"{what} {found}: expected one row and one column for each of the {len(tasks)} tasks")
+    order = [matrix.tasks.index(task) for task in tasks]
+    return TaskMatrix(tuple(tasks), matrix.values[np.ix_(order, order)], matrix.kind, matrix.parameters, matrix.samples)
+
+
+def _from_file(path: Path, kind: Kind) -> TaskMatrix:
+    try:
+        if path.suffix == ".csv":
+            return _from_frame(pd.read_csv(path, index_col=0), kind, str(path))
+        if path.suffix != ".parquet":
+            raise InputError(f"{path}: expected a file that ends in .parquet or .csv")
+        table = pq.read_table(path)
+        if table.column_names[:1] == [KEY_COLUMN] and b"stg_ray" not in (table.schema.metadata or {}):
+            frame = cast(pd.DataFrame, table.to_pandas()).set_index(KEY_COLUMN)
+            return _from_frame(frame, kind, str(path))
+        return _checked(TaskMatrix.from_table(table), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or one_line(error)}") from error
+    except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def _from_frame(frame: pd.DataFrame, kind: Kind, what: str) -> TaskMatrix:
+    rows, columns = [str(name) for name in frame.index], [str(name) for name in frame.columns]
+    if sorted(rows) != sorted(columns):
+        different = sorted(set(rows) ^ set(columns))
+        raise InputError(
+            f"{what} has {len(rows)} rows and {len(columns)} columns"
+            + (f", and {different[0]!r} is not among both" if different else "")
+            + ": expected the same task names in both"
+        )
+    try:
+        values = frame.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} holds a value that is no number: {one_line(error)}") from error
+    _check_distinct(rows, what)
+    order = [columns.index(name) for name in rows]
+    return _checked(TaskMatrix(tuple(rows), values[:, order], kind), what)
+
+
+def _checked(matrix: TaskMatrix, what: str) -> TaskMatrix:
+    if len(matrix.tasks) != len(matrix.values):
+        raise InputError(f"{len(matrix.tasks)} names are given for {len(matrix.values)} tasks")
+    _check_distinct(matrix.tasks, what)
+    if matrix.kind not in ("affinity", "distance"):
+        raise InputError(f"kind is {matrix.kind!r}: expected affinity or distance")
+    if np.isinf(matrix.values).any():
+        raise InputError(f"{what} has infinite values: a pair without a value must be NaN")
+    return matrix
+
+
+def _check_distinct(names: Sequence[str], what: str) -> None:
+    if len(set(names)) != len(names):
+        twice = next(name for t, name in enumerate(names) if name in names[:t])
+        raise InputError(f"{what} names the task {twice!r} twice")

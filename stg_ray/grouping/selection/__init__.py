@@ -1,0 +1,9 @@
+"""Selection under a budget: which groups to train, when only so many networks can be afforded.
+
+`select` starts from an affinity, `select_measured` from the losses of groups that were trained.
+"""
+
+from stg_ray.grouping.selection.problem import Conditions, Selection
+from stg_ray.grouping.selection.solve import select, select_measured
+
+__all__ = ["Conditions", "Selection", "select", "select_measured"]

@@ -1,0 +1,100 @@
+"""Upper bounds of the mean score of any selection, where there are too many groups to list them.
+
+By sizes: in a group of s tasks a task scores at most the mean of its s - 1 largest affinities. How many groups of each
+size there are, and which task is in a group of which size, is a small mixed-integer programme.
+
+By eigenvalues, without overlap: with v_g = 1_g / sqrt(s), a group of mean inner affinity m scores s m <= (s - 1) m + c
+= v_g'(A + cI) v_g for any c >= m. The v_g of a partition are orthonormal and span the vector of ones, so the sum is at
+most 1'A1 / K + G c + the G - 1 largest eigenvalues of A on the complement of the ones (Zha et al., NIPS 2001).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_matrix
+
+from stg_ray.grouping.selection.problem import Conditions
+
+
+def upper_bound(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, *, seconds: float) -> float:
+    """The least of the bounds, in units of the mean score."""
+    best = _best_by_size(affinity, unit, conditions)
+    sizes = np.arange(conditions.min_size, conditions.largest(len(affinity)) + 1)
+    bound = min(_by_sizes(best, sizes, conditions, seconds), float(best.max(axis=1).mean()))
+    if conditions.overlap:
+        return bound
+    return min(bound, _by_eigenvalues((affinity + affinity.T) / 2, float(best.max()), conditions))
+
+
+def _best_by_size(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions) -> np.ndarray:
+    """(K, S) most that each task can score in a group of each allowed size; -inf where its unit does not fit in."""
+    n_tasks = len(affinity)
+    allowed = affinity.astype(np.float64).copy()
+    for a, b in conditions.apart:
+        allowed[a, b] = allowed[b, a] = -np.inf
+    same = unit[:, None] == unit
+    company = np.where(same, 0, allowed)
+    must = np.where(same & ~np.eye(n_tasks, dtype=bool), affinity, 0).sum(axis=1)
+    own = same.sum(axis=1)
+    top = -np.sort(-np.where(same, -np.inf, company), axis=1)
+    sums = np.concatenate([np.zeros((n_tasks, 1)), np.cumsum(top, axis=1)], axis=1)
+    columns = []
+    for size in range(conditions.min_size, conditions.largest(n_tasks) + 1):
+        others = size - own
+        total = must + np.where(others >= 0, sums[np.arange(n_tasks), np.maximum(others, 0)], -np.inf)
+        columns.append(total / max(size - 1, 1))
+    return np.stack(columns, axis=1)
+
+
+def _by_sizes(best: np.ndarray, sizes: np.ndarray, conditions: Conditions, seconds: float) -> float:
+    n_tasks, n_sizes = best.shape
+    task, size = np.nonzero(np.isfinite(best))
+    n_pairs = len(task)
+    pair = np.arange(n_pairs)
+    shape = n_pairs + n_sizes
+    once = coo_matrix((np.ones(n_pairs), (task, pair)), shape=(n_tasks, shape))
+    places = coo_matrix(
+        (
+            np.concatenate([np.ones(n_pairs), -sizes.astype(float)]),
+            (np.concatenate([size, np.arange(n_sizes)]), np.arange(shape)),
+        ),
+        shape=(n_sizes, shape),
+    )
+    constraints = [
+        LinearConstraint(once.tocsr(), 1, 1),
+        LinearConstraint(places.tocsr(), -np.inf if conditions.overlap else 0, 0),
+        LinearConstraint(
+            np.concatenate([np.zeros(n_pairs), np.ones(n_sizes)])[None], 0, conditions.most_networks(n_tasks)
+        ),
+    ]
+    if conditions.cost is not None:
+        costs = np.concatenate([np.zeros(n_pairs), conditions.cost_of(sizes)])
+        constraints.append(LinearConstraint(costs[None], -np.inf, conditions.cost * (1 + 1e-12)))
+    found = milp(
+        -np.concatenate([best[task, size], np.zeros(n_sizes)]) / n_tasks,
+        integrality=np.concatenate([np.zeros(n_pairs), np.ones(n_sizes)]),
+        bounds=Bounds(0, np.concatenate([np.ones(n_pairs), np.full(n_sizes, n_tasks)])),
+        constraints=constraints,
+        options={"time_limit": seconds},
+    )
+    return math.inf if found.mip_dual_bound is None else -float(found.mip_dual_bound)
+
+
+def _by_eigenvalues(affinity: np.ndarray, largest_mean: float, conditions: Conditions) -> float:
+    n_tasks = len(affinity)
+    most = conditions.most_networks(n_tasks)
+    fewest = math.ceil(n_tasks / conditions.largest(n_tasks))
+    centre = np.eye(n_tasks) - 1 / n_tasks
+    values = eigh(centre @ affinity @ centre, eigvals_only=True)[::-1]
+    # The ones are an eigenvector of the projected matrix with the value 0; on their complement the rest is kept.
+    values = np.delete(values, np.abs(values).argmin())
+    shift = max(0.0, largest_mean)
+    totals = [
+        affinity.sum() / n_tasks + n_groups * shift + values[: n_groups - 1].sum()
+        for n_groups in range(fewest, most + 1)
+    ]
+    return max(totals) / n_tasks

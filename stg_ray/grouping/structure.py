@@ -1,0 +1,83 @@
+"""Is there any structure among the tasks?
+
+Any cloud of points can be cut into pieces, and any matrix into blocks. So the modularity of the task graph's spectral
+groups (Newman and Girvan 2004), for each number of groups, is compared with its mean over graphs without structure, as
+the gap statistic does with the spread (Tibshirani, Walther and Hastie 2001). There are two kinds of such graphs: the
+same pairs shuffled, and Gaussian points whose spread in each direction is that of the tasks. There is structure where
+the largest excess is beyond that of such graphs among themselves, by three standard deviations, for both kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from stg_ray.grouping.graph import TaskGraph, default_neighbours, local_scaling
+from stg_ray.grouping.kmeans import classical_scaling
+from stg_ray.grouping.spectral import Spectral
+
+N_NULL = 10
+"""Graphs without structure, of each kind."""
+
+DEVIATIONS = 3.0
+
+
+@dataclass(frozen=True)
+class Structure:
+    """`excess` is the modularity above that of graphs without structure, of the kind that comes closer; one without
+    structure hardly exceeds `threshold`."""
+
+    excess: float
+    threshold: float
+
+    @property
+    def is_found(self) -> bool:
+        return self.excess > self.threshold
+
+
+def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -> Structure:
+    """Compare the graph with graphs without structure, over these numbers of groups."""
+    rng = np.random.default_rng([seed, 4])
+    # In a full graph most of the weight lies between groups, whatever they are: the nearest neighbours tell more.
+    graph = replace(graph, neighbours=default_neighbours(len(graph.affinity)))
+    own = modularities(graph, numbers)
+    found = []
+    for nulls in (_shuffled(graph, rng), _gaussian(graph, rng)):
+        values = np.array([modularities(null, numbers) for null in nulls])
+        total = values.sum(axis=0)
+        # Each null graph is compared with the others, as the tasks' graph is with all of them.
+        among = (values - (total - values) / (N_NULL - 1)).max(axis=1)
+        excess = float((own - total / N_NULL).max())
+        found.append(Structure(excess, float(among.mean() + DEVIATIONS * among.std(ddof=1))))
+    return min(found, key=lambda structure: structure.excess - structure.threshold)
+
+
+def modularities(graph: TaskGraph, numbers: Sequence[int]) -> np.ndarray:
+    """Modularity of the spectral groups for each number: the share of the edges' weight within groups, minus what it
+    would be if the same degrees met at random."""
+    edges = csr_array(graph.edges)
+    degree = edges.sum(axis=1)
+    total = max(degree.sum(), 1e-300)
+    scores = []
+    for membership in Spectral().memberships(graph, numbers):
+        inside = np.eye(membership.shape[1])[membership.argmax(axis=1)]
+        scores.append(((inside * (edges @ inside)).sum() - np.square(degree @ inside).sum() / total) / total)
+    return np.array(scores)
+
+
+def _shuffled(graph: TaskGraph, rng: np.random.Generator) -> Iterator[TaskGraph]:
+    return (graph.permuted(rng) for _ in range(N_NULL))
+
+
+def _gaussian(graph: TaskGraph, rng: np.random.Generator) -> Iterator[TaskGraph]:
+    """Graphs of as many Gaussian points with the same spread in each direction."""
+    spread = classical_scaling(graph.distance).std(axis=0)
+    for _ in range(N_NULL):
+        cloud = rng.normal(size=(len(graph.distance), len(spread))) * spread
+        squared = np.square(cloud).sum(axis=1)
+        distance = np.sqrt(np.maximum(squared[:, None] + squared - 2 * cloud @ cloud.T, 0))
+        np.fill_diagonal(distance, 0)
+        yield TaskGraph(local_scaling(distance), distance, graph.neighbours)

@@ -1,0 +1,74 @@
+"""What a user may bring: arrays, data frames, files; and what is said of those that are no affinity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import stg_ray as sr
+from stg_ray.errors import InputError
+from stg_ray.grouping.inputs import as_matrix, in_order_of
+from stg_ray.task_matrix import TaskMatrix
+
+NAMES = tuple("abcdef")
+LABELS = np.array([0, 1, 0, 1, 0, 1])
+VALUES = np.where(LABELS[:, None] == LABELS, 0.9, 0.1) + 0.01 * np.arange(36).reshape(6, 6) / 36
+EXPECTED = [["a", "c", "e"], ["b", "d", "f"]]
+
+
+def test_every_form_gives_the_same_groups(tmp_path: Path) -> None:
+    frame = pd.DataFrame(VALUES, index=list(NAMES), columns=list(NAMES))
+    frame.to_csv(tmp_path / "mine.csv")
+    pq.write_table(TaskMatrix(NAMES, 1 - VALUES, "distance").to_table(), tmp_path / "run.parquet")
+    pq.write_table(
+        pa.table({"__task__": list(NAMES)} | dict(zip(NAMES, VALUES.T, strict=True))), tmp_path / "own.parquet"
+    )
+    swapped = frame[list("fedcba")]
+    files = [tmp_path / name for name in ("mine.csv", "run.parquet", "own.parquet")]
+    for source in (frame, swapped, str(files[0]), *files, TaskMatrix(NAMES, VALUES, "affinity")):
+        assert sr.group(source, n_groups=2).groups == EXPECTED  # type: ignore[operator]
+    assert sr.group(VALUES, names=NAMES, n_groups=2).groups == EXPECTED  # type: ignore[operator]
+    assert sr.group(-VALUES, kind="distance", n_groups=2).tasks[0] == "task 0"  # type: ignore[operator]
+    both = sr.group([frame, files[1]], n_groups=2, weights=[1, 2])  # type: ignore[operator]
+    assert both.groups == EXPECTED
+
+
+def test_directed_values_keep_their_direction() -> None:
+    frame = pd.DataFrame(VALUES, index=list(NAMES), columns=list(NAMES))
+    assert np.array_equal(as_matrix(frame[list("fedcba")]).values, VALUES)
+    reordered = in_order_of(as_matrix(frame), tuple("fedcba"), "it")
+    assert np.array_equal(reordered.values, VALUES[::-1, ::-1])
+
+
+def test_what_is_no_affinity_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame(VALUES, index=list(NAMES), columns=list(NAMES))
+    (tmp_path / "text.csv").write_text(",a,b\na,1,x\nb,1,1\n")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    (tmp_path / "mine.xlsx").write_bytes(b"")
+    infinite = VALUES.copy()
+    infinite[0, 1] = np.inf
+    for source, message in (
+        (VALUES[:3], r"shape \(3, 6\): expected a square"),
+        (infinite, "infinite"),
+        (frame.drop(columns="b"), "6 rows and 5 columns, and 'b' is not among both"),
+        (frame.rename(index={"a": "b"}, columns={"a": "b"}), "names the task 'b' twice"),
+        (tmp_path / "text.csv", "no number"),
+        (tmp_path / "empty.csv", "cannot be read"),
+        (tmp_path / "cut.parquet", "cannot be read"),
+        (tmp_path / "mine.xlsx", "ends in .parquet or .csv"),
+        (tmp_path / "none.csv", "No such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            as_matrix(source)
+    with pytest.raises(InputError, match="2 names are given for 6 tasks"):
+        as_matrix(VALUES, names=["a", "b"])
+    with pytest.raises(InputError, match="lacks 'g'"):
+        in_order_of(as_matrix(frame), [*NAMES, "g"], "the file")
+    with pytest.raises(InputError, match="has 'f', which is no task of the run"):
+        in_order_of(as_matrix(frame), NAMES[:5], "the file")

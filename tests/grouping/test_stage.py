@@ -1,0 +1,133 @@
+"""The group stage on a run directory: what it reads, what it writes, what it refuses before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from stg_ray.config import Config
+from stg_ray.config_loading import load_config, set_values
+from stg_ray.errors import InputError
+from stg_ray.estimate import estimate
+from stg_ray.grouping.stage import check_grouping, group
+from stg_ray.groups import Groups
+from stg_ray.pipeline import add_tasks
+from stg_ray.progress import StageProgress
+from stg_ray.report import print_groups
+from stg_ray.run_dir import RunDir
+from stg_ray.task_matrix import TaskMatrix
+
+NAMES = tuple(f"t{t}" for t in range(12))
+LABELS = np.arange(12) % 3
+CONFIG = load_config("digits", ["grouping.groups=auto", "grouping.min_groups=2"])
+
+
+def distances(labels: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    values = np.triu(np.where(labels[:, None] == labels, 1.0, 2.0) + 0.1 * rng.random((12, 12)), 1)
+    return values + values.T
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    run = RunDir(str(tmp_path / "run"))
+    run.check_writable()
+    for seed, name in enumerate(("data_map", "landscape")):
+        matrix = TaskMatrix(NAMES, distances(LABELS, seed), "distance")
+        run.write_parquet(f"affinity/{name}.parquet", matrix.to_table())
+        error = TaskMatrix(NAMES, np.full((12, 12), 0.05), "distance")
+        run.write_parquet(f"affinity/{name}.stderr.parquet", error.to_table())
+    return run
+
+
+def grouped(run: RunDir, config: Config) -> tuple[Groups, str]:
+    progress = StageProgress(Console(quiet=True), "group")
+    group(run, config, progress)
+    return Groups.from_dict(run.read_json("groups.json")), progress.summary
+
+
+def test_groups_with_their_certainty(run: RunDir, tmp_path: Path) -> None:
+    groups, summary = grouped(run, CONFIG)
+    assert groups.labels.tolist() == LABELS.tolist()
+    assert set(groups.parameters["certainty"]) == set(NAMES)
+    assert summary == "12 tasks in 3 groups of 4, 4, 4; mean certainty 1.00"
+    console = Console(record=True, width=80, file=(tmp_path / "terminal").open("w"))
+    print_groups(console, groups)
+    assert "100%" in console.export_text()
+    assert grouped(run, CONFIG)[0] == groups
+
+
+def test_a_budget_with_names(run: RunDir) -> None:
+    config = set_values(
+        CONFIG,
+        [
+            "grouping.method=budget",
+            "grouping.min_groups=1",
+            "grouping.budget.networks=3",
+            "grouping.budget.overlap=true",
+            "grouping.budget.apart=[[t0, t3, t6]]",
+            "grouping.budget.max_size=5",
+        ],
+    )
+    groups, summary = grouped(run, config)
+    assert len({groups.serving[task] for task in ("t0", "t3", "t6")}) == 3
+    assert max(map(len, groups.groups)) <= 5
+    assert "mean score" in summary
+    assert groups.parameters["selection"]["score"] <= groups.parameters["selection"]["bound"]
+
+
+def test_a_file_of_ones_own_counts_by_its_weight(run: RunDir, tmp_path: Path) -> None:
+    other = np.arange(12) // 4
+    frame = pd.DataFrame(-distances(other, 2), index=list(NAMES), columns=list(NAMES))
+    frame.sample(frac=1, random_state=0).to_csv(tmp_path / "mine.csv")
+    files = ["grouping.groups=3", f"grouping.files={{mine: {tmp_path / 'mine.csv'}}}"]
+    with_own = set_values(CONFIG, [*files, "grouping.weights={data_map: 0, landscape: 0, mine: 1}"])
+    assert grouped(run, with_own)[0].labels.tolist() == other.tolist()
+    little = set_values(CONFIG, [*files, "grouping.weights={mine: 0.01}"])
+    assert grouped(run, little)[0].labels.tolist() == LABELS.tolist()
+    assert grouped(run, little)[0].parameters["affinities"] == {"data_map": 1.0, "landscape": 1.0, "mine": 0.01}
+    check_grouping(with_own, NAMES)
+    with pytest.raises(InputError, match=r"mine.csv has 't11', which is no task of the run"):
+        check_grouping(with_own, NAMES[:11])
+    frame.iloc[:, :5].to_csv(tmp_path / "mine.csv")
+    with pytest.raises(InputError, match="12 rows and 5 columns"):
+        check_grouping(with_own, NAMES)
+
+
+def test_what_cannot_be_grouped_is_refused_at_the_door() -> None:
+    for overrides, message in (
+        (["grouping.groups=13"], "grouping.groups=13 but there are 12 tasks"),
+        (["grouping.min_groups=13"], "13 but there are 12 tasks"),
+        (["grouping.method=budget", "grouping.budget={together: [[t0, t1]], apart: [[t1, t0]]}"], "'t1' and 't0' must"),
+        (["grouping.method=budget", "grouping.budget={apart: [[t0, x]]}"], "budget.apart: unknown task 'x'"),
+        (["grouping.method=budget", "grouping.budget={cost: 0.5}"], "pays for 0 groups"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_grouping(set_values(CONFIG, overrides), NAMES)
+
+
+def test_the_plan_says_how_many_networks_a_budget_may_take() -> None:
+    config = set_values(CONFIG, ["grouping.method=budget", "grouping.budget={cost: 3.5}"])
+    assert dict(estimate(config))["group"] == "budget, at most 3 groups, chosen by score"
+
+
+def test_new_tasks_are_added_beside_the_groups(run: RunDir, tmp_path: Path) -> None:
+    run.write_config(CONFIG)
+    names = [*NAMES, "new"]
+    larger = np.full((13, 13), np.nan)
+    larger[12, :12] = larger[:12, 12] = np.where(LABELS == 1, 0.9, 0.2)
+    pd.DataFrame(larger, index=names, columns=names).to_csv(tmp_path / "larger.csv")
+    with pytest.raises(InputError, match="group is not done"):
+        add_tasks(run.uri, str(tmp_path / "larger.csv"))
+    before, _ = grouped(run, CONFIG)
+    run.mark_done("group", CONFIG, 0.1)
+    groups = add_tasks(run.uri, str(tmp_path / "larger.csv"))
+    assert groups.serving["new"] == before.serving["t1"]
+    assert Groups.from_dict(run.read_json("groups.added.json")) == groups
+    assert Groups.from_dict(run.read_json("groups.json")) == before
+    run.forget("group")
+    assert not run.exists("groups.added.json")
