@@ -47,11 +47,12 @@ def cnn(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
     channels, *sides = input_shape
     layers: list[nn.Module] = []
     for n_out in (32, 64, 128):
-        layers += [nn.Conv2d(channels, n_out, 3, padding=1), nn.ReLU()]
+        layers.append(nn.Conv2d(channels, n_out, 3, padding=1))
         channels = n_out
         if min(sides) >= 8:
             layers.append(nn.MaxPool2d(2))
             sides = [side // 2 for side in sides]
+        layers.append(nn.ReLU())  # after pooling it is the same, and has a quarter of the work
     if max(sides) > 4:
         layers.append(nn.AdaptiveAvgPool2d(4))
         sides = [4, 4]
