@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from stg_ray.grouping.graph import TaskGraph, default_neighbours, local_scaling
+from stg_ray.grouping.graph import TaskGraph, centred, default_neighbours, local_scaling
 from stg_ray.grouping.kmeans import classical_scaling
 from stg_ray.grouping.spectral import Spectral
 
@@ -74,10 +74,11 @@ def _shuffled(graph: TaskGraph, rng: np.random.Generator) -> Iterator[TaskGraph]
 
 def _gaussian(graph: TaskGraph, rng: np.random.Generator) -> Iterator[TaskGraph]:
     """Graphs of as many Gaussian points with the same spread in each direction."""
-    spread = classical_scaling(graph.distance).std(axis=0)
+    spread = classical_scaling(graph.uncentred).std(axis=0)
     for _ in range(N_NULL):
-        cloud = rng.normal(size=(len(graph.distance), len(spread))) * spread
+        cloud = rng.normal(size=(len(graph.uncentred), len(spread))) * spread
         squared = np.square(cloud).sum(axis=1)
         distance = np.sqrt(np.maximum(squared[:, None] + squared - 2 * cloud @ cloud.T, 0))
         np.fill_diagonal(distance, 0)
-        yield TaskGraph(local_scaling(distance), distance, graph.neighbours)
+        seen = centred(distance)
+        yield TaskGraph(local_scaling(seen), seen, distance, graph.neighbours)

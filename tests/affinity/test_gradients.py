@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -87,6 +87,7 @@ def brute_force(
 @pytest.mark.parametrize("layers", ["last", "all"])
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("trunk", list(TRUNKS))
+@settings(max_examples=20)
 @given(n=st.integers(1, 5), seed=st.integers(0, 10_000), missing=st.sampled_from([0.0, 0.4]))
 def test_aligned_distances_are_those_of_the_loop(
     trunk: str, normalize: bool, layers: str, n: int, seed: int, missing: float
