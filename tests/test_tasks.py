@@ -114,6 +114,14 @@ def test_balanced_classes_have_the_same_part_in_the_loss() -> None:
         assert weighted == pytest.approx(np.full(len(counts), counts.sum() / len(counts)))
 
 
+def test_a_split_without_positives_is_told() -> None:
+    only_train = np.where(np.arange(40) < 6, 1, 0)
+    split = ["train"] * 30 + ["test"] * 10
+    task_set = TaskSet.from_arrays(INPUTS, np.stack([HALF, only_train], axis=1), names=["even", "räre"], split=split)
+    with pytest.raises(InputError, match="'räre' has only the label 0 in the test rows"):
+        task_set.without_constant_tasks("refuse")
+
+
 def test_a_limit_takes_training_rows_only() -> None:
     task_set = TaskSet.from_arrays(INPUTS, labels_with(HALF))
     limited = task_set.limited(10, seed=1)

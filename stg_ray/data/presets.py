@@ -36,7 +36,7 @@ PRESETS: dict[str, Preset] = {
         origin="handwritten digits that come with scikit-learn (no download)",
         defaults={
             # A narrow trunk, so that fifteen tasks compete for it as hundreds do for a large one.
-            "model": {"trunk": "mlp", "width": 16, "depth": 1},
+            "model": {"trunk": "mlp", "width": 10, "depth": 1},
             "grouping": {"groups": 4},
             "profile": {"epochs": 20, "batch_size": 32},
             "retrain": {"epochs": 20, "batch_size": 32, "seeds": 2},
