@@ -48,7 +48,7 @@ def run_command(
     verbose: Verbose = False,
 ) -> None:
     """Do everything; on an existing directory of the same configuration, what is missing."""
-    from stg_ray.config import unknown
+    from stg_ray.config_data import unknown
 
     if until not in STAGE_NAMES:
         raise InputError(unknown(until, STAGE_NAMES, "stage"))

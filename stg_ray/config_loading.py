@@ -11,7 +11,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from stg_ray.config import Config, unknown
+from stg_ray.config import Config
+from stg_ray.config_data import unknown
 from stg_ray.data.presets import PRESETS
 from stg_ray.errors import InputError, one_line
 

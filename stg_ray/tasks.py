@@ -15,12 +15,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from stg_ray.errors import InputError
+from stg_ray.labels import MISSING, Ranges, observed, ranges_of
 from stg_ray.splitting import stratified_split
 
 TaskKind = Literal["binary", "multiclass", "regression"]
-
-MISSING = -1
-"""The label of a sample that a task has no label for, in an integer label matrix."""
 
 SPLITS = ("train", "val", "test")
 
@@ -29,9 +27,6 @@ UNUSED = -1
 
 MIN_ROWS = 20
 """Fewer rows cannot be split into the three."""
-
-BLOCK_LABELS = 2**22
-"""Labels that are looked at together, so that a large matrix is never copied whole."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ class TaskSet:
         strange = sorted(set(kinds or ()) - set(get_args(TaskKind)))
         if strange:
             raise InputError(f"unknown kind of task {strange[0]!r}: expected {', '.join(get_args(TaskKind))}")
-        ranges = _ranges(labels)
+        ranges = ranges_of(labels)
         tasks = tuple(
             _task_of(
                 name,
@@ -178,7 +173,7 @@ class TaskSet:
         """
         constant: dict[int, str] = {}
         for split in ("train", "test"):
-            ranges = _ranges(self.labels, self.rows(split))
+            ranges = ranges_of(self.labels, self.rows(split))
             for t, task in enumerate(self.tasks):
                 found = ranges.of(t)
                 if not found.low < found.high and t not in constant:
@@ -212,44 +207,6 @@ class TaskSet:
                 values = values[~np.isnan(values)]
                 tasks[t] = replace(task, center=float(values.mean()), scale=float(values.std()))
         return replace(self, tasks=tuple(tasks))
-
-
-def observed(labels: np.ndarray) -> np.ndarray:
-    """Where a label is present: boolean, of the shape of `labels`."""
-    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != MISSING
-
-
-@dataclass(frozen=True)
-class _Ranges:
-    """Of each column of labels: how many are present, the smallest and the largest, and whether all are whole."""
-
-    count: Any
-    low: Any
-    high: Any
-    whole: Any
-
-    def of(self, t: int) -> _Ranges:
-        return _Ranges(self.count[t], self.low[t], self.high[t], self.whole[t])
-
-
-def _ranges(labels: np.ndarray, rows: np.ndarray | None = None) -> _Ranges:
-    """Ranges of (N, K) labels in some rows, a block of rows at a time: a column on its own is far apart in memory."""
-    n_tasks = labels.shape[1]
-    count = np.zeros(n_tasks, np.int64)
-    low, high = np.full(n_tasks, np.inf), np.full(n_tasks, -np.inf)
-    whole = np.ones(n_tasks, dtype=bool)
-    n_rows = len(labels) if rows is None else len(rows)
-    step = max(1, BLOCK_LABELS // n_tasks)
-    for start in range(0, n_rows, step):
-        block = labels[start : start + step] if rows is None else labels[rows[start : start + step]]
-        present = observed(block)
-        count += present.sum(axis=0)
-        numbers = block.astype(np.float64)
-        low = np.minimum(low, np.where(present, numbers, np.inf).min(axis=0))
-        high = np.maximum(high, np.where(present, numbers, -np.inf).max(axis=0))
-        if labels.dtype.kind == "f":
-            whole &= (np.where(present, np.trunc(numbers) == numbers, True)).all(axis=0)
-    return _Ranges(count, low, high, whole)
 
 
 def _checked_arrays(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -297,7 +254,7 @@ def _checked_names(names: Sequence[str] | None, n_tasks: int) -> list[str]:
 def _task_of(
     name: str,
     column: np.ndarray,
-    found: _Ranges,
+    found: Ranges,
     kind: TaskKind | None,
     group: str | None,
     class_weights: Sequence[float] | None,

@@ -14,7 +14,7 @@ from stg_ray.tasks import TaskSet
 from stg_ray.vision import torchvision
 
 if TYPE_CHECKING:
-    from stg_ray.config import ImageFolderConfig
+    from stg_ray.config_data import ImageFolderConfig
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

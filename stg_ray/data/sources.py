@@ -22,7 +22,8 @@ from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import TaskSet
 
 if TYPE_CHECKING:
-    from stg_ray.config import Config, DataConfig
+    from stg_ray.config import Config
+    from stg_ray.config_data import DataConfig
 
 
 def data_root(config: DataConfig) -> Path:

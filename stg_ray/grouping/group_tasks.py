@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stg_ray.config import unknown
+from stg_ray.config_data import unknown
 from stg_ray.errors import InputError
 from stg_ray.grouping.certainty import N_RESAMPLES, certainty, resampled
 from stg_ray.grouping.clusterers import CLUSTERERS

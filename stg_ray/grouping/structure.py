@@ -19,7 +19,7 @@ from stg_ray.grouping.graph import TaskGraph, centred, default_neighbours, local
 from stg_ray.grouping.kmeans import classical_scaling
 from stg_ray.grouping.spectral import Spectral
 
-N_NULL = 10
+N_NULL = 20
 """Graphs without structure, of each kind."""
 
 DEVIATIONS = 3.0

@@ -97,7 +97,7 @@ def test_folders_that_are_not_as_they_must_be(tmp_path: Path, change: Any, messa
 def test_no_folder_and_a_size_without_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder 'nowhere' here nor in the data root"):
         load(tmp_path, images={"folder": "nowhere"})
-    with pytest.raises(InputError, match="image_size is for encoded images, which preset has none of"):
+    with pytest.raises(InputError, match="image_size is for encoded images, and there are none in this preset"):
         load(tmp_path, preset="digits", image_size=8)
 
 
