@@ -27,6 +27,8 @@ class Program:
                 stderr=subprocess.STDOUT,
                 env=env,
                 start_new_session=True,
+                # Tests that run in the background of a script inherit that Ctrl-C is ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.seen: set[psutil.Process] = set()
         self.peak_rss = 0

@@ -19,8 +19,10 @@ def write_events(run: Storage, names: Sequence[str], history: Sequence[dict[str,
     if not run.is_local:
         return
     last = history[-1]
-    # An epoch that is trained again, after a restart, replaces what was written of it.
-    with SummaryWriter(run.path(FOLDER), purge_step=last["epoch"], write_to_disk=True) as writer:
+    # A file of its own for every epoch: files are named by the second, and an epoch may be shorter. One that is trained
+    # again, after a restart, replaces what was written of it.
+    suffix = f".epoch-{last['epoch']:04d}"
+    with SummaryWriter(run.path(FOLDER), purge_step=last["epoch"], filename_suffix=suffix) as writer:
         for key in ("loss", "confidence"):
             values = np.array(last[key])
             if np.isfinite(values).any():
