@@ -25,6 +25,7 @@ __all__ = [
     "Task",
     "TaskMatrix",
     "TaskSet",
+    "affinity",
     "data_map_distance",
     "group",
     "load_config",
@@ -38,12 +39,16 @@ def __getattr__(name: str) -> object:
         from stg_ray.pipeline import run
 
         return run
+    if name == "affinity":
+        from stg_ray.affinities.in_memory import affinity
+
+        return affinity
     if name == "group":
         from stg_ray.grouping import group_tasks
 
         return group_tasks
     if name == "data_map_distance":
-        from stg_ray.affinity.data_map import data_map_distance
+        from stg_ray.affinities.data_map import data_map_distance
 
         return data_map_distance
     raise AttributeError(f"module 'stg_ray' has no attribute {name!r}")

@@ -19,7 +19,7 @@ WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
 """Keys that do not decide what is computed."""
 
 Positive = Annotated[float, Field(gt=0)]
-Affinity = Literal["data_map", "landscape"]
+Affinity = Literal["data_map", "landscape", "logit_correlation", "label_correlation", "tag", "random"]
 
 
 class ModelConfig(Section):
@@ -90,18 +90,33 @@ class AffinityConfig(Section):
     """How alike the tasks are."""
 
     methods: list[Affinity] = ["data_map", "landscape"]
-    samples: Count = 2048
-    """Training rows whose per-sample gradients the landscape affinity takes, spread evenly over the parts."""
-    statistic: Literal["auto", "aligned", "sign"] = "auto"
-    """aligned: distances of gradients at the same sample; sign: agreement of their signs over all samples, for tasks
-    that share none; auto: aligned where half of the pairs of tasks or more share samples, at the profiled network."""
-    start: Literal["profiled", "initial"] = "profiled"
-    """Where gradients are taken: at the profiled network, or at its initialisation with one head for all tasks."""
-    layers: Literal["last", "all"] = "last"
-    """Shared parameters of the landscape affinity: the last layer of the trunk that has any, or all of them."""
+    samples: Count | Auto = 2048
+    """Training rows whose per-sample gradients the landscape takes, spread evenly over the parts; auto: 256 rows of one
+    part after the other, until the groups no longer change."""
+    sampling: Literal["stratified", "random", "variability"] = "stratified"
+    """Which rows: stratified, so that the classes of all tasks are represented as evenly as possible; or those whose
+    confidence varied most over the epochs of the profile."""
+    statistic: Literal["auto", "aligned", "pooled", "sign"] = "auto"
+    """aligned: distances of gradients at the same sample; pooled: between different samples, and sign: agreement of
+    their signs over all samples, both for tasks that share none; auto: aligned where half of the pairs of tasks or more
+    share samples, at the profiled network, else sign."""
+    start: str = "profiled"
+    """Where gradients are taken: at the profiled network; initial, at its initialisation with one head for all tasks;
+    or a checkpoint of yours, of the network or of its trunk (a path or URI that every node reaches)."""
+    layers: Literal["last", "all"] | list[str] = "last"
+    """Shared parameters whose gradients are compared: the last layer of the trunk with a weight matrix, all, or names
+    of modules and parameters, with wildcards."""
     normalize: bool = False
     """Scale each per-sample gradient to unit L1 norm first. It makes every sample count the same; without it those that
     are not learned yet count more, which told the tasks of CIFAR-100 apart better."""
+    coordinates: Count | None = None
+    """Compare so many random coordinates of the layers whose distances have no closed form; the error is printed."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Of the gradients; sums are in float64."""
+    tag_every: Count = 10
+    """Steps of its training between two looks of tag at the tasks' effect on each other."""
+    gpus: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """GPU of one actor, where there are GPUs."""
     max_retries: Annotated[int, Field(ge=0)] = 3
     """Tries again of a part whose actor died."""
 
@@ -109,6 +124,12 @@ class AffinityConfig(Section):
     @classmethod
     def _some_method(cls, methods: list[str]) -> list[str]:
         return _distinct(methods, "methods", may_be_empty=False)
+
+    @model_validator(mode="after")
+    def _coordinates_of_distances(self) -> AffinityConfig:
+        if self.coordinates is not None and self.statistic == "sign":
+            raise ValueError("affinity.coordinates estimates distances: the sign statistic takes every coordinate")
+        return self
 
 
 class BudgetConfig(Section):

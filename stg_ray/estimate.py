@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from stg_ray.affinities.samples import rows_per_part
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.data.sources import load_task_set
@@ -32,7 +33,9 @@ def estimate(config: Config) -> list[tuple[str, str]]:
     n_tasks, n_train, epochs = len(index.tasks), index.n_samples(), config.profile.epochs
     snapshots = snapshot_epochs(epochs, config.profile.snapshots)
     state_bytes = n_train * (12 + 8 * n_tasks)
-    samples = min(config.affinity.samples, n_train)
+    per_part = rows_per_part(config.affinity, index)
+    samples = sum(min(per_part, rows) for rows in index.rows["train"])
+    at_most = "at most " if config.affinity.samples == "auto" else ""
     return [
         ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
         (
@@ -41,7 +44,10 @@ def estimate(config: Config) -> list[tuple[str, str]]:
             f"cost {n_train * epochs * network.n_parameters:.2e}; data maps of "
             f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots)",
         ),
-        ("affinity", f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}, gradients of {samples:,} samples"),
+        (
+            "affinity",
+            f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}, gradients of {at_most}{samples:,} samples",
+        ),
         ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}"),
         ("retrain", _retrain_text(config, index)),
     ]

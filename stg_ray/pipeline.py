@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from stg_ray.affinity.stage import check_tasks, compute_affinities
+from stg_ray.affinities.stage import check_methods, check_network, compute_affinities
 from stg_ray.cluster import check_address, device_facts, session
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config, set_values
@@ -62,11 +62,11 @@ def check(config: Config, index: PartIndex) -> None:
         InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
     """
     check_grouping(config, index.names)
-    check_tasks(config, index)
+    check_methods(config.affinity, index)
     check_plans(config, index.tasks)
     for training in (config.profile, config.retrain):
         Augmentation.of(training, index.input_shape, np.arange(0))
-    build_network(config.model, index, index.tasks, config.seed)
+    check_network(config.affinity, index, build_network(config.model, index, index.tasks, config.seed))
 
 
 STAGES: dict[str, Stage] = {

@@ -23,7 +23,8 @@ KEY_COLUMN = "__task__"
 class TaskMatrix:
     """Values (K, K) between `tasks`; `kind` says whether large means alike (affinity) or far (distance).
 
-    A pair of tasks without common samples is NaN.
+    A pair of tasks without common samples is NaN. `errors` are the values' standard errors, where they are known; a
+    file holds either.
     """
 
     tasks: tuple[str, ...]
@@ -31,6 +32,7 @@ class TaskMatrix:
     kind: Kind
     parameters: dict[str, Any] = field(default_factory=dict)
     samples: int | None = None
+    errors: np.ndarray | None = None
 
     def to_table(self) -> pa.Table:
         columns = {KEY_COLUMN: pa.array(self.tasks)}

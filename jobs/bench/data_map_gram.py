@@ -22,7 +22,7 @@ import psutil
 import ray
 from rich.console import Console
 
-from stg_ray.affinity.stage import compute_affinities
+from stg_ray.affinities.stage import compute_affinities
 from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.config_loading import load_config
 from stg_ray.data.parts import PartIndex, part_name

@@ -84,8 +84,8 @@ def write_parts(task_set: TaskSet, storage: Storage, *, part_rows: int | None = 
     """Lay a task set out in `storage`; the index is written last, so parts without an index are no parts."""
     storage.delete("index.json")
     index = index_of(task_set, part_rows=part_rows)
-    for split, pieces in _pieces(task_set, index.rows, seed):
-        for number, piece in enumerate(pieces):
+    for split in SPLITS:
+        for number, piece in enumerate(part_rows_of(task_set, index, split, seed)):
             storage.write_arrow(f"{part_name(split, number)}.arrow", _to_batch(task_set, piece))
     storage.write_json("index.json", index.to_dict())
     return index
@@ -117,11 +117,10 @@ def _part_sizes(n_rows: int, part_rows: int | None) -> list[int]:
     return [n_rows // n_parts + (number < n_rows % n_parts) for number in range(n_parts)]
 
 
-def _pieces(task_set: TaskSet, rows_of: dict[str, list[int]], seed: int) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """The rows of each part of each split, shuffled by seed."""
-    for code, split in enumerate(SPLITS):
-        rows = np.random.default_rng([seed, 2, code]).permutation(task_set.rows(split))
-        yield split, np.split(rows, np.cumsum(rows_of[split])[:-1])
+def part_rows_of(task_set: TaskSet, index: PartIndex, split: str, seed: int) -> list[np.ndarray]:
+    """The rows of the task set that each part of a split has, shuffled by seed."""
+    rows = np.random.default_rng([seed, 2, SPLITS.index(split)]).permutation(task_set.rows(split))
+    return np.split(rows, np.cumsum(index.rows[split])[:-1])
 
 
 def _common_pairs(labels: np.ndarray, rows: np.ndarray) -> float:

@@ -26,9 +26,9 @@ def load_weights(storage: Storage, name: str) -> dict[str, torch.Tensor]:
     return torch.load(io.BytesIO(storage.read_bytes(name)), weights_only=True, map_location="cpu")
 
 
-def read_checkpoint(source: str) -> dict[str, torch.Tensor]:
+def read_checkpoint(source: str, *, key: str = "model.weights") -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint (a path or a URI): a mapping of names to tensors, or one under `state_dict`, `model`
-    or `network`, as training scripts save it.
+    or `network`, as training scripts save it; `key` is the setting that named it.
 
     Raises:
         InputError: there is no such file, or it holds something else.
@@ -38,20 +38,22 @@ def read_checkpoint(source: str) -> dict[str, torch.Tensor]:
         data = Storage(at[0] or ("/" if at[1] else ".")).read_bytes(at[2])
         saved: Any = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except OSError as error:
-        raise InputError(f"model.weights: {source} cannot be read ({error.strerror or one_line(error)})") from error
+        raise InputError(f"{key}: {source} cannot be read ({error.strerror or one_line(error)})") from error
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = one_line(error).partition(".")[0]
-        raise InputError(f"model.weights: {source} is no checkpoint of tensors ({reason})") from error
-    for key in ("state_dict", "model", "network"):
-        if isinstance(saved, dict) and isinstance(saved.get(key), Mapping):
-            saved = saved[key]
+        raise InputError(f"{key}: {source} is no checkpoint of tensors ({reason})") from error
+    for name in ("state_dict", "model", "network"):
+        if isinstance(saved, dict) and isinstance(saved.get(name), Mapping):
+            saved = saved[name]
     tensors = {str(k): v for k, v in saved.items() if isinstance(v, torch.Tensor)} if isinstance(saved, dict) else {}
     if not tensors:
-        raise InputError(f"model.weights: {source} ({PurePosixPath(source).suffix or 'no suffix'}) holds no tensors")
+        raise InputError(f"{key}: {source} ({PurePosixPath(source).suffix or 'no suffix'}) holds no tensors")
     return tensors
 
 
-def load_trunk(trunk: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+def load_trunk(
+    trunk: nn.Module, tensors: Mapping[str, torch.Tensor], source: str, *, key: str = "model.weights"
+) -> None:
     """Start a trunk from a checkpoint's tensors, named as the trunk's own are or with `trunk.` or `module.` before.
 
     What the checkpoint has beside (heads, a classifier) is left.
@@ -64,13 +66,13 @@ def load_trunk(trunk: nn.Module, tensors: Mapping[str, torch.Tensor], source: st
     missing = [name for name in wanted if prefix + name not in tensors]
     if missing:
         raise InputError(
-            f"model.weights: {source} has no {missing[0]!r}, which the trunk needs (and {len(missing) - 1} more): "
+            f"{key}: {source} has no {missing[0]!r}, which the trunk needs (and {len(missing) - 1} more): "
             f"it has {', '.join(list(tensors)[:3])}, ..."
         )
     for name, value in wanted.items():
         if tensors[prefix + name].shape != value.shape:
             raise InputError(
-                f"model.weights: {name!r} has the shape {tuple(tensors[prefix + name].shape)} in {source}, "
+                f"{key}: {name!r} has the shape {tuple(tensors[prefix + name].shape)} in {source}, "
                 f"the trunk's has {tuple(value.shape)}"
             )
     trunk.load_state_dict({name: tensors[prefix + name] for name in wanted})

@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from stg_ray.affinity.base import Partial, ratio_of_sums
-from stg_ray.data.parts import part_name, read_index
+from stg_ray.affinities.base import Partial, ratio_of_sums
 from stg_ray.data_map import DataMapState, pair_sums
-from stg_ray.storage import Storage
 from stg_ray.task_matrix import Kind, TaskMatrix
 
 if TYPE_CHECKING:
-    from stg_ray.config import Config
+    from stg_ray.affinities.source import Source
 
 
 class DataMapDistance:
-    """Reads the states that the profile stage left in `run`/profile/data_map."""
+    """From the states that the profile stage left, by part and snapshot."""
 
     kind: ClassVar[Kind] = "distance"
     about: ClassVar[str] = (
@@ -30,23 +28,18 @@ class DataMapDistance:
     )
 
     @classmethod
-    def build(cls, run: Storage, config: Config) -> DataMapDistance:
-        return cls(run)
+    def build(cls, source: Source) -> DataMapDistance:
+        return cls(source)
 
     @classmethod
-    def n_units(cls, run: Storage, config: Config) -> int:
-        return read_index(run.sub("parts")).n_parts()
+    def n_units(cls, source: Source) -> int:
+        return source.index.n_parts()
 
-    def __init__(self, run: Storage) -> None:
-        self.run = run
-        self.snapshots = run.list("profile/data_map")
+    def __init__(self, source: Source) -> None:
+        self.source = source
 
     def partial(self, number: int) -> Partial:
-        file = f"{part_name('train', number)}.arrow"
-        states = [
-            DataMapState.from_batch(self.run.read_arrow(f"profile/data_map/{snapshot}/{file}"))
-            for snapshot in self.snapshots
-        ]
+        states = self.source.states(number)
         squared, count = pair_sums(states)
         return {"squared": squared, "count": count, "samples": np.array(len(states[0].count))}
 

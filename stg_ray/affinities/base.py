@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from stg_ray.storage import Storage
 from stg_ray.task_matrix import Kind, TaskMatrix
 
 if TYPE_CHECKING:
-    from stg_ray.config import Config
+    from stg_ray.affinities.source import Source
 
 Partial = dict[str, np.ndarray]
 
@@ -27,12 +26,10 @@ class Estimator(Protocol):
     about: ClassVar[str]
 
     @classmethod
-    def build(cls, run: Storage, config: Config) -> Estimator:
-        """The estimator for a run's artifacts."""
-        ...
+    def build(cls, source: Source) -> Estimator: ...
 
     @classmethod
-    def n_units(cls, run: Storage, config: Config) -> int:
+    def n_units(cls, source: Source) -> int:
         """How many units there are; it does not depend on the cluster."""
         ...
 
@@ -42,7 +39,7 @@ class Estimator(Protocol):
 
     @classmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
-        """The matrix from all units' sums, added in their order, and its standard errors (K, K)."""
+        """The matrix from the units' sums, added in their order, and its standard errors (K, K)."""
         ...
 
 

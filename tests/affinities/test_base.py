@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stg_ray.affinity.base import Partial, ratio_of_sums
+from stg_ray.affinities.base import Partial, ratio_of_sums
 from stg_ray.errors import InputError
 from stg_ray.task_matrix import TaskMatrix
 

@@ -1,0 +1,42 @@
+"""`samples: auto`: parts are looked at, in their order, until more of them no longer change the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sklearn.metrics import adjusted_rand_score
+
+from stg_ray.affinities.base import Estimator
+from stg_ray.affinities.landscape import LandscapeDistance
+from stg_ray.affinities.pooled import PooledAffinity
+from stg_ray.config import AffinityConfig, Config
+from stg_ray.grouping import group_tasks
+from stg_ray.task_matrix import TaskMatrix
+
+FIRST = 4
+"""Parts after which the groups are looked at first; then after twice as many, and so on."""
+
+SAME = 0.9
+"""Adjusted Rand index of two groupings from which on they are taken for the same."""
+
+
+def grows_by_parts(settings: AffinityConfig, estimator: type[Estimator]) -> bool:
+    """Whether so many samples are taken as are needed: of the statistics that add over parts."""
+    return settings.samples == "auto" and estimator in (LandscapeDistance, PooledAffinity)
+
+
+def enough_parts(n_parts: int, matrix_of: Callable[[int], TaskMatrix], config: Config) -> int:
+    """The number of parts after which twice as many gave the same groups; all of them if that never was.
+
+    Args:
+        matrix_of: the matrix of the first n parts. It is asked for with growing n.
+    """
+    groups = config.grouping
+    method = "spectral" if groups.method == "budget" else groups.method
+    before = None
+    n = min(FIRST, n_parts)
+    while True:
+        labels = group_tasks(matrix_of(n), method=method, n_groups=groups.groups, seed=config.seed).labels
+        if n == n_parts or (before is not None and adjusted_rand_score(before, labels) >= SAME):
+            return n
+        before, n = labels, min(2 * n, n_parts)

@@ -1,0 +1,107 @@
+"""Actors that share the units of work: as many as there is room for, also when nodes come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from stg_ray.cluster import POLL_SECONDS, cluster_total, root_cause
+from stg_ray.config import Config
+from stg_ray.errors import InputError, StgRayError
+from stg_ray.progress import StageProgress
+from stg_ray.run_dir import RunDir
+
+Job = tuple[str, int]
+
+
+class ActorPool:
+    """Computes units on actors, each on one CPU (and a part of a GPU where there are any). Nothing is started before
+    there is something to do.
+
+    An actor gets its first unit when it is up, so that one that the cluster has no room for holds nothing back; and it
+    is let go when there is nothing left for it, so that one that is restarted after its node was lost finds room.
+
+    Args:
+        weights: of the network at which tasks are compared; in the object store once, whatever the number of actors.
+    """
+
+    def __init__(
+        self, run: RunDir, config: Config, weights: Mapping[str, torch.Tensor] | None, progress: StageProgress
+    ) -> None:
+        self.run, self.config, self.progress = run, config, progress
+        self.weights: Any = weights
+        self.setup: dict[str, Any] | None = None
+        self.actors: list[Any] = []
+        self.flying: dict[Any, tuple[Any, Job | None]] = {}
+
+    def __enter__(self) -> ActorPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        for actor in self.actors:
+            ray.kill(actor)
+
+    def compute(self, jobs: Sequence[Job], done: int, total: int) -> None:
+        """Compute units; each is kept, by the actor itself, as soon as it is there.
+
+        Args:
+            done, total: of the whole stage, for the progress.
+
+        Raises:
+            StgRayError: a unit failed more often than `affinity.max_retries` allows.
+        """
+        import ray
+
+        waiting = list(reversed(jobs))
+        left = len(jobs)
+        while left:
+            self._grow(min(self._room(), left))
+            ready, _ = ray.wait(list(self.flying), num_returns=1, timeout=POLL_SECONDS)
+            for reference in ready:
+                actor, job = self.flying.pop(reference)
+                try:
+                    ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    if isinstance(getattr(error, "cause", None), InputError):
+                        raise error.cause from error
+                    what = f"{job[0]} failed on unit {job[1]}" if job else "could not start an actor"
+                    raise StgRayError(f"the affinity stage: {what}: {root_cause(error)}") from error
+                if job is not None:
+                    left -= 1
+                    done += 1
+                if waiting:
+                    following = waiting.pop()
+                    self.flying[actor.partial.remote(*following)] = (actor, following)
+                else:
+                    ray.kill(actor)
+                    self.actors.remove(actor)
+            self.progress.update(done, total, f"units on {len(self.actors)} actors")
+
+    def _room(self) -> int:
+        gpus = cluster_total("GPU")
+        return max(1, int(gpus / self.config.affinity.gpus) if gpus else cluster_total("CPU"))
+
+    def _grow(self, n_actors: int) -> None:
+        """Start actors up to so many: at first, and when nodes have joined."""
+        import ray
+
+        missing = n_actors - len(self.actors)
+        if missing <= 0:
+            return
+        if self.setup is None:
+            # Inside a mapping the reference is passed on, not its value: an actor that is restarted gets it again.
+            weights = None if self.weights is None else ray.put(self.weights)
+            self.setup = {"run": self.run.uri, "config": self.config.model_dump(), "weights": weights}
+        from stg_ray.affinities.stage import Worker
+
+        retries = self.config.affinity.max_retries
+        gpus = self.config.affinity.gpus if cluster_total("GPU") else 0
+        worker = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=retries, max_task_retries=retries)(Worker)
+        for _ in range(missing):
+            actor = worker.remote(self.setup)
+            self.actors.append(actor)
+            self.flying[actor.up.remote()] = (actor, None)

@@ -1,0 +1,41 @@
+"""Affinities by chance: what groups are worth that know nothing of the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from stg_ray.affinities.base import Partial
+from stg_ray.affinities.source import Source
+from stg_ray.task_matrix import Kind, TaskMatrix
+
+
+class RandomAffinity:
+    """Independent uniform values for each pair of tasks, drawn by the run's seed."""
+
+    kind: ClassVar[Kind] = "affinity"
+    about: ClassVar[str] = "Random values, for comparison."
+
+    @classmethod
+    def build(cls, source: Source) -> RandomAffinity:
+        return cls(source)
+
+    @classmethod
+    def n_units(cls, source: Source) -> int:
+        return 1
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def partial(self, number: int) -> Partial:
+        values = np.random.default_rng([self.source.seed, 12]).random((len(self.source.index.tasks),) * 2)
+        upper = np.triu(values, 1)
+        return {"values": upper + upper.T + np.eye(len(values)), "samples": np.array(0)}
+
+    @classmethod
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
+        (partial,) = partials
+        values = partial["values"]
+        return TaskMatrix(tuple(tasks), values, cls.kind, samples=0), np.full_like(values, np.nan)

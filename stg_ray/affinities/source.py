@@ -1,0 +1,100 @@
+"""What an estimator is built from: the parts, the network at which tasks are compared, and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from stg_ray.config import AffinityConfig, Config, TrainingConfig
+from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_part
+from stg_ray.data_map import DataMapState
+from stg_ray.models import TaskNetwork, build_network
+from stg_ray.storage import Storage
+
+CPU = torch.device("cpu")
+
+
+class Source(Protocol):
+    """Training parts and what belongs to them."""
+
+    @property
+    def index(self) -> PartIndex: ...
+
+    @property
+    def settings(self) -> AffinityConfig: ...
+
+    @property
+    def training(self) -> TrainingConfig:
+        """How an affinity that trains trains: as the profile does."""
+        ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def part(self, number: int) -> Part: ...
+
+    def states(self, number: int) -> list[DataMapState]:
+        """The data map of a part at each snapshot."""
+        ...
+
+    def network(self) -> TaskNetwork:
+        """The network at which the landscape is looked at, in evaluation mode, on the device."""
+        ...
+
+    def untrained(self) -> TaskNetwork:
+        """A network to train, on the device."""
+        ...
+
+
+@dataclass
+class RunSource:
+    """A run directory's parts, data maps and network.
+
+    Args:
+        weights: of the network at which the landscape is looked at; those that the affinities need.
+    """
+
+    run: Storage
+    config: Config
+    weights: Mapping[str, torch.Tensor] | None = None
+    device: torch.device = CPU
+
+    def __post_init__(self) -> None:
+        self.index = read_index(self.run.sub("parts"))
+
+    @property
+    def settings(self) -> AffinityConfig:
+        return self.config.affinity
+
+    @property
+    def training(self) -> TrainingConfig:
+        return self.config.profile
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    def part(self, number: int) -> Part:
+        return read_part(self.run.sub("parts"), "train", number)
+
+    def states(self, number: int) -> list[DataMapState]:
+        file = f"{part_name('train', number)}.arrow"
+        return [
+            DataMapState.from_batch(self.run.read_arrow(f"profile/data_map/{snapshot}/{file}"))
+            for snapshot in self.run.list("profile/data_map")
+        ]
+
+    def network(self) -> TaskNetwork:
+        network = self.untrained()
+        if self.weights is not None:
+            network.load_state_dict(self.weights)
+        return network.eval()
+
+    def untrained(self) -> TaskNetwork:
+        return build_network(self.config.model, self.index, self.index.tasks, self.seed).to(self.device)

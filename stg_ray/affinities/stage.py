@@ -1,0 +1,195 @@
+"""The affinity stage: Ray actors take units of work, the driver adds their K x K sums in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
+from stg_ray.affinities.base import Estimator
+from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
+from stg_ray.affinities.data_map import DataMapDistance
+from stg_ray.affinities.gradients import SampleGradients
+from stg_ray.affinities.landscape import LandscapeDistance
+from stg_ray.affinities.pool import ActorPool, Job
+from stg_ray.affinities.pooled import PooledAffinity
+from stg_ray.affinities.random import RandomAffinity
+from stg_ray.affinities.sign import SignAffinity
+from stg_ray.affinities.source import RunSource, Source
+from stg_ray.affinities.start import load_checkpoint, starting_weights
+from stg_ray.affinities.tag import TagAffinity
+from stg_ray.config import AffinityConfig, Config
+from stg_ray.data.parts import PartIndex
+from stg_ray.errors import InputError
+from stg_ray.models import TaskNetwork
+from stg_ray.progress import StageProgress
+from stg_ray.run_dir import RunDir
+from stg_ray.storage import Storage
+from stg_ray.task_matrix import TaskMatrix
+
+ESTIMATORS: dict[str, type[Estimator]] = {
+    "data_map": DataMapDistance,
+    "landscape": LandscapeDistance,
+    "logit_correlation": LogitCorrelation,
+    "label_correlation": LabelCorrelation,
+    "tag": TagAffinity,
+    "random": RandomAffinity,
+}
+
+STATISTICS: dict[str, type[Estimator]] = {
+    "aligned": LandscapeDistance,
+    "pooled": PooledAffinity,
+    "sign": SignAffinity,
+}
+
+BY_SAMPLE = ("data_map", "landscape", "label_correlation")
+"""Methods that compare tasks at samples that both have labels for; the landscape does where it is aligned."""
+
+FEW_COMMON_PAIRS = 0.5
+"""Where fewer of the pairs of tasks have common samples, the landscape is not compared sample by sample."""
+
+
+def estimator_of(method: str, settings: AffinityConfig, index: PartIndex) -> type[Estimator]:
+    """The estimator of a method; the landscape's is that of its statistic."""
+    return STATISTICS[statistic_of(settings, index)] if method == "landscape" else ESTIMATORS[method]
+
+
+def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:
+    if settings.statistic != "auto":
+        return settings.statistic
+    return "sign" if index.common_pairs < FEW_COMMON_PAIRS or settings.start == "initial" else "aligned"
+
+
+def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> None:
+    """Compute every affinity of `affinity.methods`; units whose sums are there already are not computed again.
+
+    Writes affinity/NAME.parquet and affinity/NAME.stderr.parquet.
+
+    Raises:
+        StgRayError: a unit failed more often than `affinity.max_retries` allows.
+        InputError: the trunk cannot be compared, or a name of `affinity.layers` or the checkpoint is wrong.
+    """
+    methods = config.affinity.methods
+    needs_network = {"landscape", "logit_correlation"} & set(methods)
+    weights = starting_weights(run, config) if needs_network else None
+    source = RunSource(run, config, weights)
+    index = source.index
+    estimators: dict[str, type[Estimator]] = {
+        method: estimator_of(method, config.affinity, index) for method in methods
+    }
+    units = {method: estimator.n_units(source) for method, estimator in estimators.items()}
+    grows = {method for method, estimator in estimators.items() if grows_by_parts(config.affinity, estimator)}
+    total = sum(units.values())
+    with ActorPool(run, config, weights, progress) as pool:
+
+        def compute(jobs: list[Job]) -> None:
+            there = [job for m, n in units.items() for job in _jobs(m, n) if run.exists(partial_name(*job))]
+            pool.compute([job for job in jobs if job not in there], len(there), total)
+
+        compute([job for method, n in units.items() if method not in grows for job in _jobs(method, n)])
+        for method in grows:
+
+            def matrix_of(n: int, method: str = method) -> TaskMatrix:
+                compute(_jobs(method, n))
+                return _combined(run, method, estimators[method], n, index.names)[0]
+
+            units[method] = enough_parts(index.n_parts(), matrix_of, config)
+    details = []
+    for method, estimator in estimators.items():
+        matrix, error = _combined(run, method, estimator, units[method], index.names)
+        settings = config.affinity.model_dump(
+            include={"sampling", "layers", "normalize", "start", "precision", "coordinates"}
+        )
+        about = {"method": method, "about": estimator.about}
+        if method == "landscape":
+            about |= {**settings, "statistic": statistic_of(config.affinity, index)}
+        matrix = replace(matrix, parameters={**about, **matrix.parameters})
+        run.write_parquet(f"affinity/{method}.parquet", matrix.to_table())
+        run.write_parquet(f"affinity/{method}.stderr.parquet", replace(matrix, values=error).to_table())
+        details += describe(matrix)
+    progress.summary = "; ".join(
+        [f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts", *details]
+    )
+
+
+def describe(matrix: TaskMatrix) -> list[str]:
+    """What a user must know of an approximation."""
+    n, error = matrix.parameters.get("coordinates"), matrix.parameters.get("coordinates_error")
+    if n is None:
+        return []
+    return [f"{n:,} random coordinates, error {error:.1%}" if error is not None else "all coordinates were compared"]
+
+
+def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
+    """Refuse methods that have no meaning for these tasks.
+
+    Raises:
+        InputError: data maps of regression tasks, or tasks none of which share samples.
+    """
+    regression = [task.name for task in index.tasks if task.kind == "regression"]
+    if regression and "data_map" in settings.methods:
+        raise InputError(
+            f"affinity.methods has data_map, but task {regression[0]!r} is a regression, which has no confidence: "
+            "set affinity.methods=[landscape]"
+        )
+    if settings.sampling == "variability" and len(regression) == len(index.tasks):
+        raise InputError("affinity.sampling=variability needs data maps, which regressions have not: choose stratified")
+    aligned = statistic_of(settings, index) == "aligned"
+    by_sample = [m for m in settings.methods if m in BY_SAMPLE and (m != "landscape" or aligned)]
+    if index.common_pairs == 0 and by_sample:
+        raise InputError(
+            f"no two of the {len(index.tasks)} tasks have labels for the same sample, and {by_sample[0]} compares them "
+            "sample by sample: set affinity.methods=[landscape] and affinity.statistic=sign"
+        )
+
+
+def check_network(settings: AffinityConfig, index: PartIndex, network: TaskNetwork) -> None:
+    """Refuse a network whose samples have no gradients of their own, names of layers that it does not have, and a
+    checkpoint that does not fit.
+
+    Raises:
+        InputError: as said.
+    """
+    if "landscape" in settings.methods:
+        SampleGradients(network.eval(), settings.layers, torch.zeros(2, *index.input_shape))
+    if settings.start not in ("profiled", "initial"):
+        load_checkpoint(network, settings.start)
+
+
+def _jobs(method: str, n_units: int) -> list[Job]:
+    return [(method, number) for number in range(n_units)]
+
+
+def _combined(run: Storage, method: str, estimator: type[Estimator], n_units: int, tasks: list[str]) -> Any:
+    partials: Iterable[Any] = (run.read_arrays(partial_name(*job)) for job in _jobs(method, n_units))
+    return estimator.combine(partials, tasks)
+
+
+def partial_name(method: str, number: int) -> str:
+    return f"affinity/partials/{method}/{number:05d}.arrow"
+
+
+class Worker:
+    """What an actor does: builds each estimator once, then computes the sums of the units it is given."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        import ray
+
+        torch.set_num_threads(1)
+        weights = None if setup["weights"] is None else ray.get(setup["weights"])
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.run = Storage(setup["run"])
+        self.source: Source = RunSource(self.run, Config.model_validate(setup["config"]), weights, device)
+        self.estimators: dict[str, Estimator] = {}
+
+    def up(self) -> None:
+        """Returns when the actor runs."""
+
+    def partial(self, method: str, number: int) -> None:
+        """Compute and write the sums of a unit. Doing it twice, after a retry, gives the same file."""
+        if method not in self.estimators:
+            self.estimators[method] = estimator_of(method, self.source.settings, self.source.index).build(self.source)
+        self.run.write_arrays(partial_name(method, number), self.estimators[method].partial(number))

@@ -1,0 +1,65 @@
+"""Correlations of labels and logits against NumPy's, with missing labels and with several classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stg_ray.affinities.correlation import correlations, label_columns, moments
+from stg_ray.labels import observed
+from stg_ray.tasks import Task, TaskSet
+from tests.affinities.oracle import compute
+
+
+@settings(max_examples=30)
+@given(n=st.integers(20, 60), seed=st.integers(0, 10_000))
+def test_of_single_columns_it_is_pearsons(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.stack([rng.integers(0, 2, n), rng.normal(size=n), rng.integers(0, 2, n)], axis=1).astype(float)
+    labels[:2, [0, 2]] = [[0, 1], [1, 0]]
+    tasks = [Task("a"), Task("b", "regression", 1), Task("c")]
+    found = correlations(moments(label_columns(labels, tasks), observed(labels), np.arange(3)), np.arange(3))
+    np.testing.assert_allclose(found, np.corrcoef(labels.T), atol=1e-9)
+
+
+def test_over_common_rows_only() -> None:
+    """Means and variances are those of the rows that both tasks have."""
+    labels = np.array([[0, 0], [1, 1], [0, 0], [1, 1], [1, -1], [1, -1]])
+    tasks = [Task("a"), Task("b")]
+    sums = moments(label_columns(labels, tasks), observed(labels), np.arange(2))
+    assert np.isclose(correlations(sums, np.arange(2))[0, 1], 1)
+    apart = np.where(np.arange(6)[:, None] < [3, 0], labels, -1)
+    apart[4:, 1] = [0, 1]
+    assert np.isnan(
+        correlations(moments(label_columns(apart, tasks), observed(apart), np.arange(2)), np.arange(2))[0, 1]
+    )
+
+
+def test_of_several_classes_it_does_not_depend_on_their_order_and_sees_what_is_the_same() -> None:
+    rng = np.random.default_rng(0)
+    a, c = rng.integers(0, 3, 400), rng.integers(0, 2, 400)
+    labels = np.stack([a, (a + 1) % 3, c, (a == 2).astype(int)], axis=1)
+    tasks = [Task("a", "multiclass", 3), Task("b", "multiclass", 3), Task("c"), Task("d")]
+    owner = np.repeat(np.arange(4), [3, 3, 1, 1])
+    found = correlations(moments(label_columns(labels, tasks), observed(labels), owner), owner)
+    assert np.allclose(np.diag(found), 1)
+    assert np.isclose(found[0, 1], 1)
+    assert abs(found[0, 2]) < 0.2
+    assert 0.5 < found[0, 3] < 1
+
+
+def test_labels_and_logits_of_parts(make_task_set: Callable[..., TaskSet], tmp_path: Path) -> None:
+    task_set = make_task_set(n_samples=400, blocks=(2, 2))
+    found, error, _ = compute(task_set, tmp_path / "a", method="label_correlation")
+    train = task_set.labels[task_set.rows("train")]
+    np.testing.assert_allclose(found, np.corrcoef(train.T), atol=1e-9)
+    assert (error[~np.eye(4, dtype=bool)] > 0).all()
+    torch.manual_seed(0)
+    logits, _, matrix = compute(task_set, tmp_path / "b", method="logit_correlation", start="initial")
+    np.testing.assert_allclose(logits, np.ones((4, 4)), atol=1e-6), "one head for all tasks"
+    assert matrix.kind == "affinity"
