@@ -1,0 +1,392 @@
+"""How fast and how small the landscape engine is: against loops of per-sample gradients, and against TAG.
+
+    STG_RAY_DATA=... python jobs/bench/landscape_affinity.py [--quick] [--only PART]...
+
+Two threads of one process, the sides in turn, medians of seconds per sample:
+
+    cnn       small CNN (462,000 parameters, 32x32 images), all its layers, K = 15 and 100, against torch.func's
+              per-sample gradients and pairwise L1 distances of them, materialised a task against all others at a time
+    mlp       an MLP on 500 features with 983 tasks (the size of delicious), against the same loop
+    sign      sums of signs on a linear layer, against the loop over samples and tasks
+    memory    peak of anonymous memory beyond the model, ResNet-18 (CIFAR form), K = 100, all its layers
+    tag       15 classes of CIFAR-100 in three super-classes: the seconds that TAG and the landscape take, each with
+              the fewest steps or samples whose groups agree (ARI 0.9) with those of four times as many
+    actors    two actors of the affinity stage against two independent processes, units per second between the first
+              and the last
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from sklearn.metrics import adjusted_rand_score
+from torch.func import functional_call, grad, vmap
+
+import stg_ray as sr
+from stg_ray.affinities.aligned import aligned_l1, squared_form
+from stg_ray.affinities.gradients import SampleGradients
+from stg_ray.affinities.in_memory import affinity
+from stg_ray.affinities.pool import ActorPool
+from stg_ray.affinities.sign import Block, signed_sums
+from stg_ray.affinities.source import RunSource
+from stg_ray.affinities.stage import Worker, partial_name
+from stg_ray.affinities.tag import effects_of_steps
+from stg_ray.cluster import session
+from stg_ray.config import ModelConfig
+from stg_ray.config_loading import load_config
+from stg_ray.data.parts import index_of, read_index, write_parts
+from stg_ray.data.sources import load_task_set
+from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
+from stg_ray.models.outputs import as_labels
+from stg_ray.models.training import Optimization, epoch_batches, train_epoch
+from stg_ray.progress import Reporter
+from stg_ray.run_dir import RunDir
+from stg_ray.storage import Storage
+from stg_ray.task_matrix import TaskMatrix
+from stg_ray.tasks import TaskSet
+
+sys.path.insert(0, str(Path(__file__).parent))
+from measure import alternate, run_measured, show
+
+Rows = list[tuple[str, str, str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--only", action="append", choices=list(PARTS), help="some parts of it")
+    parser.add_argument(
+        "--resnet", metavar="N", type=int, help=argparse.SUPPRESS
+    )  # the process whose memory is measured
+    parser.add_argument("--process", nargs=3, metavar=("RUN", "FIRST", "STEP"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.resnet is not None:
+        resnet(arguments.resnet)
+        return
+    if arguments.process:
+        process_of_units(*arguments.process)
+        return
+    torch.set_num_threads(2)
+    rows: Rows = []
+    result: dict[str, Any] = {"benchmark": "landscape_affinity", "quick": arguments.quick, "cpus": os.cpu_count()}
+    for name in arguments.only or PARTS:
+        more, own = PARTS[name](arguments.quick)
+        rows += more
+        result[name] = own
+    show("Landscape affinity", rows, result)
+
+
+def cnn(quick: bool) -> tuple[Rows, dict]:
+    rows: Rows = []
+    found: dict[str, Any] = {}
+    for n_tasks, expected in ((15, 12), (100, 20)):
+        task_set = random_set((3, 32, 32), n_tasks, 64)
+        network = network_of(task_set, {"trunk": "cnn", "width": 180})
+        n, n_loop = (4, 2) if quick else ((32, 4) if n_tasks == 15 else (16, 1))
+        speed = sides(network, task_set, n, n_loop, rounds=1 if quick else 5)
+        ratio = speed["loop"] / speed["ours"]
+        parameters = sum(p.numel() for p in network.trunk.parameters())
+        rows.append(
+            (
+                f"cnn, {parameters:,} shared parameters, K = {n_tasks}: loop / ours",
+                f"{ratio:.1f} ({1000 * speed['loop']:.0f} and {1000 * speed['ours']:.1f} ms a sample)",
+                f"{expected}",
+            )
+        )
+        share = speed["distances"] / speed["ours"]
+        rows.append((f"cnn, K = {n_tasks}: share of the distances alone", f"{share:.0%}", ""))
+        found[str(n_tasks)] = {**speed, "ratio": ratio}
+    return rows, found
+
+
+def mlp(quick: bool) -> tuple[Rows, dict]:
+    n_tasks = 100 if quick else 983
+    task_set = random_set((500,), n_tasks, 64)
+    network = network_of(task_set, {"trunk": "mlp", "width": 128})
+    speed = sides(network, task_set, 16, 1, rounds=1 if quick else 3)
+    ratio = speed["loop"] / speed["ours"]
+    text = f"{ratio:.0f} ({speed['loop']:.1f} s and {1000 * speed['ours']:.1f} ms a sample)"
+    return [(f"mlp, K = {n_tasks}: loop / ours", text, "200")], {**speed, "ratio": ratio}
+
+
+def sides(network: TaskNetwork, task_set: TaskSet, n: int, n_loop: int, rounds: int) -> dict[str, float]:
+    """Seconds a sample of the loop, of the engine, and of the engine's distances alone."""
+    inputs, labels = torch.tensor(task_set.inputs), as_labels(torch.tensor(task_set.labels))
+    engine = SampleGradients(network, "all", inputs[:2])
+    n_tasks = len(task_set.tasks)
+    expected = loop(network, inputs[:1], labels[:1])
+    with torch.no_grad():
+        found = squared_form(aligned_l1(engine, inputs[:1], labels[:1]), n_tasks)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    widths = [layer.n_rows if layer.closed_form else layer.n_coordinates for layer in engine.layers]
+    block = torch.randn(n_tasks, max(64, 2**20 // (4 * n_tasks)))
+
+    def ours() -> float:
+        with torch.no_grad():
+            return timed(lambda: aligned_l1(engine, inputs[:n], labels[:n])) / n
+
+    def distances() -> float:
+        """The same number of differences, from values that are in the cache."""
+        return timed(lambda: [torch.pdist(block, 1) for _ in range(max(1, n * sum(widths) // block.shape[1]))]) / n
+
+    ours(), distances()
+    return alternate(
+        {
+            "loop": lambda: timed(lambda: loop(network, inputs[:n_loop], labels[:n_loop])) / n_loop,
+            "ours": ours,
+            "distances": distances,
+        },
+        rounds,
+    )
+
+
+def loop(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(n, K, K): per-sample gradients of one task after the other by torch.func, then distances pair by pair."""
+    parameters = {name: p.detach() for name, p in network.trunk.named_parameters()}
+
+    def loss_of(own: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor, task: int) -> torch.Tensor:
+        features = functional_call(network.trunk, own, (network.normalize(x[None]),))
+        outputs = network.heads(features)[:, task]
+        return torch.nn.functional.binary_cross_entropy_with_logits(outputs, y[None, task])
+
+    by_task = []
+    for task in range(labels.shape[1]):
+        found = vmap(grad(loss_of), (None, 0, 0, None))(parameters, inputs, labels, task)
+        by_task.append(torch.cat([g.flatten(1) for g in found.values()], dim=1))
+    gradients = torch.stack(by_task, dim=1)
+    result = gradients.new_zeros(len(inputs), labels.shape[1], labels.shape[1])
+    for task in range(labels.shape[1] - 1):
+        distances = (gradients[:, task + 1 :] - gradients[:, task, None]).abs().sum(dim=2)
+        result[:, task, task + 1 :] = distances
+        result[:, task + 1 :, task] = distances
+    return result
+
+
+def sign(quick: bool) -> tuple[Rows, dict]:
+    n = 32 if quick else 128
+    task_set = random_set((512,), 100, n)
+    network = network_of(task_set, {"trunk": "mlp", "width": 512})
+    inputs, labels = torch.tensor(task_set.inputs), as_labels(torch.tensor(task_set.labels))
+    engine = SampleGradients(network, "last", inputs[:2])
+    weights = torch.rand(labels.shape)
+    layer = engine.layers[0]
+    block = Block(layer.name, 0, layer.n_rows)
+
+    def looped() -> torch.Tensor:
+        """One gradient after the other, as an outer product (an automatic differentiation would take longer)."""
+        ((_, own),) = engine.at(inputs, labels).layers()
+        sums = torch.zeros(labels.shape[1], layer.n_coordinates)
+        for i in range(n):
+            for t in range(labels.shape[1]):
+                gradient = own.errors[i, t] @ own.inputs[i, 0].T  # type: ignore[attr-defined]
+                sums[t] += weights[i, t] * gradient.sign().flatten()
+        return sums
+
+    with torch.no_grad():
+        torch.testing.assert_close(signed_sums(engine, block, inputs, labels, weights), looped(), rtol=1e-3, atol=1e-3)
+        speed = alternate(
+            {
+                "loop": lambda: timed(looped),
+                "ours": lambda: timed(lambda: signed_sums(engine, block, inputs, labels, weights)),
+            },
+            1 if quick else 5,
+        )
+    ratio = speed["loop"] / speed["ours"]
+    return [("sign, linear layer of 512 x 512, K = 100: loop / ours", f"{ratio:.0f}", "100")], {**speed, "ratio": ratio}
+
+
+def memory(quick: bool) -> tuple[Rows, dict]:
+    n = 1 if quick else 2
+    here = str(Path(__file__))
+    _, base = run_measured([here, "--resnet", "0"])
+    seconds, peak = run_measured([here, "--resnet", str(n)])
+    text = f"{peak - base:.0f} MiB ({peak:.0f} with the model and its copy; {seconds / n:.0f} s a sample, one thread)"
+    return [("ResNet-18, K = 100, all layers: memory beyond the model", text, "1024 MiB")], {"MiB": peak - base}
+
+
+def resnet(n: int) -> None:
+    """The process whose memory is measured: without samples, what there is before the first one."""
+    torch.set_num_threads(1)
+    task_set = random_set((3, 32, 32), 100, 20)
+    network = network_of(task_set, {"trunk": "resnet18"})
+    inputs, labels = torch.tensor(task_set.inputs), as_labels(torch.tensor(task_set.labels))
+    if n == 0:
+        return
+    engine = SampleGradients(network, "all", inputs[:2])
+    with torch.no_grad():
+        for rows in range(0, n, engine.rows):
+            own = slice(rows, min(rows + engine.rows, n))
+            aligned_l1(engine, inputs[own], labels[own])
+
+
+def tag(quick: bool) -> tuple[Rows, dict]:
+    """Both start from the same untrained network; the landscape is looked at where TAG's training run ends. What is
+    counted is what each takes beyond that run."""
+    data = os.environ.get("STG_RAY_DATA")
+    if not data or not (Path(data) / "cifar100").is_dir():
+        return [("tag: no cifar100/ in $STG_RAY_DATA", "skipped", "")], {}
+    task_set = fifteen_classes(500 if quick else 6000)
+    truth = [task.group for task in task_set.tasks]
+    index = index_of(task_set)
+    config = load_config({"data": {"npz": "none"}, "profile": {"epochs": 1 if quick else 8}})
+    network = build_network(config.model, index, index.tasks, 0)
+    rows = task_set.rows("train")
+    inputs, labels = torch.tensor(task_set.inputs[rows]), torch.tensor(task_set.labels[rows])
+    n_steps = -(-len(rows) // config.profile.batch_size)
+    optimization = Optimization(network, config.profile, config.profile.epochs * n_steps)
+    effects: list[np.ndarray] = []
+    look_seconds: list[float] = []
+
+    def look(batch: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
+        began = time.perf_counter()
+        lr = float(optimization.optimizer.param_groups[0]["lr"])
+        effects.append(effects_of_steps(network, inputs[batch], target, lr).numpy())
+        look_seconds.append(time.perf_counter() - began)
+
+    for epoch in range(config.profile.epochs):
+        batches = epoch_batches(len(rows), n_steps, [0, epoch])
+        divisors = [len(batch) * len(truth) for batch in batches]
+        train_epoch(network, network.layout, optimization, inputs, labels, batches, divisors=divisors, record=look)
+    network.eval()
+
+    def tag_labels(every: int, n: int) -> np.ndarray:
+        mean = np.nanmean(np.stack(effects[::every][:n]), axis=0)
+        return sr.group(TaskMatrix(task_set_names, mean, "affinity"), n_groups=3).labels
+
+    task_set_names = tuple(index.names)
+    found: dict[str, Any] = {}
+    result_rows: Rows = []
+    for every in (1, 10):
+        n = fewest(lambda n, every=every: tag_labels(every, n), len(effects[::every]))
+        seconds = n * statistics.median(look_seconds)
+        ari = adjusted_rand_score(truth, tag_labels(every, n))
+        found[f"tag_{every}"] = {"looks": n, "seconds": seconds, "ari": ari}
+        text = f"{n} looks, {seconds:.1f} s, ARI {ari:.2f} with the super-classes"
+        result_rows.append((f"tag at every {'step' if every == 1 else f'{every}th step'}", text, ""))
+
+    def landscape(n: int) -> TaskMatrix:
+        return affinity(network, task_set, samples=n)
+
+    n = fewest(lambda n: sr.group(landscape(n), n_groups=3).labels, len(rows), first=32)
+    seconds = statistics.median(timed(lambda: landscape(n)) for _ in range(3))
+    ari = adjusted_rand_score(truth, sr.group(landscape(n), n_groups=3).labels)
+    ratio = found["tag_1"]["seconds"] / seconds
+    result_rows.append(("landscape", f"{n} samples, {seconds:.2f} s, ARI {ari:.2f} with the super-classes", ""))
+    result_rows.append(("tag at every step / landscape, K = 15: seconds", f"{ratio:.0f}", "20"))
+    return result_rows, {**found, "landscape": {"samples": n, "seconds": seconds, "ari": ari}, "ratio": ratio}
+
+
+def fewest(labels_of: Callable[[int], np.ndarray], most: int, first: int = 4) -> int:
+    """The smallest of first, twice as many, ... whose groups agree with those of four times as many (or of all)."""
+    n = first
+    while n < most and adjusted_rand_score(labels_of(n), labels_of(min(4 * n, most))) < 0.9:
+        n *= 2
+    return min(n, most)
+
+
+def fifteen_classes(limit: int) -> TaskSet:
+    """The images of three super-classes of CIFAR-100, each of their classes against the others."""
+    whole = load_task_set(sr.load_config("cifar100").data, 0)
+    wanted = ("vehicles_1", "people", "trees")
+    columns = [t for t, task in enumerate(whole.tasks) if task.group in wanted]
+    rows = np.flatnonzero((whole.labels[:, columns] == 1).any(axis=1))[:limit]
+    return TaskSet.from_arrays(
+        whole.inputs[rows],
+        whole.labels[rows][:, columns],
+        names=[whole.tasks[t].name for t in columns],
+        groups=[whole.tasks[t].group for t in columns],
+    )
+
+
+def actors(quick: bool) -> tuple[Rows, dict]:
+    n_units = 8 if quick else 48
+    rounds = 1 if quick else 5
+    task_set = random_set((3, 32, 32), 15, round(8 * n_units / 0.7))
+    settings = {"methods": ["landscape"], "layers": "all", "samples": 8 * n_units}
+    config = load_config({"data": {"npz": "none"}, "model": {"width": 180}, "affinity": settings})
+    with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as folder, session(None):
+        run = RunDir(folder)
+        index = write_parts(task_set, run.sub("parts"), part_rows=8)
+        network = build_network(config.model, index, index.tasks, 0)
+        save_network(run, "profile/network.pt", network)
+        run.write_bytes("bench.yaml", config.to_yaml().encode())
+        quiet = Reporter(Console(quiet=True))
+        jobs = [("landscape", number) for number in range(read_index(run.sub("parts")).n_parts())]
+
+        def two_actors() -> float:
+            run.delete("affinity/partials")
+            with quiet.stage("affinity") as progress, ActorPool(run, config, network.state_dict(), progress) as pool:
+                pool.compute(jobs, 0, len(jobs))
+            return rate(run, jobs)
+
+        def two_processes() -> float:
+            run.delete("affinity/partials")
+            command = [sys.executable, __file__, "--process", folder]
+            both = [subprocess.Popen([*command, str(first), "2"]) for first in range(2)]
+            if any(process.wait() for process in both):
+                raise SystemExit("a process failed")
+            return rate(run, jobs)
+
+        speed = alternate({"actors": two_actors, "processes": two_processes}, rounds)
+    ratio = speed["actors"] / speed["processes"]
+    text = f"{ratio:.2f} ({speed['actors']:.2f} and {speed['processes']:.2f} units a second)"
+    return [("two actors / two processes: units a second", text, "0.95")], {**speed, "ratio": ratio}
+
+
+def process_of_units(folder: str, first: str, step: str) -> None:
+    config = load_config(f"{folder}/bench.yaml")
+    worker = Worker({"run": folder, "config": config.model_dump(), "weights": None})
+    assert isinstance(worker.source, RunSource)
+    worker.source.weights = load_weights(worker.run, "profile/network.pt")
+    for number in range(int(first), read_index(Storage(folder).sub("parts")).n_parts(), int(step)):
+        worker.partial("landscape", number)
+
+
+def rate(run: Storage, jobs: list[tuple[str, int]]) -> float:
+    """Units a second after the first two, by the times at which their files were written."""
+    times = sorted(os.stat(run.path(partial_name(*job))).st_mtime for job in jobs)
+    return (len(times) - 2) / (times[-1] - times[1])
+
+
+def random_set(shape: tuple[int, ...], n_tasks: int, n: int) -> TaskSet:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(n, *shape)).astype(np.float32)
+    labels = rng.integers(0, 2, (n, n_tasks)).astype(np.int8)
+    labels[0], labels[1] = 0, 1
+    return TaskSet.from_arrays(inputs, labels, kinds=["binary"] * n_tasks)
+
+
+def network_of(task_set: TaskSet, model: dict[str, Any]) -> TaskNetwork:
+    index = index_of(task_set)
+    return build_network(ModelConfig(**model), index, index.tasks, 0).eval()
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+PARTS: dict[str, Callable[[bool], tuple[Rows, dict]]] = {
+    "cnn": cnn,
+    "mlp": mlp,
+    "sign": sign,
+    "memory": memory,
+    "tag": tag,
+    "actors": actors,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The affinity stage on Ray: what it computes does not depend on how many actors there are, nor on their deaths."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import stg_ray as sr
+from stg_ray.affinities.stage import compute_affinities
+from stg_ray.config_loading import load_config
+from stg_ray.data.parts import write_parts
+from stg_ray.models import build_network, save_network
+from stg_ray.progress import Reporter
+from stg_ray.run_dir import RunDir
+from stg_ray.task_matrix import TaskMatrix
+from tests.processes import Program
+
+ALL_OF_DIGITS = (
+    "--set", "affinity.methods=[landscape]", "--set", "affinity.layers=all", "--set", "affinity.samples=100000",
+    "--set", "affinity.precision=float64",
+)  # fmt: skip
+
+
+def matrix(run: Path | RunDir, name: str = "landscape") -> np.ndarray:
+    storage = run if isinstance(run, RunDir) else RunDir(run)
+    return TaskMatrix.from_table(storage.read_parquet(f"affinity/{name}.parquet")).values
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_actors_compute_what_one_process_does(
+    make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter
+) -> None:
+    """Every affinity that needs no data maps, on five actors."""
+    task_set = make_task_set(n_samples=300, missing=0.2)
+    methods = ["landscape", "logit_correlation", "label_correlation", "tag", "random"]
+    settings = {"samples": 150, "tag_every": 2}
+    sections = {"profile": {"epochs": 2}, "affinity": {"methods": methods, **settings}}
+    config = load_config({"data": {"npz": "none"}, **sections})
+    run = RunDir(tmp_path)
+    index = write_parts(task_set, run.sub("parts"))
+    network = build_network(config.model, index, index.tasks, 0)
+    save_network(run, "profile/network.pt", network)
+    with quiet.stage("affinity") as progress:
+        compute_affinities(run, config, progress)
+    for method in methods:
+        expected = sr.affinity(network.eval(), task_set, method=method, profile={"epochs": 2}, **settings)
+        np.testing.assert_allclose(matrix(run, method), expected.values, rtol=1e-6, atol=1e-7, err_msg=method)
+        error = TaskMatrix.from_table(run.read_parquet(f"affinity/{method}.stderr.parquet")).values
+        assert expected.errors is not None
+        np.testing.assert_allclose(error, expected.errors, rtol=1e-4, atol=1e-6, err_msg=method)
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("statistic", ["aligned", "pooled"])
+def test_samples_are_taken_until_the_groups_stay(
+    make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter, statistic: str
+) -> None:
+    task_set = make_task_set(n_samples=1500, blocks=(3, 3, 3), noise=0.1)
+    affinity = {"methods": ["landscape"], "samples": "auto", "statistic": statistic, "layers": "all"}
+    affinity |= {"coordinates": 100} if statistic == "pooled" else {}
+    config = load_config({"data": {"npz": "none"}, "affinity": affinity, "grouping": {"groups": 3}})
+    run = RunDir(tmp_path)
+    index = write_parts(task_set, run.sub("parts"))
+    save_network(run, "profile/network.pt", build_network(config.model, index, index.tasks, 0))
+    with quiet.stage("affinity") as progress:
+        compute_affinities(run, config, progress)
+    partials = len(run.list("affinity/partials/landscape"))
+    assert partials in (8, 16)
+    found = TaskMatrix.from_table(run.read_parquet("affinity/landscape.parquet"))
+    assert found.samples == sum(index.rows["train"][:partials])
+
+
+@pytest.fixture(scope="module")
+def profiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A profile of digits, and its affinities by a run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("affinity")
+    base = folder / "base"
+    arguments = ("run", "digits", "--out", str(base), "--set", "profile.epochs=2", "--set", "model.trunk=cnn")
+    first = Program(*arguments, *ALL_OF_DIGITS, "--until", "profile", log=folder / "profile.log")
+    assert first.wait() == 0, first.output
+    shutil.copytree(base, folder / "reference", symlinks=True)
+    reference = Program("affinity", str(folder / "reference"), log=folder / "reference.log")
+    assert reference.wait() == 0, reference.output
+    return folder
+
+
+def partials(run: Path) -> int:
+    return len(list((run / "affinity/partials/landscape").glob("0*.arrow")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_actor_changes_nothing(profiled: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(profiled / "base", run, symlinks=True)
+    program = Program("affinity", str(run), log=tmp_path / "log")
+    program.wait_until(lambda: partials(run) >= 2)
+    program.watch()
+    actors = [p for p in program.seen if p.is_running() and p.name().startswith("ray::Worker")]
+    assert actors
+    actors[0].kill()
+    assert program.wait() == 0, program.output
+    assert not actors[0].is_running() or actors[0].status() == psutil.STATUS_ZOMBIE
+    np.testing.assert_allclose(matrix(run), matrix(profiled / "reference"), rtol=1e-12)
+
+
+NODES_COME_AND_GO = """
+import sys, threading, time
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+from stg_ray.pipeline import run_stage
+
+run = Path(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+second = cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+happened = []
+
+
+def change() -> None:
+    def done() -> int:
+        return len(list((run / "affinity/partials/landscape").glob("0*.arrow")))
+
+    while done() < 2:
+        time.sleep(0.02)
+    cluster.remove_node(second, allow_graceful=False)
+    happened.append(done())
+    while done() < 5:
+        time.sleep(0.02)
+    cluster.add_node(num_cpus=1)
+    happened.append(done())
+
+
+threading.Thread(target=change, daemon=True).start()
+run_stage(str(run), "affinity")
+assert len(happened) == 2 and happened[1] < 16, happened
+print("nodes changed after", happened, flush=True)
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_nodes_that_come_and_go_change_nothing(profiled: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(profiled / "base", run, symlinks=True)
+    script = tmp_path / "driver.py"
+    script.write_text(NODES_COME_AND_GO)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    command = [sys.executable, str(script), str(run)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "nodes changed after" in ended.stdout
+    np.testing.assert_allclose(matrix(run), matrix(profiled / "reference"), rtol=1e-12)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+
+import numpy as np
+import psutil
+import torch
+
+import stg_ray as sr
+from stg_ray.affinities.source import RunSource
+from stg_ray.affinities.landscape import LandscapeDistance
+from stg_ray.models import load_weights
+from stg_ray.run_dir import RunDir
+
+torch.set_num_threads(1)
+run = RunDir(sys.argv[1])
+config = run.read_config()
+source = RunSource(run, config, load_weights(run, "profile/network.pt"))
+estimator = LandscapeDistance.build(source)
+enough = estimator.partial(0)["total"]
+rows = estimator.gradients.rows
+room = psutil.Process().memory_info().vms + int(sys.argv[2]) * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+try:
+    little = estimator.partial(0)["total"]
+except sr.StgRayError as error:
+    print("refused:", error)
+else:
+    assert estimator.gradients.rows < rows, (estimator.gradients.rows, rows)
+    np.testing.assert_allclose(little, enough, rtol=1e-9)
+    print("halved")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mib", "ends"), [(24, "halved"), (0, "refused: there is not enough memory")])
+def test_where_memory_ends_micro_batches_are_halved(profiled: Path, tmp_path: Path, mib: int, ends: str) -> None:
+    script = tmp_path / "little.py"
+    script.write_text(LITTLE_MEMORY)
+    command = [sys.executable, str(script), str(profiled / "base"), str(mib)]
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(ends), ended.stdout
