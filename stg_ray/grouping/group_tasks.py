@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,16 +10,18 @@ import numpy as np
 
 from stg_ray.config_data import unknown
 from stg_ray.errors import InputError
-from stg_ray.grouping.certainty import N_RESAMPLES, certainty, resampled
+from stg_ray.grouping.certainty import ResampledGraphs, certainty
 from stg_ray.grouping.clusterers import CLUSTERERS
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
 from stg_ray.grouping.inputs import MatrixLike, as_matrix, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
 from stg_ray.grouping.selection import Conditions, select
+from stg_ray.grouping.threads import one_thread_each
 from stg_ray.groups import Groups
 from stg_ray.task_matrix import Kind, TaskMatrix
 
 
+@one_thread_each
 def group_tasks(
     affinity: MatrixLike | Sequence[MatrixLike],
     *,
@@ -82,7 +84,8 @@ def group_tasks(
         parameters["selection"] = found.to_dict()
         return Groups.from_labels(tasks, found.serving[back], method, parameters, members=members[:, back])
 
-    resamples = _resamples(matrices, errors, order, graph_of, seed)
+    known = [error if error is None else error[np.ix_(order, order)] for error in errors or [None] * len(matrices)]
+    resamples = ResampledGraphs(matrices, known, graph_of, seed=seed)
     clusterer = CLUSTERERS[method](seed=seed)
     if n_groups == "auto":
         choice = choose_n_groups(
@@ -120,27 +123,6 @@ def _alone(matrices: Sequence[TaskMatrix], weights: Sequence[float] | None, edge
     counting = [matrix for i, matrix in enumerate(matrices) if weights is None or weights[i] > 0]
     off_diagonal = ~np.eye(len(matrices[0].tasks), dtype=bool)
     return [task_graph([m], None, edges) for m in counting if np.isfinite(m.values[off_diagonal]).any()]
-
-
-def _resamples(
-    matrices: Sequence[TaskMatrix],
-    errors: Sequence[np.ndarray | None] | None,
-    order: np.ndarray,
-    graph_of: Callable[[Sequence[TaskMatrix]], TaskGraph],
-    seed: int,
-) -> list[TaskGraph]:
-    """Graphs of the matrices resampled within their errors; none without errors."""
-    if errors is None or all(error is None for error in errors):
-        return []
-    rng = np.random.default_rng([seed, 8])
-    known = [
-        np.zeros_like(matrix.values) if error is None else error[np.ix_(order, order)]
-        for matrix, error in zip(matrices, errors, strict=True)
-    ]
-    return [
-        graph_of([resampled(matrix, error, rng) for matrix, error in zip(matrices, known, strict=True)])
-        for _ in range(N_RESAMPLES)
-    ]
 
 
 def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int) -> None:
