@@ -25,6 +25,7 @@ class DataMapDistance:
     """Reads the states that the profile stage left in `run`/profile/data_map."""
 
     kind: ClassVar[Kind] = "distance"
+    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = (
         "Distance of the tasks' data maps: small where the same samples are easy and the same are hard for both."
     )

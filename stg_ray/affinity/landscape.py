@@ -29,6 +29,7 @@ class LandscapeDistance:
     """Takes the first rows of each part: a random sample, since the rows were shuffled before they were cut."""
 
     kind: ClassVar[Kind] = "distance"
+    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = (
         "Distance of the tasks' per-sample gradients at one network: small where both pull the shared "
         "parameters the same way."

@@ -49,6 +49,7 @@ class SignAffinity:
     """Takes the first rows of each part, as the aligned landscape does."""
 
     kind: ClassVar[Kind] = "affinity"
+    units_are_parts: ClassVar[bool] = False
     about: ClassVar[str] = (
         "Agreement of the signs of the tasks' per-sample gradients: large where both pull the shared parameters the "
         "same way; defined for tasks without common samples."

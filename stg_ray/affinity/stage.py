@@ -8,6 +8,7 @@ from typing import Any
 from stg_ray.affinity.base import Estimator
 from stg_ray.affinity.data_map import DataMapDistance
 from stg_ray.affinity.landscape import LandscapeDistance
+from stg_ray.affinity.resampling import Blocks
 from stg_ray.affinity.sign import SignAffinity
 from stg_ray.cluster import POLL_SECONDS, cluster_total, root_cause
 from stg_ray.config import Config
@@ -39,7 +40,7 @@ def statistic_of(config: Config, index: PartIndex) -> str:
 def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> None:
     """Compute every affinity of `affinity.methods`; units whose sums are there already are not computed again.
 
-    Writes affinity/NAME.parquet and affinity/NAME.stderr.parquet.
+    Writes affinity/NAME.parquet, NAME.stderr.parquet and, of what adds over parts, NAME.resamples.arrow.
 
     Raises:
         StgRayError: a part failed more often than `affinity.max_retries` allows.
@@ -54,13 +55,16 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
         _compute_partials(run, config, missing, progress)
     for method, estimator in estimators.items():
         partials = (run.read_arrays(_partial_name(method, number)) for number in units[method])
-        matrix, error = estimator.combine(partials, index.names)
+        blocks = Blocks()
+        matrix, error = estimator.combine(blocks.of(partials) if estimator.units_are_parts else partials, index.names)
         settings = config.affinity.model_dump(include={"samples", "layers", "normalize", "start"})
         settings["statistic"] = statistic_of(config, index)
         about = {"method": method, "about": estimator.about, **(settings if method == "landscape" else {})}
         matrix = replace(matrix, parameters=about)
         run.write_parquet(f"affinity/{method}.parquet", matrix.to_table())
         run.write_parquet(f"affinity/{method}.stderr.parquet", replace(matrix, values=error).to_table())
+        if (resampled := blocks.resampled(estimator, index.names, config.seed)) is not None:
+            run.write_arrays(f"affinity/{method}.resamples.arrow", {"values": resampled})
     progress.summary = f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts"
 
 

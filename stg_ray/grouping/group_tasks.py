@@ -28,6 +28,7 @@ def group_tasks(
     names: Sequence[str] | None = None,
     kind: Kind = "affinity",
     errors: Sequence[np.ndarray | None] | None = None,
+    resamples: Sequence[np.ndarray | None] | None = None,
     weights: Sequence[float] | None = None,
     method: str = "spectral",
     n_groups: int | Literal["auto"] = "auto",
@@ -47,6 +48,7 @@ def group_tasks(
         names: of an array's tasks.
         kind: what arrays, data frames and CSV hold: affinity (large means alike) or distance.
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
+        resamples: (B, K, K) values of each matrix from resampled samples; they are preferred to its errors.
         weights: weight of each matrix in the sum of locally scaled affinities.
         method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture), or budget.
         n_groups: a number from 1 to K, or auto: chosen from `min_groups` to `max_groups` by `criterion`.
@@ -84,8 +86,7 @@ def group_tasks(
         parameters["selection"] = found.to_dict()
         return Groups.from_labels(tasks, found.serving[back], method, parameters, members=members[:, back])
 
-    known = [error if error is None else error[np.ix_(order, order)] for error in errors or [None] * len(matrices)]
-    resamples = ResampledGraphs(matrices, known, graph_of, seed=seed)
+    others = ResampledGraphs(matrices, resamples, errors, graph_of, order=order, seed=seed)
     clusterer = CLUSTERERS[method](seed=seed)
     if n_groups == "auto":
         choice = choose_n_groups(
@@ -94,7 +95,7 @@ def group_tasks(
             min_groups=min_groups,
             max_groups=max_groups,
             criterion=criterion,
-            resampled=resamples,
+            resampled=others,
             alone=_alone(matrices, weights, edges),
             seed=seed,
         )
@@ -105,8 +106,8 @@ def group_tasks(
     labels, membership = clusterer.labels_, clusterer.membership_
     if membership.shape[1] < n_groups:
         parameters["asked_for"] = n_groups  # tasks that cannot be told apart stay together
-    if resamples and membership.shape[1] > 1:
-        stays = certainty(labels, clusterer, resamples)[back]
+    if others and membership.shape[1] > 1:
+        stays = certainty(labels, clusterer, others)[back]
         parameters["certainty"] = dict(zip(tasks, stays.round(4).tolist(), strict=True))
     members = labels == np.arange(membership.shape[1])[:, None]
     if overlap_above is not None:

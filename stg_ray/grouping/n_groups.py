@@ -139,7 +139,7 @@ def _stabilities(
 ) -> list[float]:
     if not resampled:
         raise InputError(
-            "the number of groups by stability needs the affinities' standard errors: give errors=, or use silhouette"
+            "stability needs the affinities' errors: give errors= or resamples=, or choose the groups by silhouette"
         )
     labels = [u.argmax(axis=1) for u in clusterer.memberships(graph, numbers)]
 

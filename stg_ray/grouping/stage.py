@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from stg_ray.config import Config
 from stg_ray.grouping.group_tasks import check_n_groups, conditions_of, group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
@@ -18,11 +20,13 @@ def group(run: RunDir, config: Config, progress: StageProgress) -> None:
     settings, computed = config.grouping, config.affinity.methods
     matrices = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in computed]
     errors = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.stderr.parquet")).values for name in computed]
+    resamples = [_resamples(run, name) for name in computed]
     own = read_files(config, matrices[0].tasks)
     names = [*computed, *settings.files]
     groups = group_tasks(
         [*matrices, *own],
         errors=[*errors, *(None for _ in own)],
+        resamples=[*resamples, *(None for _ in own)],
         weights=[settings.weights.get(name, 1.0) for name in names],
         method=settings.method,
         n_groups=settings.groups,
@@ -37,6 +41,12 @@ def group(run: RunDir, config: Config, progress: StageProgress) -> None:
     )
     run.write_json("groups.json", groups.to_dict())
     progress.summary = describe(groups)
+
+
+def _resamples(run: RunDir, name: str) -> np.ndarray | None:
+    """(B, K, K) values from resampled parts; None where an affinity does not add over parts."""
+    file = f"affinity/{name}.resamples.arrow"
+    return run.read_arrays(file)["values"] if run.exists(file) else None
 
 
 def read_files(config: Config, tasks: Sequence[str]) -> list[TaskMatrix]:

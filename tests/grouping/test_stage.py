@@ -59,6 +59,11 @@ def test_groups_with_their_certainty(run: RunDir, tmp_path: Path) -> None:
     print_groups(console, groups)
     assert "100%" in console.export_text()
     assert grouped(run, CONFIG)[0] == groups
+    rng = np.random.default_rng(0)
+    for name in ("data_map", "landscape"):
+        lost = np.stack([distances(rng.permutation(LABELS), 0) for _ in range(10)])
+        run.write_arrays(f"affinity/{name}.resamples.arrow", {"values": lost.astype(np.float32)})
+    assert min(grouped(run, CONFIG)[0].parameters["certainty"].values()) < 1, "resampled parts are preferred to errors"
 
 
 def test_a_budget_with_names(run: RunDir) -> None:
