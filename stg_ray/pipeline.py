@@ -61,7 +61,7 @@ def check(config: Config, index: PartIndex) -> None:
     Raises:
         InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
     """
-    check_grouping(config, index.names)
+    check_grouping(config, index.names, [task.name for task in index.tasks if task.kind == "regression"])
     check_tasks(config, index)
     check_plans(config, index.tasks)
     for training in (config.profile, config.retrain):

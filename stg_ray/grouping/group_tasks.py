@@ -10,14 +10,17 @@ import numpy as np
 
 from stg_ray.config_data import unknown
 from stg_ray.errors import InputError
+from stg_ray.grouping.base import Clusterer
 from stg_ray.grouping.certainty import ResampledGraphs, certainty
 from stg_ray.grouping.clusterers import CLUSTERERS
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
-from stg_ray.grouping.inputs import MatrixLike, as_matrix, in_order_of
+from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
+from stg_ray.grouping.points import PointClusters
 from stg_ray.grouping.selection import Conditions, select
 from stg_ray.grouping.threads import one_thread_each
 from stg_ray.groups import Groups
+from stg_ray.point_histogram import PointHistogram
 from stg_ray.task_matrix import Kind, TaskMatrix
 
 
@@ -44,13 +47,15 @@ def group_tasks(
     """Group tasks by one or several K x K affinities or distances. The order of the tasks does not matter.
 
     Args:
-        affinity: of the same K tasks: a TaskMatrix, an array, a data frame, or a path to Parquet or CSV; or several.
-        names: of an array's tasks.
+        affinity: of the same K tasks: a TaskMatrix, an array, a data frame, a path to Parquet or CSV, or a data map; or
+            several.
+        names: of the tasks of an array or a DataMapState.
         kind: what arrays, data frames and CSV hold: affinity (large means alike) or distance.
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
         resamples: (B, K, K) values of each matrix from resampled samples; they are preferred to its errors.
         weights: weight of each matrix in the sum of locally scaled affinities.
-        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture), or budget.
+        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture), points, which clusters
+            the points of a data map, or budget.
         n_groups: a number from 1 to K, or auto: chosen from `min_groups` to `max_groups` by `criterion`.
         neighbours: edges of each task in the graph: a number, all, or auto (see `default_neighbours`).
         overlap_above: a task is also put into groups that do not serve it, where its membership is this or more.
@@ -60,9 +65,10 @@ def group_tasks(
     Raises:
         InputError: an unknown method, fewer than 2 tasks, more groups than tasks, matrices that are none.
     """
-    if method != "budget" and method not in CLUSTERERS:
-        raise InputError(unknown(method, [*CLUSTERERS, "budget"], "grouping method"))
+    if method not in (methods := [*CLUSTERERS, "points", "budget"]):
+        raise InputError(unknown(method, methods, "grouping method"))
     sources: list[Any] = list(affinity) if isinstance(affinity, list | tuple) else [affinity]
+    sources = [as_points(source, names) or source for source in sources]
     matrices = [as_matrix(source, names=names, kind=kind) for source in sources]
     tasks = matrices[0].tasks
     matrices = [in_order_of(matrix, tasks, f"affinity {i}") for i, matrix in enumerate(matrices)]
@@ -87,7 +93,10 @@ def group_tasks(
         return Groups.from_labels(tasks, found.serving[back], method, parameters, members=members[:, back])
 
     others = ResampledGraphs(matrices, resamples, errors, graph_of, order=order, seed=seed)
-    clusterer = CLUSTERERS[method](seed=seed)
+    if method == "points":
+        clusterer: Clusterer = PointClusters(_histogram(sources, [tasks[t] for t in order]), seed=seed)
+    else:
+        clusterer = CLUSTERERS[method](seed=seed)
     if n_groups == "auto":
         choice = choose_n_groups(
             graph,
@@ -115,6 +124,14 @@ def group_tasks(
     return Groups.from_labels(
         tasks, labels[back], method, parameters, membership=membership[back].round(6), members=members[:, back]
     )
+
+
+def _histogram(sources: Sequence[Any], tasks: Sequence[str]) -> PointHistogram:
+    """The first data map among the sources, its tasks in this order."""
+    for source in sources:
+        if isinstance(source, PointHistogram):
+            return PointHistogram(tuple(tasks), source.counts[[source.tasks.index(task) for task in tasks]])
+    raise InputError("grouping by points needs a data map: give an sr.DataMap, or the sr.DataMapState of some samples")
 
 
 def _alone(matrices: Sequence[TaskMatrix], weights: Sequence[float] | None, edges: int | None) -> list[TaskGraph]:
