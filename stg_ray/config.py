@@ -133,9 +133,9 @@ class GroupingConfig(Section):
     """From affinities to groups."""
 
     method: Literal[
-        "spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "points", "budget"
+        "spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "gat", "points", "budget"
     ] = "spectral"
-    """points clusters the points of the data maps; all others start from the affinities."""
+    """points clusters the points of the data maps; all others start from the affinities. gat needs stg_ray[gat]."""
     groups: Count | Auto = "auto"
     """Number of groups; auto chooses between `min_groups` and `max_groups`."""
     min_groups: Count = 1

@@ -12,7 +12,7 @@ from stg_ray.config_data import unknown
 from stg_ray.errors import InputError
 from stg_ray.grouping.base import Clusterer
 from stg_ray.grouping.certainty import ResampledGraphs, certainty
-from stg_ray.grouping.clusterers import CLUSTERERS
+from stg_ray.grouping.clusterers import CLUSTERERS, check_method
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
 from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
@@ -54,8 +54,8 @@ def group_tasks(
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
         resamples: (B, K, K) values of each matrix from resampled samples; they are preferred to its errors.
         weights: weight of each matrix in the sum of locally scaled affinities.
-        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture), points, which clusters
-            the points of a data map, or budget.
+        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture, gat), points, which
+            clusters the points of a data map, or budget.
         n_groups: a number from 1 to K, or auto: chosen from `min_groups` to `max_groups` by `criterion`.
         neighbours: edges of each task in the graph: a number, all, or auto (see `default_neighbours`).
         overlap_above: a task is also put into groups that do not serve it, where its membership is this or more.
@@ -63,10 +63,10 @@ def group_tasks(
         affinities: names of the matrices, kept in the result's parameters.
 
     Raises:
-        InputError: an unknown method, fewer than 2 tasks, more groups than tasks, matrices that are none.
+        InputError: an unknown method or one whose package is missing, fewer than 2 tasks, more groups than tasks,
+            matrices that are none.
     """
-    if method not in (methods := [*CLUSTERERS, "points", "budget"]):
-        raise InputError(unknown(method, methods, "grouping method"))
+    check_method(method)
     sources: list[Any] = list(affinity) if isinstance(affinity, list | tuple) else [affinity]
     sources = [as_points(source, names) or source for source in sources]
     matrices = [as_matrix(source, names=names, kind=kind) for source in sources]

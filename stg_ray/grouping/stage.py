@@ -9,6 +9,7 @@ import numpy as np
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError
+from stg_ray.grouping.clusterers import check_method
 from stg_ray.grouping.group_tasks import check_n_groups, conditions_of, group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
 from stg_ray.groups import Groups
@@ -84,9 +85,10 @@ def check_grouping(config: Config, tasks: Sequence[str], regressions: Sequence[s
     """Refuse what cannot be grouped, before anything is computed.
 
     Raises:
-        InputError: fewer than 2 tasks, more groups than tasks, conditions that contradict each other, or a file that
-            cannot be read or names other tasks; points of regressions.
+        InputError: a method whose package is missing, fewer than 2 tasks, more groups than tasks, conditions that
+            contradict each other, a file that cannot be read or names other tasks; points of regressions.
     """
+    check_method(config.grouping.method)
     if config.grouping.method == "points" and regressions:
         raise InputError(
             f"task {regressions[0]!r} is a regression, which has no confidence: use another grouping.method than points"
