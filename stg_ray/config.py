@@ -133,9 +133,10 @@ class GroupingConfig(Section):
     """From affinities to groups."""
 
     method: Literal[
-        "spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "gat", "points", "budget"
+        "spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "gat", "sdp", "points", "budget"
     ] = "spectral"
-    """points clusters the points of the data maps; all others start from the affinities. gat needs stg_ray[gat]."""
+    """points clusters the points of the data maps; all others start from the affinities. gat and sdp
+    need extra packages: stg_ray[gat], stg_ray[sdp]."""
     groups: Count | Auto = "auto"
     """Number of groups; auto chooses between `min_groups` and `max_groups`."""
     min_groups: Count = 1

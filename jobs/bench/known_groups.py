@@ -40,6 +40,7 @@ COMBINATIONS = {
     "landscape": (["landscape"], "spectral"),
     "data maps and landscape": (["data_map", "landscape"], "spectral"),
     "data maps and landscape, graph attention": (["data_map", "landscape"], "gat"),
+    "data maps and landscape, semidefinite": (["data_map", "landscape"], "sdp"),
 }
 
 

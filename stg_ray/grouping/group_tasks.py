@@ -54,8 +54,8 @@ def group_tasks(
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
         resamples: (B, K, K) values of each matrix from resampled samples; they are preferred to its errors.
         weights: weight of each matrix in the sum of locally scaled affinities.
-        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture, gat), points, which
-            clusters the points of a data map, or budget.
+        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture, gat, sdp), points,
+            which clusters the points of a data map, or budget.
         n_groups: a number from 1 to K, or auto: chosen from `min_groups` to `max_groups` by `criterion`.
         neighbours: edges of each task in the graph: a number, all, or auto (see `default_neighbours`).
         overlap_above: a task is also put into groups that do not serve it, where its membership is this or more.
@@ -66,12 +66,12 @@ def group_tasks(
         InputError: an unknown method or one whose package is missing, fewer than 2 tasks, more groups than tasks,
             matrices that are none.
     """
-    check_method(method)
     sources: list[Any] = list(affinity) if isinstance(affinity, list | tuple) else [affinity]
     sources = [as_points(source, names) or source for source in sources]
     matrices = [as_matrix(source, names=names, kind=kind) for source in sources]
     tasks = matrices[0].tasks
     matrices = [in_order_of(matrix, tasks, f"affinity {i}") for i, matrix in enumerate(matrices)]
+    check_method(method, len(tasks))
     check_n_groups(n_groups, len(tasks))
     parameters: dict[str, Any] = {"seed": seed}
     if affinities is not None:

@@ -85,10 +85,10 @@ def check_grouping(config: Config, tasks: Sequence[str], regressions: Sequence[s
     """Refuse what cannot be grouped, before anything is computed.
 
     Raises:
-        InputError: a method whose package is missing, fewer than 2 tasks, more groups than tasks, conditions that
-            contradict each other, a file that cannot be read or names other tasks; points of regressions.
+        InputError: a method whose package is missing, too few or too many tasks, more groups than tasks, conditions
+            that contradict each other, a file that cannot be read or names other tasks; points of regressions.
     """
-    check_method(config.grouping.method)
+    check_method(config.grouping.method, len(tasks))
     if config.grouping.method == "points" and regressions:
         raise InputError(
             f"task {regressions[0]!r} is a regression, which has no confidence: use another grouping.method than points"

@@ -19,12 +19,12 @@ from tests.grouping.test_grouping import blocks
 
 @pytest.mark.parametrize("method", EXTRAS)
 def test_a_missing_package_is_named_before_anything_runs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_method(method)
+    check_method(method, 9)
     monkeypatch.setitem(EXTRAS, method, ("a_package_that_nobody_has", EXTRAS[method][1]))
     config = set_values(load_config("digits"), [f"grouping.method={method}"])
     with pytest.raises(InputError, match=rf"grouping.method={method} needs .*: pip install 'stg_ray\[{method}\]'"):
         check_grouping(config, [f"t{t}" for t in range(9)])
-    check_method("spectral")
+    check_method("spectral", 9)
 
 
 def test_every_extra_is_an_extra_of_the_package(repository: Path) -> None:
