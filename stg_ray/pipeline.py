@@ -181,7 +181,8 @@ def _run_stages(
     verbose: bool,
 ) -> None:
     reporter = reporter or Reporter()
-    missing = [stage for stage in stages if not directory.is_done(stage, config)]
+    first = next((i for i, stage in enumerate(stages) if not directory.is_done(stage, config)), len(stages))
+    missing = stages[first:]  # what follows a stage that is made again is made from it
     if NEEDS_RAY & set(missing):
         check_address(address)
     with ExitStack() as stack:
