@@ -88,6 +88,19 @@ def test_hard_cases_do_not_break_a_clusterer(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_tasks", [2, 3])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_few_tasks_and_large_and_small_units(method: str, n_tasks: int) -> None:
+    for unit in (1e-12, -1, 1e12):
+        values = unit * np.random.default_rng(0).random((n_tasks, n_tasks))
+        for n_groups in (1, n_tasks, "auto"):
+            groups = group_tasks(values, method=method, n_groups=n_groups)
+            assert np.allclose(np.sum(groups.membership, axis=1), 1, atol=1e-5)
+            asked = groups.parameters.get("asked_for", len(groups.groups))
+            assert asked == (1 if n_groups == "auto" else n_groups)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_components_without_values_between_them_are_the_groups(method: str) -> None:
     matrix, labels = blocks(15, 3, 0.1, 0)
     apart = np.where(labels[:, None] == labels, matrix.values, np.nan)
