@@ -10,6 +10,7 @@ from stg_ray.data_map import DataMapState
 from stg_ray.data_map_files import DataMap
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.groups import Groups
+from stg_ray.point_histogram import PointHistogram
 from stg_ray.task_matrix import TaskMatrix
 from stg_ray.tasks import Task, TaskSet
 
@@ -21,6 +22,7 @@ __all__ = [
     "DataMapState",
     "Groups",
     "InputError",
+    "PointHistogram",
     "StgRayError",
     "Task",
     "TaskMatrix",

@@ -153,7 +153,11 @@ class BudgetConfig(Section):
 class GroupingConfig(Section):
     """From affinities to groups."""
 
-    method: Literal["spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "budget"] = "spectral"
+    method: Literal[
+        "spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "gat", "sdp", "points", "budget"
+    ] = "spectral"
+    """points clusters the points of the data maps; all others start from the affinities. gat and sdp
+    need extra packages: stg_ray[gat], stg_ray[sdp]."""
     groups: Count | Auto = "auto"
     """Number of groups; auto chooses between `min_groups` and `max_groups`."""
     min_groups: Count = 1
@@ -179,6 +183,8 @@ class GroupingConfig(Section):
             raise ValueError("grouping.budget and grouping.method=budget belong together: give both or neither")
         if self.method == "budget" and self.groups != "auto":
             raise ValueError("grouping.method=budget takes budget.networks: leave groups at auto")
+        if self.method == "points" and (self.weights or self.files):
+            raise ValueError("grouping.method=points looks at the data maps only: leave grouping.weights and files out")
         if self.max_groups is not None and self.max_groups < self.min_groups:
             raise ValueError(f"min_groups is {self.min_groups}, more than max_groups, {self.max_groups}")
         return self

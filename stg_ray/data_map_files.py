@@ -12,6 +12,7 @@ import pyarrow.dataset
 from stg_ray.data.parts import part_name, read_index
 from stg_ray.data_map import DataMapState
 from stg_ray.errors import InputError
+from stg_ray.point_histogram import PointHistogram, point_counts
 from stg_ray.storage import Storage
 
 
@@ -62,6 +63,11 @@ class DataMap:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)
+
+    def histogram(self) -> PointHistogram:
+        """How many of each task's samples have which confidence and variability, from one part after the other."""
+        parts = (DataMapState.from_batch(self._batch(part)) for part in range(len(self.bounds) - 1))
+        return PointHistogram(self.tasks, sum(map(point_counts, parts), np.zeros(())))
 
     def dataset(self) -> pa.dataset.Dataset:
         """The states (columns sample, count, mean, m2) as a pyarrow dataset."""

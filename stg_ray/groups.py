@@ -78,6 +78,8 @@ class Groups:
         """Why there is one group, where there is."""
         if "selection" in self.parameters:
             return "under this budget no other choice was better"
+        if "asked_for" in self.parameters:
+            return "the tasks cannot be told apart by this method"
         choice = self.parameters.get("n_groups")
         if choice is None:
             return "one was asked for"

@@ -61,7 +61,7 @@ def check(config: Config, index: PartIndex) -> None:
     Raises:
         InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
     """
-    check_grouping(config, index.names)
+    check_grouping(config, index.names, [task.name for task in index.tasks if task.kind == "regression"])
     check_methods(config.affinity, index)
     check_plans(config, index.tasks)
     for training in (config.profile, config.retrain):
@@ -181,7 +181,8 @@ def _run_stages(
     verbose: bool,
 ) -> None:
     reporter = reporter or Reporter()
-    missing = [stage for stage in stages if not directory.is_done(stage, config)]
+    first = next((i for i, stage in enumerate(stages) if not directory.is_done(stage, config)), len(stages))
+    missing = stages[first:]  # what follows a stage that is made again is made from it
     if NEEDS_RAY & set(missing):
         check_address(address)
     with ExitStack() as stack:

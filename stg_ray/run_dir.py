@@ -10,13 +10,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config
-from stg_ray.data.sources import source_digests
+from stg_ray.data.sources import file_digests, source_digests
 from stg_ray.errors import InputError, one_line
 from stg_ray.storage import Storage
 
@@ -55,27 +56,34 @@ class RunDir(Storage):
     """The directory of one run. Its artifacts are described in the README."""
 
     def is_done(self, stage: str, config: Config) -> bool:
-        """Whether the stage's artifacts are whole and made by this configuration."""
-        marker = f".stages/{stage}.json"
-        if not self.exists(marker):
-            return False
-        return self.read_json(marker)["config"] == config.fingerprint(SECTIONS_OF_STAGE[stage])
+        """Whether the stage's artifacts are whole and made by this configuration, from the files as they are now."""
+        return self._is_by(f".stages/{stage}.json", _made_by(stage, config))
 
     def mark_done(self, stage: str, config: Config, seconds: float) -> None:
-        fingerprint = config.fingerprint(SECTIONS_OF_STAGE[stage])
-        self.write_json(f".stages/{stage}.json", {"config": fingerprint, "seconds": round(seconds, 2)})
+        begun = f".stages/{stage}.begun.json"  # a file may have changed since then
+        made_by = self.read_json(begun) if self.exists(begun) else _made_by(stage, config)
+        self.write_json(f".stages/{stage}.json", {**made_by, "seconds": round(seconds, 2)})
         for name in SCRATCH_OF_STAGE.get(stage, ()):
             self.delete(name)
 
     def begin(self, stage: str, config: Config) -> None:
         """Make ready to run a stage: its half-made artifacts are kept only if this configuration began them."""
         marker = f".stages/{stage}.begun.json"
-        begun = self.read_json(marker)["config"] if self.exists(marker) else None
-        fingerprint = config.fingerprint(SECTIONS_OF_STAGE[stage])
-        if begun != fingerprint:
+        made_by = _made_by(stage, config)
+        if not self._is_by(marker, made_by):
             self.forget(stage)
-            self.write_json(marker, {"config": fingerprint})
+            self.write_json(marker, made_by)
         self.delete(f".stages/{stage}.json")
+
+    def _is_by(self, marker: str, made_by: dict[str, Any]) -> bool:
+        """Whether a marker says so. A file that is not there any more is not compared."""
+        if not self.exists(marker):
+            return False
+        found = self.read_json(marker)
+        files = found.get("files", {})
+        return found["config"] == made_by["config"] and all(
+            files.get(key, digest) == digest for key, digest in made_by["files"].items()
+        )
 
     def forget(self, stage: str) -> None:
         """Take a stage's artifacts away, the marker first, so that nothing half-deleted passes for done."""
@@ -208,6 +216,13 @@ class RunDir(Storage):
         return InputError(
             f"{self.uri} is in use by {who}: wait for it, stop it, or choose another directory with --out"
         )
+
+
+def _made_by(stage: str, config: Config) -> dict[str, Any]:
+    """What decides a stage's artifacts: sections of the configuration, and what is in the files that they name."""
+    sections = SECTIONS_OF_STAGE[stage]
+    named = config.grouping.files if "grouping" in sections else {}
+    return {"config": config.fingerprint(sections), "files": file_digests({k: Path(v) for k, v in named.items()})}
 
 
 def _owner() -> dict[str, Any]:

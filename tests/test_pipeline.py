@@ -63,6 +63,8 @@ def test_the_artifacts_are_those_of_the_contract(digits: tuple[Path, Program, fl
             about = json.loads(table.schema.metadata[b"stg_ray"])
             assert about["kind"] == "distance"
             assert about["samples"] > 0
+        resamples = RunDir(str(run)).read_arrays(f"affinity/{name}.resamples.arrow")["values"]
+        assert resamples.shape == (20, 15, 15)
     results = pq.read_table(run / "results.parquet").to_pandas()
     assert list(results) == ["plan", "group", "task", "split", "serving", "metric", "value", "seed"]
     assert set(results["plan"]) == {"ours", "all_in_one", "random_0", "random_1"}

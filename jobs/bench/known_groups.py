@@ -39,6 +39,8 @@ COMBINATIONS = {
     "data maps, k-means": (["data_map"], "kmeans"),
     "landscape": (["landscape"], "spectral"),
     "data maps and landscape": (["data_map", "landscape"], "spectral"),
+    "data maps and landscape, graph attention": (["data_map", "landscape"], "gat"),
+    "data maps and landscape, semidefinite": (["data_map", "landscape"], "sdp"),
 }
 
 

@@ -19,10 +19,12 @@ class Estimator(Protocol):
     """Computes an affinity a unit at a time: a training part, or a block of the parameters' coordinates, whatever its
     sums add over. It is built in the actors, which then call `partial`.
 
-    `kind` says what its values mean, `about` is its line in the report.
+    `kind` says what its values mean, `about` is its line in the report; where `units_are_parts`, its errors are those
+    of resampled parts.
     """
 
     kind: ClassVar[Kind]
+    units_are_parts: ClassVar[bool]
     about: ClassVar[str]
 
     @classmethod

@@ -28,6 +28,7 @@ class LabelCorrelation:
     """Of the labels, over the rows that both tasks have labels for; a class is a column of zeros and ones."""
 
     kind: ClassVar[Kind] = "affinity"
+    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = "Correlation of the tasks' labels."
 
     @classmethod
@@ -47,7 +48,8 @@ class LabelCorrelation:
         part = self.source.part(number)
         values, present = self.columns(part)
         sums = moments(values, present, self.owner)
-        return {**sums, "owner": self.owner, "samples": np.array(len(part))}
+        # The task of each column, times the rows: it adds like the rest, and is got back by dividing.
+        return {**sums, "owner": self.owner * len(part), "samples": np.array(len(part))}
 
     def columns(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Values (n, O) of all columns, 0 where there is none, and where tasks have values (n, K)."""
@@ -56,15 +58,8 @@ class LabelCorrelation:
     @classmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
         """Jackknife errors over folds of the parts."""
-        owner = np.zeros(0, np.int64)
-
-        def sums_of(partials: Iterable[Partial]) -> Iterable[Sums]:
-            nonlocal owner
-            for partial in partials:
-                owner = partial["owner"]
-                yield {key: value for key, value in partial.items() if key != "owner"}
-
-        folds = fold_sums(sums_of(partials))
+        folds = fold_sums(partials)
+        owner = np.round(folds[0]["owner"] / folds[0]["samples"]).astype(np.int64)
         affinity, error = jackknife(folds, lambda sums: correlations(sums, owner))
         samples = int(sum(fold["samples"] for fold in folds))
         return TaskMatrix(tuple(tasks), affinity, cls.kind, samples=samples), error

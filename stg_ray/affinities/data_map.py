@@ -23,6 +23,7 @@ class DataMapDistance:
     """From the states that the profile stage left, by part and snapshot."""
 
     kind: ClassVar[Kind] = "distance"
+    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = (
         "Distance of the tasks' data maps: small where the same samples are easy and the same are hard for both."
     )

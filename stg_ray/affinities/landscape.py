@@ -83,6 +83,7 @@ class LandscapeDistance(Landscape):
     """K x K sums of distances, a part at a time."""
 
     kind: ClassVar[Kind] = "distance"
+    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = (
         "Distance of the tasks' per-sample gradients at one network: small where both pull the shared "
         "parameters the same way."

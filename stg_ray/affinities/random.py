@@ -16,6 +16,7 @@ class RandomAffinity:
     """Independent uniform values for each pair of tasks, drawn by the run's seed."""
 
     kind: ClassVar[Kind] = "affinity"
+    units_are_parts: ClassVar[bool] = False
     about: ClassVar[str] = "Random values, for comparison."
 
     @classmethod

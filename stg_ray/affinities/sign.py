@@ -44,6 +44,7 @@ class SignAffinity(Landscape):
     """K x K inner products, a block of coordinates at a time."""
 
     kind: ClassVar[Kind] = "affinity"
+    units_are_parts: ClassVar[bool] = False
     about: ClassVar[str] = (
         "Agreement of the signs of the tasks' per-sample gradients: large where both pull the shared parameters the "
         "same way; defined for tasks without common samples."

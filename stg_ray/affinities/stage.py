@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
-from stg_ray.affinities.base import Estimator
+from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
 from stg_ray.affinities.data_map import DataMapDistance
 from stg_ray.affinities.gradients import SampleGradients
@@ -17,6 +18,7 @@ from stg_ray.affinities.landscape import LandscapeDistance
 from stg_ray.affinities.pool import ActorPool, Job
 from stg_ray.affinities.pooled import PooledAffinity
 from stg_ray.affinities.random import RandomAffinity
+from stg_ray.affinities.resampling import Blocks
 from stg_ray.affinities.sign import SignAffinity
 from stg_ray.affinities.source import RunSource, Source
 from stg_ray.affinities.start import load_checkpoint, starting_weights
@@ -66,7 +68,7 @@ def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:
 def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> None:
     """Compute every affinity of `affinity.methods`; units whose sums are there already are not computed again.
 
-    Writes affinity/NAME.parquet and affinity/NAME.stderr.parquet.
+    Writes affinity/NAME.parquet, NAME.stderr.parquet and, of what adds over parts, NAME.resamples.arrow.
 
     Raises:
         StgRayError: a unit failed more often than `affinity.max_retries` allows.
@@ -99,7 +101,8 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
             units[method] = enough_parts(index.n_parts(), matrix_of, config)
     details = []
     for method, estimator in estimators.items():
-        matrix, error = _combined(run, method, estimator, units[method], index.names)
+        blocks = Blocks()
+        matrix, error = _combined(run, method, estimator, units[method], index.names, blocks)
         settings = config.affinity.model_dump(
             include={"sampling", "layers", "normalize", "start", "precision", "coordinates"}
         )
@@ -109,6 +112,8 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
         matrix = replace(matrix, parameters={**about, **matrix.parameters})
         run.write_parquet(f"affinity/{method}.parquet", matrix.to_table())
         run.write_parquet(f"affinity/{method}.stderr.parquet", replace(matrix, values=error).to_table())
+        if (resampled := blocks.resampled(estimator, index.names, config.seed)) is not None:
+            run.write_arrays(f"affinity/{method}.resamples.arrow", {"values": resampled})
         details += describe(matrix)
     progress.summary = "; ".join(
         [f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts", *details]
@@ -163,8 +168,12 @@ def _jobs(method: str, n_units: int) -> list[Job]:
     return [(method, number) for number in range(n_units)]
 
 
-def _combined(run: Storage, method: str, estimator: type[Estimator], n_units: int, tasks: list[str]) -> Any:
-    partials: Iterable[Any] = (run.read_arrays(partial_name(*job)) for job in _jobs(method, n_units))
+def _combined(
+    run: Storage, method: str, estimator: type[Estimator], n_units: int, tasks: list[str], blocks: Blocks | None = None
+) -> tuple[TaskMatrix, np.ndarray]:
+    partials: Iterable[Partial] = (run.read_arrays(partial_name(*job)) for job in _jobs(method, n_units))
+    if blocks is not None and estimator.units_are_parts:
+        partials = blocks.of(partials)
     return estimator.combine(partials, tasks)
 
 

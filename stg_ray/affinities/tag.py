@@ -28,6 +28,7 @@ class TagAffinity:
     `affinity.tag_every` steps."""
 
     kind: ClassVar[Kind] = "affinity"
+    units_are_parts: ClassVar[bool] = False
     about: ClassVar[str] = (
         "What a training step on the row's task does to the loss of the column's: positive where it lowers it."
     )

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,11 @@ def source_digests(config: Config) -> dict[str, str]:
         files[f"{key}.function"] = _module_file(data.function)
     if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
         files["model.weights"] = Path(config.model.weights).expanduser()
+    return file_digests(files)
+
+
+def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:
+    """Hashes of the contents of those files that are there."""
     digests = {}
     for key, path in files.items():
         if path is not None and path.is_file():

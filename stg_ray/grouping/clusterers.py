@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+
+from stg_ray.config_data import unknown
+from stg_ray.errors import InputError
 from stg_ray.grouping.agglomerative import Agglomerative
 from stg_ray.grouping.base import Clusterer
 from stg_ray.grouping.fuzzy import FuzzyCMeans
+from stg_ray.grouping.gat import GraphAttention
 from stg_ray.grouping.kmeans import KMeansGrouping
 from stg_ray.grouping.louvain import Louvain
 from stg_ray.grouping.mixture import Mixture
+from stg_ray.grouping.sdp import MAX_TASKS, Semidefinite
 from stg_ray.grouping.spectral import Spectral
 
 CLUSTERERS: dict[str, type[Clusterer]] = {
@@ -17,4 +24,26 @@ CLUSTERERS: dict[str, type[Clusterer]] = {
     "kmeans": KMeansGrouping,
     "fuzzy_c_means": FuzzyCMeans,
     "mixture": Mixture,
+    "gat": GraphAttention,
+    "sdp": Semidefinite,
 }
+
+METHODS = (*CLUSTERERS, "points", "budget")
+
+EXTRAS = {"gat": ("torch_geometric", "torch-geometric"), "sdp": ("scs", "scs")}
+"""Module and package that a method needs beyond the core."""
+
+
+def check_method(method: str, n_tasks: int) -> None:
+    """Refuse a method that does not exist, whose package is not installed, or that so many tasks are too many for.
+
+    Raises:
+        InputError: any of these.
+    """
+    if method not in METHODS:
+        raise InputError(unknown(method, METHODS, "grouping method"))
+    module, package = EXTRAS.get(method, (None, ""))
+    if module is not None and importlib.util.find_spec(module) is None:
+        raise InputError(f"grouping.method={method} needs {package}: pip install 'stg_ray[{method}]'")
+    if method == "sdp" and n_tasks > MAX_TASKS:
+        raise InputError(f"grouping.method=sdp takes up to {MAX_TASKS} tasks, and there are {n_tasks}: use spectral")

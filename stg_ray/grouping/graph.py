@@ -156,7 +156,8 @@ def local_scaling(distance: np.ndarray) -> np.ndarray:
     n_tasks = len(distance)
     others = np.where(np.eye(n_tasks, dtype=bool), np.inf, np.where(np.isnan(distance), np.inf, distance))
     neighbour = min(7, max(1, n_tasks // 2))
-    sigma = np.sort(others, axis=1)[:, min(neighbour, n_tasks - 1) - 1]
+    at = min(neighbour, n_tasks - 1) - 1
+    sigma = np.partition(others, at, axis=1)[:, at]
     finite = others[np.isfinite(others)]
     if len(finite) == 0:
         return np.zeros_like(distance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,22 +10,28 @@ import numpy as np
 
 from stg_ray.config_data import unknown
 from stg_ray.errors import InputError
-from stg_ray.grouping.certainty import N_RESAMPLES, certainty, resampled
-from stg_ray.grouping.clusterers import CLUSTERERS
+from stg_ray.grouping.base import Clusterer
+from stg_ray.grouping.certainty import ResampledGraphs, certainty
+from stg_ray.grouping.clusterers import CLUSTERERS, check_method
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
-from stg_ray.grouping.inputs import MatrixLike, as_matrix, in_order_of
+from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
+from stg_ray.grouping.points import PointClusters
 from stg_ray.grouping.selection import Conditions, select
+from stg_ray.grouping.threads import one_thread_each
 from stg_ray.groups import Groups
+from stg_ray.point_histogram import PointHistogram
 from stg_ray.task_matrix import Kind, TaskMatrix
 
 
+@one_thread_each
 def group_tasks(
     affinity: MatrixLike | Sequence[MatrixLike],
     *,
     names: Sequence[str] | None = None,
     kind: Kind = "affinity",
     errors: Sequence[np.ndarray | None] | None = None,
+    resamples: Sequence[np.ndarray | None] | None = None,
     weights: Sequence[float] | None = None,
     method: str = "spectral",
     n_groups: int | Literal["auto"] = "auto",
@@ -41,12 +47,15 @@ def group_tasks(
     """Group tasks by one or several K x K affinities or distances. The order of the tasks does not matter.
 
     Args:
-        affinity: of the same K tasks: a TaskMatrix, an array, a data frame, or a path to Parquet or CSV; or several.
-        names: of an array's tasks.
+        affinity: of the same K tasks: a TaskMatrix, an array, a data frame, a path to Parquet or CSV, or a data map; or
+            several.
+        names: of the tasks of an array or a DataMapState.
         kind: what arrays, data frames and CSV hold: affinity (large means alike) or distance.
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
+        resamples: (B, K, K) values of each matrix from resampled samples; they are preferred to its errors.
         weights: weight of each matrix in the sum of locally scaled affinities.
-        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture), or budget.
+        method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture, gat, sdp), points,
+            which clusters the points of a data map, or budget.
         n_groups: a number from 1 to K, or auto: chosen from `min_groups` to `max_groups` by `criterion`.
         neighbours: edges of each task in the graph: a number, all, or auto (see `default_neighbours`).
         overlap_above: a task is also put into groups that do not serve it, where its membership is this or more.
@@ -54,14 +63,15 @@ def group_tasks(
         affinities: names of the matrices, kept in the result's parameters.
 
     Raises:
-        InputError: an unknown method, fewer than 2 tasks, more groups than tasks, matrices that are none.
+        InputError: an unknown method or one whose package is missing, fewer than 2 tasks, more groups than tasks,
+            matrices that are none.
     """
-    if method != "budget" and method not in CLUSTERERS:
-        raise InputError(unknown(method, [*CLUSTERERS, "budget"], "grouping method"))
     sources: list[Any] = list(affinity) if isinstance(affinity, list | tuple) else [affinity]
+    sources = [as_points(source, names) or source for source in sources]
     matrices = [as_matrix(source, names=names, kind=kind) for source in sources]
     tasks = matrices[0].tasks
     matrices = [in_order_of(matrix, tasks, f"affinity {i}") for i, matrix in enumerate(matrices)]
+    check_method(method, len(tasks))
     check_n_groups(n_groups, len(tasks))
     parameters: dict[str, Any] = {"seed": seed}
     if affinities is not None:
@@ -82,8 +92,11 @@ def group_tasks(
         parameters["selection"] = found.to_dict()
         return Groups.from_labels(tasks, found.serving[back], method, parameters, members=members[:, back])
 
-    resamples = _resamples(matrices, errors, order, graph_of, seed)
-    clusterer = CLUSTERERS[method](seed=seed)
+    others = ResampledGraphs(matrices, resamples, errors, graph_of, order=order, seed=seed)
+    if method == "points":
+        clusterer: Clusterer = PointClusters(_histogram(sources, [tasks[t] for t in order]), seed=seed)
+    else:
+        clusterer = CLUSTERERS[method](seed=seed)
     if n_groups == "auto":
         choice = choose_n_groups(
             graph,
@@ -91,7 +104,7 @@ def group_tasks(
             min_groups=min_groups,
             max_groups=max_groups,
             criterion=criterion,
-            resampled=resamples,
+            resampled=others,
             alone=_alone(matrices, weights, edges),
             seed=seed,
         )
@@ -102,8 +115,8 @@ def group_tasks(
     labels, membership = clusterer.labels_, clusterer.membership_
     if membership.shape[1] < n_groups:
         parameters["asked_for"] = n_groups  # tasks that cannot be told apart stay together
-    if resamples and membership.shape[1] > 1:
-        stays = certainty(labels, clusterer, resamples)[back]
+    if others and membership.shape[1] > 1:
+        stays = certainty(labels, clusterer, others)[back]
         parameters["certainty"] = dict(zip(tasks, stays.round(4).tolist(), strict=True))
     members = labels == np.arange(membership.shape[1])[:, None]
     if overlap_above is not None:
@@ -113,6 +126,14 @@ def group_tasks(
     )
 
 
+def _histogram(sources: Sequence[Any], tasks: Sequence[str]) -> PointHistogram:
+    """The first data map among the sources, its tasks in this order."""
+    for source in sources:
+        if isinstance(source, PointHistogram):
+            return PointHistogram(tuple(tasks), source.counts[[source.tasks.index(task) for task in tasks]])
+    raise InputError("grouping by points needs a data map: give an sr.DataMap, or the sr.DataMapState of some samples")
+
+
 def _alone(matrices: Sequence[TaskMatrix], weights: Sequence[float] | None, edges: int | None) -> list[TaskGraph]:
     """The graph of each matrix that counts and has a value, where there are several."""
     if len(matrices) == 1:
@@ -120,27 +141,6 @@ def _alone(matrices: Sequence[TaskMatrix], weights: Sequence[float] | None, edge
     counting = [matrix for i, matrix in enumerate(matrices) if weights is None or weights[i] > 0]
     off_diagonal = ~np.eye(len(matrices[0].tasks), dtype=bool)
     return [task_graph([m], None, edges) for m in counting if np.isfinite(m.values[off_diagonal]).any()]
-
-
-def _resamples(
-    matrices: Sequence[TaskMatrix],
-    errors: Sequence[np.ndarray | None] | None,
-    order: np.ndarray,
-    graph_of: Callable[[Sequence[TaskMatrix]], TaskGraph],
-    seed: int,
-) -> list[TaskGraph]:
-    """Graphs of the matrices resampled within their errors; none without errors."""
-    if errors is None or all(error is None for error in errors):
-        return []
-    rng = np.random.default_rng([seed, 8])
-    known = [
-        np.zeros_like(matrix.values) if error is None else error[np.ix_(order, order)]
-        for matrix, error in zip(matrices, errors, strict=True)
-    ]
-    return [
-        graph_of([resampled(matrix, error, rng) for matrix, error in zip(matrices, known, strict=True)])
-        for _ in range(N_RESAMPLES)
-    ]
 
 
 def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int) -> None:

@@ -12,10 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stg_ray.data_map import DataMapState
+from stg_ray.data_map_files import DataMap
 from stg_ray.errors import InputError, one_line
+from stg_ray.point_histogram import PointHistogram
 from stg_ray.task_matrix import KEY_COLUMN, Kind, TaskMatrix
 
-MatrixLike = TaskMatrix | np.ndarray | pd.DataFrame | str | os.PathLike[str]
+PointsLike = PointHistogram | DataMap | DataMapState
+MatrixLike = TaskMatrix | PointsLike | np.ndarray | pd.DataFrame | str | os.PathLike[str]
 
 
 def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: Kind = "affinity") -> TaskMatrix:
@@ -23,8 +27,9 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
 
     Args:
         source: a TaskMatrix; an array (K, K); a data frame whose index and columns name the tasks; a path to Parquet as
-            in affinity/, or to CSV with the tasks' names in the first row and column.
-        names: of an array's tasks; task 0, task 1, ... if not given.
+            in affinity/, or to CSV with the tasks' names in the first row and column; a data map, whose tasks are as
+            far apart as the shares of their points (see `PointHistogram.distances`).
+        names: of the tasks of an array or a DataMapState; task 0, task 1, ... if not given.
         kind: what an array, a data frame or a CSV file holds: affinity (large means alike) or distance. A TaskMatrix
             and the run's Parquet say so themselves.
 
@@ -33,6 +38,8 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
     """
     if isinstance(source, TaskMatrix):
         return source
+    if (points := as_points(source, names)) is not None:
+        return points.distances()
     if isinstance(source, pd.DataFrame):
         return _from_frame(source, kind, "the data frame")
     if isinstance(source, str | os.PathLike):
@@ -42,6 +49,15 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
         raise InputError(f"the affinity has the shape {values.shape}: expected a square matrix, one row per task")
     tasks = tuple(names) if names is not None else tuple(f"task {t}" for t in range(len(values)))
     return _checked(TaskMatrix(tasks, values, kind), "the affinity")
+
+
+def as_points(source: object, names: Sequence[str] | None = None) -> PointHistogram | None:
+    """The histograms of a data map's points; None of what is no data map."""
+    if isinstance(source, DataMapState):
+        return PointHistogram.of(source, names)
+    if isinstance(source, DataMap):
+        return source.histogram()
+    return source if isinstance(source, PointHistogram) else None
 
 
 def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], what: str) -> TaskMatrix:

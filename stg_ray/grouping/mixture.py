@@ -26,19 +26,21 @@ SMALLEST_VARIANCE = 1e-3
 class Mixture(Clusterer):
     def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
         points = leading_points(graph)
-        return [self._fitted(points, n).predict_proba(points) for n in numbers]
+        return [fit_mixture(points, n, self.seed).predict_proba(points) for n in numbers]
 
     def bayesian_information(self, graph: TaskGraph, numbers: Sequence[int]) -> list[float]:
         """Minus the Bayesian information criterion (Schwarz 1978) for each number of components: large is good."""
         points = leading_points(graph)
-        return [-float(self._fitted(points, n).bic(points)) for n in numbers]
+        return [-float(fit_mixture(points, n, self.seed).bic(points)) for n in numbers]
 
-    def _fitted(self, points: np.ndarray, n: int) -> GaussianMixture:
-        n = min(n, len(np.unique(points, axis=0)))  # identical tasks are one point
-        mixture = GaussianMixture(
-            n, covariance_type="spherical", n_init=RESTARTS, random_state=self.seed, reg_covar=SMALLEST_VARIANCE
-        )
-        return mixture.fit(points)
+
+def fit_mixture(points: np.ndarray, n: int, seed: int) -> GaussianMixture:
+    """Mixture of n components, fewer where there are fewer distinct points, whose widest coordinate has variance 1."""
+    n = min(n, len(np.unique(points, axis=0)))  # identical tasks are one point
+    mixture = GaussianMixture(
+        n, covariance_type="spherical", n_init=RESTARTS, random_state=seed, reg_covar=SMALLEST_VARIANCE
+    )
+    return mixture.fit(points)
 
 
 def leading_points(graph: TaskGraph) -> np.ndarray:

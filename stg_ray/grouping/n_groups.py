@@ -25,6 +25,7 @@ from stg_ray.grouping.graph import TaskGraph
 from stg_ray.grouping.mixture import Mixture
 from stg_ray.grouping.spectral import normalized_affinity
 from stg_ray.grouping.structure import Structure, find_structure
+from stg_ray.grouping.threads import in_threads
 
 Criterion = Literal["silhouette", "eigengap", "bic", "stability"]
 
@@ -138,8 +139,12 @@ def _stabilities(
 ) -> list[float]:
     if not resampled:
         raise InputError(
-            "the number of groups by stability needs the affinities' standard errors: give errors=, or use silhouette"
+            "stability needs the affinities' errors: give errors= or resamples=, or choose the groups by silhouette"
         )
     labels = [u.argmax(axis=1) for u in clusterer.memberships(graph, numbers)]
-    others = [[u.argmax(axis=1) for u in clusterer.memberships(other, numbers)] for other in resampled]
+
+    def labels_of(number: int) -> list[np.ndarray]:
+        return [u.argmax(axis=1) for u in clusterer.memberships(resampled[number], numbers)]
+
+    others = in_threads(labels_of, range(len(resampled)), n_tasks=len(graph.affinity))
     return [float(np.mean([adjusted_rand_score(own, o[i]) for o in others])) for i, own in enumerate(labels)]

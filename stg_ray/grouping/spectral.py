@@ -18,7 +18,7 @@ from stg_ray.grouping.graph import TaskGraph
 class Spectral(Clusterer):
     def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
         vectors = spectral_embedding(graph.edges, max(numbers))
-        return [_cluster_qr(vectors[:, :n]) for n in numbers]
+        return [cluster_qr(vectors[:, :n]) for n in numbers]
 
 
 def normalized_affinity(affinity: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def spectral_embedding(affinity: np.ndarray, n_vectors: int) -> np.ndarray:
     return vectors[:, ::-1]
 
 
-def _cluster_qr(vectors: np.ndarray) -> np.ndarray:
+def cluster_qr(vectors: np.ndarray) -> np.ndarray:
     """Memberships (K, n) from K points in as many dimensions as there are groups: the shares of the squared length of
     each point along the axes that the factorisation finds, one per group."""
     n_groups = vectors.shape[1]

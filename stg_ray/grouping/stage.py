@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from stg_ray.config import Config
+from stg_ray.data.parts import read_index
+from stg_ray.errors import InputError
+from stg_ray.grouping.clusterers import check_method
 from stg_ray.grouping.group_tasks import check_n_groups, conditions_of, group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
 from stg_ray.groups import Groups
+from stg_ray.point_histogram import PointHistogram
 from stg_ray.progress import StageProgress
 from stg_ray.run_dir import RunDir
 from stg_ray.task_matrix import TaskMatrix
@@ -15,14 +21,23 @@ from stg_ray.task_matrix import TaskMatrix
 
 def group(run: RunDir, config: Config, progress: StageProgress) -> None:
     """Group the tasks by the affinities in the run directory and the user's own, and write groups.json."""
-    settings, computed = config.grouping, config.affinity.methods
-    matrices = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in computed]
-    errors = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.stderr.parquet")).values for name in computed]
-    own = read_files(config, matrices[0].tasks)
-    names = [*computed, *settings.files]
+    settings = config.grouping
+    sources: list[TaskMatrix | PointHistogram]
+    errors: list[np.ndarray | None] | None = None
+    resamples: list[np.ndarray | None] | None = None
+    if settings.method == "points":
+        names, sources = ["points"], [read_points(run)]
+    else:
+        computed = config.affinity.methods
+        matrices = [_read(run, name) for name in computed]
+        own = read_files(config, matrices[0].tasks)
+        names, sources = [*computed, *settings.files], [*matrices, *own]
+        errors = [*(_read(run, f"{name}.stderr").values for name in computed), *(None for _ in own)]
+        resamples = [*(_resamples(run, name) for name in computed), *(None for _ in own)]
     groups = group_tasks(
-        [*matrices, *own],
-        errors=[*errors, *(None for _ in own)],
+        sources,
+        errors=errors,
+        resamples=resamples,
         weights=[settings.weights.get(name, 1.0) for name in names],
         method=settings.method,
         n_groups=settings.groups,
@@ -39,18 +54,45 @@ def group(run: RunDir, config: Config, progress: StageProgress) -> None:
     progress.summary = describe(groups)
 
 
+def _read(run: RunDir, name: str) -> TaskMatrix:
+    return TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet"))
+
+
+def _resamples(run: RunDir, name: str) -> np.ndarray | None:
+    """(B, K, K) values from resampled parts; None where an affinity does not add over parts."""
+    file = f"affinity/{name}.resamples.arrow"
+    return run.read_arrays(file)["values"] if run.exists(file) else None
+
+
+def read_points(run: RunDir) -> PointHistogram:
+    """The histograms of a run's data maps, which every worker of the profile adds its parts to.
+
+    Raises:
+        InputError: the profile left none.
+    """
+    if not run.exists("profile/points.arrow"):
+        raise InputError(f"{run.uri} has no profile/points.arrow: run stg-ray profile {run.uri} again")
+    names = read_index(run.sub("parts")).names
+    return PointHistogram(tuple(names), run.read_arrays("profile/points.arrow")["counts"])
+
+
 def read_files(config: Config, tasks: Sequence[str]) -> list[TaskMatrix]:
     """The matrices of `grouping.files`, in the order of these tasks."""
     return [in_order_of(as_matrix(path), tasks, path) for path in config.grouping.files.values()]
 
 
-def check_grouping(config: Config, tasks: Sequence[str]) -> None:
+def check_grouping(config: Config, tasks: Sequence[str], regressions: Sequence[str] = ()) -> None:
     """Refuse what cannot be grouped, before anything is computed.
 
     Raises:
-        InputError: fewer than 2 tasks, more groups than tasks, conditions that contradict each other, or a file that
-            cannot be read or names other tasks.
+        InputError: a method whose package is missing, too few or too many tasks, more groups than tasks, conditions
+            that contradict each other, a file that cannot be read or names other tasks; points of regressions.
     """
+    check_method(config.grouping.method, len(tasks))
+    if config.grouping.method == "points" and regressions:
+        raise InputError(
+            f"task {regressions[0]!r} is a regression, which has no confidence: use another grouping.method than points"
+        )
     check_n_groups(config.grouping.groups, len(tasks))
     if config.grouping.groups == "auto":
         check_n_groups(config.grouping.min_groups, len(tasks))

@@ -9,8 +9,9 @@ the largest excess is beyond that of such graphs among themselves, by three stan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -18,6 +19,7 @@ from scipy.sparse import csr_array
 from stg_ray.grouping.graph import TaskGraph, centred, default_neighbours, local_scaling
 from stg_ray.grouping.kmeans import classical_scaling
 from stg_ray.grouping.spectral import Spectral
+from stg_ray.grouping.threads import in_threads
 
 N_NULL = 20
 """Graphs without structure, of each kind."""
@@ -44,9 +46,12 @@ def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -
     # In a full graph most of the weight lies between groups, whatever they are: the nearest neighbours tell more.
     graph = replace(graph, neighbours=default_neighbours(len(graph.affinity)))
     own = modularities(graph, numbers)
+    spread = classical_scaling(graph.uncentred).std(axis=0)
+    draws: list[Callable[[np.random.Generator], TaskGraph]] = [graph.permuted, partial(_gaussian, graph, spread)]
     found = []
-    for nulls in (_shuffled(graph, rng), _gaussian(graph, rng)):
-        values = np.array([modularities(null, numbers) for null in nulls])
+    for draw in draws:
+        of_draw = partial(_modularities_of, draw, numbers)
+        values = np.array(in_threads(of_draw, rng.spawn(N_NULL), n_tasks=len(graph.affinity)))
         total = values.sum(axis=0)
         # Each null graph is compared with the others, as the tasks' graph is with all of them.
         among = (values - (total - values) / (N_NULL - 1)).max(axis=1)
@@ -68,17 +73,17 @@ def modularities(graph: TaskGraph, numbers: Sequence[int]) -> np.ndarray:
     return np.array(scores)
 
 
-def _shuffled(graph: TaskGraph, rng: np.random.Generator) -> Iterator[TaskGraph]:
-    return (graph.permuted(rng) for _ in range(N_NULL))
+def _modularities_of(
+    draw: Callable[[np.random.Generator], TaskGraph], numbers: Sequence[int], rng: np.random.Generator
+) -> np.ndarray:
+    return modularities(draw(rng), numbers)
 
 
-def _gaussian(graph: TaskGraph, rng: np.random.Generator) -> Iterator[TaskGraph]:
-    """Graphs of as many Gaussian points with the same spread in each direction."""
-    spread = classical_scaling(graph.uncentred).std(axis=0)
-    for _ in range(N_NULL):
-        cloud = rng.normal(size=(len(graph.uncentred), len(spread))) * spread
-        squared = np.square(cloud).sum(axis=1)
-        distance = np.sqrt(np.maximum(squared[:, None] + squared - 2 * cloud @ cloud.T, 0))
-        np.fill_diagonal(distance, 0)
-        seen = centred(distance)
-        yield TaskGraph(local_scaling(seen), seen, distance, graph.neighbours)
+def _gaussian(graph: TaskGraph, spread: np.ndarray, rng: np.random.Generator) -> TaskGraph:
+    """The graph of as many Gaussian points with this spread in each direction."""
+    cloud = rng.normal(size=(len(graph.uncentred), len(spread))) * spread
+    squared = np.square(cloud).sum(axis=1)
+    distance = np.sqrt(np.maximum(squared[:, None] + squared - 2 * cloud @ cloud.T, 0))
+    np.fill_diagonal(distance, 0)
+    seen = centred(distance)
+    return TaskGraph(local_scaling(seen), seen, distance, graph.neighbours)

@@ -28,6 +28,7 @@ from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
 from stg_ray.models.training import Optimization, epoch_batches, non_finite, train_epoch
+from stg_ray.point_histogram import point_counts
 from stg_ray.profiling.events import write_events
 from stg_ray.profiling.findings import region_sums, regions_table, suspects, suspects_table
 from stg_ray.storage import Storage
@@ -176,8 +177,9 @@ def train_worker(job: dict[str, Any]) -> None:
 def _write_findings(
     run: Storage, index: PartIndex, recorder: Recorder, data: Part, device: torch.device, rank: int, world: int
 ) -> None:
-    """Tables of the regions and of the labels to look at, from every worker's own samples."""
+    """Tables of the regions and of the labels to look at, and the points' histograms, from every worker's samples."""
     sums = _over_workers(torch.from_numpy(region_sums(recorder.state)), device, world)
+    counts = _over_workers(torch.from_numpy(point_counts(recorder.state)), device, world)
     shards: list[Any] = [suspects(recorder.state, data.samples, data.labels)]
     if world > 1:
         everyone: list[Any] = [None] * world
@@ -186,6 +188,7 @@ def _write_findings(
     if rank == 0 and len(index.tasks) > len([task for task in index.tasks if task.kind == "regression"]):
         run.write_parquet("profile/regions.parquet", regions_table(index.names, sums.numpy()))
         run.write_parquet("profile/suspects.parquet", suspects_table(index.names, shards))
+        run.write_arrays("profile/points.arrow", {"counts": counts.numpy()})
 
 
 def _report(

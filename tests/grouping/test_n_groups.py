@@ -82,7 +82,7 @@ def test_a_range_is_kept() -> None:
     assert len(group_tasks(matrix, max_groups=3).groups) in (1, 2, 3)
     noise = TaskMatrix(matrix.tasks, pairs_noise(40, np.random.default_rng(0)), "distance")
     assert len(group_tasks(noise, min_groups=2).groups) >= 2, "whether there is structure was not asked"
-    with pytest.raises(InputError, match="stability needs the affinities' standard errors"):
+    with pytest.raises(InputError, match="stability needs the affinities"):
         group_tasks(matrix, criterion="stability")
 
 
@@ -95,5 +95,17 @@ def test_certainty_is_high_where_the_errors_are_small_and_low_where_a_task_is_be
     assert all(sure[task] == 1 for task in matrix.tasks[1:])
     unsure = group_tasks(matrix, n_groups=2, errors=[np.full((20, 20), 0.1)]).parameters["certainty"]
     assert unsure["t0"] < min(unsure[task] for task in matrix.tasks[1:])
+    assert "certainty" not in group_tasks(matrix, n_groups=2, errors=[np.full((20, 20), np.nan)]).parameters
     lost = group_tasks(matrix, n_groups=2, errors=[np.full((20, 20), 5.0)]).parameters["certainty"]
     assert np.mean(list(lost.values())) < 0.8
+
+
+@pytest.mark.parametrize("criterion", ["silhouette", "stability"])
+def test_resampled_values_are_preferred_to_errors_and_follow_the_tasks(criterion: Criterion) -> None:
+    matrix, labels = blocks(20, 2, 0.05, 0)
+    moved = matrix.values.copy()
+    moved[0] = moved[:, 0] = np.where(labels == labels[0], 2.0, 1.0)
+    moved[0, 0] = 0
+    resamples = np.stack([moved] * 5 + [matrix.values] * 5)
+    found = group_tasks(matrix, errors=[np.zeros((20, 20))], resamples=[resamples], criterion=criterion, min_groups=2)
+    assert found.parameters["certainty"] == {task: 0.5 if task == "t0" else 1.0 for task in matrix.tasks}

@@ -59,6 +59,11 @@ def test_groups_with_their_certainty(run: RunDir, tmp_path: Path) -> None:
     print_groups(console, groups)
     assert "100%" in console.export_text()
     assert grouped(run, CONFIG)[0] == groups
+    rng = np.random.default_rng(0)
+    for name in ("data_map", "landscape"):
+        lost = np.stack([distances(rng.permutation(LABELS), 0) for _ in range(10)])
+        run.write_arrays(f"affinity/{name}.resamples.arrow", {"values": lost.astype(np.float32)})
+    assert min(grouped(run, CONFIG)[0].parameters["certainty"].values()) < 1, "resampled parts are preferred to errors"
 
 
 def test_a_budget_with_names(run: RunDir) -> None:
@@ -131,3 +136,27 @@ def test_new_tasks_are_added_beside_the_groups(run: RunDir, tmp_path: Path) -> N
     assert Groups.from_dict(run.read_json("groups.json")) == before
     run.forget("group")
     assert not run.exists("groups.added.json")
+
+
+def test_a_file_that_changed_groups_again(run: RunDir, tmp_path: Path) -> None:
+    """The stages from group on are not done for another content of the same file."""
+    file = tmp_path / "mine.csv"
+    frame = pd.DataFrame(-distances(LABELS, 2), index=list(NAMES), columns=list(NAMES))
+    frame.to_csv(file)
+    config = set_values(CONFIG, ["grouping.groups=3", f"grouping.files={{mine: {file}}}"])
+    for stage in ("affinity", "group", "retrain"):
+        run.begin(stage, config)
+        run.mark_done(stage, config, 0.1)
+    run.begin("report", config)
+    frame.T.to_csv(file)  # the same content
+    assert all(run.is_done(stage, config) for stage in ("affinity", "group", "retrain"))
+    pd.DataFrame(-distances(np.arange(12) // 4, 2), index=list(NAMES), columns=list(NAMES)).to_csv(file)
+    run.mark_done("report", config, 0.1)
+    assert [run.is_done(stage, config) for stage in ("affinity", "group", "retrain", "report")] == [True, *[False] * 3]
+    run.write_json("groups.json", {})
+    run.begin("group", config)
+    assert not run.exists("groups.json"), "what another content began is taken away"
+    run.mark_done("group", config, 0.1)
+    assert run.is_done("group", config)
+    file.unlink()
+    assert run.is_done("group", config), "as for data that were laid out before"

@@ -203,6 +203,7 @@ def test_what_a_profile_leaves_to_read(
     assert np.allclose(regions[["easy", "ambiguous", "hard_to_learn"]].sum(axis=1), 1)
     data_map = DataMap(str(tmp_path))
     assert regions["confidence"].to_numpy() == pytest.approx(data_map[:][..., 0].mean(axis=0), rel=1e-5)
+    assert np.array_equal(run.read_arrays("profile/points.arrow")["counts"], data_map.histogram().counts)
     events = {}
     for path in (tmp_path / "profile" / "tensorboard").iterdir():
         for event in events_of(path):

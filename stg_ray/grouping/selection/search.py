@@ -115,28 +115,34 @@ def add_helpers(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, 
     members = members[members.any(axis=1)].copy()
     n_tasks = len(affinity)
     belongs = np.eye(int(unit.max()) + 1, dtype=bool)[:, unit]
+    to_units = belongs @ affinity.T  # (units, K) what each task has from each unit
+    weight = belongs.sum(axis=1)
     apart = np.zeros((n_tasks, n_tasks), dtype=bool)
     for a, b in conditions.apart:
         apart[a, b] = apart[b, a] = True
+    against = np.float32(belongs @ apart)  # (units, K)
     while True:
         scores = np.nan_to_num(task_scores(affinity, members), nan=-np.inf)
         total = scores.max(axis=0).sum()
         best: tuple[float, int, np.ndarray] | None = None
         for g, own in enumerate(members):
-            elsewhere = np.delete(scores, g, axis=0).max(axis=0, initial=-np.inf)
-            toggled = own ^ belongs
-            sizes = toggled.sum(axis=1)
+            # All units at once: those in the group are taken out, the others put in.
+            sign = np.where(own[belongs.argmax(axis=1)], -1, 1)
+            sizes = own.sum() + sign * weight
             kept = (sizes >= conditions.min_size) & (sizes <= conditions.largest(n_tasks))
-            kept &= ~(toggled & (toggled @ apart)).any(axis=1)
+            kept &= (sign < 0) | (against @ own == 0)
             if conditions.cost is not None:
                 rest = conditions.cost_of(np.delete(members, g, axis=0).sum(axis=1)).sum()  # type: ignore[union-attr]
                 kept &= rest + conditions.cost_of(sizes) <= conditions.cost * (1 + 1e-12)
             if not kept.any():
                 continue
-            theirs = np.nan_to_num(task_scores(affinity, toggled[kept]), nan=-np.inf)
+            toggled = own ^ belongs[kept]
+            sums = affinity @ own + sign[kept, None] * to_units[kept]
+            theirs = np.where(toggled, sums / np.maximum(sizes[kept] - 1, 1)[:, None], -np.inf)
+            elsewhere = np.delete(scores, g, axis=0).max(axis=0, initial=-np.inf)
             gains = np.maximum(theirs, elsewhere).sum(axis=1) - total
             if gains.max() > max(1e-9, best[0] if best else 0):
-                best = (float(gains.max()), g, toggled[kept][gains.argmax()])
+                best = (float(gains.max()), g, toggled[gains.argmax()])
         if best is None:
             return members
         members[best[1]] = best[2]
