@@ -263,17 +263,17 @@ def _padded(module: nn.Conv1d | nn.Conv2d, inputs: torch.Tensor) -> torch.Tensor
 
 def _outer(wanted: Wanted, columns: Calls, errors: Calls) -> OuterProducts:
     """All calls side by side as positions; a last row of ones for the bias."""
-    inputs = torch.cat(list(columns), dim=3)
+    inputs = _joined(columns, 3)
     if "weight" not in wanted:
         inputs = inputs[:, :, :0]
     if "bias" in wanted:
         inputs = torch.cat([inputs, inputs.new_ones(*inputs.shape[:2], 1, inputs.shape[3])], dim=2)
-    return OuterProducts(torch.cat(list(errors), dim=3), inputs)
+    return OuterProducts(_joined(errors, 3), inputs)
 
 
 def embedding(module: nn.Embedding, wanted: Wanted, inputs: Calls, errors: Calls) -> LayerGradients:
-    tokens = torch.cat([a.flatten(1) for a in inputs], dim=1)
-    back = torch.cat([e.flatten(2, -2) for e in errors], dim=2)
+    tokens = _joined([a.flatten(1) for a in inputs], 1)
+    back = _joined([e.flatten(2, -2) for e in errors], 2)
     if module.padding_idx is not None:
         tokens = torch.where(tokens == module.padding_idx, module.num_embeddings, tokens)
     return Lookups(back, tokens, module.num_embeddings)
@@ -290,7 +290,7 @@ def channel_norm(module: nn.Module, wanted: Wanted, inputs: Calls, errors: Calls
             x = F.batch_norm(a, module.running_mean, module.running_var, eps=module.eps)
         standardised.append(x.reshape(*x.shape[:2], -1))
     back = [e.reshape(*e.shape[:3], -1) for e in errors]
-    return _scaled(wanted, torch.cat(standardised, dim=2), torch.cat(back, dim=3))
+    return _scaled(wanted, _joined(standardised, 2), _joined(back, 3))
 
 
 def layer_norm(module: nn.LayerNorm | nn.RMSNorm, wanted: Wanted, inputs: Calls, errors: Calls) -> LayerGradients:
@@ -305,7 +305,12 @@ def layer_norm(module: nn.LayerNorm | nn.RMSNorm, wanted: Wanted, inputs: Calls,
             x = F.rms_norm(a, shape, eps=module.eps)
         standardised.append(x.reshape(len(x), -1, size).transpose(1, 2))
         back.append(e.reshape(*e.shape[:2], -1, size).transpose(2, 3))
-    return _scaled(wanted, torch.cat(standardised, dim=2), torch.cat(back, dim=3))
+    return _scaled(wanted, _joined(standardised, 2), _joined(back, 3))
+
+
+def _joined(calls: Calls, dim: int) -> torch.Tensor:
+    """Side by side; a single one as it is, without a copy."""
+    return calls[0] if len(calls) == 1 else torch.cat(list(calls), dim=dim)
 
 
 def _scaled(wanted: Wanted, standardised: torch.Tensor, errors: torch.Tensor) -> Scalings:
