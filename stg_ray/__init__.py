@@ -27,6 +27,7 @@ __all__ = [
     "TaskSet",
     "data_map_distance",
     "group",
+    "load",
     "load_config",
     "run",
 ]
@@ -38,6 +39,10 @@ def __getattr__(name: str) -> object:
         from stg_ray.pipeline import run
 
         return run
+    if name == "load":
+        from stg_ray.serving import load
+
+        return load
     if name == "group":
         from stg_ray.grouping import group_tasks
 

@@ -87,6 +87,7 @@ def train_epoch(
     batches: Sequence[np.ndarray],
     *,
     divisors: Sequence[float],
+    task_weights: torch.Tensor | None = None,
     compute: Compute = PLAIN,
     augment: Augmentation | None = None,
     record: Record | None = None,
@@ -95,12 +96,13 @@ def train_epoch(
 
     Args:
         inputs, labels: tensors of all rows (labels as stored: -1 or NaN for missing), indexed by the batches.
+        task_weights: (K,) multiply the tasks' losses in what is minimised; all 1 if not given.
         compute: where and in which precision.
         augment: changes the inputs of every batch, with the draws of this epoch.
         record: called with (rows, outputs before the step, labels) of every batch.
 
     Returns:
-        (K,) float64 sums of the tasks' losses over the rows, as they were before each step.
+        (K,) float64 sums of the tasks' losses over the rows, unweighted, as they were before each step.
     """
     model.train()
     totals = torch.zeros(len(layout.tasks), dtype=torch.float64, device=compute.device)
@@ -114,6 +116,8 @@ def train_epoch(
             totals += losses.sum(dim=0, dtype=torch.float64)
             if record is not None:
                 record(rows, outputs.detach(), target)
+        if task_weights is not None:
+            losses = losses * task_weights
         optimization.step(losses.sum() / divisor)
     return totals
 

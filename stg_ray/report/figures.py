@@ -12,11 +12,13 @@ from stg_ray.task_matrix import TaskMatrix
 
 COLORS = {
     "ours": "#0b6e4f",
+    "ours_soft": "#3fa37c",
     "all_in_one": "#6c757d",
     "random": "#d99a2b",
     "single_task": "#3a6ea5",
     "known": "#8e5ea2",
 }
+SYMBOLS = {"argmax": "circle", "ensemble": "diamond"}
 LAYOUT = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 13},
@@ -46,7 +48,7 @@ def plans(summary: Summary) -> go.Figure | None:
                     "arrayminus": [d.mean - d.low],
                 },
                 mode="markers",
-                marker={"size": 11, "color": COLORS[row.plan]},
+                marker={"size": 11, "color": COLORS[row.plan], "symbol": SYMBOLS[row.serving]},
                 showlegend=False,
             )
         )
@@ -70,7 +72,7 @@ def tasks(summary: Summary) -> go.Figure | None:
                 y=names,
                 mode="markers",
                 name=row.title,
-                marker={"size": 9, "color": COLORS[row.plan], "opacity": 0.85},
+                marker={"size": 9, "color": COLORS[row.plan], "symbol": SYMBOLS[row.serving], "opacity": 0.85},
             )
         )
     figure.update_layout(**LAYOUT, height=140 + ROW_HEIGHT * len(names), legend={"orientation": "h", "y": 1.06})

@@ -10,13 +10,14 @@ import pandas as pd
 
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index
-from stg_ray.groups import Groups
+from stg_ray.groups import Groups, Serving
 from stg_ray.retraining.comparison import Difference, paired_difference
 from stg_ray.retraining.metrics import primary_metric
 from stg_ray.run_dir import RunDir
 
 TITLES = {
     "ours": "ours",
+    "ours_soft": "ours, soft",
     "all_in_one": "all in one",
     "random": "random groups",
     "single_task": "single task",
@@ -29,6 +30,7 @@ class PlanRow:
     """One line of the comparison. Draws of random groups are one plan here.
 
     Attributes:
+        serving: argmax: every task by the network that serves it; ensemble: by all that have it, by membership.
         values: (T, S) primary metric of every task in every training (seed, and draw of random groups) on test rows.
         difference: to all-in-one, where that was trained and is not this plan.
         networks: number of networks of one training.
@@ -37,6 +39,7 @@ class PlanRow:
     """
 
     plan: str
+    serving: Serving
     values: np.ndarray
     difference: Difference | None
     networks: int
@@ -45,7 +48,7 @@ class PlanRow:
 
     @property
     def title(self) -> str:
-        return TITLES[self.plan]
+        return TITLES[self.plan] + (" ensemble" if self.serving == "ensemble" else "")
 
     @property
     def mean(self) -> float:
@@ -68,7 +71,7 @@ class Summary:
         """Did grouping help, and did it matter which tasks are together?"""
         if len(self.groups.groups) == 1:
             return f"One network for all tasks: {self.groups.why_one}."
-        ours = next((row for row in self.plans if row.plan == "ours"), None)
+        ours = next((row for row in self.plans if (row.plan, row.serving) == ("ours", "argmax")), None)
         sentences = []
         if ours is not None and ours.difference is not None:
             sentences.append(_sentence("all tasks in one network", ours.difference))
@@ -88,7 +91,7 @@ def summarize(run: RunDir, config: Config) -> Summary:
     if "regression" in kinds and len(kinds) > 1:
         metric = "mean AP or R2"
     rows = _plan_rows(run, config, index)
-    values = {row.plan: row.values for row in rows}
+    values = {row.plan: row.values for row in rows if row.serving == "argmax"}
     against_random = None
     if {"ours", "random"} <= set(values):
         against_random = paired_difference(values["ours"], values["random"], seed=config.seed)
@@ -107,18 +110,25 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:
     costs = run.read_parquet("costs.parquet").to_pandas()
     primary = {task.name: primary_metric(task) for task in index.tasks}
     results = results[(results["split"] == "test") & (results["metric"] == results["task"].map(primary))]
-    present = list(dict.fromkeys(_plan_of(name) for name in results["plan"]))
-    values = {plan: _values(results, plan, index.names) for plan in present}
-    base_cost = _per_training(costs, "all_in_one", "cost") if "all_in_one" in present else float("nan")
+    results["plan_kind"] = results["plan"].map(_plan_of)
+    costs["plan_kind"] = costs["plan"].map(_plan_of)
+    present = sorted(
+        results[["plan_kind", "serving"]].drop_duplicates().itertuples(index=False, name=None),
+        key=lambda row: (list(TITLES).index(row[0]), row[1]),
+    )
+    values = {(plan, serving): _values(results, plan, serving, index.names) for plan, serving in present}
+    base = values.get(("all_in_one", "argmax"))
+    base_cost = _per_training(costs, "all_in_one", "cost") if base is not None else float("nan")
     rows = []
-    for plan in sorted(present, key=list(TITLES).index):
-        compared = "all_in_one" in present and plan != "all_in_one"
-        own = costs[costs["plan"].map(_plan_of) == plan]
+    for plan, serving in present:
+        own = costs[costs["plan_kind"] == plan]
+        compared = base if plan != "all_in_one" else None
         rows.append(
             PlanRow(
                 plan,
-                values[plan],
-                paired_difference(values[plan], values["all_in_one"], seed=config.seed) if compared else None,
+                serving,
+                values[plan, serving],
+                None if compared is None else paired_difference(values[plan, serving], compared, seed=config.seed),
                 networks=len(own) // max(1, len(own[["plan", "seed"]].drop_duplicates())),
                 cost=_per_training(costs, plan, "cost") / base_cost,
                 seconds=_per_training(costs, plan, "seconds"),
@@ -132,13 +142,13 @@ def _plan_of(name: str) -> str:
     return re.sub(r"^random_\d+$", "random", name)
 
 
-def _values(results: pd.DataFrame, plan: str, names: list[str]) -> np.ndarray:
-    own = results[results["plan"].map(_plan_of) == plan]
+def _values(results: pd.DataFrame, plan: str, serving: str, names: list[str]) -> np.ndarray:
+    own = results[(results["plan_kind"] == plan) & (results["serving"] == serving)]
     table = own.pivot(index="task", columns=["plan", "seed"], values="value")
     return table.reindex(names).to_numpy(dtype=np.float64)
 
 
 def _per_training(costs: pd.DataFrame, plan: str, column: str) -> float:
     """Sum over a plan's networks, as a mean over its trainings (seeds and draws)."""
-    own = costs[costs["plan"].map(_plan_of) == plan]
+    own = costs[costs["plan_kind"] == plan]
     return float(own.groupby(["plan", "seed"])[column].sum().mean())

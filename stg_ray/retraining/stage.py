@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +11,10 @@ from stg_ray.cluster import cluster_total, root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import StgRayError
-from stg_ray.groups import Groups
+from stg_ray.groups import Groups, Serving
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
+from stg_ray.retraining.scoring import Scores, ensemble_scores
 from stg_ray.retraining.trial import is_finished, network_folder, train_network
 from stg_ray.run_dir import RunDir
 from stg_ray.storage import Storage
@@ -29,7 +31,7 @@ def retrain(run: RunDir, config: Config, progress: StageProgress) -> None:
     ours = Groups.from_dict(run.read_json("groups.json"))
     plans = make_plans(ours, read_index(run.sub("parts")).tasks, config)
     for name, plan in plans.items():
-        run.write_json(f"plans/{name}.json", plan.to_dict())
+        run.write_json(f"plans/{name}.json", plan.groups.to_dict())
     specs = list(network_specs(plans, config))
     unique = {network_folder(spec, config): spec for spec in reversed(specs)}
     missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run, folder)]
@@ -41,7 +43,8 @@ def retrain(run: RunDir, config: Config, progress: StageProgress) -> None:
                 f"{len(failures)} of {len(unique)} networks could not be trained ({named}); the others are kept"
             )
     networks = _publish(run, config, specs)
-    run.write_parquet("results.parquet", _results(networks, plans))
+    scores = _argmax_scores(networks, plans) + _ensemble_scores(run, config, plans)
+    run.write_parquet("results.parquet", _results(scores))
     run.write_parquet("costs.parquet", _costs(networks))
     kept = f", {len(unique) - len(missing)} of them from before" if len(missing) < len(unique) else ""
     progress.summary = f"{len(unique)} networks of {len(plans)} plans{kept}"
@@ -70,11 +73,8 @@ def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress:
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             epochs_of_trial[trial.trial_id] = result.get("epoch", 0)
 
-    resources: dict[str, float] = {"CPU": 1}
-    if cluster_total("GPU"):
-        resources["GPU"] = config.retrain.gpus
     tuner = tune.Tuner(
-        tune.with_resources(_trial, resources),
+        tune.with_resources(_trial, _resources(config)),
         param_space={
             "run": run.uri,
             "config": config.model_dump(),
@@ -106,6 +106,17 @@ def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress:
     return failures
 
 
+def _resources(config: Config) -> dict[str, float]:
+    """Of one trial, as Tune names them."""
+    return {"CPU": 1, "GPU": config.retrain.gpus} if cluster_total("GPU") else {"CPU": 1}
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _trial(job: dict[str, Any]) -> None:
     """Tune's trainable, in a worker process."""
     import torch
@@ -116,20 +127,75 @@ def _trial(job: dict[str, Any]) -> None:
         Storage(job["run"]),
         Config.model_validate(job["config"]),
         NetworkSpec.from_dict(job["spec"]),
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=_device(),
         report=lambda epoch: tune.report({"epoch": epoch}),
     )
 
 
-def _results(networks: list[dict[str, Any]], plans: dict[str, Groups]) -> pa.Table:
-    """One row per plan, seed, task, split and metric: the task's score by the network that serves it."""
+def _argmax_scores(networks: list[dict[str, Any]], plans: dict[str, Plan]) -> list[_Scored]:
+    """What each network scored on the tasks that it serves."""
+    found = []
+    for network in networks:
+        serving = plans[network["plan"]].groups.serving
+        for split, scores in network["scores"].items():
+            own = {task: metrics for task, metrics in scores.items() if serving[task] == network["group"]}
+            found.append(
+                _Scored(network["plan"], network["seed"], "argmax", split, own, dict.fromkeys(own, network["group"]))
+            )
+    return found
+
+
+def _ensemble_scores(run: RunDir, config: Config, plans: dict[str, Plan]) -> list[_Scored]:
+    """Scores of the plans in which several networks predict a task together, by Ray tasks."""
+    import ray
+
+    wanted = [
+        (name, config.seed + s)
+        for name, plan in plans.items()
+        if plan.groups.has_ensemble
+        for s in range(config.retrain.seeds)
+    ]
+    if not wanted:
+        return []
+    needs = _resources(config)
+    score = ray.remote(_score_ensemble).options(
+        num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures
+    )
+    references = [score.remote(run.uri, config.model_dump(), name, seed) for name, seed in wanted]
+    return [
+        _Scored(name, seed, "ensemble", split, scores, plans[name].groups.serving)
+        for (name, seed), by_split in zip(wanted, wait_for(lambda: ray.get(references)), strict=True)
+        for split, scores in by_split.items()
+    ]
+
+
+def _score_ensemble(run: str, config: dict[str, Any], plan: str, seed: int) -> dict[str, Scores]:
+    """A Ray task."""
+    import torch
+
+    torch.set_num_threads(1)
+    return ensemble_scores(Storage(run), Config.model_validate(config), plan, seed, _device())
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Scores of some tasks on a split; `group` is the group that serves each task."""
+
+    plan: str
+    seed: int
+    serving: Serving
+    split: str
+    scores: Scores
+    group: dict[str, int]
+
+
+def _results(scored: list[_Scored]) -> pa.Table:
+    """One row per plan, seed, task, split, way of serving and metric."""
     columns = ("plan", "group", "task", "split", "serving", "metric", "value", "seed")
     rows = [
-        (network["plan"], network["group"], task, split, "argmax", metric, value, network["seed"])
-        for network in networks
-        for split, scores in network["scores"].items()
-        for task, metrics in scores.items()
-        if plans[network["plan"]].serving[task] == network["group"]
+        (own.plan, own.group[task], task, own.split, own.serving, metric, value, own.seed)
+        for own in scored
+        for task, metrics in own.scores.items()
         for metric, value in metrics.items()
     ]
     types = (pa.string(), pa.int64(), pa.string(), pa.string(), pa.string(), pa.string(), pa.float64(), pa.int64())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from stg_ray.config_loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.groups import Groups
-from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
 from stg_ray.tasks import Task
 
 NAMES = [f"t{t}" for t in range(6)]
@@ -25,33 +27,57 @@ def test_every_plan_serves_every_task_once() -> None:
     plans = make_plans(OURS, TASKS, CONFIG)
     assert list(plans) == ["ours", "all_in_one", "random_0", "random_1", "single_task", "known"]
     for plan in plans.values():
-        assert sorted(task for members in plan.groups for task in members) == NAMES
-    assert plans["known"].groups == [["t0", "t2", "t4"], ["t1", "t3", "t5"]]
+        assert sorted(task for members in plan.groups.groups for task in members) == NAMES
+    assert plans["known"].groups.groups == [["t0", "t2", "t4"], ["t1", "t3", "t5"]]
     for draw in ("random_0", "random_1"):
-        assert sorted(map(len, plans[draw].groups)) == [1, 2, 3]
-    assert plans["random_0"].groups != plans["random_1"].groups
+        assert sorted(map(len, plans[draw].groups.groups)) == [1, 2, 3]
+    assert plans["random_0"] != plans["random_1"]
 
 
 def test_overlapping_groups_are_trained_whole_and_each_task_is_served_once() -> None:
     members = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
     ours = Groups.from_labels(NAMES, np.array([0, 0, 0, 1, 1, 2]), "budget", members=members)
     plans = make_plans(ours, TASKS, set_values(CONFIG, ["retrain.plans=[ours, random]"]))
-    assert [spec.tasks for spec in network_specs({"ours": ours}, CONFIG) if spec.seed == CONFIG.seed] == [
+    assert [spec.tasks for spec in network_specs({"ours": Plan(ours)}, CONFIG) if spec.seed == CONFIG.seed] == [
         ("t0", "t1", "t2", "t3"),
         ("t2", "t3", "t4"),
         ("t4", "t5"),
     ]
-    for plan in plans.values():
+    for plan in (plan.groups for plan in plans.values()):
         assert sorted(map(len, plan.groups)) == [2, 3, 4]
         assert sorted(np.bincount(plan.labels)) == [1, 2, 3]
         assert all(task in plan.groups[g] for task, g in plan.serving.items())
         assert np.array(plan.membership).sum(axis=1).tolist() == [1] * 6
-    assert plans["random_0"].groups != ours.groups
+    assert plans["random_0"].groups.groups != ours.groups
+
+
+def test_soft_groups_weight_the_losses_by_membership() -> None:
+    """A task is in every network where its membership reaches the threshold, and in the one that serves it."""
+    membership = np.array([[0.9, 0.06, 0.04], [0.6, 0.4, 0], [1, 0, 0], [0.3, 0.7, 0], [0, 1, 0], [0.34, 0.33, 0.33]])
+    labels = np.array([0, 0, 0, 1, 1, 2])  # the last is not served where its membership is largest
+    ours = Groups.from_labels(NAMES, labels, "budget", membership=membership)
+    config = set_values(CONFIG, ["retrain.plans=[ours, ours_soft]", "retrain.membership_above=0.05"])
+    plans = make_plans(ours, TASKS, config)
+    specs = {spec.group: spec for spec in network_specs(plans, config) if spec.plan == "ours_soft"}
+    assert specs[0].tasks == ("t0", "t1", "t2", "t3", "t5")
+    assert specs[0].weights == (0.9, 0.6, 1, 0.3, 0.34)
+    assert specs[1].tasks == ("t0", "t1", "t3", "t4", "t5")
+    assert specs[2].tasks == ("t5",)
+    assert specs[2].weights is None, "one weight for all is none"
+    soft = plans["ours_soft"].groups
+    assert soft.serving == ours.serving
+    assert soft.has_ensemble
+    assert not plans["ours"].groups.has_ensemble
+    weights = soft.serving_weights("ensemble")
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    np.testing.assert_allclose(weights[0], [0.9 / 0.96, 0.06 / 0.96, 0])
+    assert soft.serving_weights("argmax")[5].tolist() == [0, 0, 1]
+    assert specs[0].fingerprint(config) != replace(specs[0], weights=None).fingerprint(config)
 
 
 def test_one_group_is_all_in_one_and_nothing_else() -> None:
     one = Groups.from_labels(NAMES, np.zeros(6, int), "spectral")
-    config = set_values(CONFIG, ["retrain.plans=[ours, random]"])
+    config = set_values(CONFIG, ["retrain.plans=[ours, ours_soft, random]"])
     assert list(make_plans(one, TASKS, config)) == ["all_in_one"]
 
 
