@@ -20,7 +20,7 @@ WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
 
 Positive = Annotated[float, Field(gt=0)]
 Affinity = Literal["data_map", "landscape"]
-PlanName = Literal["ours", "ours_soft", "all_in_one", "random", "single_task", "known"]
+PlanName = Literal["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "random", "single_task", "known"]
 
 
 class ModelConfig(Section):
@@ -167,7 +167,11 @@ class GroupingConfig(Section):
 class RetrainConfig(TrainingConfig):
     """The networks of the groups, and of the baselines they are measured against."""
 
-    plans: list[PlanName] = ["ours", "all_in_one", "random"]
+    plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
+    """all_in_one_equal_cost has as many epochs as the networks of ours together."""
+    start: Literal["scratch", "profiled", "both"] = "scratch"
+    """Where the networks start: as they are initialised, or from the profiled trunk with new heads; both trains every
+    plan twice, PLAN and PLAN_profiled, for comparison."""
     seeds: Count = 1
     """Trainings of every network, with consecutive seeds."""
     random_groups: Count = 2

@@ -13,7 +13,7 @@ from stg_ray.grouping.n_groups import most_groups
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
 from stg_ray.pipeline import check
-from stg_ray.retraining.plans import make_plans, network_specs
+from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 
 
 def estimate(config: Config) -> list[tuple[str, str]]:
@@ -60,10 +60,15 @@ def _retrain_text(config: Config, index: PartIndex) -> str:
         members: build_network(config.model, index, [tasks[name] for name in members], 0).n_parameters
         for members in {spec.tasks for spec in specs}
     }
-    cost = sum(sizes[spec.tasks] for spec in specs) * index.n_samples() * config.retrain.epochs
+    cost = sum(sizes[spec.tasks] * spec.epochs for spec in specs) * index.n_samples()
     counts = ", ".join(f"{sum(spec.plan == plan for spec in specs)} of {plan}" for plan in plans)
     at_most = "at most " if config.grouping.groups == "auto" else ""
-    return f"{at_most}{len(specs)} networks ({counts}), {config.retrain.epochs} epochs each, cost {at_most}{cost:.2e}"
+    return f"{at_most}{len(specs)} networks ({counts}), {_epochs_text(specs)} epochs, cost {at_most}{cost:.2e}"
+
+
+def _epochs_text(specs: list[NetworkSpec]) -> str:
+    epochs = sorted({spec.epochs for spec in specs})
+    return " or ".join(map(str, epochs))
 
 
 def _groups_text(config: Config, names: list[str]) -> str:

@@ -13,16 +13,24 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.groups import Groups, Serving
 from stg_ray.retraining.comparison import Difference, paired_difference
 from stg_ray.retraining.metrics import primary_metric
+from stg_ray.retraining.plans import PROFILED
 from stg_ray.run_dir import RunDir
 
 TITLES = {
     "ours": "ours",
     "ours_soft": "ours, soft",
     "all_in_one": "all in one",
+    "all_in_one_equal_cost": "one, equal cost",
     "random": "random groups",
     "single_task": "single task",
     "known": "known groups",
 }
+OTHERS = {
+    "all_in_one": "all tasks in one network",
+    "all_in_one_equal_cost": "one network trained for as many epochs as ours together",
+    "random": "random groups of the same sizes",
+}
+"""What our groups are compared to in words."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,9 @@ class PlanRow:
 
     @property
     def title(self) -> str:
-        return TITLES[self.plan] + (" ensemble" if self.serving == "ensemble" else "")
+        name, profiled = base_of(self.plan)
+        ensemble = " ensemble" if self.serving == "ensemble" else ""
+        return TITLES[name] + ensemble + (", from profile" if profiled else "")
 
     @property
     def mean(self) -> float:
@@ -63,20 +73,15 @@ class Summary:
     groups: Groups
     metric: str
     plans: list[PlanRow]
-    against_random: Difference | None
-    """Ours to random groups of the same sizes, where both were trained: more networks alone may help."""
+    against: dict[str, Difference]
+    """Ours to each of `OTHERS` that was trained: more networks, and more training, may help alone."""
 
     @property
     def verdict(self) -> str:
         """Did grouping help, and did it matter which tasks are together?"""
         if len(self.groups.groups) == 1:
             return f"One network for all tasks: {self.groups.why_one}."
-        ours = next((row for row in self.plans if (row.plan, row.serving) == ("ours", "argmax")), None)
-        sentences = []
-        if ours is not None and ours.difference is not None:
-            sentences.append(_sentence("all tasks in one network", ours.difference))
-        if self.against_random is not None:
-            sentences.append(_sentence("random groups of the same sizes", self.against_random))
+        sentences = [_sentence(OTHERS[other], difference) for other, difference in self.against.items()]
         if not sentences:
             return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
         return " ".join(sentences)
@@ -92,10 +97,17 @@ def summarize(run: RunDir, config: Config) -> Summary:
         metric = "mean AP or R2"
     rows = _plan_rows(run, config, index)
     values = {row.plan: row.values for row in rows if row.serving == "argmax"}
-    against_random = None
-    if {"ours", "random"} <= set(values):
-        against_random = paired_difference(values["ours"], values["random"], seed=config.seed)
-    return Summary(index, groups, metric, rows, against_random)
+    against = {
+        other: paired_difference(values["ours"], values[other], seed=config.seed)
+        for other in OTHERS
+        if {"ours", other} <= set(values)
+    }
+    return Summary(index, groups, metric, rows, against)
+
+
+def base_of(plan: str) -> tuple[str, bool]:
+    """The plan's name without its ending, and whether it is trained from the profiled trunk beside from scratch."""
+    return plan.removesuffix(PROFILED), plan.endswith(PROFILED)
 
 
 def _sentence(other: str, d: Difference) -> str:
@@ -114,7 +126,7 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:
     costs["plan_kind"] = costs["plan"].map(_plan_of)
     present = sorted(
         results[["plan_kind", "serving"]].drop_duplicates().itertuples(index=False, name=None),
-        key=lambda row: (list(TITLES).index(row[0]), row[1]),
+        key=lambda row: (list(TITLES).index(base_of(row[0])[0]), base_of(row[0])[1], row[1]),
     )
     values = {(plan, serving): _values(results, plan, serving, index.names) for plan, serving in present}
     base = values.get(("all_in_one", "argmax"))
@@ -139,7 +151,7 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:
 
 def _plan_of(name: str) -> str:
     """random_0, random_1, ... are draws of one plan."""
-    return re.sub(r"^random_\d+$", "random", name)
+    return re.sub(r"^random_\d+", "random", name)
 
 
 def _values(results: pd.DataFrame, plan: str, serving: str, names: list[str]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,11 @@ from stg_ray.groups import Groups
 from stg_ray.serving import network_place
 from stg_ray.tasks import Task
 
-OF_PLANS = {"plans", "seeds", "random_groups", "membership_above"}
-"""Settings that decide which networks there are, and not what becomes of one."""
+OF_PLANS = {"plans", "seeds", "random_groups", "membership_above", "start", "epochs"}
+"""Settings that decide which networks there are; what of it decides what becomes of one stands in its spec."""
+
+PROFILED = "_profiled"
+"""Ends the name of a plan whose networks start from the profiled trunk, where the plan is trained from scratch too."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,15 @@ class Plan:
 
     Attributes:
         groups: whose networks are trained.
+        epochs: of every network.
         soft: the loss of each task in a group's network is weighted by its membership (Sherif et al., STG-MTL).
+        profiled: the networks start from the profiled trunk, with new heads; else from scratch.
     """
 
     groups: Groups
+    epochs: int
     soft: bool = False
+    profiled: bool = False
 
     def weights(self, group: int) -> tuple[float, ...] | None:
         """Weight of each task's loss in the network of a group; None where all count the same."""
@@ -43,13 +50,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One network to be trained: a group of a plan, with a seed; `weights` multiply its tasks' losses."""
+    """One network to be trained: a group of a plan, with a seed.
+
+    Attributes:
+        weights: multiply its tasks' losses; all 1 if None.
+        start: digest of the profiled network, if the trunk starts from it.
+    """
 
     plan: str
     group: int
     tasks: tuple[str, ...]
     seed: int
+    epochs: int
     weights: tuple[float, ...] | None = None
+    start: str | None = None
 
     @property
     def folder(self) -> str:
@@ -81,30 +95,36 @@ class NetworkSpec:
 def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[str, Plan]:
     """The plans of `retrain.plans` by name; draws of random groups are random_0, random_1, ...
 
-    Ours with a single group is all-in-one, and what is made from it is too: then none of them is a plan of its own.
+    all_in_one_equal_cost is trained for as many epochs as the networks of ours together. Ours with a single group is
+    all-in-one, and what is made from it is too: then none of them is a plan of its own.
     """
     check_plans(config, tasks)
-    names = ours.tasks
-    one = Plan(Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one"))
+    names, epochs = ours.tasks, config.retrain.epochs
+    one = Plan(Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one"), epochs)
     plans: dict[str, Plan] = {}
     for plan in config.retrain.plans:
         if plan == "all_in_one":
             plans[plan] = one
         elif plan == "single_task":
-            plans[plan] = Plan(Groups.from_labels(names, np.arange(len(names)), plan))
+            plans[plan] = Plan(Groups.from_labels(names, np.arange(len(names)), plan), epochs)
         elif plan == "known":
-            plans[plan] = Plan(Groups.from_labels(names, np.array([task.group for task in tasks]), plan))
+            plans[plan] = Plan(Groups.from_labels(names, np.array([task.group for task in tasks]), plan), epochs)
         elif len(ours.groups) == 1:
             continue
         elif plan == "ours":
-            plans[plan] = Plan(ours)
+            plans[plan] = Plan(ours, epochs)
+        elif plan == "all_in_one_equal_cost":
+            plans[plan] = replace(one, epochs=len(ours.groups) * epochs)
         elif plan == "ours_soft":
-            plans[plan] = Plan(ours.with_members_above(config.retrain.membership_above), soft=True)
+            plans[plan] = Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
         else:
             plans |= _random_plans(ours, config)
     if "ours" in config.retrain.plans and len(ours.groups) == 1:
         plans.setdefault("all_in_one", one)
-    return plans
+    if config.retrain.start == "scratch":
+        return plans
+    warm = {name: replace(plan, profiled=True) for name, plan in plans.items()}
+    return warm if config.retrain.start == "profiled" else plans | {name + PROFILED: warm[name] for name in plans}
 
 
 def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
@@ -117,15 +137,21 @@ def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
         raise InputError("retrain.plans has known, but the task set has no known groups: leave it out")
 
 
-def network_specs(plans: Mapping[str, Plan], config: Config) -> Iterator[NetworkSpec]:
-    """Every network of every plan and seed, the largest groups first, so that a long trial does not come last."""
+def network_specs(plans: Mapping[str, Plan], config: Config, profiled: str = "") -> Iterator[NetworkSpec]:
+    """Every network of every plan and seed, the longest first, so that a long trial does not come last.
+
+    Args:
+        profiled: digest of the profiled network.
+    """
     specs = [
-        NetworkSpec(name, g, tuple(members), config.seed + s, plan.weights(g))
+        NetworkSpec(
+            name, g, tuple(members), config.seed + s, plan.epochs, plan.weights(g), profiled if plan.profiled else None
+        )
         for name, plan in plans.items()
         for g, members in enumerate(plan.groups.groups)
         for s in range(config.retrain.seeds)
     ]
-    return iter(sorted(specs, key=lambda spec: -len(spec.tasks)))
+    return iter(sorted(specs, key=lambda spec: (-spec.epochs, -len(spec.tasks))))
 
 
 def _random_plans(ours: Groups, config: Config) -> dict[str, Plan]:
@@ -134,5 +160,5 @@ def _random_plans(ours: Groups, config: Config) -> dict[str, Plan]:
     for draw in range(config.retrain.random_groups):
         order = np.random.default_rng([config.seed, 5, draw]).permutation(len(ours.tasks))
         about = {"seed": config.seed, "draw": draw}
-        plans[f"random_{draw}"] = Plan(ours.with_tasks_permuted(order, "random", about))
+        plans[f"random_{draw}"] = Plan(ours.with_tasks_permuted(order, "random", about), config.retrain.epochs)
     return plans

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,8 @@ def retrain(run: RunDir, config: Config, progress: StageProgress) -> None:
     plans = make_plans(ours, read_index(run.sub("parts")).tasks, config)
     for name, plan in plans.items():
         run.write_json(f"plans/{name}.json", plan.groups.to_dict())
-    specs = list(network_specs(plans, config))
+    profiled = hashlib.sha256(run.read_bytes("profile/network.pt")).hexdigest()[:16]
+    specs = list(network_specs(plans, config, profiled))
     unique = {network_folder(spec, config): spec for spec in reversed(specs)}
     missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run, folder)]
     if missing:
@@ -66,7 +68,7 @@ def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress:
     """Train the networks; the reasons of those that failed, by title."""
     from ray import tune
 
-    total = len(specs) * config.retrain.epochs
+    total = sum(spec.epochs for spec in specs)
     epochs_of_trial: dict[str, int] = {}
 
     class Watch(tune.Callback):

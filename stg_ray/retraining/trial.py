@@ -20,9 +20,10 @@ import torch
 
 from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, read_index, read_split
-from stg_ray.models import TaskNetwork, build_network, save_network
+from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
+from stg_ray.models.files import load_trunk
 from stg_ray.models.training import Optimization, check_finite, epoch_batches, evaluate, train_epoch
 from stg_ray.retraining.metrics import primary_score
 from stg_ray.retraining.plans import NetworkSpec
@@ -68,13 +69,15 @@ def train_network(
     compute = Compute.of(config.retrain, device)
     task_weights = None if spec.weights is None else torch.tensor(weights, dtype=torch.float32, device=compute.device)
     network = build_network(config.model, index, tasks, spec.seed)
+    if spec.start is not None:
+        load_trunk(network.trunk, load_weights(run, "profile/network.pt"), "profile/network.pt")
     compute.place(network)
     model = compute.compiled(network)
     augment = Augmentation.of(config.retrain, index.input_shape, data["train"].samples)
     n_steps = math.ceil(len(inputs) / config.retrain.batch_size)
-    optimization = Optimization(network, config.retrain, config.retrain.epochs * n_steps)
+    optimization = Optimization(network, config.retrain, spec.epochs * n_steps)
     state = _restore(run, folder, network, optimization)
-    while state.epoch < config.retrain.epochs:
+    while state.epoch < spec.epochs:
         began = time.monotonic()
         epoch = state.epoch + 1
         torch.manual_seed(spec.seed * 100_003 + epoch * 1009)
@@ -119,8 +122,9 @@ def train_network(
         {
             "tasks": list(spec.tasks),
             "seed": spec.seed,
+            "epochs": spec.epochs,
             "best_epoch": state.best_epoch,
-            "cost": len(inputs) * config.retrain.epochs * network.n_parameters,
+            "cost": len(inputs) * spec.epochs * network.n_parameters,
             "parameters": network.n_parameters,
             "seconds": round(state.seconds, 3),
             "scores": scores,

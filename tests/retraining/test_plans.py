@@ -38,7 +38,7 @@ def test_overlapping_groups_are_trained_whole_and_each_task_is_served_once() -> 
     members = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
     ours = Groups.from_labels(NAMES, np.array([0, 0, 0, 1, 1, 2]), "budget", members=members)
     plans = make_plans(ours, TASKS, set_values(CONFIG, ["retrain.plans=[ours, random]"]))
-    assert [spec.tasks for spec in network_specs({"ours": Plan(ours)}, CONFIG) if spec.seed == CONFIG.seed] == [
+    assert [spec.tasks for spec in network_specs({"ours": Plan(ours, 6)}, CONFIG) if spec.seed == CONFIG.seed] == [
         ("t0", "t1", "t2", "t3"),
         ("t2", "t3", "t4"),
         ("t4", "t5"),
@@ -87,6 +87,29 @@ def test_no_plans_is_a_choice_and_known_groups_must_be_known() -> None:
         make_plans(OURS, tuple(Task(name) for name in NAMES), CONFIG)
 
 
+def test_all_in_one_at_equal_cost_has_the_epochs_of_all_networks_of_ours() -> None:
+    config = set_values(CONFIG, ["retrain.plans=[ours, all_in_one, all_in_one_equal_cost]", "retrain.epochs=5"])
+    plans = make_plans(OURS, TASKS, config)
+    assert {name: plan.epochs for name, plan in plans.items()} == {
+        "ours": 5,
+        "all_in_one": 5,
+        "all_in_one_equal_cost": 15,
+    }
+    assert next(network_specs(plans, config)).plan == "all_in_one_equal_cost", "the longest comes first"
+
+
+def test_plans_from_the_profiled_trunk_instead_of_or_beside_those_from_scratch() -> None:
+    plans = ["retrain.plans=[ours, random]", "retrain.random_groups=1"]
+    starts = {}
+    for start in ("scratch", "profiled", "both"):
+        config = set_values(CONFIG, [*plans, f"retrain.start={start}"])
+        specs = network_specs(make_plans(OURS, TASKS, config), config, "digest")
+        starts[start] = {spec.plan: spec.start for spec in specs}
+    assert starts["scratch"] == {"ours": None, "random_0": None}
+    assert starts["profiled"] == {"ours": "digest", "random_0": "digest"}
+    assert starts["both"] == starts["scratch"] | {"ours_profiled": "digest", "random_0_profiled": "digest"}
+
+
 def test_the_largest_networks_come_first() -> None:
     sizes = [len(spec.tasks) for spec in network_specs(make_plans(OURS, TASKS, CONFIG), CONFIG)]
     assert sizes == sorted(sizes, reverse=True)
@@ -94,9 +117,11 @@ def test_the_largest_networks_come_first() -> None:
 
 
 def test_a_network_knows_what_it_was_trained_on() -> None:
-    spec = NetworkSpec("ours", 0, ("t0", "t1"), 0)
+    spec = NetworkSpec("ours", 0, ("t0", "t1"), 0, 6)
     same = set_values(CONFIG, ["grouping.groups=3", "retrain.plans=[ours]", "affinity.samples=9", "retrain.seeds=5"])
     assert spec.fingerprint(same) == spec.fingerprint(CONFIG)
-    for change in ("retrain.epochs=3", "model.width=9", "data.limit=99", "seed=4"):
+    for change in ({"epochs": 3}, {"weights": (1.0, 0.5)}, {"start": "a digest"}, {"start": "another"}, {"seed": 1}):
+        assert replace(spec, **change).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
+    for change in ("retrain.batch_size=3", "model.width=9", "data.limit=99", "seed=4"):
         assert spec.fingerprint(set_values(CONFIG, [change])) != spec.fingerprint(CONFIG)
-    assert NetworkSpec("ours", 0, ("t0", "t2"), 0).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
+    assert NetworkSpec("ours", 0, ("t0", "t2"), 0, 6).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
