@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +13,8 @@ import numpy as np
 import torch
 
 from stg_ray.config import Config
-from stg_ray.data.parts import PartIndex, read_index
-from stg_ray.errors import InputError
+from stg_ray.data.parts import PartIndex, read_index, read_part
+from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.groups import Groups, Serving
 from stg_ray.models import OutputLayout, TaskNetwork, build_network, load_weights
 from stg_ray.models.compute import PLAIN, Compute
@@ -56,8 +58,9 @@ class Predictor:
         networks: Sequence[TaskNetwork],
         *,
         compute: Compute = PLAIN,
+        input_dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.index, self.groups, self.compute = index, groups, compute
+        self.index, self.groups, self.compute, self.input_dtype = index, groups, compute, input_dtype
         self.networks = [network.eval() for network in networks]
         for network in self.networks:
             compute.place(network)
@@ -111,6 +114,55 @@ class Predictor:
                 outputs = self.compute.forward(network, batch).cpu()
                 total[start : start + batch_size, targets] += outputs[:, sources] * factor
         return total
+
+    def export(self, folder: str | os.PathLike[str]) -> None:
+        """Write every network as a program of torch.export, which runs without stg_ray, for batches of any size.
+
+        `group-G.pt2` takes raw inputs (N, ...) and returns outputs (N, O): logits, or standardised values of regression
+        tasks. `serving.json` says which columns are whose, which network serves each task, the weights of the ensemble,
+        and how a regression's output becomes a value (times scale, plus center).
+
+        Raises:
+            StgRayError: torch.export cannot trace the trunk.
+        """
+        target = Storage(folder)
+        example = torch.zeros(2, *self.index.input_shape, dtype=self.input_dtype)
+        for group, network in enumerate(self.networks):
+            plain = Compute().place(copy.deepcopy(network))
+            try:
+                program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            except Exception as error:  # torch.export has no base class of its own: whatever the trunk ran into
+                raise StgRayError(
+                    f"the network of group {group} cannot be exported, torch.export does not take its trunk as it is "
+                    f"written ({type(error).__name__}: {one_line(error)[:300]}): "
+                    "change the trunk, or serve with sr.load"
+                ) from error
+            buffer = io.BytesIO()
+            torch.export.save(program, buffer)
+            target.write_bytes(f"group-{group}.pt2", buffer.getvalue())
+        target.write_json("serving.json", self._about())
+
+    def _about(self) -> dict[str, Any]:
+        ensemble = self.groups.serving_weights("ensemble")
+        return {
+            "tasks": [
+                {key: value for key, value in task.to_dict().items() if key not in ("group", "class_weights")}
+                for task in self.index.tasks
+            ],
+            "input": {"shape": ["N", *self.index.input_shape], "dtype": str(self.input_dtype).removeprefix("torch.")},
+            "networks": [
+                {
+                    "file": f"group-{group}.pt2",
+                    "columns": {
+                        task.name: [own.start, own.stop]
+                        for task, own in zip(network.layout.tasks, network.layout.columns, strict=True)
+                    },
+                }
+                for group, network in enumerate(self.networks)
+            ],
+            "serving": self.serving,
+            "ensemble": dict(zip(self.tasks, ensemble.round(6).tolist(), strict=True)),
+        }
 
     def _shares(self, layout: OutputLayout, weights: np.ndarray) -> tuple[list[int], list[int], list[float]]:
         """Columns of a network's outputs, where they go in those of all tasks, and their weights."""
@@ -178,7 +230,8 @@ def load_predictor(run: Storage, config: Config, plan: str, seed: int, device: t
         network = build_network(model, index, [by_name[name] for name in members], seed)
         network.load_state_dict(load_weights(run, f"{network_place(plan, group, seed)}/network.pt"))
         networks.append(network)
-    return Predictor(index, groups, networks, compute=Compute.of(config.retrain, device))
+    dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
+    return Predictor(index, groups, networks, compute=Compute.of(config.retrain, device), input_dtype=dtype)
 
 
 def network_place(plan: str, group: int, seed: int) -> str:

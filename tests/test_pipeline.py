@@ -43,7 +43,15 @@ def test_what_it_prints(digits: tuple[Path, Program, float]) -> None:
     output = program.output
     for stage in ("parts", "profile", "affinity", "group", "retrain", "report"):
         assert f"\n{stage:<9} done in " in output
-    for word in ("closed loop", "ours", "all in one", "one, equal cost", "random groups", "95 % interval", f"report: {run}/report.html"):
+    for word in (
+        "closed loop",
+        "ours",
+        "all in one",
+        "one, equal cost",
+        "random groups",
+        "95 % interval",
+        f"report: {run}/report.html",
+    ):
         assert word in output
     for chatter in ("Ray", "WARNING", "pid=", "Traceback", "╭"):
         assert chatter not in output

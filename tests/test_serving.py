@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,39 @@ def test_inputs_of_another_shape_are_refused(predictor: Predictor) -> None:
     for wrong in (np.zeros((3, 5)), np.zeros(4), np.zeros((2, 4, 1))):
         with pytest.raises(sr.InputError, match=r"expected \(N, 4\)"):
             predictor.predict(wrong)
+
+
+def test_exported_networks_give_the_same_outputs(predictor: Predictor, tmp_path: Path) -> None:
+    predictor.export(tmp_path)
+    about = json.loads((tmp_path / "serving.json").read_text())
+    assert about["serving"] == predictor.serving
+    assert about["ensemble"]["yes"] == [0.75, 0.25]
+    for n_inputs in (1, 5):
+        inputs = torch.from_numpy(np.random.default_rng(1).normal(size=(n_inputs, 4))).float()
+        found = predictor.predict(inputs)
+        for group, entry in enumerate(about["networks"]):
+            outputs = torch.export.load(tmp_path / entry["file"]).module()(inputs).detach()
+            for task, (start, stop) in entry["columns"].items():
+                if predictor.serving[task] != group:
+                    continue
+                own = outputs[:, start:stop]
+                expected = {"yes": own.sigmoid()[:, 0], "which": own.softmax(dim=1)}.get(task)
+                if expected is not None:
+                    np.testing.assert_allclose(found[task], expected, rtol=1e-5)
+
+
+class Looks(torch.nn.Module):
+    """A trunk whose path depends on its inputs."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs if inputs.sum().item() > 0 else -inputs
+
+
+def test_a_trunk_that_cannot_be_exported_is_said(predictor: Predictor, tmp_path: Path) -> None:
+    predictor.networks[0].trunk = Looks()
+    predictor.networks[0].heads = torch.nn.Linear(4, 4)
+    with pytest.raises(sr.StgRayError, match=r"group 0 cannot be exported.*change the trunk, or serve with sr.load"):
+        predictor.export(tmp_path)
 
 
 PLANS = ("ours", "ours_soft", "all_in_one")
