@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,6 +76,8 @@ class Summary:
     plans: list[PlanRow]
     against: dict[str, Difference]
     """Ours to each of `OTHERS` that was trained: more networks, and more training, may help alone."""
+    failures: list[dict[str, Any]]
+    """Networks that could not be trained: plan, group, seed, tasks, reason. Their trainings are left out."""
 
     @property
     def verdict(self) -> str:
@@ -95,14 +98,15 @@ def summarize(run: RunDir, config: Config) -> Summary:
     metric = "mean R2" if kinds == {"regression"} else "mean AP"
     if "regression" in kinds and len(kinds) > 1:
         metric = "mean AP or R2"
-    rows = _plan_rows(run, config, index)
+    failures = run.read_json("failures.json")
+    rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     values = {row.plan: row.values for row in rows if row.serving == "argmax"}
     against = {
         other: paired_difference(values["ours"], values[other], seed=config.seed)
         for other in OTHERS
         if {"ours", other} <= set(values)
     }
-    return Summary(index, groups, metric, rows, against)
+    return Summary(index, groups, metric, rows, against, failures)
 
 
 def base_of(plan: str) -> tuple[str, bool]:
@@ -117,9 +121,14 @@ def _sentence(other: str, d: Difference) -> str:
     return f"Our groups are {'better' if d.mean > 0 else 'worse'} than {other} ({interval})."
 
 
-def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:
+def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[str, int]]) -> list[PlanRow]:
     results = run.read_parquet("results.parquet").to_pandas()
     costs = run.read_parquet("costs.parquet").to_pandas()
+    # A mean over the tasks that happen to be there could not be compared.
+    results, costs = (
+        table[[key not in failed for key in zip(table["plan"], table["seed"], strict=True)]].copy()
+        for table in (results, costs)
+    )
     primary = {task.name: primary_metric(task) for task in index.tasks}
     results = results[(results["split"] == "test") & (results["metric"] == results["task"].map(primary))]
     results["plan_kind"] = results["plan"].map(_plan_of)
