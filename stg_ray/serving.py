@@ -18,6 +18,7 @@ from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.groups import Groups, Serving
 from stg_ray.models import OutputLayout, TaskNetwork, build_network, load_weights
 from stg_ray.models.compute import PLAIN, Compute
+from stg_ray.models.training import Inputs
 from stg_ray.run_dir import RunDir
 from stg_ray.storage import Storage
 
@@ -98,22 +99,19 @@ class Predictor:
         return Predictions(by_task, np.concatenate(flat, axis=1), columns)
 
     @torch.no_grad()
-    def outputs(
-        self, inputs: torch.Tensor, *, serving: Serving = "argmax", batch_size: int = BATCH_SIZE
-    ) -> torch.Tensor:
+    def outputs(self, inputs: Inputs, *, serving: Serving = "argmax", batch_size: int = BATCH_SIZE) -> torch.Tensor:
         """Outputs (N, O) of all tasks on the CPU, before they become probabilities; O as `layout` has it."""
         weights = self.groups.serving_weights(serving)
-        total = torch.zeros(len(inputs), self.layout.n_outputs)
-        for group, network in enumerate(self.networks):
-            sources, targets, own = self._shares(network.layout, weights[:, group])
-            if not targets:
-                continue
-            factor = torch.tensor(own)
-            for start in range(0, len(inputs), batch_size):
-                batch = self.compute.batch(inputs[start : start + batch_size])
-                outputs = self.compute.forward(network, batch).cpu()
-                total[start : start + batch_size, targets] += outputs[:, sources] * factor
-        return total
+        shares = [self._shares(network.layout, weights[:, group]) for group, network in enumerate(self.networks)]
+        blocks = []
+        for block in inputs.split(batch_size):
+            batch = self.compute.batch(block)
+            total = torch.zeros(len(block), self.layout.n_outputs)
+            for network, (sources, targets, factors) in zip(self.networks, shares, strict=True):
+                if targets:
+                    total[:, targets] += self.compute.forward(network, batch).cpu()[:, sources] * factors
+            blocks.append(total)
+        return torch.cat(blocks) if blocks else torch.zeros(0, self.layout.n_outputs)
 
     def export(self, folder: str | os.PathLike[str]) -> None:
         """Write every network as a program of torch.export, which runs without stg_ray, for batches of any size.
@@ -164,7 +162,7 @@ class Predictor:
             "ensemble": dict(zip(self.tasks, ensemble.round(6).tolist(), strict=True)),
         }
 
-    def _shares(self, layout: OutputLayout, weights: np.ndarray) -> tuple[list[int], list[int], list[float]]:
+    def _shares(self, layout: OutputLayout, weights: np.ndarray) -> tuple[list[int], list[int], torch.Tensor]:
         """Columns of a network's outputs, where they go in those of all tasks, and their weights."""
         number = {name: t for t, name in enumerate(self.tasks)}
         sources: list[int] = []
@@ -176,7 +174,7 @@ class Predictor:
                 sources += range(own.start, own.stop)
                 targets += range(self.layout.columns[t].start, self.layout.columns[t].stop)
                 factors += [float(weights[t])] * task.n_outputs
-        return sources, targets, factors
+        return sources, targets, torch.tensor(factors)
 
     def _checked(self, inputs: Any) -> torch.Tensor:
         tensor = torch.as_tensor(inputs)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,15 @@ from stg_ray.models.outputs import OutputLayout, as_labels
 
 if TYPE_CHECKING:
     from stg_ray.config import TrainingConfig
+
+
+class Inputs(Protocol):
+    """A tensor of inputs (N, ...), or what is used like one without being in memory at once."""
+
+    def __getitem__(self, index: Any, /) -> torch.Tensor: ...
+
+    def split(self, size: int, /) -> Iterable[torch.Tensor]: ...
+
 
 Record = Callable[[np.ndarray, torch.Tensor, torch.Tensor], None]
 
@@ -82,7 +91,7 @@ def train_epoch(
     model: nn.Module,
     layout: OutputLayout,
     optimization: Optimization,
-    inputs: torch.Tensor,
+    inputs: Inputs,
     labels: torch.Tensor,
     batches: Sequence[np.ndarray],
     *,
@@ -123,9 +132,7 @@ def train_epoch(
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, inputs: torch.Tensor, *, compute: Compute = PLAIN, batch_size: int = 1024
-) -> torch.Tensor:
+def evaluate(model: nn.Module, inputs: Inputs, *, compute: Compute = PLAIN, batch_size: int = 1024) -> torch.Tensor:
     """Outputs (N, O) on the CPU, in evaluation mode."""
     model.eval()
     return torch.cat([compute.forward(model, compute.batch(block)).cpu() for block in inputs.split(batch_size)])

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from stg_ray.config import Config
-from stg_ray.data.parts import read_index, read_split
+from stg_ray.data.parts import read_index
+from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
 from stg_ray.retraining.metrics import score
 from stg_ray.serving import load_predictor
@@ -39,7 +40,7 @@ def ensemble_scores(run: Storage, config: Config, plan: str, seed: int, device: 
     index = read_index(run.sub("parts"))
     scores = {}
     for split in SCORED:
-        part = read_split(run.sub("parts"), index, split)
-        outputs = predictor.outputs(torch.from_numpy(part.inputs), serving="ensemble")
+        part = TaskRows(run.sub("parts"), index, split, range(len(index.tasks)))
+        outputs = predictor.outputs(part.inputs, serving="ensemble")
         scores[split] = scores_of(predictor.layout, outputs, part.labels)
     return scores

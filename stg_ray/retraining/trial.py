@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from stg_ray.config import Config
-from stg_ray.data.parts import Part, PartIndex, read_index, read_split
+from stg_ray.data.parts import read_index
+from stg_ray.data.rows import TaskRows
 from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
@@ -61,8 +62,8 @@ def train_network(
     index = read_index(run.sub("parts"))
     columns = [index.names.index(name) for name in spec.tasks]
     tasks = [index.tasks[t] for t in columns]
-    data = {split: _task_rows(run, index, split, columns) for split in ("train", "val", "test")}
-    inputs, labels = torch.from_numpy(data["train"].inputs), torch.from_numpy(data["train"].labels)
+    data = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", "val", "test")}
+    inputs, labels = data["train"].inputs, torch.from_numpy(data["train"].labels)
     weights = np.ones(len(tasks)) if spec.weights is None else np.array(spec.weights)
     labels_per_sample = float((observed(data["train"].labels) @ weights).mean())
 
@@ -111,9 +112,7 @@ def train_network(
     assert state.best_weights is not None, "at least one epoch was trained"
     network.load_state_dict(state.best_weights)
     scores = {
-        split: scores_of(
-            network.layout, evaluate(network, torch.from_numpy(data[split].inputs), compute=compute), data[split].labels
-        )
+        split: scores_of(network.layout, evaluate(network, data[split].inputs, compute=compute), data[split].labels)
         for split in ("val", "test")
     }
     save_network(run, f"{folder}/network.pt", network)
@@ -141,19 +140,11 @@ def is_finished(run: Storage, folder: str) -> bool:
     return run.exists(f"{folder}/network.json")
 
 
-def _task_rows(run: Storage, index: PartIndex, split: str, columns: list[int]) -> Part:
-    """The rows of a split that have a label for one of the tasks, with these tasks' labels."""
-    part = read_split(run.sub("parts"), index, split)
-    labels = np.ascontiguousarray(part.labels[:, columns])
-    rows = observed(labels).any(axis=1)
-    if rows.all():
-        return Part(part.samples, part.inputs, labels)
-    return Part(part.samples[rows], part.inputs[rows], labels[rows])
-
-
-def _mean_primary(network: TaskNetwork, tasks: list[Task], weights: np.ndarray, part: Part, compute: Compute) -> float:
+def _mean_primary(
+    network: TaskNetwork, tasks: list[Task], weights: np.ndarray, part: TaskRows, compute: Compute
+) -> float:
     """Mean primary metric of the tasks that have one on these rows, weighted as their losses are; -inf if none has."""
-    outputs = evaluate(network, torch.from_numpy(part.inputs), compute=compute)
+    outputs = evaluate(network, part.inputs, compute=compute)
     values = []
     for t, (task, prediction) in enumerate(zip(tasks, network.layout.predictions(outputs), strict=True)):
         rows = observed(part.labels[:, t])
