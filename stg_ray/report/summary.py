@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.groups import Groups, Serving
-from stg_ray.retraining.comparison import Difference, paired_difference
+from stg_ray.retraining.comparison import Difference, paired_difference, training_noise
 from stg_ray.retraining.metrics import primary_metric
 from stg_ray.retraining.plans import PROFILED
 from stg_ray.run_dir import RunDir
@@ -101,8 +102,9 @@ def summarize(run: RunDir, config: Config) -> Summary:
     failures = run.read_json("failures.json")
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     values = {row.plan: row.values for row in rows if row.serving == "argmax"}
+    noise = training_noise([row.values for row in rows])
     against = {
-        other: paired_difference(values["ours"], values[other], seed=config.seed)
+        other: paired_difference(values["ours"], values[other], noise=noise, seed=config.seed)
         for other in OTHERS
         if {"ours", other} <= set(values)
     }
@@ -140,6 +142,7 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[
     values = {(plan, serving): _values(results, plan, serving, index.names) for plan, serving in present}
     base = values.get(("all_in_one", "argmax"))
     base_cost = _per_training(costs, "all_in_one", "cost") if base is not None else float("nan")
+    difference = partial(paired_difference, noise=training_noise(list(values.values())), seed=config.seed)
     rows = []
     for plan, serving in present:
         own = costs[costs["plan_kind"] == plan]
@@ -149,7 +152,7 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[
                 plan,
                 serving,
                 values[plan, serving],
-                None if compared is None else paired_difference(values[plan, serving], compared, seed=config.seed),
+                None if compared is None else difference(values[plan, serving], compared),
                 networks=len(own) // max(1, len(own[["plan", "seed"]].drop_duplicates())),
                 cost=_per_training(costs, plan, "cost") / base_cost,
                 seconds=_per_training(costs, plan, "seconds"),
