@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ SEEN = Path(__file__).parent / "seen"
 
 
 class Watched(torch.nn.Module):
-    # Slow, and notes in a file of its process on which node and from when to when it is trained.
+    # Slow until the fault, and notes in a file of its process on which node and from when to when it is trained.
     def forward(self, inputs):
         if self.training and ray.is_initialized():
             name, now = SEEN / str(os.getpid()), time.time()
@@ -34,7 +36,8 @@ class Watched(torch.nn.Module):
             temporary = SEEN / f".{os.getpid()}"
             temporary.write_text(json.dumps({"first": self.first, "last": now, "node": self.node}))
             temporary.rename(name)
-            time.sleep(0.005)
+            if not (SEEN / "struck").exists():
+                time.sleep(0.05)
         return inputs
 
 
@@ -103,7 +106,7 @@ def epochs_of(run):
 
 def now_running():
     seen = {int(f.name): json.loads(f.read_text()) for f in (here / "seen").iterdir() if f.name.isdigit()}
-    return {pid: one for pid, one in seen.items() if time.time() - one["last"] < 0.5}
+    return {pid: one for pid, one in seen.items() if time.time() - one["last"] < 1}
 
 
 class Quiet(StageProgress):
@@ -121,9 +124,10 @@ def strike():
         epochs = epochs_of(run)
         lost.extend(name for name, epoch in epochs.items() if epoch < before.get(name, 0))
         before |= epochs
-        far = sum(epoch >= 5 for epoch in epochs.values())
-        if not struck and far >= min(2, n_nodes * cpus) and len(now_running()) == n_nodes * cpus:
+        far = sum(epoch >= 3 for epoch in epochs.values())
+        if not struck and far >= 2 and len(now_running()) == n_nodes * cpus:
             struck.append(sorted(now_running())[0])
+            (here / "seen" / "struck").touch()
             if fault == "process":
                 os.kill(struck[0], signal.SIGKILL)
             else:
@@ -160,9 +164,18 @@ def disturbed(folder: Path, *arguments: str) -> dict[str, Any]:
     (folder / "disturbed.py").write_text(SCRIPT)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     program = [sys.executable, str(folder / "disturbed.py"), *arguments]
-    ended = subprocess.run(program, cwd=folder, env=env, capture_output=True, text=True, timeout=240)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return json.loads(ended.stdout.strip().splitlines()[-1])
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            program, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        code = process.wait(timeout=240)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # nothing of the clusters is left behind
+    output = (folder / "log").read_text()
+    assert code == 0, output
+    return json.loads(output.strip().splitlines()[-1])
 
 
 def most_at_once(seen: list[dict[str, Any]]) -> int:
