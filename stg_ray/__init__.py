@@ -30,6 +30,7 @@ __all__ = [
     "affinity",
     "data_map_distance",
     "group",
+    "load",
     "load_config",
     "run",
 ]
@@ -45,6 +46,10 @@ def __getattr__(name: str) -> object:
         from stg_ray.affinities.in_memory import affinity
 
         return affinity
+    if name == "load":
+        from stg_ray.serving import load
+
+        return load
     if name == "group":
         from stg_ray.grouping import group_tasks
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from stg_ray.config_loading import load_config
 from stg_ray.data.presets import PRESETS
-from stg_ray.errors import InputError, InterruptedRun, StgRayError
+from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError
 
 STAGE_NAMES = ("profile", "affinity", "group", "retrain", "report")
 
@@ -62,8 +62,7 @@ def run_command(
     def work() -> Any:
         return run(config, directory, until=until, address=address, verbose=verbose)
 
-    _with_interrupts(work, directory)
-    _show(directory, until)
+    _work_and_show(work, directory, until)
 
 
 @app.command("plan")
@@ -151,7 +150,15 @@ def _run_stage(stage: str, directory: str, overrides: list[str] | None, address:
 
         return run_stage(stage, directory, overrides=overrides or (), address=address, verbose=verbose)
 
-    _with_interrupts(work, directory)
+    _work_and_show(work, directory, stage)
+
+
+def _work_and_show(work: Callable[[], Any], directory: str, stage: str) -> None:
+    try:
+        _with_interrupts(work, directory)
+    except PartlyFailed:
+        _show(directory, stage)
+        raise
     _show(directory, stage)
 
 

@@ -20,6 +20,7 @@ WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
 
 Positive = Annotated[float, Field(gt=0)]
 Affinity = Literal["data_map", "landscape", "logit_correlation", "label_correlation", "tag", "random"]
+PlanName = Literal["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "random", "single_task", "known"]
 
 
 class ModelConfig(Section):
@@ -193,11 +194,18 @@ class GroupingConfig(Section):
 class RetrainConfig(TrainingConfig):
     """The networks of the groups, and of the baselines they are measured against."""
 
-    plans: list[Literal["ours", "all_in_one", "random", "single_task", "known"]] = ["ours", "all_in_one", "random"]
+    plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
+    """all_in_one_equal_cost has as many epochs as the networks of ours together."""
+    start: Literal["scratch", "profiled", "both"] = "scratch"
+    """Where the networks start: as they are initialised, or from the profiled trunk with new heads; both trains every
+    plan twice, PLAN and PLAN_profiled, for comparison."""
     seeds: Count = 1
     """Trainings of every network, with consecutive seeds."""
     random_groups: Count = 2
     """Draws of random groups of the same sizes as ours."""
+    membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """The networks of ours_soft have the tasks whose membership in the group is this or more: others hardly count in
+    its loss, and would cost time."""
     gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
     """GPU of one trial, where there are GPUs; 0.25 trains four networks on each at a time."""
     max_failures: Annotated[int, Field(ge=0)] = 2

@@ -13,6 +13,10 @@ class InterruptedRun(StgRayError):
     """The run was stopped from outside (Ctrl-C, SIGTERM); what had been finished is kept."""
 
 
+class PartlyFailed(StgRayError):
+    """Some of a stage failed. What it leaves is of use to later stages, but the run fails in the end."""
+
+
 def one_line(error: BaseException) -> str:
     """The message of an exception in one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from stg_ray.affinities.samples import rows_per_part
@@ -14,14 +16,17 @@ from stg_ray.grouping.n_groups import most_groups
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
 from stg_ray.pipeline import check
-from stg_ray.retraining.plans import make_plans, network_specs
+from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.tasks import TaskSet
+from stg_ray.timing import START_SECONDS, cpus_here, measure_pace, seconds_of_trials
 
 
 def estimate(config: Config) -> list[tuple[str, str]]:
     """The stages and what each would do, as (name, text).
 
-    Costs are samples x epochs x parameters. With `grouping.groups: auto` the number of groups is not known yet: the
-    largest that may be chosen is assumed, and said.
+    Costs are samples x epochs x parameters. Times are those of this machine's CPUs, from training steps that are
+    measured for a second or two. With `grouping.groups: auto` the number of groups is not known yet: the largest that
+    may be chosen is assumed, and said.
 
     Raises:
         InputError: the run would be refused.
@@ -36,40 +41,61 @@ def estimate(config: Config) -> list[tuple[str, str]]:
     per_part = rows_per_part(config.affinity, index)
     samples = sum(min(per_part, rows) for rows in index.rows["train"])
     at_most = "at most " if config.affinity.samples == "auto" else ""
+    cpus = cpus_here()
+    pace = measure_pace(config, config.profile, task_set, index)
+    seconds = START_SECONDS + epochs * n_train * pace.step[1] / cpus
     return [
         ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
         (
             "profile",
             f"{epochs} epochs, {config.profile.workers} workers, {network.n_parameters:,} parameters, "
             f"cost {n_train * epochs * network.n_parameters:.2e}; data maps of "
-            f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots)",
+            f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots); "
+            f"about {_time(seconds)} on {cpus} CPUs",
         ),
         (
             "affinity",
             f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}, gradients of {at_most}{samples:,} samples",
         ),
         ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}"),
-        ("retrain", _retrain_text(config, index)),
+        *_retrain_rows(config, task_set, index),
     ]
 
 
-def _retrain_text(config: Config, index: PartIndex) -> str:
-    n_tasks = len(index.tasks)
+def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[tuple[str, str]]:
+    """All networks, then those of each plan; draws of random groups are one line."""
+    n_tasks, cpus = len(index.tasks), cpus_here()
     number = config.grouping.groups if config.grouping.groups != "auto" else _most(config, index.names)
     labels = np.arange(n_tasks) * number // n_tasks
     plans = make_plans(Groups.from_labels(index.names, labels, "assumed"), index.tasks, config)
     specs = list(network_specs(plans, config))
     if not specs:
-        return "no plans"
+        return [("retrain", "no plans")]
     tasks = {task.name: task for task in index.tasks}
     sizes = {
         members: build_network(config.model, index, [tasks[name] for name in members], 0).n_parameters
         for members in {spec.tasks for spec in specs}
     }
-    cost = sum(sizes[spec.tasks] for spec in specs) * index.n_samples() * config.retrain.epochs
-    counts = ", ".join(f"{sum(spec.plan == plan for spec in specs)} of {plan}" for plan in plans)
+    pace = measure_pace(config, config.retrain, task_set, index)
     at_most = "at most " if config.grouping.groups == "auto" else ""
-    return f"{at_most}{len(specs)} networks ({counts}), {config.retrain.epochs} epochs each, cost {at_most}{cost:.2e}"
+
+    def text(own: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
+        cost = sum(sizes[spec.tasks] * spec.epochs for spec in own) * index.n_samples()
+        epochs = " or ".join(map(str, sorted({spec.epochs for spec in own})))
+        seconds = start + seconds_of_trials(own, pace, index, cpus)
+        return f"{at_most}{len(own)} {plan}, {epochs} epochs, cost {cost:.2e}, about {_time(seconds)}"
+
+    by_plan: dict[str, list[NetworkSpec]] = {}
+    for spec in specs:
+        by_plan.setdefault(re.sub(r"^random_\d+", "random", spec.plan), []).append(spec)
+    rows = [("retrain", f"{text(specs, 'networks', START_SECONDS)} on {cpus} CPUs")]
+    return rows + [("", text(own, f"of {plan}")) for plan, own in sorted(by_plan.items())]
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _groups_text(config: Config, names: list[str]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
+
+Serving = Literal["argmax", "ensemble"]
+"""Who predicts a task: the network of the group that serves it, or all that have it, by membership."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,33 @@ class Groups:
         members = np.array([np.isin(order, [number[task] for task in own]) for own in self.groups])
         used, labels = np.unique(self.labels[order], return_inverse=True)
         return Groups.from_labels(self.tasks, labels, method, parameters, members=members[used])
+
+    def with_members_above(self, membership: float) -> Groups:
+        """These groups, but every task in each where its membership is this or more, and in the one that serves it."""
+        members = np.greater_equal(np.array(self.membership).T, membership)
+        members[self.labels, np.arange(len(self.tasks))] = True
+        groups = [[self.tasks[t] for t in np.flatnonzero(own).tolist()] for own in members]
+        return replace(self, groups=groups)
+
+    def serving_weights(self, serving: Serving) -> np.ndarray:
+        """(K, G) weight of each group's network in what is predicted for a task; rows add up to 1.
+
+        Args:
+            serving: argmax takes each task from the group that serves it; ensemble sums the outputs of all networks
+                that have the task, weighted by its memberships (Sherif et al., STG-MTL).
+        """
+        served = np.eye(len(self.groups))[self.labels]
+        if serving == "argmax":
+            return served
+        has = np.array([np.isin(self.tasks, own) for own in self.groups]).T
+        weights = np.where(has, np.array(self.membership, dtype=np.float64), 0.0)
+        total = weights.sum(axis=1, keepdims=True)
+        return np.where(total > 0, weights / np.where(total > 0, total, 1.0), served)
+
+    @property
+    def has_ensemble(self) -> bool:
+        """Whether some task is predicted by several networks together, if they are asked to."""
+        return bool(((self.serving_weights("ensemble") > 0).sum(axis=1) > 1).any())
 
     @property
     def labels(self) -> np.ndarray:

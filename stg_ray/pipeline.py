@@ -27,7 +27,7 @@ from stg_ray.config import Config
 from stg_ray.config_loading import load_config, set_values
 from stg_ray.data.parts import PartIndex, read_index, write_parts
 from stg_ray.data.sources import load_task_set
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, PartlyFailed
 from stg_ray.grouping import group
 from stg_ray.grouping.inputs import as_matrix
 from stg_ray.grouping.joining import join_tasks
@@ -185,6 +185,7 @@ def _run_stages(
     missing = stages[first:]  # what follows a stage that is made again is made from it
     if NEEDS_RAY & set(missing):
         check_address(address)
+    failed: PartlyFailed | None = None
     with ExitStack() as stack:
         ray_is_up = False
         for stage in stages:
@@ -198,10 +199,16 @@ def _run_stages(
                         config = _settled(directory, config)
                     began = time.monotonic()
                     directory.begin(stage, config)
-                    STAGES[stage](directory, config, progress)
-                    directory.mark_done(stage, config, time.monotonic() - began)
+                    try:
+                        STAGES[stage](directory, config, progress)
+                    except PartlyFailed as error:
+                        failed = error  # what there is is worth a report; none of it is marked as done
+                    if failed is None:
+                        directory.mark_done(stage, config, time.monotonic() - began)
             if stage == "parts" and missing:
                 check(config, read_index(directory.sub("parts")))
+    if failed is not None:
+        raise failed
 
 
 def _settled(directory: RunDir, config: Config) -> Config:

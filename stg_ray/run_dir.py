@@ -36,7 +36,7 @@ ARTIFACTS_OF_STAGE: dict[str, tuple[str, ...]] = {
     "profile": (".ray/profile", "profile"),
     "affinity": ("affinity",),
     "group": ("groups.json", "groups.added.json"),
-    "retrain": ("results.parquet", "costs.parquet", "plans", "models"),
+    "retrain": ("results.parquet", "costs.parquet", "failures.json", "plans", "models"),
     "report": ("report.html",),
 }
 """What a stage that is run again takes away first. Trained networks stay under .networks/, by what decided them."""

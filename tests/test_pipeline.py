@@ -43,7 +43,15 @@ def test_what_it_prints(digits: tuple[Path, Program, float]) -> None:
     output = program.output
     for stage in ("parts", "profile", "affinity", "group", "retrain", "report"):
         assert f"\n{stage:<9} done in " in output
-    for word in ("closed loop", "ours", "all in one", "random groups", "95 % interval", f"report: {run}/report.html"):
+    for word in (
+        "closed loop",
+        "ours",
+        "all in one",
+        "one, equal cost",
+        "random groups",
+        "95 % interval",
+        f"report: {run}/report.html",
+    ):
         assert word in output
     for chatter in ("Ray", "WARNING", "pid=", "Traceback", "╭"):
         assert chatter not in output
@@ -67,13 +75,14 @@ def test_the_artifacts_are_those_of_the_contract(digits: tuple[Path, Program, fl
         assert resamples.shape == (20, 15, 15)
     results = pq.read_table(run / "results.parquet").to_pandas()
     assert list(results) == ["plan", "group", "task", "split", "serving", "metric", "value", "seed"]
-    assert set(results["plan"]) == {"ours", "all_in_one", "random_0", "random_1"}
+    assert set(results["plan"]) == {"ours", "all_in_one", "all_in_one_equal_cost", "random_0", "random_1"}
     one = results.query("plan == 'ours' and metric == 'average_precision' and split == 'test' and seed == 0")
     assert sorted(one["task"]) == sorted(groups["tasks"])
     costs = pq.read_table(run / "costs.parquet").to_pandas()
     networks = costs.groupby("plan").size().to_dict()
-    assert networks == {"ours": 8, "all_in_one": 2, "random_0": 8, "random_1": 8}
-    assert (costs["cost"] > 0).all()
+    assert networks == {"ours": 8, "all_in_one": 2, "all_in_one_equal_cost": 2, "random_0": 8, "random_1": 8}
+    cost = costs[costs["seed"] == 0].groupby("plan")["cost"].sum()
+    assert cost["all_in_one_equal_cost"] == 4 * cost["all_in_one"] > cost["ours"] > cost["all_in_one"]
     for plan in ("ours", "all_in_one", "random_0"):
         assert json.loads((run / "plans" / f"{plan}.json").read_text())["tasks"] == groups["tasks"]
     weights = torch.load(run / "models" / "ours" / "group-0" / "seed-0" / "network.pt", weights_only=True)

@@ -59,7 +59,7 @@ PRESETS: dict[str, Preset] = {
         tasks=100,
         samples=60_000,
         origin="cifar100/cifar100-*.parquet in the data root, else torchvision",
-        defaults={"retrain": {"plans": ["ours", "all_in_one", "random", "known"]}},
+        defaults={"retrain": {"plans": ["ours", "all_in_one", "all_in_one_equal_cost", "random", "known"]}},
     ),
     "cifar100-coarse": Preset(
         source="stg_ray.data.cifar:cifar100_coarse",

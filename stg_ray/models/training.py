@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,15 @@ from stg_ray.models.outputs import OutputLayout, as_labels
 
 if TYPE_CHECKING:
     from stg_ray.config import TrainingConfig
+
+
+class Inputs(Protocol):
+    """A tensor of inputs (N, ...), or what is used like one without being in memory at once."""
+
+    def __getitem__(self, index: Any, /) -> torch.Tensor: ...
+
+    def split(self, size: int, /) -> Iterable[torch.Tensor]: ...
+
 
 Record = Callable[[np.ndarray, torch.Tensor, torch.Tensor], None]
 
@@ -82,11 +91,12 @@ def train_epoch(
     model: nn.Module,
     layout: OutputLayout,
     optimization: Optimization,
-    inputs: torch.Tensor,
+    inputs: Inputs,
     labels: torch.Tensor,
     batches: Sequence[np.ndarray],
     *,
     divisors: Sequence[float],
+    task_weights: torch.Tensor | None = None,
     compute: Compute = PLAIN,
     augment: Augmentation | None = None,
     record: Record | None = None,
@@ -95,12 +105,13 @@ def train_epoch(
 
     Args:
         inputs, labels: tensors of all rows (labels as stored: -1 or NaN for missing), indexed by the batches.
+        task_weights: (K,) multiply the tasks' losses in what is minimised; all 1 if not given.
         compute: where and in which precision.
         augment: changes the inputs of every batch, with the draws of this epoch.
         record: called with (rows, outputs before the step, labels) of every batch.
 
     Returns:
-        (K,) float64 sums of the tasks' losses over the rows, as they were before each step.
+        (K,) float64 sums of the tasks' losses over the rows, unweighted, as they were before each step.
     """
     model.train()
     totals = torch.zeros(len(layout.tasks), dtype=torch.float64, device=compute.device)
@@ -114,14 +125,14 @@ def train_epoch(
             totals += losses.sum(dim=0, dtype=torch.float64)
             if record is not None:
                 record(rows, outputs.detach(), target)
+        if task_weights is not None:
+            losses = losses * task_weights
         optimization.step(losses.sum() / divisor)
     return totals
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, inputs: torch.Tensor, *, compute: Compute = PLAIN, batch_size: int = 1024
-) -> torch.Tensor:
+def evaluate(model: nn.Module, inputs: Inputs, *, compute: Compute = PLAIN, batch_size: int = 1024) -> torch.Tensor:
     """Outputs (N, O) on the CPU, in evaluation mode."""
     model.eval()
     return torch.cat([compute.forward(model, compute.batch(block)).cpu() for block in inputs.split(batch_size)])

@@ -7,16 +7,19 @@ import html
 import numpy as np
 import plotly.graph_objects as go
 
-from stg_ray.report.summary import Summary
+from stg_ray.report.summary import PlanRow, Summary, base_of
 from stg_ray.task_matrix import TaskMatrix
 
 COLORS = {
     "ours": "#0b6e4f",
+    "ours_soft": "#3fa37c",
     "all_in_one": "#6c757d",
+    "all_in_one_equal_cost": "#343a40",
     "random": "#d99a2b",
     "single_task": "#3a6ea5",
     "known": "#8e5ea2",
 }
+SYMBOLS = {"argmax": "circle", "ensemble": "diamond"}
 LAYOUT = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 13},
@@ -46,7 +49,7 @@ def plans(summary: Summary) -> go.Figure | None:
                     "arrayminus": [d.mean - d.low],
                 },
                 mode="markers",
-                marker={"size": 11, "color": COLORS[row.plan]},
+                marker={"size": 11, **_marker(row)},
                 showlegend=False,
             )
         )
@@ -70,7 +73,7 @@ def tasks(summary: Summary) -> go.Figure | None:
                 y=names,
                 mode="markers",
                 name=row.title,
-                marker={"size": 9, "color": COLORS[row.plan], "opacity": 0.85},
+                marker={"size": 9, "opacity": 0.85, **_marker(row)},
             )
         )
     figure.update_layout(**LAYOUT, height=140 + ROW_HEIGHT * len(names), legend={"orientation": "h", "y": 1.06})
@@ -139,6 +142,12 @@ def regions(summary: Summary, shares: np.ndarray) -> go.Figure:
     figure.update_yaxes(autorange="reversed", type="category", showticklabels=len(names) <= MAX_LABELLED)
     figure.update_xaxes(title="share of training samples", tickformat=".0%")
     return figure
+
+
+def _marker(row: PlanRow) -> dict[str, str]:
+    """A colour for each plan, a symbol for the way it is served; open where it is trained from the profiled trunk."""
+    name, profiled = base_of(row.plan)
+    return {"color": COLORS[name], "symbol": SYMBOLS[row.serving] + ("-open" if profiled else "")}
 
 
 def _order(summary: Summary) -> np.ndarray:

@@ -12,7 +12,7 @@ from stg_ray.config import Config
 from stg_ray.progress import StageProgress
 from stg_ray.report import figures
 from stg_ray.report.summary import Summary, summarize
-from stg_ray.report.terminal import certainty_text, cost_text, difference_texts
+from stg_ray.report.terminal import certainty_text, cost_text, difference_texts, failure_text
 from stg_ray.run_dir import RunDir
 from stg_ray.task_matrix import TaskMatrix
 
@@ -34,6 +34,7 @@ def write_report(run: RunDir, config: Config, progress: StageProgress) -> None:
         difference_texts=difference_texts,
         cost_text=cost_text,
         certainty_text=certainty_text,
+        failure_text=failure_text,
         sections=_sections(run, config, summary),
         suspects=_suspects(run),
         plotly=Markup(get_plotlyjs()),

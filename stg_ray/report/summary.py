@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index
-from stg_ray.groups import Groups
-from stg_ray.retraining.comparison import Difference, paired_difference
+from stg_ray.groups import Groups, Serving
+from stg_ray.retraining.comparison import Difference, paired_difference, training_noise
 from stg_ray.retraining.metrics import primary_metric
+from stg_ray.retraining.plans import PROFILED
 from stg_ray.run_dir import RunDir
 
 TITLES = {
     "ours": "ours",
+    "ours_soft": "ours, soft",
     "all_in_one": "all in one",
+    "all_in_one_equal_cost": "one, equal cost",
     "random": "random groups",
     "single_task": "single task",
     "known": "known groups",
 }
+OTHERS = {
+    "all_in_one": "all tasks in one network",
+    "all_in_one_equal_cost": "one network trained for as many epochs as ours together",
+    "random": "random groups of the same sizes",
+}
+"""What our groups are compared to in words."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class PlanRow:
     """One line of the comparison. Draws of random groups are one plan here.
 
     Attributes:
+        serving: argmax: every task by the network that serves it; ensemble: by all that have it, by membership.
         values: (T, S) primary metric of every task in every training (seed, and draw of random groups) on test rows.
         difference: to all-in-one, where that was trained and is not this plan.
         networks: number of networks of one training.
@@ -37,6 +49,7 @@ class PlanRow:
     """
 
     plan: str
+    serving: Serving
     values: np.ndarray
     difference: Difference | None
     networks: int
@@ -45,7 +58,9 @@ class PlanRow:
 
     @property
     def title(self) -> str:
-        return TITLES[self.plan]
+        name, profiled = base_of(self.plan)
+        ensemble = " ensemble" if self.serving == "ensemble" else ""
+        return TITLES[name] + ensemble + (", from profile" if profiled else "")
 
     @property
     def mean(self) -> float:
@@ -60,20 +75,17 @@ class Summary:
     groups: Groups
     metric: str
     plans: list[PlanRow]
-    against_random: Difference | None
-    """Ours to random groups of the same sizes, where both were trained: more networks alone may help."""
+    against: dict[str, Difference]
+    """Ours to each of `OTHERS` that was trained: more networks, and more training, may help alone."""
+    failures: list[dict[str, Any]]
+    """Networks that could not be trained: plan, group, seed, tasks, reason. Their trainings are left out."""
 
     @property
     def verdict(self) -> str:
         """Did grouping help, and did it matter which tasks are together?"""
         if len(self.groups.groups) == 1:
             return f"One network for all tasks: {self.groups.why_one}."
-        ours = next((row for row in self.plans if row.plan == "ours"), None)
-        sentences = []
-        if ours is not None and ours.difference is not None:
-            sentences.append(_sentence("all tasks in one network", ours.difference))
-        if self.against_random is not None:
-            sentences.append(_sentence("random groups of the same sizes", self.against_random))
+        sentences = [_sentence(OTHERS[other], difference) for other, difference in self.against.items()]
         if not sentences:
             return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
         return " ".join(sentences)
@@ -87,12 +99,21 @@ def summarize(run: RunDir, config: Config) -> Summary:
     metric = "mean R2" if kinds == {"regression"} else "mean AP"
     if "regression" in kinds and len(kinds) > 1:
         metric = "mean AP or R2"
-    rows = _plan_rows(run, config, index)
-    values = {row.plan: row.values for row in rows}
-    against_random = None
-    if {"ours", "random"} <= set(values):
-        against_random = paired_difference(values["ours"], values["random"], seed=config.seed)
-    return Summary(index, groups, metric, rows, against_random)
+    failures = run.read_json("failures.json")
+    rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
+    values = {row.plan: row.values for row in rows if row.serving == "argmax"}
+    noise = training_noise([row.values for row in rows])
+    against = {
+        other: paired_difference(values["ours"], values[other], noise=noise, seed=config.seed)
+        for other in OTHERS
+        if {"ours", other} <= set(values)
+    }
+    return Summary(index, groups, metric, rows, against, failures)
+
+
+def base_of(plan: str) -> tuple[str, bool]:
+    """The plan's name without its ending, and whether it is trained from the profiled trunk beside from scratch."""
+    return plan.removesuffix(PROFILED), plan.endswith(PROFILED)
 
 
 def _sentence(other: str, d: Difference) -> str:
@@ -102,23 +123,36 @@ def _sentence(other: str, d: Difference) -> str:
     return f"Our groups are {'better' if d.mean > 0 else 'worse'} than {other} ({interval})."
 
 
-def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:
+def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[str, int]]) -> list[PlanRow]:
     results = run.read_parquet("results.parquet").to_pandas()
     costs = run.read_parquet("costs.parquet").to_pandas()
+    # A mean over the tasks that happen to be there could not be compared.
+    results, costs = (
+        table[[key not in failed for key in zip(table["plan"], table["seed"], strict=True)]].copy()
+        for table in (results, costs)
+    )
     primary = {task.name: primary_metric(task) for task in index.tasks}
     results = results[(results["split"] == "test") & (results["metric"] == results["task"].map(primary))]
-    present = list(dict.fromkeys(_plan_of(name) for name in results["plan"]))
-    values = {plan: _values(results, plan, index.names) for plan in present}
-    base_cost = _per_training(costs, "all_in_one", "cost") if "all_in_one" in present else float("nan")
+    results["plan_kind"] = results["plan"].map(_plan_of)
+    costs["plan_kind"] = costs["plan"].map(_plan_of)
+    present = sorted(
+        results[["plan_kind", "serving"]].drop_duplicates().itertuples(index=False, name=None),
+        key=lambda row: (list(TITLES).index(base_of(row[0])[0]), base_of(row[0])[1], row[1]),
+    )
+    values = {(plan, serving): _values(results, plan, serving, index.names) for plan, serving in present}
+    base = values.get(("all_in_one", "argmax"))
+    base_cost = _per_training(costs, "all_in_one", "cost") if base is not None else float("nan")
+    difference = partial(paired_difference, noise=training_noise(list(values.values())), seed=config.seed)
     rows = []
-    for plan in sorted(present, key=list(TITLES).index):
-        compared = "all_in_one" in present and plan != "all_in_one"
-        own = costs[costs["plan"].map(_plan_of) == plan]
+    for plan, serving in present:
+        own = costs[costs["plan_kind"] == plan]
+        compared = base if plan != "all_in_one" else None
         rows.append(
             PlanRow(
                 plan,
-                values[plan],
-                paired_difference(values[plan], values["all_in_one"], seed=config.seed) if compared else None,
+                serving,
+                values[plan, serving],
+                None if compared is None else difference(values[plan, serving], compared),
                 networks=len(own) // max(1, len(own[["plan", "seed"]].drop_duplicates())),
                 cost=_per_training(costs, plan, "cost") / base_cost,
                 seconds=_per_training(costs, plan, "seconds"),
@@ -129,16 +163,16 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex) -> list[PlanRow]:
 
 def _plan_of(name: str) -> str:
     """random_0, random_1, ... are draws of one plan."""
-    return re.sub(r"^random_\d+$", "random", name)
+    return re.sub(r"^random_\d+", "random", name)
 
 
-def _values(results: pd.DataFrame, plan: str, names: list[str]) -> np.ndarray:
-    own = results[results["plan"].map(_plan_of) == plan]
+def _values(results: pd.DataFrame, plan: str, serving: str, names: list[str]) -> np.ndarray:
+    own = results[(results["plan_kind"] == plan) & (results["serving"] == serving)]
     table = own.pivot(index="task", columns=["plan", "seed"], values="value")
     return table.reindex(names).to_numpy(dtype=np.float64)
 
 
 def _per_training(costs: pd.DataFrame, plan: str, column: str) -> float:
     """Sum over a plan's networks, as a mean over its trainings (seeds and draws)."""
-    own = costs[costs["plan"].map(_plan_of) == plan]
+    own = costs[costs["plan_kind"] == plan]
     return float(own.groupby(["plan", "seed"])[column].sum().mean())

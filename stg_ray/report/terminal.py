@@ -13,6 +13,7 @@ from stg_ray.groups import Groups
 from stg_ray.report.summary import PlanRow, Summary
 
 SHOWN_TASKS = 12
+SHOWN_FAILURES = 5
 
 
 def print_summary(console: Console, summary: Summary) -> None:
@@ -22,6 +23,13 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(_plans(summary))
         console.print()
     console.print(Text(summary.verdict))
+    for failure in summary.failures[:SHOWN_FAILURES]:
+        console.print(Text(f"failed, left out: {failure_text(failure)}"))
+
+
+def failure_text(failure: dict[str, Any]) -> str:
+    """A network that could not be trained, and why."""
+    return f"{failure['plan']} group {failure['group']} seed {failure['seed']}: {failure['reason']}"
 
 
 def print_groups(console: Console, groups: Groups) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,14 +25,32 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
+class TrainingNoise(NamedTuple):
+    """Standard deviation of the mean over tasks from training to training, and from how many degrees of freedom."""
+
+    deviation: float
+    degrees: int
+
+
 def paired_difference(
-    values: np.ndarray, baseline: np.ndarray, *, n_resamples: int = 10_000, seed: int = 0
+    values: np.ndarray,
+    baseline: np.ndarray,
+    *,
+    noise: TrainingNoise | None = None,
+    n_resamples: int = 10_000,
+    seed: int = 0,
 ) -> Difference:
     """Compare two plans task by task.
+
+    A single training of a side cannot be resampled, but another one would have come out differently: its noise is added
+    to its draws. (Random groups taken for ours in yeast: 8 % of the intervals of single trainings excluded zero without
+    that, and 0 to 2 % of those of two or three trainings, where tasks and trainings count each other's noise, too.)
 
     Args:
         values: (T, S) metric of T tasks in S trainings (seeds, or seeds and draws of random groups).
         baseline: (T, B) metric of the same tasks in B trainings of the baseline.
+        noise: of a training's mean over tasks, for a side with a single one; that of the other side if not given. Where
+            that has a single one too, the interval is that of the tasks alone.
         n_resamples: bootstrap samples; each draws tasks, and trainings of either side, with replacement.
 
     Returns:
@@ -45,12 +65,29 @@ def paired_difference(
     rng = np.random.default_rng([seed, 6])
     # A draw of tasks is a vector of weights, likewise one of trainings: the mean of a draw is t' V s.
     tasks = rng.multinomial(n_tasks, np.full(n_tasks, 1 / n_tasks), n_resamples) / n_tasks
+    if noise is None:
+        noise = training_noise([values, baseline])
     means = []
     for side in (values, baseline):
         n = side.shape[1]
         trainings = rng.multinomial(n, np.full(n, 1 / n), n_resamples) / n
         means.append(np.einsum("rt,ts,rs->r", tasks, side, trainings, optimize=True))
+        if n == 1 and noise is not None:
+            means[-1] += noise.deviation * rng.standard_t(noise.degrees, n_resamples)
     low, high = np.quantile(means[0] - means[1], (0.025, 0.975))
     return Difference(
         float(by_task.mean()), float(low), float(high), int((by_task > 0).sum()), int((by_task < 0).sum())
     )
+
+
+def training_noise(plans: Sequence[np.ndarray]) -> TrainingNoise | None:
+    """Standard deviation of the mean over tasks from training to training, pooled over plans (T, S) of two or more.
+
+    Draws of random groups are such trainings too, so it has what another grouping would have changed.
+    """
+    several = [np.nanmean(values, axis=0) for values in plans if values.shape[1] > 1 and np.isfinite(values).any()]
+    if not several:
+        return None
+    squares = sum(float(np.square(means - means.mean()).sum()) for means in several)
+    degrees = sum(len(means) - 1 for means in several)
+    return TrainingNoise(float(np.sqrt(squares / degrees)), degrees)

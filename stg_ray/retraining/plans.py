@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,22 +13,62 @@ import numpy as np
 from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.errors import InputError
 from stg_ray.groups import Groups
+from stg_ray.serving import network_place
 from stg_ray.tasks import Task
+
+OF_PLANS = {"plans", "seeds", "random_groups", "membership_above", "start", "epochs"}
+"""Settings that decide which networks there are; what of it decides what becomes of one stands in its spec."""
+
+PROFILED = "_profiled"
+"""Ends the name of a plan whose networks start from the profiled trunk, where the plan is trained from scratch too."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grouping, and how its networks are trained.
+
+    Attributes:
+        groups: whose networks are trained.
+        epochs: of every network.
+        soft: the loss of each task in a group's network is weighted by its membership (Sherif et al., STG-MTL).
+        profiled: the networks start from the profiled trunk, with new heads; else from scratch.
+    """
+
+    groups: Groups
+    epochs: int
+    soft: bool = False
+    profiled: bool = False
+
+    def weights(self, group: int) -> tuple[float, ...] | None:
+        """Weight of each task's loss in the network of a group; None where all count the same."""
+        if not self.soft:
+            return None
+        number = {task: t for t, task in enumerate(self.groups.tasks)}
+        weights = tuple(self.groups.membership[number[task]][group] for task in self.groups.groups[group])
+        return None if len(set(weights)) == 1 else weights
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One network to be trained: a group of a plan, with a seed."""
+    """One network to be trained: a group of a plan, with a seed.
+
+    Attributes:
+        weights: multiply its tasks' losses; all 1 if None.
+        start: digest of the profiled network, if the trunk starts from it.
+    """
 
     plan: str
     group: int
     tasks: tuple[str, ...]
     seed: int
+    epochs: int
+    weights: tuple[float, ...] | None = None
+    start: str | None = None
 
     @property
     def folder(self) -> str:
         """Where the finished network is published."""
-        return f"models/{self.plan}/group-{self.group}/seed-{self.seed}"
+        return network_place(self.plan, self.group, self.seed)
 
     @property
     def title(self) -> str:
@@ -36,8 +76,9 @@ class NetworkSpec:
 
     def fingerprint(self, config: Config) -> str:
         """Hash of all that decides the trained network, whatever plan it is for: its name among the networks."""
-        training = config.retrain.model_dump(exclude={"plans", "seeds", "random_groups", *WHERE_IT_RUNS})
-        text = json.dumps([config.fingerprint(("seed", "data", "model")), training, self.tasks, self.seed])
+        training = config.retrain.model_dump(exclude={*OF_PLANS, *WHERE_IT_RUNS})
+        own = {key: value for key, value in self.to_dict().items() if key not in ("plan", "group")}
+        text = json.dumps([config.fingerprint(("seed", "data", "model")), training, own], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,29 +86,45 @@ class NetworkSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
-        return cls(**{**values, "tasks": tuple(values["tasks"])})
+        weights = values["weights"]
+        return cls(
+            **{**values, "tasks": tuple(values["tasks"]), "weights": None if weights is None else tuple(weights)}
+        )
 
 
-def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[str, Groups]:
+def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[str, Plan]:
     """The plans of `retrain.plans` by name; draws of random groups are random_0, random_1, ...
 
-    Ours with a single group is all-in-one, and its random groups are too: then neither is a plan of its own.
+    all_in_one_equal_cost is trained for as many epochs as the networks of ours together. Ours with a single group is
+    all-in-one, and what is made from it is too: then none of them is a plan of its own.
     """
     check_plans(config, tasks)
-    names = ours.tasks
-    plans: dict[str, Groups] = {}
+    names, epochs = ours.tasks, config.retrain.epochs
+    one = Plan(Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one"), epochs)
+    plans: dict[str, Plan] = {}
     for plan in config.retrain.plans:
         if plan == "all_in_one":
-            plans[plan] = Groups.from_labels(names, np.zeros(len(names), dtype=int), plan)
+            plans[plan] = one
         elif plan == "single_task":
-            plans[plan] = Groups.from_labels(names, np.arange(len(names)), plan)
+            plans[plan] = Plan(Groups.from_labels(names, np.arange(len(names)), plan), epochs)
         elif plan == "known":
-            plans[plan] = Groups.from_labels(names, np.array([task.group for task in tasks]), plan)
-        elif len(ours.groups) > 1:
-            plans |= {"ours": ours} if plan == "ours" else _random_plans(ours, config)
-    if "ours" in config.retrain.plans and len(ours.groups) == 1 and "all_in_one" not in plans:
-        plans["all_in_one"] = Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one")
-    return plans
+            plans[plan] = Plan(Groups.from_labels(names, np.array([task.group for task in tasks]), plan), epochs)
+        elif len(ours.groups) == 1:
+            continue
+        elif plan == "ours":
+            plans[plan] = Plan(ours, epochs)
+        elif plan == "all_in_one_equal_cost":
+            plans[plan] = replace(one, epochs=len(ours.groups) * epochs)
+        elif plan == "ours_soft":
+            plans[plan] = Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
+        else:
+            plans |= _random_plans(ours, config)
+    if "ours" in config.retrain.plans and len(ours.groups) == 1:
+        plans.setdefault("all_in_one", one)
+    if config.retrain.start == "scratch":
+        return plans
+    warm = {name: replace(plan, profiled=True) for name, plan in plans.items()}
+    return warm if config.retrain.start == "profiled" else plans | {name + PROFILED: warm[name] for name in plans}
 
 
 def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
@@ -80,22 +137,28 @@ def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
         raise InputError("retrain.plans has known, but the task set has no known groups: leave it out")
 
 
-def network_specs(plans: dict[str, Groups], config: Config) -> Iterator[NetworkSpec]:
-    """Every network of every plan and seed, the largest groups first, so that a long trial does not come last."""
+def network_specs(plans: Mapping[str, Plan], config: Config, profiled: str = "") -> Iterator[NetworkSpec]:
+    """Every network of every plan and seed, the longest first, so that a long trial does not come last.
+
+    Args:
+        profiled: digest of the profiled network.
+    """
     specs = [
-        NetworkSpec(plan, g, tuple(members), config.seed + s)
-        for plan, groups in plans.items()
-        for g, members in enumerate(groups.groups)
+        NetworkSpec(
+            name, g, tuple(members), config.seed + s, plan.epochs, plan.weights(g), profiled if plan.profiled else None
+        )
+        for name, plan in plans.items()
+        for g, members in enumerate(plan.groups.groups)
         for s in range(config.retrain.seeds)
     ]
-    return iter(sorted(specs, key=lambda spec: -len(spec.tasks)))
+    return iter(sorted(specs, key=lambda spec: (-spec.epochs, -len(spec.tasks))))
 
 
-def _random_plans(ours: Groups, config: Config) -> dict[str, Groups]:
+def _random_plans(ours: Groups, config: Config) -> dict[str, Plan]:
     """Random groups of the sizes of ours."""
     plans = {}
     for draw in range(config.retrain.random_groups):
         order = np.random.default_rng([config.seed, 5, draw]).permutation(len(ours.tasks))
         about = {"seed": config.seed, "draw": draw}
-        plans[f"random_{draw}"] = ours.with_tasks_permuted(order, "random", about)
+        plans[f"random_{draw}"] = Plan(ours.with_tasks_permuted(order, "random", about), config.retrain.epochs)
     return plans

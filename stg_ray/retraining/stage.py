@@ -1,53 +1,58 @@
-"""The retrain stage: every network of every plan is a trial of one Ray Tune experiment."""
+"""The retrain stage: the networks of all plans are trained, published and scored."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-
-from stg_ray.cluster import cluster_total, root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
-from stg_ray.errors import StgRayError
+from stg_ray.errors import PartlyFailed
 from stg_ray.groups import Groups
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
-from stg_ray.retraining.trial import is_finished, network_folder, train_network
+from stg_ray.retraining.results import argmax_scores, costs_table, ensembles, results_table
+from stg_ray.retraining.trial import is_finished, network_folder
+from stg_ray.retraining.trials import run_trials
 from stg_ray.run_dir import RunDir
-from stg_ray.storage import Storage
 
 
 def retrain(run: RunDir, config: Config, progress: StageProgress) -> None:
-    """Train the networks of all plans and write plans/, models/, results.parquet and costs.parquet.
+    """Train the networks of all plans and write plans/, models/, results.parquet, costs.parquet and failures.json.
 
     Networks that are finished for this configuration are kept; what is missing is submitted.
 
     Raises:
-        StgRayError: trials failed; all others are finished and kept, and the message names the failed ones.
+        PartlyFailed: trials failed; all others are finished and in the results, failures.json names the failed ones.
     """
     ours = Groups.from_dict(run.read_json("groups.json"))
     plans = make_plans(ours, read_index(run.sub("parts")).tasks, config)
     for name, plan in plans.items():
-        run.write_json(f"plans/{name}.json", plan.to_dict())
-    specs = list(network_specs(plans, config))
+        run.write_json(f"plans/{name}.json", plan.groups.to_dict())
+    profiled = hashlib.sha256(run.read_bytes("profile/network.pt")).hexdigest()[:16]
+    specs = list(network_specs(plans, config, profiled))
     unique = {network_folder(spec, config): spec for spec in reversed(specs)}
     missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run, folder)]
-    if missing:
-        failures = _run_trials(run, config, missing, progress)
-        if failures:
-            named = "; ".join(f"{title}: {reason}" for title, reason in list(failures.items())[:5])
-            raise StgRayError(
-                f"{len(failures)} of {len(unique)} networks could not be trained ({named}); the others are kept"
-            )
-    networks = _publish(run, config, specs)
-    run.write_parquet("results.parquet", _results(networks, plans))
-    run.write_parquet("costs.parquet", _costs(networks))
+    reasons = run_trials(run, config, missing, progress) if missing else {}
+    failed = {spec: reasons[folder] for spec in specs if (folder := network_folder(spec, config)) in reasons}
+    networks = _publish(run, config, [spec for spec in specs if spec not in failed])
+    failed_trainings = {(spec.plan, spec.seed) for spec in failed}
+    scores = argmax_scores(networks, plans) + ensembles(run, config, plans, failed_trainings)
+    run.write_parquet("results.parquet", results_table(scores))
+    run.write_parquet("costs.parquet", costs_table(networks))
+    run.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])
     kept = f", {len(unique) - len(missing)} of them from before" if len(missing) < len(unique) else ""
-    progress.summary = f"{len(unique)} networks of {len(plans)} plans{kept}"
+    progress.summary = f"{len(unique) - len(reasons)} networks of {len(plans)} plans{kept}"
+    if failed:
+        progress.summary += f"; {len(reasons)} failed"
+        named = "; ".join(f"{spec.title}: {reason}" for spec, reason in list(failed.items())[:5])
+        raise PartlyFailed(
+            f"{len(reasons)} of {len(unique)} networks could not be trained ({named}); the others are kept"
+        )
 
 
-def _publish(run: RunDir, config: Config, specs: list[NetworkSpec]) -> list[dict[str, Any]]:
+def _publish(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> list[dict[str, Any]]:
     """Make models/ hold the networks of these plans and no others; what is known of each network, by plan and group."""
     run.delete("models")
     networks = []
@@ -57,88 +62,3 @@ def _publish(run: RunDir, config: Config, specs: list[NetworkSpec]) -> list[dict
         networks.append({**run.read_json(f"{folder}/network.json"), **spec.to_dict()})
         run.write_json(f"{spec.folder}/network.json", networks[-1])
     return networks
-
-
-def _run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: StageProgress) -> dict[str, str]:
-    """Train the networks; the reasons of those that failed, by title."""
-    from ray import tune
-
-    total = len(specs) * config.retrain.epochs
-    epochs_of_trial: dict[str, int] = {}
-
-    class Watch(tune.Callback):
-        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-            epochs_of_trial[trial.trial_id] = result.get("epoch", 0)
-
-    resources: dict[str, float] = {"CPU": 1}
-    if cluster_total("GPU"):
-        resources["GPU"] = config.retrain.gpus
-    tuner = tune.Tuner(
-        tune.with_resources(_trial, resources),
-        param_space={
-            "run": run.uri,
-            "config": config.model_dump(),
-            "spec": tune.grid_search([spec.to_dict() for spec in specs]),
-        },
-        tune_config=tune.TuneConfig(
-            # A new process per trial would spend most of a small network's time importing torch.
-            reuse_actors=True,
-            trial_name_creator=lambda trial: NetworkSpec.from_dict(trial.config["spec"]).title.replace(" ", "_"),
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name="retrain",
-            storage_path=run.path(".ray"),
-            storage_filesystem=None if run.is_local else run.fs,
-            failure_config=tune.FailureConfig(max_failures=config.retrain.max_failures),
-            callbacks=[Watch()],
-            verbose=0,
-        ),
-    )
-    run.delete(".ray/retrain")
-    results = wait_for(
-        tuner.fit, lambda: progress.update(sum(epochs_of_trial.values()), total, f"epochs of {len(specs)} networks")
-    )
-    failures = {}
-    for spec, result in zip(specs, results, strict=True):
-        if not is_finished(run, network_folder(spec, config)):
-            failures[spec.title] = root_cause(result.error) if result.error else "its trial ended early"
-    return failures
-
-
-def _trial(job: dict[str, Any]) -> None:
-    """Tune's trainable, in a worker process."""
-    import torch
-    from ray import tune
-
-    torch.set_num_threads(1)
-    train_network(
-        Storage(job["run"]),
-        Config.model_validate(job["config"]),
-        NetworkSpec.from_dict(job["spec"]),
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        report=lambda epoch: tune.report({"epoch": epoch}),
-    )
-
-
-def _results(networks: list[dict[str, Any]], plans: dict[str, Groups]) -> pa.Table:
-    """One row per plan, seed, task, split and metric: the task's score by the network that serves it."""
-    columns = ("plan", "group", "task", "split", "serving", "metric", "value", "seed")
-    rows = [
-        (network["plan"], network["group"], task, split, "argmax", metric, value, network["seed"])
-        for network in networks
-        for split, scores in network["scores"].items()
-        for task, metrics in scores.items()
-        if plans[network["plan"]].serving[task] == network["group"]
-        for metric, value in metrics.items()
-    ]
-    types = (pa.string(), pa.int64(), pa.string(), pa.string(), pa.string(), pa.string(), pa.float64(), pa.int64())
-    schema = pa.schema(list(zip(columns, types, strict=True)))
-    return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], schema=schema)
-
-
-def _costs(networks: list[dict[str, Any]]) -> pa.Table:
-    """samples x epochs x parameters, and seconds of training, of every network."""
-    types = {"plan": pa.string(), "group": pa.int64(), "seed": pa.int64(), "cost": pa.int64(), "seconds": pa.float64()}
-    rows = [{key: network[key] for key in types} for network in networks]
-    return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))

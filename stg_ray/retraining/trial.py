@@ -19,13 +19,16 @@ import numpy as np
 import torch
 
 from stg_ray.config import Config
-from stg_ray.data.parts import Part, PartIndex, read_index, read_split
-from stg_ray.models import TaskNetwork, build_network, save_network
+from stg_ray.data.parts import read_index
+from stg_ray.data.rows import TaskRows
+from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
+from stg_ray.models.files import load_trunk
 from stg_ray.models.training import Optimization, check_finite, epoch_batches, evaluate, train_epoch
-from stg_ray.retraining.metrics import primary_score, score
+from stg_ray.retraining.metrics import primary_score
 from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.scoring import scores_of
 from stg_ray.storage import Storage
 from stg_ray.tasks import Task, observed
 
@@ -46,7 +49,8 @@ def train_network(
 ) -> None:
     """Train the network of `spec` on the training rows of its tasks, and write its folder.
 
-    The epoch is chosen by the mean primary metric on the validation rows, the scores are on validation and test rows.
+    The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch is chosen by the mean
+    primary metric on the validation rows, weighted alike; the scores are on validation and test rows.
     `report` is called with the number of every epoch done.
 
     Raises:
@@ -58,19 +62,23 @@ def train_network(
     index = read_index(run.sub("parts"))
     columns = [index.names.index(name) for name in spec.tasks]
     tasks = [index.tasks[t] for t in columns]
-    data = {split: _task_rows(run, index, split, columns) for split in ("train", "val", "test")}
-    inputs, labels = torch.from_numpy(data["train"].inputs), torch.from_numpy(data["train"].labels)
-    labels_per_sample = float(observed(data["train"].labels).sum(axis=1).mean())
+    data = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", "val", "test")}
+    inputs, labels = data["train"].inputs, torch.from_numpy(data["train"].labels)
+    weights = np.ones(len(tasks)) if spec.weights is None else np.array(spec.weights)
+    labels_per_sample = float((observed(data["train"].labels) @ weights).mean())
 
     compute = Compute.of(config.retrain, device)
+    task_weights = None if spec.weights is None else torch.tensor(weights, dtype=torch.float32, device=compute.device)
     network = build_network(config.model, index, tasks, spec.seed)
+    if spec.start is not None:
+        load_trunk(network.trunk, load_weights(run, "profile/network.pt"), "profile/network.pt")
     compute.place(network)
     model = compute.compiled(network)
     augment = Augmentation.of(config.retrain, index.input_shape, data["train"].samples)
     n_steps = math.ceil(len(inputs) / config.retrain.batch_size)
-    optimization = Optimization(network, config.retrain, config.retrain.epochs * n_steps)
+    optimization = Optimization(network, config.retrain, spec.epochs * n_steps)
     state = _restore(run, folder, network, optimization)
-    while state.epoch < config.retrain.epochs:
+    while state.epoch < spec.epochs:
         began = time.monotonic()
         epoch = state.epoch + 1
         torch.manual_seed(spec.seed * 100_003 + epoch * 1009)
@@ -86,11 +94,12 @@ def train_network(
             labels,
             batches,
             divisors=divisors,
+            task_weights=task_weights,
             compute=compute,
             augment=augment,
         )
         check_finite(totals, spec.tasks, epoch)
-        value = _mean_primary(network, tasks, data["val"], compute)
+        value = _mean_primary(network, tasks, weights, data["val"], compute)
         # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
         if value > state.best_value or value == -math.inf:
             state.best_epoch, state.best_value = epoch, value
@@ -102,15 +111,19 @@ def train_network(
 
     assert state.best_weights is not None, "at least one epoch was trained"
     network.load_state_dict(state.best_weights)
-    scores = {split: _scores(network, tasks, data[split], compute) for split in ("val", "test")}
+    scores = {
+        split: scores_of(network.layout, evaluate(network, data[split].inputs, compute=compute), data[split].labels)
+        for split in ("val", "test")
+    }
     save_network(run, f"{folder}/network.pt", network)
     run.write_json(
         f"{folder}/network.json",
         {
             "tasks": list(spec.tasks),
             "seed": spec.seed,
+            "epochs": spec.epochs,
             "best_epoch": state.best_epoch,
-            "cost": len(inputs) * config.retrain.epochs * network.n_parameters,
+            "cost": len(inputs) * spec.epochs * network.n_parameters,
             "parameters": network.n_parameters,
             "seconds": round(state.seconds, 3),
             "scores": scores,
@@ -127,35 +140,17 @@ def is_finished(run: Storage, folder: str) -> bool:
     return run.exists(f"{folder}/network.json")
 
 
-def _task_rows(run: Storage, index: PartIndex, split: str, columns: list[int]) -> Part:
-    """The rows of a split that have a label for one of the tasks, with these tasks' labels."""
-    part = read_split(run.sub("parts"), index, split)
-    labels = np.ascontiguousarray(part.labels[:, columns])
-    rows = observed(labels).any(axis=1)
-    if rows.all():
-        return Part(part.samples, part.inputs, labels)
-    return Part(part.samples[rows], part.inputs[rows], labels[rows])
-
-
-def _scores(network: TaskNetwork, tasks: list[Task], part: Part, compute: Compute) -> dict[str, dict[str, float]]:
-    """Metrics by task and name; NaN where a metric is not defined."""
-    outputs = evaluate(network, torch.from_numpy(part.inputs), compute=compute)
-    result = {}
-    for t, (task, prediction) in enumerate(zip(tasks, network.layout.predictions(outputs), strict=True)):
-        rows = observed(part.labels[:, t])
-        result[task.name] = score(task, prediction.numpy()[rows], part.labels[rows, t])
-    return result
-
-
-def _mean_primary(network: TaskNetwork, tasks: list[Task], part: Part, compute: Compute) -> float:
-    """Mean primary metric of the tasks that have one on these rows; -inf if none has."""
-    outputs = evaluate(network, torch.from_numpy(part.inputs), compute=compute)
+def _mean_primary(
+    network: TaskNetwork, tasks: list[Task], weights: np.ndarray, part: TaskRows, compute: Compute
+) -> float:
+    """Mean primary metric of the tasks that have one on these rows, weighted as their losses are; -inf if none has."""
+    outputs = evaluate(network, part.inputs, compute=compute)
     values = []
     for t, (task, prediction) in enumerate(zip(tasks, network.layout.predictions(outputs), strict=True)):
         rows = observed(part.labels[:, t])
         values.append(primary_score(task, prediction.numpy()[rows], part.labels[rows, t]))
-    defined = [value for value in values if not math.isnan(value)]
-    return float(np.mean(defined)) if defined else -math.inf
+    defined = ~np.isnan(values) & (weights > 0)
+    return float(np.average(np.array(values)[defined], weights=weights[defined])) if defined.any() else -math.inf
 
 
 def _save(run: Storage, folder: str, network: TaskNetwork, optimization: Optimization, state: _State) -> None:

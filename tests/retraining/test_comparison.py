@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stg_ray.retraining.comparison import paired_difference
+from stg_ray.retraining.comparison import TrainingNoise, paired_difference, training_noise
 
 
 def test_a_clear_difference_is_seen() -> None:
@@ -27,6 +27,27 @@ def test_plans_that_do_not_differ_are_rarely_told_apart() -> None:
         values, baseline = (difficulty + 0.05 * rng.normal(size=(20, 3)) for _ in range(2))
         clear += paired_difference(values, baseline, n_resamples=1000).is_clear
     assert clear <= 20
+
+
+def test_noise_of_single_trainings_is_told_from_a_difference() -> None:
+    """What a training changes for all tasks at once is not seen by resampling tasks: the noise of others tells it."""
+    rng = np.random.default_rng(2)
+    clear = {"with the noise": 0, "without": 0}
+    for _ in range(200):
+        difficulty = rng.random((20, 1))
+        noise = 0.02 * rng.normal(size=(1, 4)) + 0.02 * rng.normal(size=(20, 4))
+        values, baseline = (difficulty + noise)[:, :1], (difficulty + noise)[:, 1:]
+        clear["with the noise"] += paired_difference(values, baseline, n_resamples=1000).is_clear
+        clear["without"] += paired_difference(values, baseline, noise=TrainingNoise(0, 1), n_resamples=1000).is_clear
+    assert clear["with the noise"] <= 20
+    assert clear["without"] > 60
+
+
+def test_the_noise_of_trainings_is_pooled_over_the_plans_that_have_several() -> None:
+    rng = np.random.default_rng(3)
+    plans = [mean + 0.1 * rng.normal(size=(1, 200)) + np.zeros((4, 1)) for mean in (0.2, 0.7)]
+    assert training_noise([*plans, np.ones((4, 1))]) == (pytest.approx(0.1, rel=0.1), 398)
+    assert training_noise([np.ones((4, 1))]) is None
 
 
 def test_tasks_without_a_value_are_left_out() -> None:

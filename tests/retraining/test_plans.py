@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from stg_ray.config_loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.groups import Groups
-from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
 from stg_ray.tasks import Task
 
 NAMES = [f"t{t}" for t in range(6)]
@@ -25,33 +27,57 @@ def test_every_plan_serves_every_task_once() -> None:
     plans = make_plans(OURS, TASKS, CONFIG)
     assert list(plans) == ["ours", "all_in_one", "random_0", "random_1", "single_task", "known"]
     for plan in plans.values():
-        assert sorted(task for members in plan.groups for task in members) == NAMES
-    assert plans["known"].groups == [["t0", "t2", "t4"], ["t1", "t3", "t5"]]
+        assert sorted(task for members in plan.groups.groups for task in members) == NAMES
+    assert plans["known"].groups.groups == [["t0", "t2", "t4"], ["t1", "t3", "t5"]]
     for draw in ("random_0", "random_1"):
-        assert sorted(map(len, plans[draw].groups)) == [1, 2, 3]
-    assert plans["random_0"].groups != plans["random_1"].groups
+        assert sorted(map(len, plans[draw].groups.groups)) == [1, 2, 3]
+    assert plans["random_0"] != plans["random_1"]
 
 
 def test_overlapping_groups_are_trained_whole_and_each_task_is_served_once() -> None:
     members = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
     ours = Groups.from_labels(NAMES, np.array([0, 0, 0, 1, 1, 2]), "budget", members=members)
     plans = make_plans(ours, TASKS, set_values(CONFIG, ["retrain.plans=[ours, random]"]))
-    assert [spec.tasks for spec in network_specs({"ours": ours}, CONFIG) if spec.seed == CONFIG.seed] == [
+    assert [spec.tasks for spec in network_specs({"ours": Plan(ours, 6)}, CONFIG) if spec.seed == CONFIG.seed] == [
         ("t0", "t1", "t2", "t3"),
         ("t2", "t3", "t4"),
         ("t4", "t5"),
     ]
-    for plan in plans.values():
+    for plan in (plan.groups for plan in plans.values()):
         assert sorted(map(len, plan.groups)) == [2, 3, 4]
         assert sorted(np.bincount(plan.labels)) == [1, 2, 3]
         assert all(task in plan.groups[g] for task, g in plan.serving.items())
         assert np.array(plan.membership).sum(axis=1).tolist() == [1] * 6
-    assert plans["random_0"].groups != ours.groups
+    assert plans["random_0"].groups.groups != ours.groups
+
+
+def test_soft_groups_weight_the_losses_by_membership() -> None:
+    """A task is in every network where its membership reaches the threshold, and in the one that serves it."""
+    membership = np.array([[0.9, 0.06, 0.04], [0.6, 0.4, 0], [1, 0, 0], [0.3, 0.7, 0], [0, 1, 0], [0.34, 0.33, 0.33]])
+    labels = np.array([0, 0, 0, 1, 1, 2])  # the last is not served where its membership is largest
+    ours = Groups.from_labels(NAMES, labels, "budget", membership=membership)
+    config = set_values(CONFIG, ["retrain.plans=[ours, ours_soft]", "retrain.membership_above=0.05"])
+    plans = make_plans(ours, TASKS, config)
+    specs = {spec.group: spec for spec in network_specs(plans, config) if spec.plan == "ours_soft"}
+    assert specs[0].tasks == ("t0", "t1", "t2", "t3", "t5")
+    assert specs[0].weights == (0.9, 0.6, 1, 0.3, 0.34)
+    assert specs[1].tasks == ("t0", "t1", "t3", "t4", "t5")
+    assert specs[2].tasks == ("t5",)
+    assert specs[2].weights is None, "one weight for all is none"
+    soft = plans["ours_soft"].groups
+    assert soft.serving == ours.serving
+    assert soft.has_ensemble
+    assert not plans["ours"].groups.has_ensemble
+    weights = soft.serving_weights("ensemble")
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    np.testing.assert_allclose(weights[0], [0.9 / 0.96, 0.06 / 0.96, 0])
+    assert soft.serving_weights("argmax")[5].tolist() == [0, 0, 1]
+    assert specs[0].fingerprint(config) != replace(specs[0], weights=None).fingerprint(config)
 
 
 def test_one_group_is_all_in_one_and_nothing_else() -> None:
     one = Groups.from_labels(NAMES, np.zeros(6, int), "spectral")
-    config = set_values(CONFIG, ["retrain.plans=[ours, random]"])
+    config = set_values(CONFIG, ["retrain.plans=[ours, ours_soft, random]"])
     assert list(make_plans(one, TASKS, config)) == ["all_in_one"]
 
 
@@ -61,6 +87,29 @@ def test_no_plans_is_a_choice_and_known_groups_must_be_known() -> None:
         make_plans(OURS, tuple(Task(name) for name in NAMES), CONFIG)
 
 
+def test_all_in_one_at_equal_cost_has_the_epochs_of_all_networks_of_ours() -> None:
+    config = set_values(CONFIG, ["retrain.plans=[ours, all_in_one, all_in_one_equal_cost]", "retrain.epochs=5"])
+    plans = make_plans(OURS, TASKS, config)
+    assert {name: plan.epochs for name, plan in plans.items()} == {
+        "ours": 5,
+        "all_in_one": 5,
+        "all_in_one_equal_cost": 15,
+    }
+    assert next(network_specs(plans, config)).plan == "all_in_one_equal_cost", "the longest comes first"
+
+
+def test_plans_from_the_profiled_trunk_instead_of_or_beside_those_from_scratch() -> None:
+    plans = ["retrain.plans=[ours, random]", "retrain.random_groups=1"]
+    starts = {}
+    for start in ("scratch", "profiled", "both"):
+        config = set_values(CONFIG, [*plans, f"retrain.start={start}"])
+        specs = network_specs(make_plans(OURS, TASKS, config), config, "digest")
+        starts[start] = {spec.plan: spec.start for spec in specs}
+    assert starts["scratch"] == {"ours": None, "random_0": None}
+    assert starts["profiled"] == {"ours": "digest", "random_0": "digest"}
+    assert starts["both"] == starts["scratch"] | {"ours_profiled": "digest", "random_0_profiled": "digest"}
+
+
 def test_the_largest_networks_come_first() -> None:
     sizes = [len(spec.tasks) for spec in network_specs(make_plans(OURS, TASKS, CONFIG), CONFIG)]
     assert sizes == sorted(sizes, reverse=True)
@@ -68,9 +117,11 @@ def test_the_largest_networks_come_first() -> None:
 
 
 def test_a_network_knows_what_it_was_trained_on() -> None:
-    spec = NetworkSpec("ours", 0, ("t0", "t1"), 0)
+    spec = NetworkSpec("ours", 0, ("t0", "t1"), 0, 6)
     same = set_values(CONFIG, ["grouping.groups=3", "retrain.plans=[ours]", "affinity.samples=9", "retrain.seeds=5"])
     assert spec.fingerprint(same) == spec.fingerprint(CONFIG)
-    for change in ("retrain.epochs=3", "model.width=9", "data.limit=99", "seed=4"):
+    for change in ({"epochs": 3}, {"weights": (1.0, 0.5)}, {"start": "a digest"}, {"start": "another"}, {"seed": 1}):
+        assert replace(spec, **change).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
+    for change in ("retrain.batch_size=3", "model.width=9", "data.limit=99", "seed=4"):
         assert spec.fingerprint(set_values(CONFIG, [change])) != spec.fingerprint(CONFIG)
-    assert NetworkSpec("ours", 0, ("t0", "t2"), 0).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
+    assert NetworkSpec("ours", 0, ("t0", "t2"), 0, 6).fingerprint(CONFIG) != spec.fingerprint(CONFIG)

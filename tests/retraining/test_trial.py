@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,15 @@ import torch
 
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config, set_values
-from stg_ray.data.parts import write_parts
+from stg_ray.data.parts import read_index, write_parts
 from stg_ray.errors import StgRayError
-from stg_ray.models import load_weights
+from stg_ray.models import build_network, load_weights, save_network
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.trial import is_finished, network_folder, train_network
 from stg_ray.storage import Storage
-from stg_ray.tasks import TaskSet
+from stg_ray.tasks import Task, TaskSet
 
-SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task 1"), 5)
+SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task 1"), 5, epochs=6)
 
 
 @pytest.fixture
@@ -78,6 +79,36 @@ def test_a_network_learns_and_a_finished_one_is_not_trained_again(
     assert epochs == []
 
 
+def test_a_network_starts_from_the_profiled_trunk(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    """At a learning rate that changes nothing, what is trained is what it started from."""
+    run = Storage(tmp_path)
+    index = write_parts(make_task_set(), run.sub("parts"))
+    profiled = build_network(config.model, index, index.tasks, 77)
+    save_network(run, "profile/network.pt", profiled)
+    config = set_values(config, ["retrain.lr=1e-30", "retrain.weight_decay=0"])
+    for start, same in ((None, False), ("a digest", True)):
+        spec = replace(SPEC, start=start, epochs=1)
+        train_network(run, config, spec, device="cpu", report=lambda epoch: None)
+        weights = load_weights(run, f"{network_folder(spec, config)}/network.pt")
+        assert weights["heads.weight"].shape[0] == 3
+        assert torch.equal(weights["trunk.1.weight"], profiled.state_dict()["trunk.1.weight"]) == same
+
+
+def test_a_task_that_hardly_counts_is_hardly_learned(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    run = Storage(tmp_path)
+    write_parts(make_task_set(n_samples=600), run.sub("parts"))
+    spec = replace(SPEC, weights=(1.0, 1e-6, 1.0))
+    train_network(run, set_values(config, ["retrain.optimizer=sgd"]), spec, device="cpu", report=lambda epoch: None)
+    heads = load_weights(run, f"{network_folder(spec, set_values(config, ['retrain.optimizer=sgd']))}/network.pt")
+    start = build_network(config.model, read_index(run.sub("parts")), [Task(name) for name in SPEC.tasks], SPEC.seed)
+    moved = (heads["heads.weight"] - start.heads.weight.detach()).abs().mean(dim=1)
+    assert moved[1] < 0.1 * min(moved[0], moved[2])
+
+
 def test_without_a_validation_score_the_last_epoch_is_taken(
     make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
 ) -> None:
@@ -87,7 +118,7 @@ def test_without_a_validation_score_the_last_epoch_is_taken(
     run = Storage(tmp_path)
     write_parts(task_set, run.sub("parts"))
     train_network(run, config, SPEC, device="cpu", report=lambda epoch: None)
-    assert run.read_json(f"{network_folder(SPEC, config)}/network.json")["best_epoch"] == config.retrain.epochs
+    assert run.read_json(f"{network_folder(SPEC, config)}/network.json")["best_epoch"] == SPEC.epochs
 
 
 def test_a_loss_that_is_no_number_stops_with_the_tasks_name(

@@ -1,0 +1,185 @@
+"""Does grouping help? Every plan at equal epochs and at equal total cost, on five real task sets, three seeds.
+
+    STG_RAY_DATA=... python jobs/bench/does_it_help.py [--sets yeast tox21 ...] [--quick] [--null] [--keep FOLDER]
+
+All settings are fixed beforehand (see SETS): the number of groups is given, epochs are chosen on validation rows, and
+the test rows are looked at once, for this table. Costs are samples x epochs x parameters in units of all-in-one.
+
+--null asks instead whether the comparison can mislead: random groups are fed in as ours against other random groups,
+in 20 comparisons without a draw in common. An interval of 95 % should exclude zero in one of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+import stg_ray as sr
+from stg_ray.cluster import session
+from stg_ray.progress import Reporter
+from stg_ray.report import summarize
+from stg_ray.report.summary import PlanRow
+from stg_ray.report.terminal import cost_text, difference_texts
+from stg_ray.retraining.comparison import Difference, paired_difference
+from stg_ray.run_dir import RunDir
+
+sys.path.insert(0, str(Path(__file__).parent))
+from measure import show
+
+SEEDS = 3
+N_NULL = 20
+MULAN: dict[str, Any] = {"features": ["x_*"], "labels": ["y_*"], "split": "split"}
+SETS: dict[str, dict[str, Any]] = {
+    "yeast": {
+        "data": {"parquet": {"files": "mulan/yeast.parquet", **MULAN}},
+        "grouping": {"groups": 4},
+        "epochs": 10,
+    },
+    "tox21": {
+        "data": {"parquet": {**MULAN, "files": "molecules/tox21.parquet", "features": [], "bits": "fp_morgan2_2048"}},
+        "grouping": {"groups": 4},
+        "epochs": 10,
+    },
+    "bibtex": {
+        "data": {"parquet": {"files": "mulan/bibtex.parquet", **MULAN}, "constant_tasks": "drop"},
+        "grouping": {"groups": 5},
+        "epochs": 10,
+    },
+    "cifar10-15": {"data": {"preset": "cifar10-15", "limit": 10_000}, "grouping": {"groups": 4}, "epochs": 6},
+    "cifar100": {"data": {"preset": "cifar100", "limit": 10_000}, "grouping": {"groups": 5}, "epochs": 6},
+}
+TASKS = {"yeast": 14, "tox21": 12, "bibtex": 159, "cifar10-15": 15, "cifar100": 100}
+FOLDERS = {"yeast": "mulan", "tox21": "molecules", "bibtex": "mulan", "cifar10-15": "cifar10", "cifar100": "cifar100"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--quick", action="store_true", help="few rows, epochs and seeds, to see that it works")
+    parser.add_argument("--null", action="store_true", help="is the comparison calibrated? (the first of --sets)")
+    parser.add_argument("--keep", metavar="FOLDER", help="keep the runs here, and go on with those that are there")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one setting")
+    arguments = parser.parse_args()
+    data = Path(os.environ.get("STG_RAY_DATA", "nowhere"))
+    missing = [FOLDERS[name] for name in arguments.sets if not (data / FOLDERS[name]).is_dir()]
+    if missing:
+        raise SystemExit(f"set STG_RAY_DATA to a folder with {', '.join(sorted(set(missing)))}, or choose --sets")
+    with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as scratch, session(None):
+        folder = Path(arguments.keep or scratch)
+        if arguments.null:
+            rows, result = null(arguments.sets[0], folder, arguments.quick, arguments.set)
+        else:
+            rows, result = compare(arguments.sets, folder, arguments.quick, arguments.set)
+    about = {"benchmark": "does_it_help", "quick": arguments.quick, "null": arguments.null, "set": arguments.set}
+    show("Does grouping help?", rows, {**about, **result})
+
+
+def config_of(name: str, quick: bool, retrain: dict[str, Any], overrides: list[str]) -> sr.Config:
+    about = SETS[name]
+    epochs = 2 if quick else about["epochs"]
+    values = {
+        "data": about["data"] | ({"limit": 1000} if quick else {}),
+        "grouping": about["grouping"],
+        "profile": {"epochs": epochs},
+        "retrain": {"epochs": epochs, "seeds": 2 if quick else SEEDS, **retrain},
+    }
+    return sr.load_config(values, overrides)
+
+
+def compare(names: list[str], folder: Path, quick: bool, overrides: list[str]) -> tuple[list, dict[str, Any]]:
+    """Train all plans on each set."""
+    rows, result = [], {}
+    for name in names:
+        plans = ["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "random"]
+        if TASKS[name] <= 15:
+            plans.append("single_task")
+        config = config_of(name, quick, {"plans": plans, "random_groups": 3}, overrides)
+        began = time.monotonic()
+        run = sr.run(config, str(folder / name), reporter=Reporter(Console(quiet=True)))
+        summary = summarize(run, run.read_config())
+        seconds = time.monotonic() - began
+        rows += [(f"{name}: {row.title}", _plan_text(row), "") for row in summary.plans]
+        rows += [
+            (f"{name}: ours against {other}", _difference_text(difference), "above 0, the interval too")
+            for other, difference in summary.against.items()
+        ]
+        result[name] = {
+            "plans": [
+                {
+                    "plan": row.plan,
+                    "serving": row.serving,
+                    "networks": row.networks,
+                    "mean": row.mean,
+                    "cost": row.cost,
+                    "train_seconds": row.seconds,
+                    "vs_all_in_one": vars(row.difference) if row.difference else None,
+                }
+                for row in summary.plans
+            ],
+            "ours_against": {other: vars(difference) for other, difference in summary.against.items()},
+            "seconds": round(seconds, 1),
+        }
+    for other in ("random", "all_in_one", "all_in_one_equal_cost"):
+        found = [Difference(**own["ours_against"][other]) for own in result.values() if other in own["ours_against"]]
+        better, clear = (sum(d.mean > 0 for d in found), sum(d.low > 0 for d in found))
+        rows.append((f"ours better than {other}", f"{better} of {len(found)} sets, clearly on {clear}", ""))
+    return rows, {"sets": result}
+
+
+def null(name: str, folder: Path, quick: bool, overrides: list[str]) -> tuple[list, dict[str, Any]]:
+    """Random groups as ours: how often a clear difference is seen where there is none.
+
+    Each comparison has three draws of its own: one is called ours, the other two are the random groups of a run.
+    """
+    n_null = 3 if quick else N_NULL
+    config = config_of(name, quick, {"plans": ["random"], "random_groups": 3 * n_null}, overrides)
+    run = sr.run(config, str(folder / f"{name}-null"), until="retrain", reporter=Reporter(Console(quiet=True)))
+    values = draws(run)
+    false = {}
+    for seeds in range(1, config.retrain.seeds + 1):
+        found = [
+            paired_difference(values[3 * i, :, :seeds], _flat(values[3 * i + 1 : 3 * i + 3, :, :seeds]))
+            for i in range(n_null)
+        ]
+        false[seeds] = sum(difference.is_clear for difference in found)
+    rows = [
+        (f"{name}: random groups as ours, {seeds} trainings: intervals that exclude zero", f"{n} of {n_null}", "2")
+        for seeds, n in false.items()
+    ]
+    return rows, {"name": name, "excludes_zero": false, "comparisons": n_null}
+
+
+def draws(run: RunDir) -> np.ndarray:
+    """(draws, tasks, seeds) test average precision of the random groups of a run."""
+    table = run.read_parquet("results.parquet").to_pandas()
+    table = table[(table["split"] == "test") & (table["metric"] == "average_precision")]
+    table["draw"] = table["plan"].str.removeprefix("random_").astype(int)
+    cube = table.pivot(index=["draw", "task"], columns="seed", values="value").sort_index()
+    return cube.to_numpy().reshape(table["draw"].nunique(), -1, cube.shape[1])
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """(T, D S) of (D, T, S)."""
+    return np.concatenate(list(values), axis=1)
+
+
+def _plan_text(row: PlanRow) -> str:
+    difference, interval, tasks = difference_texts(row)
+    text = f"{row.mean:.4f} at {cost_text(row)}, {row.networks} networks"
+    return f"{text}; {difference} ({interval}), tasks {tasks}" if difference else text
+
+
+def _difference_text(d: Difference) -> str:
+    return f"{d.mean:+.4f} ({d.low:+.4f} {d.high:+.4f}), tasks {d.helped}/{d.hurt}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Rows of parts without a copy of their own.
+
+Trials that run on one machine read the same inputs. Each maps the parts' files into memory and gathers its batches from
+there, so the system's page cache holds the inputs once, whatever the number of trials; what is larger than the memory
+is read from disk again. Where the parts are on an object store, each node keeps them in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stg_ray.data.parts import PartIndex, part_name, read_part
+from stg_ray.storage import Storage
+from stg_ray.tasks import observed
+
+
+class MappedInputs:
+    """Some rows of several arrays that stay where they are, as one tensor of inputs: indexed, and split, by copies.
+
+    Args:
+        arrays: (n_i, ...) arrays, one after the other.
+        rows: (n,) which of all their rows these are.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> None:
+        self.arrays, self.rows = arrays, rows
+        self.starts = np.cumsum([0] + [len(array) for array in arrays])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: torch.Tensor | slice) -> torch.Tensor:
+        """The inputs (b, ...) at these positions, copied."""
+        rows = self.rows[index if isinstance(index, slice) else index.numpy()]
+        batch = np.empty((len(rows), *self.arrays[0].shape[1:]), dtype=self.arrays[0].dtype)
+        number = np.searchsorted(self.starts, rows, side="right") - 1
+        order = np.argsort(number, kind="stable")
+        bounds = np.searchsorted(number[order], np.arange(len(self.arrays) + 1))
+        for part in np.unique(number).tolist():
+            own = order[bounds[part] : bounds[part + 1]]
+            batch[own] = self.arrays[part][rows[own] - self.starts[part]]
+        return torch.from_numpy(batch)
+
+    def split(self, size: int) -> Iterator[torch.Tensor]:
+        """All rows in their order, `size` at a time; one empty block if there are none."""
+        return (self[slice(start, start + size)] for start in range(0, max(1, len(self)), size))
+
+
+class TaskRows:
+    """The rows of a split that have a label for some of the tasks.
+
+    Attributes:
+        samples: (n,) row numbers in the task set.
+        inputs: of these rows, mapped.
+        labels: (n, k) labels of the k tasks, as stored.
+    """
+
+    def __init__(self, parts: Storage, index: PartIndex, split: str, columns: Sequence[int]) -> None:
+        parts = on_this_node(parts, index, split)
+        mapped = [read_part(parts, split, number) for number in range(index.n_parts(split))]
+        labels = np.concatenate([part.labels[:, columns] for part in mapped])
+        rows = np.flatnonzero(observed(labels).any(axis=1))
+        self.samples = np.concatenate([part.samples for part in mapped])[rows]
+        self.inputs = MappedInputs([part.inputs for part in mapped], rows)
+        self.labels = np.ascontiguousarray(labels[rows])
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def on_this_node(parts: Storage, index: PartIndex, split: str) -> Storage:
+    """Where this node maps the parts of a split: where they are, or, if that is no file system, a folder of its own in
+    the temporary folder, which is filled once and used again by every trial of the same parts."""
+    if parts.is_local:
+        return parts
+    version = hashlib.sha256(parts.uri.encode() + parts.read_bytes("index.json")).hexdigest()[:16]
+    local = Storage(Path(tempfile.gettempdir()) / f"stg_ray-{getpass.getuser()}" / version)
+    for number in range(index.n_parts(split)):
+        name = f"{part_name(split, number)}.arrow"
+        if not local.exists(name):  # written whole or not at all; two trials at once write the same
+            local.write_bytes(name, parts.read_bytes(name))
+    return local

@@ -1,0 +1,100 @@
+"""The tables of the retrain stage: what the trained networks scored, alone and together, and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from stg_ray.cluster import wait_for
+from stg_ray.config import Config
+from stg_ray.groups import Serving
+from stg_ray.retraining.plans import Plan
+from stg_ray.retraining.scoring import Scores, ensemble_scores
+from stg_ray.retraining.trials import device_here, resources_of_trial
+from stg_ray.run_dir import RunDir
+from stg_ray.storage import Storage
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of some tasks on a split; `group` is the group that serves each task."""
+
+    plan: str
+    seed: int
+    serving: Serving
+    split: str
+    scores: Scores
+    group: dict[str, int]
+
+
+def argmax_scores(networks: list[dict[str, Any]], plans: dict[str, Plan]) -> list[Scored]:
+    """What each network scored on the tasks that it serves."""
+    found = []
+    for network in networks:
+        serving = plans[network["plan"]].groups.serving
+        for split, scores in network["scores"].items():
+            own = {task: metrics for task, metrics in scores.items() if serving[task] == network["group"]}
+            found.append(
+                Scored(network["plan"], network["seed"], "argmax", split, own, dict.fromkeys(own, network["group"]))
+            )
+    return found
+
+
+def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[tuple[str, int]]) -> list[Scored]:
+    """Scores of the plans in which several networks predict a task together, by Ray tasks.
+
+    Args:
+        failed: trainings (plan, seed) in which a network is not there.
+    """
+    import ray
+
+    wanted = [
+        (name, config.seed + s)
+        for name, plan in plans.items()
+        if plan.groups.has_ensemble
+        for s in range(config.retrain.seeds)
+        if (name, config.seed + s) not in failed
+    ]
+    if not wanted:
+        return []
+    needs = resources_of_trial(config)
+    score = ray.remote(_score_ensemble).options(
+        num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures
+    )
+    references = [score.remote(run.uri, config.model_dump(), name, seed) for name, seed in wanted]
+    return [
+        Scored(name, seed, "ensemble", split, scores, plans[name].groups.serving)
+        for (name, seed), by_split in zip(wanted, wait_for(lambda: ray.get(references)), strict=True)
+        for split, scores in by_split.items()
+    ]
+
+
+def _score_ensemble(run: str, config: dict[str, Any], plan: str, seed: int) -> dict[str, Scores]:
+    """A Ray task."""
+    import torch
+
+    torch.set_num_threads(1)
+    return ensemble_scores(Storage(run), Config.model_validate(config), plan, seed, device_here())
+
+
+def results_table(scored: list[Scored]) -> pa.Table:
+    """One row per plan, seed, task, split, way of serving and metric."""
+    columns = ("plan", "group", "task", "split", "serving", "metric", "value", "seed")
+    rows = [
+        (own.plan, own.group[task], task, own.split, own.serving, metric, value, own.seed)
+        for own in scored
+        for task, metrics in own.scores.items()
+        for metric, value in metrics.items()
+    ]
+    types = (pa.string(), pa.int64(), pa.string(), pa.string(), pa.string(), pa.string(), pa.float64(), pa.int64())
+    schema = pa.schema(list(zip(columns, types, strict=True)))
+    return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], schema=schema)
+
+
+def costs_table(networks: list[dict[str, Any]]) -> pa.Table:
+    """samples x epochs x parameters, and seconds of training, of every network."""
+    types = {"plan": pa.string(), "group": pa.int64(), "seed": pa.int64(), "cost": pa.int64(), "seconds": pa.float64()}
+    rows = [{key: network[key] for key in types} for network in networks]
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))

@@ -1,0 +1,46 @@
+"""Scores of what networks predict, alone and together."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from stg_ray.config import Config
+from stg_ray.data.parts import read_index
+from stg_ray.data.rows import TaskRows
+from stg_ray.models import OutputLayout
+from stg_ray.retraining.metrics import score
+from stg_ray.serving import load_predictor
+from stg_ray.storage import Storage
+from stg_ray.tasks import observed
+
+Scores = dict[str, dict[str, float]]
+"""By task and metric; NaN where a metric is not defined."""
+
+SCORED = ("val", "test")
+"""The splits that networks are scored on."""
+
+
+def scores_of(layout: OutputLayout, outputs: torch.Tensor, labels: np.ndarray) -> Scores:
+    """All metrics of the layout's K tasks from their outputs (N, O), each on the rows that have a label for it.
+
+    Args:
+        labels: (N, K) as stored, -1 or NaN where missing.
+    """
+    scores = {}
+    for t, (task, prediction) in enumerate(zip(layout.tasks, layout.predictions(outputs), strict=True)):
+        rows = observed(labels[:, t])
+        scores[task.name] = score(task, prediction.numpy()[rows], labels[rows, t])
+    return scores
+
+
+def ensemble_scores(run: Storage, config: Config, plan: str, seed: int, device: str) -> dict[str, Scores]:
+    """By split, the scores of a plan whose networks predict every task together, weighted by its memberships."""
+    predictor = load_predictor(run, config, plan, seed, device)
+    index = read_index(run.sub("parts"))
+    scores = {}
+    for split in SCORED:
+        part = TaskRows(run.sub("parts"), index, split, range(len(index.tasks)))
+        outputs = predictor.outputs(part.inputs, serving="ensemble")
+        scores[split] = scores_of(predictor.layout, outputs, part.labels)
+    return scores

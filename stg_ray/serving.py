@@ -1,0 +1,237 @@
+"""Trained networks that predict together: those of one plan and seed, whichever tasks each of them has."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from stg_ray.config import Config
+from stg_ray.data.parts import PartIndex, read_index, read_part
+from stg_ray.errors import InputError, StgRayError, one_line
+from stg_ray.groups import Groups, Serving
+from stg_ray.models import OutputLayout, TaskNetwork, build_network, load_weights
+from stg_ray.models.compute import PLAIN, Compute
+from stg_ray.models.training import Inputs
+from stg_ray.run_dir import RunDir
+from stg_ray.storage import Storage
+
+BATCH_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What is predicted for N inputs.
+
+    Attributes:
+        by_task: by the task's name p(positive) (N,), class probabilities (N, C), or values (N,) in the labels' unit.
+        array: (N, O) all of it side by side, in the order of the tasks: (N, K) where no task is multi-class.
+        columns: the columns of `array` that belong to each task.
+    """
+
+    by_task: dict[str, np.ndarray]
+    array: np.ndarray
+    columns: dict[str, slice]
+
+    def __getitem__(self, task: str) -> np.ndarray:
+        return self.by_task[task]
+
+
+class Predictor:
+    """The networks of a plan, one for each group.
+
+    Attributes:
+        tasks: names of all K tasks, in the order of the task set.
+        groups: the plan: `groups.serving` has the group that serves each task, `groups.membership` the memberships.
+        networks: the trained network of each group.
+    """
+
+    def __init__(
+        self,
+        index: PartIndex,
+        groups: Groups,
+        networks: Sequence[TaskNetwork],
+        *,
+        compute: Compute = PLAIN,
+        input_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.index, self.groups, self.compute, self.input_dtype = index, groups, compute, input_dtype
+        self.networks = [network.eval() for network in networks]
+        for network in self.networks:
+            compute.place(network)
+        self.layout = OutputLayout(index.tasks)
+
+    @property
+    def tasks(self) -> list[str]:
+        return self.index.names
+
+    @property
+    def serving(self) -> dict[str, int]:
+        """The group that serves each task."""
+        return self.groups.serving
+
+    def predict(
+        self, inputs: np.ndarray | torch.Tensor, *, serving: Serving = "argmax", batch_size: int = BATCH_SIZE
+    ) -> Predictions:
+        """Predict all tasks.
+
+        Args:
+            inputs: (N, ...) as the task set has them, not normalised.
+            serving: argmax takes each task from the network of the group that serves it; ensemble sums the outputs
+                (logits) of all networks that have the task, weighted by its memberships.
+
+        Raises:
+            InputError: inputs have another shape than those that the networks were trained on.
+        """
+        outputs = self.outputs(self._checked(inputs), serving=serving, batch_size=batch_size)
+        by_task = {
+            task.name: values.numpy()
+            for task, values in zip(self.index.tasks, self.layout.predictions(outputs), strict=True)
+        }
+        flat = [values.reshape(len(outputs), -1) for values in by_task.values()]
+        columns = dict(zip(self.tasks, self.layout.columns, strict=True))
+        return Predictions(by_task, np.concatenate(flat, axis=1), columns)
+
+    @torch.no_grad()
+    def outputs(self, inputs: Inputs, *, serving: Serving = "argmax", batch_size: int = BATCH_SIZE) -> torch.Tensor:
+        """Outputs (N, O) of all tasks on the CPU, before they become probabilities; O as `layout` has it."""
+        weights = self.groups.serving_weights(serving)
+        shares = [self._shares(network.layout, weights[:, group]) for group, network in enumerate(self.networks)]
+        blocks = []
+        for block in inputs.split(batch_size):
+            batch = self.compute.batch(block)
+            total = torch.zeros(len(block), self.layout.n_outputs)
+            for network, (sources, targets, factors) in zip(self.networks, shares, strict=True):
+                if targets:
+                    total[:, targets] += self.compute.forward(network, batch).cpu()[:, sources] * factors
+            blocks.append(total)
+        return torch.cat(blocks) if blocks else torch.zeros(0, self.layout.n_outputs)
+
+    def export(self, folder: str | os.PathLike[str]) -> None:
+        """Write every network as a program of torch.export, which runs without stg_ray, for batches of any size.
+
+        `group-G.pt2` takes raw inputs (N, ...) and returns outputs (N, O): logits, or standardised values of regression
+        tasks. `serving.json` says which columns are whose, which network serves each task, the weights of the ensemble,
+        and how a regression's output becomes a value (times scale, plus center).
+
+        Raises:
+            StgRayError: torch.export cannot trace the trunk.
+        """
+        target = Storage(folder)
+        example = torch.zeros(2, *self.index.input_shape, dtype=self.input_dtype)
+        for group, network in enumerate(self.networks):
+            plain = Compute().place(copy.deepcopy(network))
+            try:
+                program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            except Exception as error:  # torch.export has no base class of its own: whatever the trunk ran into
+                raise StgRayError(
+                    f"the network of group {group} cannot be exported, torch.export does not take its trunk as it is "
+                    f"written ({type(error).__name__}: {one_line(error)[:300]}): "
+                    "change the trunk, or serve with sr.load"
+                ) from error
+            buffer = io.BytesIO()
+            torch.export.save(program, buffer)
+            target.write_bytes(f"group-{group}.pt2", buffer.getvalue())
+        target.write_json("serving.json", self._about())
+
+    def _about(self) -> dict[str, Any]:
+        ensemble = self.groups.serving_weights("ensemble")
+        return {
+            "tasks": [
+                {key: value for key, value in task.to_dict().items() if key not in ("group", "class_weights")}
+                for task in self.index.tasks
+            ],
+            "input": {"shape": ["N", *self.index.input_shape], "dtype": str(self.input_dtype).removeprefix("torch.")},
+            "networks": [
+                {
+                    "file": f"group-{group}.pt2",
+                    "columns": {
+                        task.name: [own.start, own.stop]
+                        for task, own in zip(network.layout.tasks, network.layout.columns, strict=True)
+                    },
+                }
+                for group, network in enumerate(self.networks)
+            ],
+            "serving": self.serving,
+            "ensemble": dict(zip(self.tasks, ensemble.round(6).tolist(), strict=True)),
+        }
+
+    def _shares(self, layout: OutputLayout, weights: np.ndarray) -> tuple[list[int], list[int], torch.Tensor]:
+        """Columns of a network's outputs, where they go in those of all tasks, and their weights."""
+        number = {name: t for t, name in enumerate(self.tasks)}
+        sources: list[int] = []
+        targets: list[int] = []
+        factors: list[float] = []
+        for task, own in zip(layout.tasks, layout.columns, strict=True):
+            t = number[task.name]
+            if weights[t] > 0:
+                sources += range(own.start, own.stop)
+                targets += range(self.layout.columns[t].start, self.layout.columns[t].stop)
+                factors += [float(weights[t])] * task.n_outputs
+        return sources, targets, torch.tensor(factors)
+
+    def _checked(self, inputs: Any) -> torch.Tensor:
+        tensor = torch.as_tensor(inputs)
+        if tuple(tensor.shape[1:]) != self.index.input_shape or tensor.ndim < 2:
+            expected = ", ".join(map(str, self.index.input_shape))
+            raise InputError(f"inputs have the shape {tuple(tensor.shape)}: expected (N, {expected})")
+        return tensor if tensor.dtype == torch.uint8 else tensor.float()
+
+
+def load(
+    directory: str | os.PathLike[str],
+    plan: str | None = None,
+    *,
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Predictor:
+    """The trained networks of a run.
+
+    Args:
+        directory: the run directory, a path or a URI.
+        plan: as in `plans/`; ours by default, all_in_one where the tasks came out as one group.
+        seed: of the training; by default the first one.
+
+    Raises:
+        InputError: this is no run, its networks are not trained yet, or it has no such plan or seed.
+    """
+    run = RunDir(directory)
+    config = run.read_config()
+    if not run.is_done("retrain", config):
+        raise InputError(f"retrain is not done in {run.uri}: finish it first with stg-ray run")
+    plans = [name.removesuffix(".json") for name in run.list("plans")]
+    if plan is None:
+        plan = "ours" if "ours" in plans or "all_in_one" not in plans else "all_in_one"
+    if plan not in plans:
+        raise InputError(f"{run.uri} has no plan {plan!r}: it has {', '.join(plans) or 'none'}")
+    seeds = [int(name.removeprefix("seed-")) for name in run.list(f"models/{plan}/group-0")]
+    seed = config.seed if seed is None else seed
+    if seed not in seeds:
+        raise InputError(f"{plan} was not trained with seed {seed}: it was with {', '.join(map(str, sorted(seeds)))}")
+    return load_predictor(run, config, plan, seed, device)
+
+
+def load_predictor(run: Storage, config: Config, plan: str, seed: int, device: torch.device | str) -> Predictor:
+    """The networks of a plan that is published, run as they were when they were scored."""
+    index = read_index(run.sub("parts"))
+    groups = Groups.from_dict(run.read_json(f"plans/{plan}.json"))
+    model = config.model.model_copy(update={"weights": None})  # where the trunk started does not matter any more
+    by_name = {task.name: task for task in index.tasks}
+    networks = []
+    for group, members in enumerate(groups.groups):
+        network = build_network(model, index, [by_name[name] for name in members], seed)
+        network.load_state_dict(load_weights(run, f"{network_place(plan, group, seed)}/network.pt"))
+        networks.append(network)
+    dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
+    return Predictor(index, groups, networks, compute=Compute.of(config.retrain, device), input_dtype=dtype)
+
+
+def network_place(plan: str, group: int, seed: int) -> str:
+    """The folder of a trained network in a run directory."""
+    return f"models/{plan}/group-{group}/seed-{seed}"

@@ -1,0 +1,87 @@
+"""Trials that go wrong are named and take no other down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+import stg_ray as sr
+from stg_ray.data.parts import write_parts
+from stg_ray.errors import PartlyFailed
+from stg_ray.groups import Groups
+from stg_ray.progress import Reporter
+from stg_ray.report import print_summary, summarize
+from stg_ray.retraining import retrain
+from stg_ray.run_dir import RunDir
+
+STRANGE = 100.0
+
+
+class StrangeTrunk(torch.nn.Module):
+    """Raises at inputs that begin with a large number."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if bool((inputs[:, 0] > 1).any()):
+            raise ValueError("an input that this trunk does not take")
+        return inputs
+
+
+def strange_trunk(input_shape: tuple[int, ...]) -> torch.nn.Module:
+    return StrangeTrunk()
+
+
+def task_set() -> sr.TaskSet:
+    """Two good tasks; one whose loss overflows; one with rows of its own, which the trunk does not take."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(300, 4))
+    labels = (inputs[:, [0, 1, 2, 3]] + 0.1 * rng.normal(size=(300, 4)) > 0).astype(np.int8)
+    strange = np.arange(300) % 3 == 0
+    inputs[strange, 0] = STRANGE
+    labels[strange, :3] = -1
+    labels[~strange, 3] = -1
+    names = ["good", "also good", "overflows", "strange"]
+    weights = [None, None, (3e38, 3e38), None]
+    return sr.TaskSet.from_arrays(inputs, labels, names=names, class_weights=weights)
+
+
+@pytest.mark.slow
+def test_bad_trials_are_named_and_the_others_are_kept(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
+    config = sr.load_config(
+        {
+            "data": {"npz": "by hand"},
+            "model": {"trunk": "tests.retraining.test_trials:strange_trunk"},
+            "retrain": {"epochs": 2, "plans": ["ours", "all_in_one"], "max_failures": 1},
+        }
+    )
+    run = RunDir(tmp_path)
+    run.write_config(config)
+    tasks = task_set()
+    write_parts(tasks, run.sub("parts"))
+    run.write_bytes("profile/network.pt", b"no plan starts from it")
+    groups = Groups.from_labels(tasks.names, np.array([0, 0, 1, 2]), "by hand")
+    run.write_json("groups.json", groups.to_dict())
+    with (
+        quiet.stage("retrain") as progress,
+        pytest.raises(PartlyFailed, match=r"3 of 4 networks could not be trained.*the others are kept"),
+    ):
+        retrain(run, config, progress)
+    assert progress.summary == "1 networks of 2 plans; 3 failed"
+    failures = {(own["plan"], own["group"]): own["reason"] for own in run.read_json("failures.json")}
+    assert set(failures) == {("ours", 1), ("ours", 2), ("all_in_one", 0)}
+    assert "task 'overflows' became non-finite in epoch 1" in failures["ours", 1]
+    assert "an input that this trunk does not take" in failures["ours", 2]
+    results = run.read_parquet("results.parquet").to_pandas()
+    assert set(results["task"]) == {"good", "also good"}
+    assert results["value"].notna().all()
+    errors = {path.parent.name: path.read_text() for path in tmp_path.glob(".ray/retrain/*/error.txt")}
+    assert len(errors) == 2, "a loss that is no number is no failure of Tune's, which would try again"
+    assert all(text.count("Failure # 2") == 1 for text in errors.values())
+    summary = summarize(run, config)
+    assert summary.plans == [], "a mean over the tasks that are left would mislead"
+    with (tmp_path / "terminal").open("w") as file:
+        print_summary(Console(file=file, width=100), summary)
+    assert "failed, left out: ours group 1 seed 0: the loss of task 'overflows'" in (tmp_path / "terminal").read_text()

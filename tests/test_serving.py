@@ -1,0 +1,162 @@
+"""The trained networks of a run predict as they were scored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import stg_ray as sr
+from stg_ray.data.parts import index_of, read_index, read_split
+from stg_ray.groups import Groups, Serving
+from stg_ray.models import build_network
+from stg_ray.progress import Reporter
+from stg_ray.retraining.metrics import score
+from stg_ray.run_dir import RunDir
+from stg_ray.serving import Predictor
+from stg_ray.tasks import observed
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    """Two untrained networks that share tasks of all kinds."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(60, 4)).astype(np.float32)
+    labels = np.stack([np.arange(60) % 2, np.arange(60) % 3, rng.normal(size=60)], axis=1)
+    task_set = sr.TaskSet.from_arrays(
+        inputs, labels, names=["yes", "which", "how much"], kinds=["binary", "multiclass", "regression"]
+    )
+    index = index_of(task_set)
+    groups = Groups(
+        tasks=["yes", "which", "how much"],
+        groups=[["yes", "which"], ["yes", "which", "how much"]],
+        membership=[[0.75, 0.25], [0.4, 0.6], [0.5, 0.5]],
+        serving={"yes": 0, "which": 1, "how much": 1},
+        method="by hand",
+    )
+    by_name = {task.name: task for task in index.tasks}
+    model = sr.load_config("digits").model
+    networks = [build_network(model, index, [by_name[t] for t in own], seed) for seed, own in enumerate(groups.groups)]
+    return Predictor(index, groups, networks)
+
+
+def test_each_task_is_predicted_by_the_network_that_serves_it(predictor: Predictor) -> None:
+    inputs = np.random.default_rng(1).normal(size=(7, 4))
+    found = predictor.predict(inputs, batch_size=3)
+    own = []
+    with torch.no_grad():
+        for network in predictor.networks:
+            outputs = network(torch.from_numpy(inputs).float())
+            own.append(
+                dict(zip([t.name for t in network.layout.tasks], network.layout.predictions(outputs), strict=True))
+            )
+    assert found.array.shape == (7, 5)
+    assert found.columns == {"yes": slice(0, 1), "which": slice(1, 4), "how much": slice(4, 5)}
+    for task, group in predictor.serving.items():
+        np.testing.assert_allclose(found[task], own[group][task], rtol=1e-5)
+        np.testing.assert_allclose(found.array[:, found.columns[task]].squeeze(), own[group][task], rtol=1e-5)
+
+
+def test_the_ensemble_adds_logits_by_the_memberships_of_the_networks_that_have_the_task(predictor: Predictor) -> None:
+    inputs = torch.from_numpy(np.random.default_rng(1).normal(size=(7, 4))).float()
+    found = predictor.predict(inputs, serving="ensemble")
+    with torch.no_grad():
+        a, b = (network(inputs) for network in predictor.networks)
+    np.testing.assert_allclose(found["yes"], torch.sigmoid(0.75 * a[:, 0] + 0.25 * b[:, 0]), rtol=1e-5)
+    np.testing.assert_allclose(found["which"], torch.softmax(0.4 * a[:, 1:4] + 0.6 * b[:, 1:4], dim=1), rtol=1e-5)
+    alone = predictor.predict(inputs)["how much"]  # no other network has it: its weight there becomes 1
+    np.testing.assert_allclose(found["how much"], alone, rtol=1e-5)
+
+
+def test_inputs_of_another_shape_are_refused(predictor: Predictor) -> None:
+    for wrong in (np.zeros((3, 5)), np.zeros(4), np.zeros((2, 4, 1))):
+        with pytest.raises(sr.InputError, match=r"expected \(N, 4\)"):
+            predictor.predict(wrong)
+
+
+def test_exported_networks_give_the_same_outputs(predictor: Predictor, tmp_path: Path) -> None:
+    predictor.export(tmp_path)
+    about = json.loads((tmp_path / "serving.json").read_text())
+    assert about["serving"] == predictor.serving
+    assert about["ensemble"]["yes"] == [0.75, 0.25]
+    for n_inputs in (1, 5):
+        inputs = torch.from_numpy(np.random.default_rng(1).normal(size=(n_inputs, 4))).float()
+        found = predictor.predict(inputs)
+        for group, entry in enumerate(about["networks"]):
+            outputs = torch.export.load(tmp_path / entry["file"]).module()(inputs).detach()
+            for task, (start, stop) in entry["columns"].items():
+                if predictor.serving[task] != group:
+                    continue
+                own = outputs[:, start:stop]
+                expected = {"yes": own.sigmoid()[:, 0], "which": own.softmax(dim=1)}.get(task)
+                if expected is not None:
+                    np.testing.assert_allclose(found[task], expected, rtol=1e-5)
+
+
+class Looks(torch.nn.Module):
+    """A trunk whose path depends on its inputs."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs if inputs.sum().item() > 0 else -inputs
+
+
+def test_a_trunk_that_cannot_be_exported_is_said(predictor: Predictor, tmp_path: Path) -> None:
+    predictor.networks[0].trunk = Looks()
+    predictor.networks[0].heads = torch.nn.Linear(4, 4)
+    with pytest.raises(sr.StgRayError, match=r"group 0 cannot be exported.*change the trunk, or serve with sr.load"):
+        predictor.export(tmp_path)
+
+
+PLANS = ("ours", "ours_soft", "all_in_one")
+
+
+@pytest.fixture(scope="module")
+def run(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from rich.console import Console
+
+    folder = tmp_path_factory.mktemp("served")
+    overrides = ["profile.epochs=8", "retrain.epochs=3", "profile.workers=2", f"retrain.plans=[{', '.join(PLANS)}]"]
+    sr.run(sr.load_config("digits", overrides), str(folder / "run"), reporter=Reporter(Console(quiet=True)))
+    return folder / "run"
+
+
+def recomputed(run: Path, plan: str, seed: int, serving: Serving) -> dict[tuple[str, str], float]:
+    """Test metrics by task and name from what the loaded networks predict."""
+    storage = RunDir(run)
+    index = read_index(storage.sub("parts"))
+    part = read_split(storage.sub("parts"), index, "test")
+    predictions = sr.load(run, plan, seed=seed).predict(part.inputs, serving=serving)
+    found = {}
+    for t, task in enumerate(index.tasks):
+        rows = observed(part.labels[:, t])
+        for name, value in score(task, predictions[task.name][rows], part.labels[rows, t]).items():
+            found[task.name, name] = value
+    return found
+
+
+@pytest.mark.slow
+def test_what_is_loaded_predicts_what_the_results_say(run: Path) -> None:
+    results = RunDir(run).read_parquet("results.parquet").to_pandas()
+    ways = set(results[["plan", "serving"]].itertuples(index=False, name=None))
+    assert ways == {(plan, "argmax") for plan in PLANS} | {("ours_soft", "ensemble")}
+    for (plan, serving, seed), own in results[results["split"] == "test"].groupby(["plan", "serving", "seed"]):
+        written = {(row.task, row.metric): row.value for row in own.itertuples()}
+        found = recomputed(run, plan, seed, serving)
+        assert written.keys() == found.keys()
+        assert max(abs(found[key] - written[key]) for key in written) < 1e-6, (plan, serving, seed)
+    page = (run / "report.html").read_text()
+    assert "ours, soft ensemble" in page
+
+
+@pytest.mark.slow
+def test_what_cannot_be_loaded_is_said(run: Path, tmp_path: Path) -> None:
+    assert sr.load(run).groups.method == "spectral"
+    with pytest.raises(sr.InputError, match="has no plan 'known': it has all_in_one, ours, ours_soft"):
+        sr.load(run, "known")
+    with pytest.raises(sr.InputError, match="was not trained with seed 9: it was with 0, 1"):
+        sr.load(run, seed=9)
+    with pytest.raises(sr.InputError, match="is no run directory"):
+        sr.load(tmp_path)
