@@ -168,7 +168,7 @@ class GroupingConfig(Section):
     criterion: Literal["silhouette", "eigengap", "bic", "stability"] = "silhouette"
     """By which auto chooses."""
     neighbours: Count | Literal["auto", "all"] = "auto"
-    """Edges of each task in the task graph, to the tasks most like it; auto: 5, or the logarithm of their number."""
+    """Edges of each task in the task graph, to the tasks most like it; auto: 4, or the logarithm of their number."""
     overlap_above: Annotated[float, Field(gt=0, lt=1)] | None = None
     """A task is trained in groups that do not serve it, too, where its membership is this or more."""
     weights: dict[str, Annotated[float, Field(ge=0)]] = {}

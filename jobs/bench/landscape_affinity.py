@@ -40,7 +40,6 @@ from stg_ray.affinities.gradients import SampleGradients
 from stg_ray.affinities.in_memory import affinity
 from stg_ray.affinities.pool import ActorPool
 from stg_ray.affinities.sign import Block, signed_sums
-from stg_ray.affinities.source import RunSource
 from stg_ray.affinities.stage import Worker, partial_name
 from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.cluster import session
@@ -175,9 +174,21 @@ def loop(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor) -> to
 
 
 def sign(quick: bool) -> tuple[Rows, dict]:
+    """At the width of the mlp's layers by default, and at a wide one, where arithmetic is all that counts."""
+    rows: Rows = []
+    found = {}
+    for width, expected in ((128, "100"), (512, "")):
+        speed = sign_of(width, quick)
+        text = f"{speed['ratio']:.0f} ({1000 * speed['loop']:.1f} and {1000 * speed['ours']:.2f} ms a sample)"
+        rows.append((f"sign, linear layer of {width} x {width}, K = 100: loop / ours", text, expected))
+        found[str(width)] = speed
+    return rows, found
+
+
+def sign_of(width: int, quick: bool) -> dict[str, float]:
     n = 32 if quick else 256
-    task_set = random_set((512,), 100, n)
-    network = network_of(task_set, {"trunk": "mlp", "width": 512})
+    task_set = random_set((width,), 100, n)
+    network = network_of(task_set, {"trunk": "mlp", "width": width})
     inputs, labels = torch.tensor(task_set.inputs), as_labels(torch.tensor(task_set.labels))
     engine = SampleGradients(network, "last", inputs[:2])
     weights = torch.rand(labels.shape)
@@ -206,8 +217,7 @@ def sign(quick: bool) -> tuple[Rows, dict]:
         {"loop": lambda: timed(lambda: looped(n_loop)) / n_loop, "ours": lambda: timed(lambda: ours(n)) / n},
         1 if quick else 5,
     )
-    ratio = speed["loop"] / speed["ours"]
-    return [("sign, linear layer of 512 x 512, K = 100: loop / ours", f"{ratio:.0f}", "100")], {**speed, "ratio": ratio}
+    return {**speed, "ratio": speed["loop"] / speed["ours"]}
 
 
 def memory(quick: bool) -> tuple[Rows, dict]:
@@ -350,11 +360,10 @@ def actors(quick: bool) -> tuple[Rows, dict]:
 
 def process_of_units(folder: str, first: str, step: str) -> None:
     config = load_config(f"{folder}/bench.yaml")
-    worker = Worker({"run": folder, "config": config.model_dump(), "weights": None})
-    assert isinstance(worker.source, RunSource)
-    worker.source.weights = load_weights(worker.run, "profile/network.pt")
+    worker = Worker(folder, config.model_dump())
+    worker.load(load_weights(worker.run, "profile/network.pt"))
     for number in range(int(first), read_index(Storage(folder).sub("parts")).n_parts(), int(step)):
-        worker.partial("landscape", number)
+        worker.partial("landscape", number, [])
 
 
 def rate(run: Storage, jobs: list[tuple[str, int]]) -> float:

@@ -31,8 +31,8 @@ class ActorPool:
         self, run: RunDir, config: Config, weights: Mapping[str, torch.Tensor] | None, progress: StageProgress
     ) -> None:
         self.run, self.config, self.progress = run, config, progress
-        self.weights: Any = weights
-        self.setup: dict[str, Any] | None = None
+        self.weights = weights
+        self.reference: list[Any] = []
         self.actors: list[Any] = []
         self.flying: dict[Any, tuple[Any, Job | None]] = {}
 
@@ -75,7 +75,7 @@ class ActorPool:
                     done += 1
                 if waiting:
                     following = waiting.pop()
-                    self.flying[actor.partial.remote(*following)] = (actor, following)
+                    self.flying[actor.partial.remote(*following, self.reference)] = (actor, following)
                 else:
                     ray.kill(actor)
                     self.actors.remove(actor)
@@ -92,16 +92,16 @@ class ActorPool:
         missing = n_actors - len(self.actors)
         if missing <= 0:
             return
-        if self.setup is None:
-            # Inside a mapping the reference is passed on, not its value: an actor that is restarted gets it again.
-            weights = None if self.weights is None else ray.put(self.weights)
-            self.setup = {"run": self.run.uri, "config": self.config.model_dump(), "weights": weights}
+        if self.weights is not None and not self.reference:
+            # In a list the reference is passed on, not its value: with every unit, so that an actor that is restarted
+            # gets it again.
+            self.reference = [ray.put(self.weights)]
         from stg_ray.affinities.stage import Worker
 
         retries = self.config.affinity.max_retries
         gpus = self.config.affinity.gpus if cluster_total("GPU") else 0
         worker = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=retries, max_task_retries=retries)(Worker)
         for _ in range(missing):
-            actor = worker.remote(self.setup)
+            actor = worker.remote(self.run.uri, self.config.model_dump())
             self.actors.append(actor)
             self.flying[actor.up.remote()] = (actor, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -184,21 +184,31 @@ def partial_name(method: str, number: int) -> str:
 class Worker:
     """What an actor does: builds each estimator once, then computes the sums of the units it is given."""
 
-    def __init__(self, setup: dict[str, Any]) -> None:
-        import ray
-
+    def __init__(self, run: str, config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
-        weights = None if setup["weights"] is None else ray.get(setup["weights"])
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.run = Storage(setup["run"])
-        self.source: Source = RunSource(self.run, Config.model_validate(setup["config"]), weights, device)
+        self.run = Storage(run)
+        self.config = Config.model_validate(config)
+        self.source: Source | None = None
         self.estimators: dict[str, Estimator] = {}
 
     def up(self) -> None:
         """Returns when the actor runs."""
 
-    def partial(self, method: str, number: int) -> None:
-        """Compute and write the sums of a unit. Doing it twice, after a retry, gives the same file."""
+    def load(self, weights: Mapping[str, torch.Tensor] | None) -> Source:
+        """What estimators are built from, with the weights of the network at which tasks are compared."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.source = RunSource(self.run, self.config, weights, device)
+        return self.source
+
+    def partial(self, method: str, number: int, weights: list[Any]) -> None:
+        """Compute and write the sums of a unit. Doing it twice, after a retry, gives the same file.
+
+        Args:
+            weights: a reference to them in the object store, looked up once.
+        """
+        import ray
+
+        source = self.source or self.load(ray.get(weights[0]) if weights else None)
         if method not in self.estimators:
-            self.estimators[method] = estimator_of(method, self.source.settings, self.source.index).build(self.source)
+            self.estimators[method] = estimator_of(method, source.settings, source.index).build(source)
         self.run.write_arrays(partial_name(method, number), self.estimators[method].partial(number))
