@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ class ActorPool:
     there is something to do.
 
     An actor gets its first unit when it is up, so that one that the cluster has no room for holds nothing back; and it
-    is let go when there is nothing left for it, so that one that is restarted after its node was lost finds room.
+    is let go when there is nothing left for it, so that one that replaces an actor which died finds room.
 
     Args:
         weights: of the network at which tasks are compared; in the object store once, whatever the number of actors.
@@ -57,6 +58,7 @@ class ActorPool:
         import ray
 
         waiting = list(reversed(jobs))
+        deaths: Counter[Job | None] = Counter()
         left = len(jobs)
         while left:
             self._grow(min(self._room(), left))
@@ -66,10 +68,11 @@ class ActorPool:
                 try:
                     ray.get(reference)
                 except ray.exceptions.RayError as error:
-                    if isinstance(getattr(error, "cause", None), InputError):
-                        raise error.cause from error
-                    what = f"{job[0]} failed on unit {job[1]}" if job else "could not start an actor"
-                    raise StgRayError(f"the affinity stage: {what}: {root_cause(error)}") from error
+                    deaths[job] += 1
+                    self._check(error, job, deaths[job])
+                    self._let_go(actor)
+                    waiting += [job] if job else []
+                    continue
                 if job is not None:
                     left -= 1
                     done += 1
@@ -77,9 +80,28 @@ class ActorPool:
                     following = waiting.pop()
                     self.flying[actor.partial.remote(*following, self.reference)] = (actor, following)
                 else:
-                    ray.kill(actor)
-                    self.actors.remove(actor)
+                    self._let_go(actor)
             self.progress.update(done, total, f"units on {len(self.actors)} actors")
+
+    def _check(self, error: Exception, job: Job | None, n_deaths: int) -> None:
+        """Raise unless an actor died, with its node or alone, and its work may be tried again.
+
+        Ray's own retries are over before it knows that a node is gone: the unit goes to another actor instead.
+        """
+        import ray
+
+        if isinstance(getattr(error, "cause", None), InputError):
+            raise error.cause from error  # type: ignore[attr-defined]
+        retries = self.config.affinity.max_retries * (1 if job else self._room())
+        if isinstance(error, ray.exceptions.RayTaskError) or n_deaths > retries:
+            what = f"{job[0]} failed on unit {job[1]}" if job else "could not start an actor"
+            raise StgRayError(f"the affinity stage: {what}: {root_cause(error)}") from error
+
+    def _let_go(self, actor: Any) -> None:
+        import ray
+
+        ray.kill(actor)
+        self.actors.remove(actor)
 
     def _room(self) -> int:
         gpus = cluster_total("GPU")
@@ -93,14 +115,12 @@ class ActorPool:
         if missing <= 0:
             return
         if self.weights is not None and not self.reference:
-            # In a list the reference is passed on, not its value: with every unit, so that an actor that is restarted
-            # gets it again.
+            # In a list the reference is passed on, not its value, which an actor looks up once.
             self.reference = [ray.put(self.weights)]
         from stg_ray.affinities.stage import Worker
 
-        retries = self.config.affinity.max_retries
         gpus = self.config.affinity.gpus if cluster_total("GPU") else 0
-        worker = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=retries, max_task_retries=retries)(Worker)
+        worker = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
         for _ in range(missing):
             actor = worker.remote(self.run.uri, self.config.model_dump())
             self.actors.append(actor)
