@@ -32,6 +32,13 @@ def run_measured(arguments: Sequence[str]) -> tuple[float, float]:
     return time.monotonic() - began, peak / 1024
 
 
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
 def alternate(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """The median of what each side returns, the sides taken in turn: a busy moment of the machine meets all of them."""
     values: dict[str, list[float]] = {name: [] for name in sides}

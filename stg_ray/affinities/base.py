@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -15,34 +16,34 @@ if TYPE_CHECKING:
 Partial = dict[str, np.ndarray]
 
 
-class Estimator(Protocol):
-    """Computes an affinity a unit at a time: a training part, or a block of the parameters' coordinates, whatever its
-    sums add over. It is built in the actors, which then call `partial`.
+class Estimator(ABC):
+    """Computes an affinity a unit at a time: a training part, unless it says otherwise. It is built in the actors,
+    which then call `partial`.
 
-    `kind` says what its values mean, `about` is its line in the report; where `units_are_parts`, its errors are those
-    of resampled parts.
+    `kind` says what its values mean, `about` is its line in the report; where `units_are_parts`, what it returns adds
+    over parts, and its errors are those of resampled parts.
     """
 
     kind: ClassVar[Kind]
-    units_are_parts: ClassVar[bool]
     about: ClassVar[str]
+    units_are_parts: ClassVar[bool] = True
 
-    @classmethod
-    def build(cls, source: Source) -> Estimator: ...
+    def __init__(self, source: Source) -> None:
+        self.source = source
 
     @classmethod
     def n_units(cls, source: Source) -> int:
         """How many units there are; it does not depend on the cluster."""
-        ...
+        return source.index.n_parts()
 
+    @abstractmethod
     def partial(self, number: int) -> Partial:
         """K x K sums of one unit, in float64, and `samples`, the number of training rows that were used."""
-        ...
 
     @classmethod
+    @abstractmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
         """The matrix from the units' sums, added in their order, and its standard errors (K, K)."""
-        ...
 
 
 def ratio_of_sums(partials: Iterable[Partial], total: str, count: str) -> tuple[np.ndarray, np.ndarray, int]:

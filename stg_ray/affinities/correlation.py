@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from stg_ray.affinities.base import Partial
+from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.jackknife import Sums, fold_sums, jackknife
 from stg_ray.affinities.samples import classes_of
 from stg_ray.affinities.source import Source
@@ -24,23 +24,14 @@ from stg_ray.task_matrix import Kind, TaskMatrix
 from stg_ray.tasks import Task
 
 
-class LabelCorrelation:
+class LabelCorrelation(Estimator):
     """Of the labels, over the rows that both tasks have labels for; a class is a column of zeros and ones."""
 
     kind: ClassVar[Kind] = "affinity"
-    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = "Correlation of the tasks' labels."
 
-    @classmethod
-    def build(cls, source: Source) -> LabelCorrelation:
-        return cls(source)
-
-    @classmethod
-    def n_units(cls, source: Source) -> int:
-        return source.index.n_parts()
-
     def __init__(self, source: Source) -> None:
-        self.source = source
+        super().__init__(source)
         self.tasks = source.index.tasks
         self.owner = np.repeat(np.arange(len(self.tasks)), [task.n_outputs for task in self.tasks])
 
@@ -70,10 +61,6 @@ class LogitCorrelation(LabelCorrelation):
     mean over classes, which changes no probability."""
 
     about: ClassVar[str] = "Correlation of the profiled network's outputs for the tasks."
-
-    @classmethod
-    def build(cls, source: Source) -> LogitCorrelation:
-        return cls(source)
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)

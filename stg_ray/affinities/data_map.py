@@ -11,33 +11,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from stg_ray.affinities.base import Partial, ratio_of_sums
+from stg_ray.affinities.base import Estimator, Partial, ratio_of_sums
 from stg_ray.data_map import DataMapState, pair_sums
 from stg_ray.task_matrix import Kind, TaskMatrix
 
 if TYPE_CHECKING:
-    from stg_ray.affinities.source import Source
+    pass
 
 
-class DataMapDistance:
+class DataMapDistance(Estimator):
     """From the states that the profile stage left, by part and snapshot."""
 
     kind: ClassVar[Kind] = "distance"
-    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = (
         "Distance of the tasks' data maps: small where the same samples are easy and the same are hard for both."
     )
-
-    @classmethod
-    def build(cls, source: Source) -> DataMapDistance:
-        return cls(source)
-
-    @classmethod
-    def n_units(cls, source: Source) -> int:
-        return source.index.n_parts()
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
 
     def partial(self, number: int) -> Partial:
         states = self.source.states(number)

@@ -12,10 +12,10 @@ from torch import nn
 
 from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
 from stg_ray.affinities.base import Partial
-from stg_ray.affinities.source import CPU
+from stg_ray.affinities.source import CPU, Source
 from stg_ray.affinities.stage import check_methods, estimator_of
 from stg_ray.affinities.start import copy_one_head
-from stg_ray.config import AffinityConfig, Config, TrainingConfig
+from stg_ray.config import Config
 from stg_ray.config_loading import load_config
 from stg_ray.data.parts import Part, PartIndex, index_of, part_rows_of
 from stg_ray.data_map import DataMapState
@@ -70,7 +70,7 @@ def affinity(
     network = task_network(model, task_set.tasks, torch.tensor(task_set.inputs[:1]), preprocess)
     source = ArraySource(task_set, index, network, config, torch.device(device))
     estimator = estimator_of(method, config.affinity, index)
-    own = estimator.build(source)
+    own = estimator(source)
     partials: list[Partial] = []
 
     def first(n: int) -> Iterator[Partial]:
@@ -139,8 +139,8 @@ class _Preprocessed(nn.Module):
 
 
 @dataclass
-class ArraySource:
-    """A task set's training rows as parts, and a model (see `source.Source`)."""
+class ArraySource(Source):
+    """A task set's training rows as parts, and a model ."""
 
     task_set: TaskSet
     index: PartIndex
@@ -151,18 +151,6 @@ class ArraySource:
 
     def __post_init__(self) -> None:
         self.rows = part_rows_of(self.task_set, self.index, "train", self.seed)
-
-    @property
-    def settings(self) -> AffinityConfig:
-        return self.config.affinity
-
-    @property
-    def training(self) -> TrainingConfig:
-        return self.config.profile
-
-    @property
-    def seed(self) -> int:
-        return self.config.seed
 
     def part(self, number: int) -> Part:
         rows = self.rows[number]

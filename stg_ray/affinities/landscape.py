@@ -16,8 +16,9 @@ import psutil
 import torch
 
 from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, squared_form
-from stg_ray.affinities.base import Partial, ratio_of_sums
-from stg_ray.affinities.gradients import MEMORY, SampleGradients, is_out_of_memory
+from stg_ray.affinities.base import Estimator, Partial, ratio_of_sums
+from stg_ray.affinities.capture import is_out_of_memory
+from stg_ray.affinities.gradients import MEMORY, SampleGradients
 from stg_ray.affinities.samples import chosen_part
 from stg_ray.affinities.source import Source
 from stg_ray.data.parts import Part
@@ -30,11 +31,11 @@ Result = TypeVar("Result")
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
-class Landscape:
+class Landscape(Estimator):
     """What statistics of per-sample gradients share: the engine, the chosen rows, and a way on where memory ends."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        super().__init__(source)
         self.settings = source.settings
         self.gradients = SampleGradients(
             source.network(),
@@ -83,19 +84,10 @@ class LandscapeDistance(Landscape):
     """K x K sums of distances, a part at a time."""
 
     kind: ClassVar[Kind] = "distance"
-    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = (
         "Distance of the tasks' per-sample gradients at one network: small where both pull the shared "
         "parameters the same way."
     )
-
-    @classmethod
-    def build(cls, source: Source) -> LandscapeDistance:
-        return cls(source)
-
-    @classmethod
-    def n_units(cls, source: Source) -> int:
-        return source.index.n_parts()
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)

@@ -35,19 +35,10 @@ class PooledAffinity(Landscape):
     """K x K sums over pairs of samples within a part, which are random samples of all rows."""
 
     kind: ClassVar[Kind] = "affinity"
-    units_are_parts: ClassVar[bool] = True
     about: ClassVar[str] = (
         "Nearness of the tasks' per-sample gradients as distributions: large where both pull the shared parameters the "
         "same way; defined for tasks without common samples."
     )
-
-    @classmethod
-    def build(cls, source: Source) -> PooledAffinity:
-        return cls(source)
-
-    @classmethod
-    def n_units(cls, source: Source) -> int:
-        return source.index.n_parts()
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)

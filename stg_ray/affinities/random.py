@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from stg_ray.affinities.base import Partial
+from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.source import Source
 from stg_ray.task_matrix import Kind, TaskMatrix
 
 
-class RandomAffinity:
+class RandomAffinity(Estimator):
     """Independent uniform values for each pair of tasks, drawn by the run's seed."""
 
     kind: ClassVar[Kind] = "affinity"
@@ -20,15 +20,8 @@ class RandomAffinity:
     about: ClassVar[str] = "Random values, for comparison."
 
     @classmethod
-    def build(cls, source: Source) -> RandomAffinity:
-        return cls(source)
-
-    @classmethod
     def n_units(cls, source: Source) -> int:
         return 1
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
 
     def partial(self, number: int) -> Partial:
         values = np.random.default_rng([self.source.seed, 12]).random((len(self.source.index.tasks),) * 2)

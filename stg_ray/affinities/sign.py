@@ -51,10 +51,6 @@ class SignAffinity(Landscape):
     )
 
     @classmethod
-    def build(cls, source: Source) -> SignAffinity:
-        return cls(source)
-
-    @classmethod
     def n_units(cls, source: Source) -> int:
         return len(cls(source).blocks)
 

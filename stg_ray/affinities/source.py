@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
@@ -17,43 +17,44 @@ from stg_ray.storage import Storage
 CPU = torch.device("cpu")
 
 
-class Source(Protocol):
+class Source(ABC):
     """Training parts and what belongs to them."""
 
-    @property
-    def index(self) -> PartIndex: ...
+    config: Config
+    index: PartIndex
+    device: torch.device
 
     @property
-    def settings(self) -> AffinityConfig: ...
+    def settings(self) -> AffinityConfig:
+        return self.config.affinity
 
     @property
     def training(self) -> TrainingConfig:
         """How an affinity that trains trains: as the profile does."""
-        ...
+        return self.config.profile
 
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        return self.config.seed
 
-    @property
-    def device(self) -> torch.device: ...
-
+    @abstractmethod
     def part(self, number: int) -> Part: ...
 
+    @abstractmethod
     def states(self, number: int) -> list[DataMapState]:
         """The data map of a part at each snapshot."""
-        ...
 
+    @abstractmethod
     def network(self) -> TaskNetwork:
         """The network at which the landscape is looked at, in evaluation mode, on the device."""
-        ...
 
+    @abstractmethod
     def untrained(self) -> TaskNetwork:
         """A network to train, on the device."""
-        ...
 
 
 @dataclass
-class RunSource:
+class RunSource(Source):
     """A run directory's parts, data maps and network.
 
     Args:
@@ -67,18 +68,6 @@ class RunSource:
 
     def __post_init__(self) -> None:
         self.index = read_index(self.run.sub("parts"))
-
-    @property
-    def settings(self) -> AffinityConfig:
-        return self.config.affinity
-
-    @property
-    def training(self) -> TrainingConfig:
-        return self.config.profile
-
-    @property
-    def seed(self) -> int:
-        return self.config.seed
 
     def part(self, number: int) -> Part:
         return read_part(self.run.sub("parts"), "train", number)

@@ -210,5 +210,5 @@ class Worker:
 
         source = self.source or self.load(ray.get(weights[0]) if weights else None)
         if method not in self.estimators:
-            self.estimators[method] = estimator_of(method, source.settings, source.index).build(source)
+            self.estimators[method] = estimator_of(method, source.settings, source.index)(source)
         self.run.write_arrays(partial_name(method, number), self.estimators[method].partial(number))

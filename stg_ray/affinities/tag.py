@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from stg_ray.affinities.base import Partial
+from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.jackknife import FOLDS, Sums, jackknife
 from stg_ray.affinities.source import Source
 from stg_ray.errors import StgRayError
@@ -23,7 +23,7 @@ from stg_ray.models.training import Optimization, check_finite, epoch_batches, t
 from stg_ray.task_matrix import Kind, TaskMatrix
 
 
-class TagAffinity:
+class TagAffinity(Estimator):
     """One unit: a training run of its own, with the profile's settings, that looks at the tasks every
     `affinity.tag_every` steps."""
 
@@ -34,15 +34,8 @@ class TagAffinity:
     )
 
     @classmethod
-    def build(cls, source: Source) -> TagAffinity:
-        return cls(source)
-
-    @classmethod
     def n_units(cls, source: Source) -> int:
         return 1
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
 
     def partial(self, number: int) -> Partial:
         """`total` and `count` (FOLDS, K, K) of the looks, dealt to folds in turn."""

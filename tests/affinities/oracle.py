@@ -171,7 +171,7 @@ def compute(
     config = load_config({"data": {"npz": "none"}, **sections})
     source = RunSource(run, config, starting_weights(run, config))
     estimator = estimator_of(method, config.affinity, source.index)
-    own = estimator.build(source)
+    own = estimator(source)
     partials = [own.partial(number) for number in range(estimator.n_units(source))]
     matrix, error = estimator.combine(partials, source.index.names)
     return matrix.values, error, matrix

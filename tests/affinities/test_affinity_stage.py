@@ -190,7 +190,7 @@ torch.set_num_threads(1)
 run = RunDir(sys.argv[1])
 config = run.read_config()
 source = RunSource(run, config, load_weights(run, "profile/network.pt"))
-estimator = LandscapeDistance.build(source)
+estimator = LandscapeDistance(source)
 enough = estimator.partial(0)["total"]
 rows = estimator.gradients.rows
 room = psutil.Process().memory_info().vms + int(sys.argv[2]) * 2**20
@@ -220,7 +220,7 @@ def test_where_there_is_no_memory_for_one_sample_it_says_so(
     index = write_parts(make_task_set(n_samples=100), run.sub("parts"))
     config = load_config({"data": {"npz": "none"}})
     weights = build_network(config.model, index, index.tasks, 0).state_dict()
-    estimator = LandscapeDistance.build(RunSource(run, config, weights))
+    estimator = LandscapeDistance(RunSource(run, config, weights))
     tried = []
 
     def too_much(gradients: SampleGradients) -> torch.Tensor:

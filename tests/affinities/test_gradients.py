@@ -11,6 +11,7 @@ from torch import nn
 from stg_ray.affinities import gradients as engine
 from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, squared_form
 from stg_ray.affinities.gradients import SampleGradients
+from stg_ray.affinities.layers import Layers
 from stg_ray.errors import InputError
 from stg_ray.models.network import TaskNetwork
 from stg_ray.tasks import Task
@@ -32,7 +33,7 @@ LAST = {
 }
 
 
-def engine_of(network: TaskNetwork, layers: engine.Layers, inputs: torch.Tensor) -> SampleGradients:
+def engine_of(network: TaskNetwork, layers: Layers, inputs: torch.Tensor) -> SampleGradients:
     return SampleGradients(network, layers, inputs, dtype=torch.float64)
 
 

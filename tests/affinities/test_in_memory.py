@@ -69,7 +69,7 @@ def test_it_is_what_a_run_computes(make_task_set: Callable[..., sr.TaskSet], tmp
     config = load_config({"data": {"npz": "none"}, "affinity": {"samples": 100}})
     network = build_network(config.model, index, index.tasks, 0).eval()
     estimator = estimator_of("landscape", config.affinity, index)
-    own = estimator.build(RunSource(run, config, network.state_dict()))
+    own = estimator(RunSource(run, config, network.state_dict()))
     expected, error = estimator.combine([own.partial(n) for n in range(index.n_parts())], index.names)
     found = sr.affinity(network, task_set, samples=100)
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-12)
