@@ -142,6 +142,11 @@ def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
         )
     if settings.sampling == "variability" and len(regression) == len(index.tasks):
         raise InputError("affinity.sampling=variability needs data maps, which regressions have not: choose stratified")
+    if settings.coordinates is not None and "landscape" in settings.methods and statistic_of(settings, index) == "sign":
+        raise InputError(
+            "affinity.coordinates estimates distances, and these tasks are compared by the sign statistic, which takes "
+            "every coordinate: leave it out, or set affinity.statistic=pooled"
+        )
     aligned = statistic_of(settings, index) == "aligned"
     by_sample = [m for m in settings.methods if m in BY_SAMPLE and (m != "landscape" or aligned)]
     if index.common_pairs == 0 and by_sample:

@@ -110,6 +110,7 @@ def test_a_model_is_cut_at_its_last_layer() -> None:
         (nn.Linear(12, 6), {"sampling": "variability"}, "run the profile stage"),
         (nn.Linear(12, 6), {"method": "landscap"}, "landscape"),
         (nn.Linear(12, 6), {"coordinates": 5, "statistic": "sign"}, "takes every coordinate"),
+        (nn.Linear(12, 6), {"coordinates": 5, "start": "initial"}, "compared by the sign statistic"),
         (nn.Linear(12, 6), {"start": "mine.pt"}, "load the checkpoint into the model"),
     ],
 )
