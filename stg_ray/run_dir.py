@@ -144,7 +144,7 @@ class RunDir(Storage):
         try:
             if self.is_local:
                 os.makedirs(self.root, exist_ok=True)
-            self.write_bytes(name, b"stg_ray")
+            self.write_bytes(name, b"stg_ray", patience=0)
             self.delete(name)
         except OSError as error:
             reason = error.strerror or one_line(error)
@@ -221,8 +221,11 @@ class RunDir(Storage):
 def _made_by(stage: str, config: Config) -> dict[str, Any]:
     """What decides a stage's artifacts: sections of the configuration, and what is in the files that they name."""
     sections = SECTIONS_OF_STAGE[stage]
-    named = config.grouping.files if "grouping" in sections else {}
-    return {"config": config.fingerprint(sections), "files": file_digests({k: Path(v) for k, v in named.items()})}
+    named = dict(config.grouping.files) if "grouping" in sections else {}
+    if "affinity" in sections and config.affinity.starts_from_checkpoint:
+        named["affinity.start"] = config.affinity.start
+    files = {key: Path(name).expanduser() for key, name in named.items() if "://" not in name}
+    return {"config": config.fingerprint(sections), "files": file_digests(files)}
 
 
 def _owner() -> dict[str, Any]:

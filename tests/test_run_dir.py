@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from stg_ray.config_loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.run_dir import RunDir
 from stg_ray.storage import Storage
+from tests.clusters import needs_mounts
+from tests.faults import read_only
 
 CONFIG = load_config("digits")
 
@@ -77,6 +80,20 @@ def test_half_made_artifacts_stay_for_the_same_configuration_only(tmp_path: Path
     assert not run.exists("affinity/partials")
 
 
+def test_another_checkpoint_under_the_same_name_is_another_starting_point(tmp_path: Path) -> None:
+    run, checkpoint = RunDir(tmp_path / "run"), tmp_path / "mine.pt"
+    config = set_values(CONFIG, [f"affinity.start={checkpoint}"])
+    checkpoint.write_bytes(b"first")
+    for stage in ("profile", "affinity", "group"):
+        run.begin(stage, config)
+        run.mark_done(stage, config, 0.1)
+    run.write_bytes("affinity/partials/landscape/00000.arrow", b"x")
+    checkpoint.write_bytes(b"second")
+    assert [run.is_done(stage, config) for stage in ("profile", "affinity", "group")] == [True, False, False]
+    run.begin("affinity", config)
+    assert not run.exists("affinity/partials"), "sums at another point are not added to"
+
+
 def test_forgetting_a_stage_forgets_the_later_ones(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     for stage in ("profile", "affinity", "group"):
@@ -115,3 +132,23 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 def test_a_uri_that_cannot_be_opened_is_refused() -> None:
     with pytest.raises(InputError, match="nosuch://x"):
         Storage("nosuch://x")
+
+
+def test_passwords_in_uris_are_refused_without_being_shown() -> None:
+    with pytest.raises(InputError, match="holds a password, which would be in logs") as refused:
+        RunDir("s3://key:secret@bucket/runs")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_system_that_fails_for_a_moment_is_tried_again(tmp_path: Path) -> None:
+    needs_mounts()
+    storage = Storage(tmp_path)
+    with read_only(tmp_path):
+        with pytest.raises(OSError, match="Read-only file system"):
+            storage.write_bytes("file", b"first", patience=0)
+        writer = threading.Thread(target=storage.write_bytes, args=("file", b"second"))
+        writer.start()
+        writer.join(1)
+        assert writer.is_alive()
+    writer.join()
+    assert storage.read_bytes("file") == b"second"

@@ -6,12 +6,15 @@ All settings are fixed beforehand (see SETS): the number of groups is given, epo
 the test rows are looked at once, for this table. Costs are samples x epochs x parameters in units of all-in-one.
 
 --null asks instead whether the comparison can mislead: random groups are fed in as ours against other random groups,
-in 20 comparisons without a draw in common. An interval of 95 % should exclude zero in one of them.
+in 20 comparisons without a draw in common. An interval of 95 % should exclude zero in one of them. The same trainings
+tell whether there is anything to choose on a set: by how much one grouping differs from another, and a training from
+the next.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -154,7 +157,20 @@ def null(name: str, folder: Path, quick: bool, overrides: list[str]) -> tuple[li
         (f"{name}: random groups as ours, {seeds} trainings: intervals that exclude zero", f"{n} of {n_null}", "2")
         for seeds, n in false.items()
     ]
-    return rows, {"name": name, "excludes_zero": false, "comparisons": n_null}
+    groupings, trainings = spread(values)
+    text = f"{groupings:.4f} between groupings, {trainings:.4f} between trainings of one"
+    rows.append((f"{name}: standard deviation of the mean over tasks", text, ""))
+    result = {"name": name, "excludes_zero": false, "comparisons": n_null}
+    return rows, result | {"spread": {"groupings": groupings, "trainings": trainings}}
+
+
+def spread(values: np.ndarray) -> tuple[float, float]:
+    """Standard deviations of the mean over tasks from grouping to grouping, and from training to training, by the
+    analysis of variance; values: (draws, tasks, seeds)."""
+    means = values.mean(axis=1)
+    within = means.var(axis=1, ddof=1).mean()
+    between = means.mean(axis=1).var(ddof=1) - within / means.shape[1]
+    return math.sqrt(max(0.0, between)), math.sqrt(within)
 
 
 def draws(run: RunDir) -> np.ndarray:

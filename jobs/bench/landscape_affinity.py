@@ -35,7 +35,7 @@ from stg_ray.affinities.aligned import aligned_l1, squared_form
 from stg_ray.affinities.gradients import SampleGradients
 from stg_ray.affinities.pool import ActorPool
 from stg_ray.affinities.sign import Block, signed_sums
-from stg_ray.affinities.stage import Worker, partial_name
+from stg_ray.affinities.stage import AffinityActor, partial_name
 from stg_ray.cluster import session
 from stg_ray.config import ModelConfig
 from stg_ray.config_loading import load_config
@@ -143,6 +143,7 @@ def sides(network: TaskNetwork, task_set: TaskSet, n: int, n_loop: int, rounds: 
     )
 
 
+@torch.no_grad()  # nothing is kept for a backward pass through the heads
 def loop(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """(n, K, K): per-sample gradients of one task after the other by torch.func, then distances pair by pair."""
     parameters = {name: p.detach() for name, p in network.trunk.named_parameters()}
@@ -273,7 +274,7 @@ def actors(quick: bool) -> tuple[Rows, dict]:
 
 def process_of_units(folder: str, first: str, step: str) -> None:
     config = load_config(f"{folder}/bench.yaml")
-    worker = Worker(folder, config.model_dump())
+    worker = AffinityActor(folder, config.model_dump())
     worker.load(load_weights(worker.run, "profile/network.pt"))
     for number in range(int(first), read_index(Storage(folder).sub("parts")).n_parts(), int(step)):
         worker.partial("landscape", number, [])

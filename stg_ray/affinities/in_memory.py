@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
 from stg_ray.affinities.base import Partial
 from stg_ray.affinities.source import CPU, Source
 from stg_ray.affinities.stage import check_methods, estimator_of
-from stg_ray.affinities.start import copy_one_head
+from stg_ray.affinities.start import copy_one_head, untrained_heads
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config
 from stg_ray.data.parts import Part, PartIndex, index_of, part_rows_of
@@ -55,6 +56,9 @@ def affinity(
     Returns:
         The K x K matrix, with standard errors.
 
+    Warns:
+        UserWarning: the heads look as if they were not trained, so that the landscape is noise.
+
     Raises:
         InputError: an unknown method or setting, a model that does not end as it must, is in training mode or mixes
             samples, or tasks that the method has no meaning for.
@@ -63,13 +67,15 @@ def affinity(
     config = load_config({"data": {"npz": "in memory"}, "seed": seed, "affinity": given, "profile": profile or {}})
     if method == "data_map" or config.affinity.sampling == "variability":
         raise InputError("data maps are recorded while a network is trained: run the profile stage, or sr.run")
-    if config.affinity.start not in ("profiled", "initial"):
+    if config.affinity.starts_from_checkpoint:
         raise InputError(f"affinity.start is {config.affinity.start!r}: load the checkpoint into the model instead")
     index = index_of(task_set)
     check_methods(config.affinity, index)
     network = task_network(model, task_set.tasks, torch.tensor(task_set.inputs[:1]), preprocess)
     source = ArraySource(task_set, index, network, config, torch.device(device))
     estimator = estimator_of(method, config.affinity, index)
+    if method == "landscape" and (warning := untrained_heads(source.network(), *source.examples())):
+        warnings.warn(warning, stacklevel=2)
     own = estimator(source)
     partials: list[Partial] = []
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 
-from stg_ray.cluster import POLL_SECONDS, cluster_total, root_cause
+from stg_ray.cluster import LOOK_SECONDS, POLL_SECONDS, ask_autoscaler, check_own_node, cluster_nodes, root_cause
 from stg_ray.config import Config
 from stg_ray.errors import InputError, StgRayError
+from stg_ray.metrics import tell
+from stg_ray.placement import Placement, place
 from stg_ray.progress import StageProgress
 from stg_ray.run_dir import RunDir
 
@@ -35,6 +39,9 @@ class ActorPool:
         self.weights = weights
         self.reference: list[Any] = []
         self.actors: list[Any] = []
+        self.n_started = 0
+        self.placed: Placement | None = None
+        self.looked = 0.0
         self.flying: dict[Any, tuple[Any, Job | None]] = {}
 
     def __enter__(self) -> ActorPool:
@@ -45,6 +52,9 @@ class ActorPool:
 
         for actor in self.actors:
             ray.kill(actor)
+        if self.n_started:
+            with suppress(Exception):  # the cluster may be what has failed
+                ask_autoscaler({}, 0)
 
     def compute(self, jobs: Sequence[Job], done: int, total: int) -> None:
         """Compute units; each is kept, by the actor itself, as soon as it is there.
@@ -59,9 +69,15 @@ class ActorPool:
 
         waiting = list(reversed(jobs))
         deaths: Counter[Job | None] = Counter()
-        left = len(jobs)
+        left, before = len(jobs), done
+        if left:
+            placement = self.placement()
+            if placement.instead:
+                self.progress.note(placement.instead)
+            # Actors are started where there is room: an autoscaler would never hear of the others.
+            ask_autoscaler(placement.resources, left)
         while left:
-            self._grow(min(self._room(), left))
+            self._grow(min(self.placement().at_once, left))
             ready, _ = ray.wait(list(self.flying), num_returns=1, timeout=POLL_SECONDS)
             for reference in ready:
                 actor, job = self.flying.pop(reference)
@@ -81,6 +97,9 @@ class ActorPool:
                     self.flying[actor.partial.remote(*following, self.reference)] = (actor, following)
                 else:
                     self._let_go(actor)
+            if done == before:
+                self.progress.waits_for(f"room for an actor ({self.placement().each})")
+            tell(self.run, "affinity", "parts_done", done)
             self.progress.update(done, total, f"units on {len(self.actors)} actors")
 
     def _check(self, error: Exception, job: Job | None, n_deaths: int) -> None:
@@ -92,7 +111,7 @@ class ActorPool:
 
         if isinstance(getattr(error, "cause", None), InputError):
             raise error.cause from error  # type: ignore[attr-defined]
-        retries = self.config.affinity.max_retries * (1 if job else self._room())
+        retries = self.config.affinity.max_retries * (1 if job else self.placement().at_once)
         if isinstance(error, ray.exceptions.RayTaskError) or n_deaths > retries:
             what = f"{job[0]} failed on unit {job[1]}" if job else "could not start an actor"
             raise StgRayError(f"the affinity stage: {what}: {root_cause(error)}") from error
@@ -103,9 +122,12 @@ class ActorPool:
         ray.kill(actor)
         self.actors.remove(actor)
 
-    def _room(self) -> int:
-        gpus = cluster_total("GPU")
-        return max(1, int(gpus / self.config.affinity.gpus) if gpus else cluster_total("CPU"))
+    def placement(self) -> Placement:
+        """Where actors fit, as seen within the last second: to ask for all nodes takes longer than a unit may."""
+        if self.placed is None or time.monotonic() - self.looked > LOOK_SECONDS:
+            check_own_node()
+            self.placed, self.looked = place(cluster_nodes(), self.config.affinity.gpus), time.monotonic()
+        return self.placed
 
     def _grow(self, n_actors: int) -> None:
         """Start actors up to so many: at first, and when nodes have joined."""
@@ -117,11 +139,12 @@ class ActorPool:
         if self.weights is not None and not self.reference:
             # In a list the reference is passed on, not its value, which an actor looks up once.
             self.reference = [ray.put(self.weights)]
-        from stg_ray.affinities.stage import Worker
+        from stg_ray.affinities.stage import AffinityActor
 
-        gpus = self.config.affinity.gpus if cluster_total("GPU") else 0
-        worker = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
+        resources = self.placement().resources
+        actors = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0))(AffinityActor)
         for _ in range(missing):
-            actor = worker.remote(self.run.uri, self.config.model_dump())
+            self.n_started += 1
+            actor = actors.options(name=f"affinity {self.n_started}").remote(self.run.uri, self.config.model_dump())
             self.actors.append(actor)
             self.flying[actor.up.remote()] = (actor, None)

@@ -40,6 +40,11 @@ class Source(ABC):
     @abstractmethod
     def part(self, number: int) -> Part: ...
 
+    def examples(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raw inputs (n, ...) and labels (n, K) of the first part, on the device."""
+        part = self.part(0)
+        return torch.tensor(part.inputs).to(self.device), torch.tensor(part.labels).to(self.device)
+
     @abstractmethod
     def states(self, number: int) -> list[DataMapState]:
         """The data map of a part at each snapshot."""

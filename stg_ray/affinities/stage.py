@@ -21,7 +21,7 @@ from stg_ray.affinities.random import RandomAffinity
 from stg_ray.affinities.resampling import Blocks
 from stg_ray.affinities.sign import SignAffinity
 from stg_ray.affinities.source import RunSource, Source
-from stg_ray.affinities.start import load_checkpoint, starting_weights
+from stg_ray.affinities.start import load_checkpoint, starting_weights, untrained_heads
 from stg_ray.affinities.tag import TagAffinity
 from stg_ray.config import AffinityConfig, Config
 from stg_ray.data.parts import PartIndex
@@ -88,7 +88,7 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
     with ActorPool(run, config, weights, progress) as pool:
 
         def compute(jobs: list[Job]) -> None:
-            there = [job for m, n in units.items() for job in _jobs(m, n) if run.exists(partial_name(*job))]
+            there = {job for m, n in units.items() for job in _jobs(m, n) if run.exists(partial_name(*job))}
             pool.compute([job for job in jobs if job not in there], len(there), total)
 
         compute([job for method, n in units.items() if method not in grows for job in _jobs(method, n)])
@@ -100,6 +100,8 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
 
             units[method] = enough_parts(index.n_parts(), matrix_of, config)
     details = []
+    if "landscape" in methods and (warning := untrained_heads(source.network(), *source.examples())):
+        details.append(f"beware: {warning}")
     for method, estimator in estimators.items():
         blocks = Blocks()
         matrix, error = _combined(run, method, estimator, units[method], index.names, blocks)
@@ -165,7 +167,7 @@ def check_network(settings: AffinityConfig, index: PartIndex, network: TaskNetwo
     """
     if "landscape" in settings.methods:
         SampleGradients(network.eval(), settings.layers, torch.zeros(2, *index.input_shape))
-    if settings.start not in ("profiled", "initial"):
+    if settings.starts_from_checkpoint:
         load_checkpoint(network, settings.start)
 
 
@@ -186,7 +188,7 @@ def partial_name(method: str, number: int) -> str:
     return f"affinity/partials/{method}/{number:05d}.arrow"
 
 
-class Worker:
+class AffinityActor:
     """What an actor does: builds each estimator once, then computes the sums of the units it is given."""
 
     def __init__(self, run: str, config: dict[str, Any]) -> None:
@@ -201,7 +203,10 @@ class Worker:
 
     def load(self, weights: Mapping[str, torch.Tensor] | None) -> Source:
         """What estimators are built from, with the weights of the network at which tasks are compared."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        import ray
+
+        # A node's GPUs may be seen by an actor that was given none.
+        device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
         self.source = RunSource(self.run, self.config, weights, device)
         return self.source
 

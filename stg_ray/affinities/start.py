@@ -9,6 +9,7 @@ from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError
 from stg_ray.models import TaskNetwork, build_network, load_weights
 from stg_ray.models.files import load_trunk, read_checkpoint
+from stg_ray.models.outputs import as_labels
 from stg_ray.storage import Storage
 
 
@@ -59,3 +60,38 @@ def copy_one_head(network: TaskNetwork) -> None:
     for own in network.layout.columns:
         width = own.stop - own.start
         network.heads.weight[own], network.heads.bias[own] = weight[:width], bias[:width]
+
+
+ROWS_LOOKED_AT = 1024
+SHIFTS = 8
+UNTRAINED_BELOW = 0.75
+"""Heads that were drawn at random predict about half of the tasks better than by chance, trained ones nearly all."""
+
+
+@torch.no_grad()
+def untrained_heads(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor) -> str | None:
+    """A warning where separate heads look as if they were never trained: then they decide which tasks look alike.
+
+    A task is predicted better than by chance where its loss is less than that of the same outputs at other samples.
+
+    Args:
+        inputs: (n, ...) raw, of which `ROWS_LOOKED_AT` are looked at.
+        labels: (n, K) as stored.
+    """
+    if len(network.heads.weight.unique(dim=0)) == 1:
+        return None  # one head for all
+    inputs, labels = inputs[:ROWS_LOOKED_AT], as_labels(labels[:ROWS_LOOKED_AT])
+    outputs = network(inputs)
+    own = network.layout.losses(outputs, labels).sum(dim=0)
+    n = len(inputs)
+    shifted = torch.stack(
+        [network.layout.losses(outputs.roll(1 + i * n // SHIFTS, 0), labels).sum(dim=0) for i in range(SHIFTS)]
+    ).mean(dim=0)
+    varied = own != shifted  # all labels that were seen are equal otherwise
+    better = int((own < shifted).sum())
+    if better >= UNTRAINED_BELOW * int(varied.sum()):
+        return None
+    return (
+        f"the network predicts only {better} of {int(varied.sum())} tasks better than chance: if its heads are not "
+        "trained, they decide which tasks look alike, and what is found is noise; train it, or give start=initial"
+    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stg_ray.errors import InputError
+from stg_ray.point_histogram import PointHistogram
 from stg_ray.task_matrix import TaskMatrix
 
 
@@ -25,12 +26,14 @@ class TaskGraph:
         distance: (K, K) symmetric, 0 on the diagonal; pairs without a value have the largest one.
         uncentred: (K, K) the distances as they were given, before `centred`.
         neighbours: how many of a task's most alike tasks it has edges to; None for all.
+        points: of the tasks' data maps, where these are what is clustered.
     """
 
     affinity: np.ndarray
     distance: np.ndarray
     uncentred: np.ndarray
     neighbours: int | None = None
+    points: PointHistogram | None = None
 
     @property
     def edges(self) -> np.ndarray:
@@ -51,7 +54,7 @@ class TaskGraph:
             matrix = np.zeros_like(values)
             matrix[upper] = values[upper][order]
             shuffled.append(matrix + matrix.T)
-        return TaskGraph(shuffled[0], shuffled[1], shuffled[2], self.neighbours)
+        return replace(self, affinity=shuffled[0], distance=shuffled[1], uncentred=shuffled[2])
 
 
 def task_graph(

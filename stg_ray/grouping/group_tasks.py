@@ -16,7 +16,7 @@ from stg_ray.grouping.clusterers import CLUSTERERS, check_method
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
 from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
-from stg_ray.grouping.points import PointClusters
+from stg_ray.grouping.points import PointClusters, ResampledPoints
 from stg_ray.grouping.selection import Conditions, select
 from stg_ray.grouping.threads import one_thread_each
 from stg_ray.groups import Groups
@@ -92,10 +92,14 @@ def group_tasks(
         parameters["selection"] = found.to_dict()
         return Groups.from_labels(tasks, found.serving[back], method, parameters, members=members[:, back])
 
-    others = ResampledGraphs(matrices, resamples, errors, graph_of, order=order, seed=seed)
+    others: Sequence[TaskGraph]
     if method == "points":
-        clusterer: Clusterer = PointClusters(_histogram(sources, [tasks[t] for t in order]), seed=seed)
+        histogram = _histogram(sources, [tasks[t] for t in order])
+        graph = replace(graph, points=histogram)
+        others = ResampledPoints(histogram, lambda h: replace(graph_of([h.distances()]), points=h), seed=seed)
+        clusterer: Clusterer = PointClusters(seed=seed)
     else:
+        others = ResampledGraphs(matrices, resamples, errors, graph_of, order=order, seed=seed)
         clusterer = CLUSTERERS[method](seed=seed)
     if n_groups == "auto":
         choice = choose_n_groups(

@@ -10,12 +10,13 @@ of the bins' middles, weighted by how many there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.cluster import KMeans
 
 from stg_ray.grouping.base import Clusterer
+from stg_ray.grouping.certainty import N_RESAMPLES
 from stg_ray.grouping.graph import TaskGraph
 from stg_ray.point_histogram import PointHistogram
 
@@ -23,15 +24,12 @@ RESTARTS = 10
 
 
 class PointClusters(Clusterer):
-    def __init__(self, histogram: PointHistogram, n_groups: int = 2, *, seed: int = 0) -> None:
-        super().__init__(n_groups, seed=seed)
-        self.histogram = histogram
-
     def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
-        """The graph has no part in it."""
-        total = self.histogram.counts.sum(axis=0).reshape(-1)
+        """Of the graph only the points have a part in it."""
+        assert graph.points is not None
+        total = graph.points.counts.sum(axis=0).reshape(-1)
         used = np.flatnonzero(total)
-        points, shares = self.histogram.points[used], self.histogram.shares[:, used]
+        points, shares = graph.points.points[used], graph.points.shares[:, used]
         found = []
         for n in numbers:
             n = min(n, len(used))
@@ -39,3 +37,22 @@ class PointClusters(Clusterer):
             membership = shares @ np.eye(n)[labels]
             found.append(np.where(np.isnan(membership), 1 / n, membership))  # a task without points: each as much
         return found
+
+
+class ResampledPoints(Sequence[TaskGraph]):
+    """Graphs of what other samples might have given: each count drawn from a Poisson distribution around it, as where
+    samples are drawn with replacement (Chamandy et al. 2012), each task for itself."""
+
+    def __init__(
+        self, histogram: PointHistogram, graph_of: Callable[[PointHistogram], TaskGraph], *, seed: int
+    ) -> None:
+        self.histogram, self.graph_of, self.seed = histogram, graph_of, seed
+
+    def __len__(self) -> int:
+        return N_RESAMPLES
+
+    def __getitem__(self, number):  # type: ignore[no-untyped-def]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        counts = np.random.default_rng([self.seed, 8, number]).poisson(self.histogram.counts)
+        return self.graph_of(PointHistogram(self.histogram.tasks, counts.astype(np.float64)))

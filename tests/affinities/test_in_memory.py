@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,12 @@ import stg_ray as sr
 from stg_ray.affinities.in_memory import task_network
 from stg_ray.affinities.source import RunSource
 from stg_ray.affinities.stage import estimator_of
+from stg_ray.affinities.start import untrained_heads
+from stg_ray.config import ModelConfig
 from stg_ray.config_loading import load_config
-from stg_ray.data.parts import write_parts
+from stg_ray.data.parts import index_of, write_parts
 from stg_ray.models import build_network
+from stg_ray.models.outputs import as_labels
 from stg_ray.storage import Storage
 
 
@@ -121,3 +125,41 @@ def test_what_cannot_be_compared_is_refused(
         model.eval()
     with pytest.raises(sr.InputError, match=message):
         sr.affinity(model, make_task_set(n_samples=100), **settings)
+
+
+def test_heads_that_were_never_trained_are_warned_about(make_task_set: Callable[..., sr.TaskSet]) -> None:
+    """There the affinity is noise, and looks like an answer."""
+    task_set = make_task_set(n_samples=600, blocks=(3, 3, 3, 3), noise=0.1)
+    torch.manual_seed(1)
+    random = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 12)).eval()
+    with pytest.warns(UserWarning, match=r"of 12 tasks better than chance: .* give start=initial"):
+        sr.affinity(random, task_set)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sr.affinity(_trained(task_set), task_set)
+        sr.affinity(random, task_set, start="initial")
+        sr.affinity(random, task_set, method="label_correlation")
+
+
+def test_random_heads_are_told_from_trained_ones_for_every_kind_of_task() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(500, 6)).astype(np.float32)
+    hidden = inputs @ rng.normal(size=(6, 12))
+    labels = np.where(rng.random((500, 12)) < 0.2, np.nan, hidden)
+    labels[:, :4] = np.where(np.isnan(labels[:, :4]), np.nan, labels[:, :4] > 0)
+    labels[:, 4:8] = np.where(np.isnan(labels[:, 4:8]), np.nan, np.digitize(hidden[:, 4:8], (-1, 1)))
+    task_set = sr.TaskSet.from_arrays(
+        inputs, labels, kinds=["binary"] * 4 + ["multiclass"] * 4 + ["regression"] * 4, seed=0
+    )
+    untrained = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        network = build_network(ModelConfig(width=16), index_of(task_set), task_set.tasks, seed).eval()
+        untrained.append(untrained_heads(network, torch.tensor(inputs), torch.tensor(labels)) is not None)
+    assert sum(untrained) >= 15
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(50):
+        optimizer.zero_grad()
+        network.layout.losses(network(torch.tensor(inputs)), as_labels(torch.tensor(labels))).mean().backward()
+        optimizer.step()
+    assert untrained_heads(network, torch.tensor(inputs), torch.tensor(labels)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_histograms_of_parts_add_up_to_a_loop_over_the_points(n: int, n_tasks: i
 def test_memberships_are_those_of_the_points_themselves() -> None:
     state = state_of(EASY)
     histogram = sr.PointHistogram.of(state)
-    clusterer = PointClusters(histogram, 3).fit(task_graph([histogram.distances()]))
+    clusterer = PointClusters(3).fit(replace(task_graph([histogram.distances()]), points=histogram))
     points = np.stack([state.mean, state.variability], axis=-1)
     present = ~np.isnan(state.mean)
     labels = np.full(present.shape, -1)
@@ -70,6 +71,20 @@ def test_memberships_are_those_of_the_points_themselves() -> None:
     expected = expected[:, used] / expected[:, used].sum(axis=1, keepdims=True)
     distance = np.abs(np.sort(clusterer.membership_, axis=1) - np.sort(expected, axis=1))
     assert distance.max() < 0.02, "up to the width of a bin"
+
+
+def test_certainty_is_how_often_a_task_stays_with_other_samples() -> None:
+    """A task between the two kinds goes here or there with the samples, the others stay."""
+    easy = np.append(EASY, 0.44)
+    groups = sr.group(state_of(easy), method="points", n_groups=2)
+    certainty = np.array(list(groups.parameters["certainty"].values()))
+    first = np.array([np.flatnonzero(groups.labels == g)[0] for g in groups.labels])
+    drawn = [sr.group(state_of(easy, seed=seed), method="points", n_groups=2).labels for seed in range(1, 21)]
+    stays = np.mean([own == own[first] for own in drawn], axis=0)
+    assert (certainty[:8] == 1).all()
+    assert (stays[:8] == 1).all()
+    assert certainty[8] < 1
+    assert certainty[8] == pytest.approx(stays[8], abs=0.25)
 
 
 @pytest.mark.parametrize("n_groups", [3, "auto"])

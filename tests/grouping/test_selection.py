@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from stg_ray.errors import InputError
 from stg_ray.grouping.selection import Conditions, Selection, select, select_measured
 from stg_ray.grouping.selection.bounds import upper_bound
-from stg_ray.grouping.selection.problem import centred
-from stg_ray.grouping.selection.search import add_helpers, search_partition
+from stg_ray.grouping.selection.problem import centred, task_scores
+from stg_ray.grouping.selection.search import add_helpers, beam_search
 
 
 def affinity(n_tasks: int, seed: int, n_blocks: int | None = None, noise: float = 0.3) -> np.ndarray:
@@ -188,12 +188,10 @@ def test_bounds_hold_and_searches_keep_the_conditions(problem: tuple[np.ndarray,
     inner = centred(values)
     bound = upper_bound(inner, unit, conditions, seconds=5)
     assert bound >= exact.score - 1e-9
-    n_groups = conditions.most_networks(n_tasks)
-    start = np.arange(unit.max() + 1) % n_groups
-    members = search_partition(inner, unit, conditions, start, n_groups)
-    members = members[members.any(axis=1)]
-    assert (members.sum(axis=0) == 1).all()
-    before = members.copy()
+    before = beam_search(inner, unit, conditions, 0)[0]
+    assert (before.sum(axis=0) == 1).all()
+    assert len(before) <= conditions.most_networks(n_tasks)
+    assert np.nanmax(task_scores(inner, before), axis=0).mean() == pytest.approx(exact.score), "so few tasks it solves"
     if not overlap:
         return
     wide = Conditions(**{**vars(conditions), "overlap": True})

@@ -1,8 +1,9 @@
-"""Selection by local search, where there are too many groups to list them.
+"""Selection by search, where there are too many groups to list them.
 
-Without overlap: units of tasks are moved between groups, and swapped, as long as the total score grows. With overlap:
-tasks are added to groups as helpers, or taken out. Conditions on sizes and pairs weigh more than any score, so that the
-same moves repair a start that breaks them.
+Without overlap: a beam search over partitions that no single change improves. Units of tasks are moved between groups,
+and swapped, as long as the total score grows; a part of them is shuffled, and the same begins again. With overlap:
+tasks are then added to groups as helpers, or taken out. Conditions on sizes and pairs weigh more than any score, so
+that the same moves repair a start that breaks them.
 """
 
 from __future__ import annotations
@@ -15,26 +16,55 @@ BROKEN = 1e6
 """Weight of a broken condition: a task too many or too few, or a pair that should be apart."""
 
 
-def search_partition(
-    affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, start: np.ndarray, n_groups: int
-) -> np.ndarray:
-    """(n_groups, K) members of a partition that no move or swap improves; groups may be empty.
+BEAM = 4
+"""Partitions that go on. Of as many searches, independent ones found less at 40 tasks and more, and took longer; 2 or 8
+found less, too."""
+
+SHUFFLED = 0.35
+"""Share of the units that are shuffled before a partition is improved again."""
+
+
+def beam_search(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, seed: int) -> list[np.ndarray]:
+    """(n, K) members of the groups of up to `BEAM` partitions, each searched in several rounds, the best first; what
+    breaks a condition comes last.
 
     Args:
         affinity: (K, K), centred, 0 on the diagonal.
         unit: (K,) unit of each task.
+    """
+    rng = np.random.default_rng([seed, 7])
+    n_units = int(unit.max()) + 1
+    n_groups = min(n_units, conditions.most_networks(len(unit)))
+    value = _PartitionValue(affinity, unit, conditions)
+    starts = [rng.permutation(np.arange(n_units) % n_groups) for _ in range(BEAM)]
+    beam: dict[float, np.ndarray] = {}
+    for _ in range(_n_rounds(len(unit))):
+        for start in starts:
+            label, total = _improved(value, start, n_groups)
+            beam[round(total, 9)] = label  # the same partition with other numbers of the groups is the same
+        beam = dict(sorted(beam.items(), reverse=True)[:BEAM])
+        starts = []
+        for label in beam.values():
+            some = rng.permutation(n_units)[: max(2, round(SHUFFLED * n_units))]
+            starts.append(label.copy())
+            starts[-1][some] = label[rng.permutation(some)]
+    found = [np.eye(n_groups, dtype=bool)[:, label[unit]] for label in beam.values()]
+    return [members[members.any(axis=1)] for members in found]
+
+
+def _n_rounds(n_tasks: int) -> int:
+    """Rounds for so many tasks: a number and not a time, so that a busy machine finds the same groups."""
+    return max(4, min(60, 300_000 // n_tasks**2))
+
+
+def _improved(value: _PartitionValue, start: np.ndarray, n_groups: int) -> tuple[np.ndarray, float]:
+    """(units,) groups of a partition that no move or swap improves, and its total value; groups may be empty.
+
+    Args:
         start: (units,) group of each unit.
     """
-    n_units = int(unit.max()) + 1
-    belongs = np.eye(n_units)[unit]
-    pairs = belongs.T @ (affinity + affinity.T) / 2 @ belongs
-    apart = np.zeros((n_units, n_units))
-    for a, b in conditions.apart:
-        apart[unit[a], unit[b]] = apart[unit[b], unit[a]] = 1
-    weight = belongs.sum(axis=0)
     label = start.copy()
-    value = _PartitionValue(pairs, apart, weight, conditions, len(unit))
-    rows = np.arange(n_units)
+    rows = np.arange(len(label))
     while True:
         inside = np.eye(n_groups)[label]
         own = value.of(inside)
@@ -49,18 +79,21 @@ def search_partition(
         swap = value.of_swaps(label) - own[label][:, None] - own[label][None]
         best = np.unravel_index(swap.argmax(), swap.shape)
         if swap[best] <= 1e-9:
-            return np.eye(n_groups, dtype=bool)[:, label[unit]]
+            return label, float(own.sum())
         label[best[0]], label[best[1]] = label[best[1]], label[best[0]]
 
 
 class _PartitionValue:
     """Values of groups: inner affinity / (size - 1), minus what is broken."""
 
-    def __init__(
-        self, pairs: np.ndarray, apart: np.ndarray, weight: np.ndarray, conditions: Conditions, n_tasks: int
-    ) -> None:
-        self.pairs, self.apart, self.weight = pairs, apart, weight
-        self.smallest, self.largest = conditions.min_size, conditions.largest(n_tasks)
+    def __init__(self, affinity: np.ndarray, unit: np.ndarray, conditions: Conditions) -> None:
+        belongs = np.eye(int(unit.max()) + 1)[unit]
+        self.pairs = belongs.T @ (affinity + affinity.T) / 2 @ belongs
+        self.weight = belongs.sum(axis=0)
+        self.apart = np.zeros_like(self.pairs)
+        for a, b in conditions.apart:
+            self.apart[unit[a], unit[b]] = self.apart[unit[b], unit[a]] = 1
+        self.smallest, self.largest = conditions.min_size, conditions.largest(len(unit))
 
     def value(self, inner: np.ndarray, size: np.ndarray, clashes: np.ndarray) -> np.ndarray:
         wrong = (

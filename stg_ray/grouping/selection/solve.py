@@ -11,7 +11,7 @@ from stg_ray.errors import InputError
 from stg_ray.grouping.selection.bounds import upper_bound
 from stg_ray.grouping.selection.problem import Conditions, Selection, centred, serve, task_scores
 from stg_ray.grouping.selection.programme import all_groups, choose
-from stg_ray.grouping.selection.search import add_helpers, search_partition
+from stg_ray.grouping.selection.search import add_helpers, beam_search
 
 
 def select(
@@ -79,30 +79,15 @@ def select_measured(
 
 
 def _search(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, bound: float, seed: int) -> Selection:
-    """The best of several local searches, from random starts of the numbers of groups that can be afforded."""
-    rng = np.random.default_rng([seed, 7])
-    n_tasks, n_units = len(affinity), int(unit.max()) + 1
-    most = min(n_units, conditions.most_networks(n_tasks))
-    best: tuple[float, np.ndarray] | None = None
-    for _ in range(_n_starts(n_tasks)):
-        start = rng.permutation(np.arange(n_units) % most)
-        members = search_partition(affinity, unit, conditions, start, most)
-        members = members[members.any(axis=1)]
-        if _is_broken(members, conditions):
-            continue
-        if conditions.overlap:
-            members = add_helpers(affinity, unit, conditions, members)
-        score = float(np.nanmax(task_scores(affinity, members), axis=0).mean())
-        if best is None or score > best[0]:
-            best = (score, members)
-    if best is None:
+    """The best of a beam of partitions, with helpers where groups may overlap."""
+    found = [m for m in beam_search(affinity, unit, conditions, seed) if not _is_broken(m, conditions)]
+    if not found:
         raise InputError("no search found groups that keep all conditions on cost, sizes and pairs: loosen one")
-    return serve(best[1], task_scores(affinity, best[1]), bound, "search")
-
-
-def _n_starts(n_tasks: int) -> int:
-    """Searches for so many tasks: a number and not a time, so that a busy machine finds the same groups."""
-    return max(3, min(20, 200_000 // n_tasks**2))
+    if conditions.overlap:
+        found = [add_helpers(affinity, unit, conditions, members) for members in found]
+    scores = [task_scores(affinity, members) for members in found]
+    best = int(np.argmax([np.nanmax(own, axis=0).mean() for own in scores]))
+    return serve(found[best], scores[best], bound, "search")
 
 
 def _is_broken(members: np.ndarray, conditions: Conditions) -> bool:
