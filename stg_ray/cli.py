@@ -17,7 +17,7 @@ from rich.table import Table
 
 from stg_ray.config_loading import load_config
 from stg_ray.data.presets import PRESETS
-from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError
+from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError, one_line
 
 STAGE_NAMES = ("profile", "affinity", "group", "retrain", "report")
 
@@ -35,6 +35,7 @@ Out = Annotated[str | None, typer.Option("--out", help="Run directory; runs/NAME
 Until = Annotated[str, typer.Option("--until", metavar="STAGE", help=f"One of {', '.join(STAGE_NAMES)}.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; else $RAY_ADDRESS, else its own.")]
+LookAt = Annotated[str | None, typer.Option("--address", help="Ray cluster to look at; else $RAY_ADDRESS.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own output, and tracebacks of errors.")]
 
 
@@ -66,13 +67,23 @@ def run_command(
 
 
 @app.command("plan")
-def plan_command(source: Source, set_: Set = None, verbose: Verbose = False) -> None:
-    """Say what would run and what it would cost. Runs nothing."""
+def plan_command(
+    source: Source,
+    set_: Set = None,
+    address: LookAt = None,
+    verbose: Verbose = False,
+) -> None:
+    """Say what would run and what it would cost, and on which nodes of a cluster. Runs nothing."""
+    from stg_ray.cluster import is_elsewhere, named_nodes, session
     from stg_ray.estimate import estimate
     from stg_ray.report import print_plan
 
     config = load_config(source, set_ or ())
-    print_plan(Console(highlight=False), estimate(config), f"stg-ray run {source}")
+    nodes = None
+    if is_elsewhere(address):
+        with session(address, verbose=verbose):
+            nodes = named_nodes()
+    print_plan(Console(highlight=False), estimate(config, nodes), f"stg-ray run {source}")
 
 
 @app.command("presets")
@@ -84,6 +95,21 @@ def presets_command() -> None:
     for name, preset in PRESETS.items():
         table.add_row(name, str(preset.tasks), f"{preset.samples:,}", preset.origin)
     Console(highlight=False, soft_wrap=True).print(table)
+
+
+@app.command("doctor")
+def doctor_command(
+    out: Annotated[str, typer.Option("--out", help="The run directory that is meant; it need not exist.")] = "runs",
+    data_root: Annotated[str | None, typer.Option("--data-root", help="The folder of the data.")] = None,
+    address: LookAt = None,
+    verbose: Verbose = False,
+) -> None:
+    """Look at this machine, its storage and a cluster's nodes: what would go wrong, and what to do."""
+    from stg_ray.doctor import examine
+    from stg_ray.report import print_findings
+
+    if not print_findings(Console(highlight=False, soft_wrap=True), examine(out, data_root, address)):
+        raise StgRayError("there are problems: see above what to do")
 
 
 def _stage_command(stage: str, does: str) -> None:
@@ -186,6 +212,8 @@ def _with_interrupts(work: Callable[[], Any], directory: str) -> None:
     signal.signal(signal.SIGTERM, stop)
     try:
         work()
+    except EOFError as error:  # click would take it for the end of the user's input, and end without a word
+        raise StgRayError(f"a file is cut off ({one_line(error)}): give the same command again") from error
     except KeyboardInterrupt:
         raise InterruptedRun(
             f"interrupted: what is finished is kept in {directory}; the same command goes on from there"

@@ -12,14 +12,16 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
-from stg_ray.errors import InputError, one_line
+from stg_ray.errors import InputError, StgRayError, one_line
 
 if TYPE_CHECKING:
     from stg_ray.models.compute import DeviceFacts
@@ -28,6 +30,9 @@ Result = TypeVar("Result")
 
 POLL_SECONDS = 0.25
 CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+MOST_ASKED = 1000
 
 
 RAY_SETTINGS = {
@@ -59,6 +64,7 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
 
     Raises:
         InputError: the cluster cannot be joined.
+        StgRayError: it was lost.
     """
     target = ray_address(address)
     for name, value in (RAY_SETTINGS | (OWN_RAY_SETTINGS if target == "local" else {})).items():
@@ -68,19 +74,30 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    check_address(address)
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
+    # Tune prints the traceback of every death of a trial that is tried again.
+    logging.getLogger("ray.tune").setLevel(level if verbose else logging.CRITICAL)
     before = _descendants()
     try:
         with _same_signal_handlers():
             _join(target, level, verbose)
         yield
+    except ray.exceptions.RayError as error:  # what a stage does not know of: the cluster itself was lost
+        raise _lost(root_cause(error)) from error
     finally:
         _end(before if target == "local" else None)
 
 
 def ray_address(address: str | None) -> str:
     return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+def is_elsewhere(address: str | None) -> bool:
+    """Whether a session would use a Ray that is there already, instead of one of its own."""
+    ray = sys.modules.get("ray")  # settings of Ray's come before its import
+    return ray_address(address) != "local" or (ray is not None and ray.is_initialized())
 
 
 def check_address(address: str | None) -> None:
@@ -176,8 +193,12 @@ def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None)
 
     thread = threading.Thread(target=run, daemon=True, name="stg_ray-ray-call")
     thread.start()
+    looked = time.monotonic()
     while thread.is_alive():
         thread.join(POLL_SECONDS)
+        if time.monotonic() - looked > LOOK_SECONDS:
+            check_own_node()
+            looked = time.monotonic()
         if poll is not None:
             poll()
     if failure:
@@ -185,11 +206,78 @@ def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None)
     return outcome[0]
 
 
+def check_own_node() -> None:
+    """Without the node that it is connected to a program has no Ray any more, but Tune would wait for one for ever.
+
+    Raises:
+        StgRayError: that node is dead.
+    """
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    if any(node["NodeID"] == own and not node["Alive"] for node in ray.nodes()):
+        raise _lost("the node of this program is dead")
+
+
+def _lost(why: str) -> StgRayError:
+    return StgRayError(f"Ray was lost: {why}; what is finished is kept: give the same command again when it is back")
+
+
 def cluster_nodes() -> list[dict[str, float]]:
     """Resources of each node that is alive, as Ray names them."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def named_nodes() -> dict[str, dict[str, float]]:
+    """Resources of each node that is alive, by the node's name."""
+    import ray
+
+    return {node_name(node): node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def ask_nodes(question: Callable[[], Result]) -> dict[str, Result | Exception]:
+    """What every node of the cluster answers, or what went wrong there, by the node's name. Nodes that do no work (a
+    head without CPUs) and such as are gone before they answer are left out.
+
+    Args:
+        question: a function without arguments; it is called on each node in a task that takes none of its resources.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    asked = ray.remote(num_cpus=0, max_retries=0)(question)
+    answers = {}
+    for node in ray.nodes():
+        if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU")):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answers[node["NodeID"]] = (node_name(node), asked.options(scheduling_strategy=there).remote())
+    ray.wait([answer for _, answer in answers.values()], num_returns=max(1, len(answers)), timeout=ANSWER_SECONDS)
+    found: dict[str, Result | Exception] = {}
+    for name, answer in answers.values():
+        try:
+            found[name] = ray.get(answer, timeout=0)
+        except ray.exceptions.GetTimeoutError:
+            found[name] = TimeoutError(f"no answer within {ANSWER_SECONDS:.0f} s")
+            ray.cancel(answer, force=True)
+        except Exception as error:
+            found[name] = error
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return {name: found[name] for node, (name, _) in answers.items() if node in alive}
+
+
+def node_name(node: Mapping[str, Any]) -> str:
+    """A node as it is named to users: its address, and the beginning of its number in Ray's dashboard."""
+    return f"node {node['NodeManagerAddress']} ({node['NodeID'][:6]})"
+
+
+def ask_autoscaler(resources: Mapping[str, float], number: int) -> None:
+    """Ask the cluster's autoscaler, where it has one, for room for so many pieces of work. A request stands until
+    another one, also one of another run, takes its place."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[dict(resources)] * min(number, MOST_ASKED))
 
 
 def cluster_total(resource: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,17 +17,21 @@ from stg_ray.grouping.n_groups import most_groups
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
 from stg_ray.pipeline import check
+from stg_ray.placement import Resources, place, place_workers
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 from stg_ray.tasks import TaskSet
 from stg_ray.timing import START_SECONDS, cpus_here, measure_pace, seconds_of_trials
 
 
-def estimate(config: Config) -> list[tuple[str, str]]:
+def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> list[tuple[str, str]]:
     """The stages and what each would do, as (name, text).
 
     Costs are samples x epochs x parameters. Times are those of this machine's CPUs, from training steps that are
     measured for a second or two. With `grouping.groups: auto` the number of groups is not known yet: the largest that
     may be chosen is assumed, and said.
+
+    Args:
+        nodes: resources of the nodes of a cluster, by their names: what each of them holds at once is added.
 
     Raises:
         InputError: the run would be refused.
@@ -59,7 +64,28 @@ def estimate(config: Config) -> list[tuple[str, str]]:
         ),
         ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}"),
         *_retrain_rows(config, task_set, index),
+        *(_placement_rows(config, index, nodes) if nodes else []),
     ]
+
+
+def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resources]) -> list[tuple[str, str]]:
+    """What the nodes of a cluster are given in each stage."""
+    own = list(nodes.values())
+    wanted = config.profile.workers
+    workers, profile = place_workers(own, wanted[1] if isinstance(wanted, tuple) else wanted, index.n_parts())
+    stages = {
+        "workers": profile,
+        "actors": place(own, config.affinity.gpus),
+        "trials": place(own, config.retrain.gpus),
+    }
+    each = ", ".join(f"{name} of {placement.each}" for name, placement in stages.items())
+    rows = [("cluster", f"{len(nodes)} node{'s' * (len(nodes) > 1)}, {workers} workers; {each}")]
+    rows += [("", f"{name}: {placement.instead}") for name, placement in stages.items() if placement.instead]
+    for number, (node, resources) in enumerate(nodes.items()):
+        has = " and ".join(f"{resources[kind]:g} {kind}" for kind in ("CPU", "GPU") if resources.get(kind))
+        holds = ", ".join(f"{placement.on_nodes[number]} {name}" for name, placement in stages.items())
+        rows.append(("", f"{node} with {has or 'no CPUs'}: up to {holds} at a time"))
+    return rows
 
 
 def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ import numpy as np
 from torch import nn
 
 from stg_ray.affinities.stage import check_methods, check_network, compute_affinities
-from stg_ray.cluster import check_address, device_facts, session
+from stg_ray.cluster import device_facts, is_elsewhere, session
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config, set_values
 from stg_ray.data.parts import PartIndex, read_index, write_parts
@@ -42,6 +42,7 @@ from stg_ray.report import write_report
 from stg_ray.retraining import retrain
 from stg_ray.retraining.plans import check_plans
 from stg_ray.run_dir import SECTIONS_OF_STAGE, RunDir
+from stg_ray.shared_storage import check_shared
 
 Stage = Callable[[RunDir, Config, StageProgress], None]
 
@@ -183,19 +184,22 @@ def _run_stages(
     reporter = reporter or Reporter()
     first = next((i for i, stage in enumerate(stages) if not directory.is_done(stage, config)), len(stages))
     missing = stages[first:]  # what follows a stage that is made again is made from it
-    if NEEDS_RAY & set(missing):
-        check_address(address)
     failed: PartlyFailed | None = None
     with ExitStack() as stack:
-        ray_is_up = False
+        ray_is_up = bool(NEEDS_RAY & set(missing)) and is_elsewhere(address)
+        if ray_is_up:  # a cluster of no use is refused before anything is laid out; a Ray of our own starts when needed
+            stack.enter_context(session(address, verbose=verbose))
+            check_shared(directory)
         for stage in stages:
             if stage not in missing:
                 reporter.say(f"{stage:<9} done before")
             else:
                 with reporter.stage(stage) as progress:
-                    if stage in NEEDS_RAY and not ray_is_up:
-                        stack.enter_context(session(address, verbose=verbose))
-                        ray_is_up = True
+                    if stage in NEEDS_RAY:
+                        if not ray_is_up:
+                            stack.enter_context(session(address, verbose=verbose))
+                            ray_is_up = True
+                        check_shared(directory)  # nodes may have joined since
                         config = _settled(directory, config)
                     began = time.monotonic()
                     directory.begin(stage, config)

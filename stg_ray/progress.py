@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 PLAIN_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 class Reporter:
@@ -38,6 +39,8 @@ class StageProgress:
         self.console = console
         self.name = name
         self.summary = ""
+        self.opened = time.monotonic()
+        self.has_waited = False
 
     def __enter__(self) -> StageProgress:
         return self
@@ -47,6 +50,17 @@ class StageProgress:
 
     def update(self, done: float, total: float, unit: str) -> None:
         raise NotImplementedError
+
+    def note(self, text: str) -> None:
+        """A line of its own: something that is not as it was asked for."""
+        self.console.print(f"{self.name:<9} {text}", markup=False)
+
+    def waits_for(self, what: str) -> None:
+        """Called while nothing has begun: after a minute it is said once, because what is waited for may be held by
+        others."""
+        if not self.has_waited and time.monotonic() - self.opened > PATIENCE_SECONDS:
+            self.has_waited = True
+            self.note(f"waits for {what}: it is starting, or others use it (see ray status)")
 
 
 class _Bar(StageProgress):

@@ -7,8 +7,10 @@ which cannot rename but whose single PUT is atomic, gets one PUT.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import time
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,12 +23,22 @@ from pyarrow import fs
 
 from stg_ray.errors import InputError, one_line
 
+PASSING = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
+"""What a file system may answer that comes back: a server that restarts, a mount that is made anew."""
+PATIENCE_SECONDS = 30.0
+RETRY_SECONDS = 0.5
+
 
 class Storage:
     """A folder, given as a path or a URI. Names are relative to it, with forward slashes."""
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         text = os.fspath(uri)
+        if "://" in text and urlsplit(text).password:
+            raise InputError(
+                f"the URI of {urlsplit(text).hostname!r} holds a password, which would be in logs and files: give it "
+                "by the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
         try:
             if "://" in text:
                 self.fs, self.root = fs.FileSystem.from_uri(text)
@@ -79,13 +91,32 @@ class Storage:
                 return
         self.fs.copy_file(self.path(source), self.path(target))
 
-    def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
-        target = PurePosixPath(self.path(name))
-        if not self.is_local:
-            with self.fs.open_output_stream(str(target)) as stream:
+    def write_bytes(self, name: str, data: bytes | pa.Buffer, *, patience: float = PATIENCE_SECONDS) -> None:
+        """Write a file. A local or network file system that fails for a moment is tried again.
+
+        Args:
+            patience: seconds for which it is tried.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if not self.is_local:  # its client tries again by itself
+            with self.fs.open_output_stream(self.path(name)) as stream:
                 stream.write(data)
             return
-        parent = Path(target.parent)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self._write_local(name, data)
+                return
+            except OSError as error:
+                if error.errno not in PASSING or time.monotonic() > deadline:
+                    raise
+            time.sleep(RETRY_SECONDS)
+
+    def _write_local(self, name: str, data: bytes | pa.Buffer) -> None:
+        target = Path(self.path(name))
+        parent = target.parent
         parent.mkdir(parents=True, exist_ok=True)
         temporary = parent / f".tmp-{uuid.uuid4().hex}"
         try:

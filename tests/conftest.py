@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,17 @@ from stg_ray.tasks import TaskSet
 
 settings.register_profile("stg_ray", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("stg_ray")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Most cells of the fault matrix run only when it is named: they take half an hour together."""
+    if "fault_matrix" in config.option.markexpr:
+        return
+    left_out = [
+        item for item in items if item.get_closest_marker("fault_matrix") and not item.get_closest_marker("slow")
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +79,21 @@ def make_task_set() -> Callable[..., TaskSet]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted (needs root): {mounted.stderr.strip()}")
+    yield folder
+    for _ in range(50):  # processes of a Ray that was ended may still have files open
+        if subprocess.run(["umount", str(folder)], capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.2)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

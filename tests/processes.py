@@ -13,19 +13,23 @@ from pathlib import Path
 import psutil
 
 
+def without_ray() -> dict[str, str]:
+    """The environment without Ray's variables: the tests' own Ray must not be joined, nor its settings inherited."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+
+
 class Program:
     """A running `stg-ray` in a session of its own, so that it can be interrupted like in a terminal."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
+    def __init__(self, *arguments: str, log: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
         self.log = log
-        # The tests' own Ray must not be joined, nor its settings inherited.
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "stg_ray", *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=env,
+                env=env or without_ray(),
+                cwd=cwd,
                 start_new_session=True,
                 # Tests that run in the background of a script inherit that Ctrl-C is ignored.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

@@ -113,7 +113,7 @@ def test_presets_and_plan_run_nothing(two_tasks: Path) -> None:
 
 def test_help_names_every_command() -> None:
     text = stg_ray("--help").stdout
-    for command in ("run", "plan", "presets", "profile", "affinity", "group", "retrain", "report"):
+    for command in ("run", "plan", "presets", "doctor", "profile", "affinity", "group", "retrain", "report"):
         assert command in text
     assert __version__ == "0.1.0"
 

@@ -1,4 +1,5 @@
-"""Interrupted or killed at any stage, the same command finishes the run, and with the same result."""
+"""Interrupted at any stage, the same command finishes the run, and with the same result; see test_fault_matrix.py for
+programs that are killed."""
 
 from __future__ import annotations
 
@@ -71,17 +72,3 @@ def test_interrupted_in_every_stage(undisturbed: Path, tmp_path: Path) -> None:
     assert last.output.count("done before") == 4
     assert "of them from before" in last.output
     assert_same_results(run, undisturbed)
-
-
-def test_killed_in_every_stage(undisturbed: Path, tmp_path: Path) -> None:
-    """SIGKILL of the driver: it tidies nothing up."""
-    run = tmp_path / "run"
-    for stage, moment in moments(run):
-        program = Program(*ARGUMENTS, "--out", str(run), log=tmp_path / stage)
-        program.wait_until(moment)
-        program.kill()
-        assert not (run / ".stages" / f"{stage}.json").exists(), f"too late to kill {stage}"
-    last = Program(*ARGUMENTS, "--out", str(run), log=tmp_path / "last")
-    assert last.wait() == 0, last.output
-    assert_same_results(run, undisturbed)
-    assert last.left_behind() == []

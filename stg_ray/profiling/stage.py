@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Literal
 
 from stg_ray.cluster import cluster_nodes, root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, part_name, read_index
 from stg_ray.data_map import snapshot_epochs
 from stg_ray.errors import StgRayError
+from stg_ray.placement import place_workers
 from stg_ray.progress import StageProgress
 from stg_ray.run_dir import RunDir
 
@@ -40,7 +37,10 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
     _drop_broken_checkpoints(run)
     wanted = config.profile.workers
     most = wanted[1] if isinstance(wanted, tuple) else wanted
-    workers, resources = placement(cluster_nodes(), most, index.n_parts())
+    workers, placement = place_workers(cluster_nodes(), most, index.n_parts())
+    resources = placement.resources
+    if placement.instead and not isinstance(wanted, tuple):
+        progress.note(placement.instead)
     elastic = (min(wanted[0], workers), min(wanted[1], index.n_parts())) if isinstance(wanted, tuple) else None
     trainer = TorchTrainer(
         train_worker,
@@ -66,8 +66,11 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
         if time.monotonic() - looked < PROGRESS_SECONDS:
             return
         looked = time.monotonic()
-        with suppress(OSError):  # not there yet, or a storage that fails once: the next look may succeed
+        try:
             state = run.read_json("profile/progress.json")
+        except OSError:  # not there yet, or a storage that fails once: the next look may succeed
+            progress.waits_for(f"{workers} times {placement.each}")
+        else:
             progress.update(state["done"], state["total"], f"steps on {workers} workers")
 
     try:
@@ -78,49 +81,10 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
         failure = run.read_json("profile/failure.json")
         run.forget("profile")
         raise StgRayError(failure)
-    fewer = f" ({most} were asked for)" if most not in ("auto", workers) and elastic is None else ""
     how = f"{config.profile.precision}, {config.profile.memory_format}"
     on = f"{elastic[0]} to {elastic[1]}" if elastic else str(workers)
-    progress.summary = f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {on} workers{fewer}, {how}"
+    progress.summary = f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {on} workers, {how}"
     run.delete("profile/progress.json")
-
-
-def placement(
-    nodes: Sequence[Mapping[str, float]], workers: int | Literal["auto"], n_parts: int
-) -> tuple[int, dict[str, float]]:
-    """How many workers, and the resources of each: one per GPU, else per CPU, if auto; as many CPUs for each as fit.
-
-    Never more workers than parts, nor than the nodes hold; a request that no node can meet would wait for ever.
-
-    Args:
-        nodes: resources of each node, as Ray names them.
-
-    Raises:
-        StgRayError: there is nothing to train on.
-    """
-    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    usable = [node for node in nodes if not gpus or node.get("GPU", 0) >= 1]
-    cpus = [int(node.get("CPU", 0)) for node in usable]
-    if sum(cpus) == 0:
-        raise StgRayError(
-            "the cluster has no CPUs to train on (its nodes may still be starting): give the same command again when "
-            "ray status shows some"
-        )
-    count = min(n_parts, sum(cpus), (gpus or sum(cpus)) if workers == "auto" else workers)
-    share = math.ceil(count / gpus) if gpus else 0  # workers on one GPU
-
-    def slots(cpus_of_one: int) -> int:
-        most = (own // cpus_of_one for own in cpus)
-        if not gpus:
-            return sum(most)
-        return sum(min(own, int(node["GPU"]) * share) for own, node in zip(most, usable, strict=True))
-
-    fitting = [c for c in range(1, max(cpus) + 1) if slots(c) >= count]
-    count = count if fitting else slots(1)
-    resources: dict[str, float] = {"CPU": max(fitting, default=1)}
-    if gpus:
-        resources["GPU"] = 1 / share
-    return count, resources
 
 
 def _is_whole(run: RunDir, config: Config, index: PartIndex) -> bool:

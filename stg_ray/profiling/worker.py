@@ -24,6 +24,7 @@ import torch.distributed as dist
 from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_split
 from stg_ray.data_map import DataMapState, snapshot_epochs
+from stg_ray.metrics import SampleCounter
 from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
@@ -124,6 +125,7 @@ def train_worker(job: dict[str, Any]) -> None:
     divisors = shard.batch_rows(n_steps) * index.labels_per_sample / world
     snapshots = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
     progress = _Progress(run, config.profile.epochs, n_steps) if rank == 0 else None
+    samples = SampleCounter(run, "profile")
 
     for epoch in range(len(history) + 1, config.profile.epochs + 1):
         began = time.monotonic()
@@ -131,6 +133,7 @@ def train_worker(job: dict[str, Any]) -> None:
 
         def record(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor, epoch: int = epoch) -> None:
             recorder.record(rows, network.layout.confidences(outputs, target))
+            samples.add(len(rows))
             if progress is not None:
                 progress.step(epoch)
 
@@ -160,6 +163,7 @@ def train_worker(job: dict[str, Any]) -> None:
                 run.write_json("profile/failure.json", failure)
             return
         recorder.finish_epoch()
+        samples.flush()
         if epoch in snapshots:
             recorder.save(run, f"profile/data_map/epoch-{epoch:04d}/")
         seconds = time.monotonic() - began

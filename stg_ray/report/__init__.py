@@ -2,6 +2,6 @@
 
 from stg_ray.report.page import write_report
 from stg_ray.report.summary import Summary, summarize
-from stg_ray.report.terminal import print_groups, print_plan, print_summary
+from stg_ray.report.terminal import print_findings, print_groups, print_plan, print_summary
 
-__all__ = ["Summary", "print_groups", "print_plan", "print_summary", "summarize", "write_report"]
+__all__ = ["Summary", "print_findings", "print_groups", "print_plan", "print_summary", "summarize", "write_report"]

@@ -12,7 +12,7 @@ from stg_ray.config import Config
 from stg_ray.groups import Serving
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
-from stg_ray.retraining.trials import device_here, resources_of_trial
+from stg_ray.retraining.trials import device_here, place_trials
 from stg_ray.run_dir import RunDir
 from stg_ray.storage import Storage
 
@@ -59,11 +59,14 @@ def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[t
     ]
     if not wanted:
         return []
-    needs = resources_of_trial(config)
-    score = ray.remote(_score_ensemble).options(
-        num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures
+    needs = place_trials(config).resources
+    score = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
+        _score_ensemble
     )
-    references = [score.remote(run.uri, config.model_dump(), name, seed) for name, seed in wanted]
+    references = [
+        score.options(name=f"scores of {name}, seed {seed}").remote(run.uri, config.model_dump(), name, seed)
+        for name, seed in wanted
+    ]
     return [
         Scored(name, seed, "ensemble", split, scores, plans[name].groups.serving)
         for (name, seed), by_split in zip(wanted, wait_for(lambda: ray.get(references)), strict=True)

@@ -45,13 +45,19 @@ class _State:
 
 
 def train_network(
-    run: Storage, config: Config, spec: NetworkSpec, *, device: torch.device | str, report: Callable[[int], None]
+    run: Storage,
+    config: Config,
+    spec: NetworkSpec,
+    *,
+    device: torch.device | str,
+    report: Callable[[int], None],
+    count: Callable[[int], None] = lambda n_samples: None,
 ) -> None:
     """Train the network of `spec` on the training rows of its tasks, and write its folder.
 
     The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch is chosen by the mean
     primary metric on the validation rows, weighted alike; the scores are on validation and test rows.
-    `report` is called with the number of every epoch done.
+    `report` is called with the number of every epoch done, `count` with the number of samples that it was trained on.
 
     Raises:
         StgRayError: a task's loss became non-finite.
@@ -99,6 +105,7 @@ def train_network(
             augment=augment,
         )
         check_finite(totals, spec.tasks, epoch)
+        count(len(inputs))
         value = _mean_primary(network, tasks, weights, data["val"], compute)
         # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
         if value > state.best_value or value == -math.inf:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+from contextlib import suppress
 from typing import Any
 
-from stg_ray.cluster import cluster_total, root_cause, wait_for
+from stg_ray.cluster import cluster_nodes, root_cause, wait_for
 from stg_ray.config import Config
-from stg_ray.errors import StgRayError
+from stg_ray.errors import StgRayError, one_line
+from stg_ray.metrics import SampleCounter, tell
+from stg_ray.placement import Placement, place
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.trial import is_finished, network_folder, train_network
@@ -27,18 +31,31 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
 
     class Watch(tune.Callback):
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-            epochs_of_trial[trial.trial_id] = result.get("epoch", 0)
+            epochs_of_trial[trial.trial_id] = result.get("epoch", epochs_of_trial.get(trial.trial_id, 0))
+
+        def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+            tell(run, "retrain", "trials_running", sum(trial.status == "RUNNING" for trial in trials))
 
         def on_experiment_end(self, trials: list, **info: Any) -> None:
             for trial in trials:
                 folder = network_folder(NetworkSpec.from_dict(trial.config["spec"]), config)
                 if not is_finished(run, folder):
-                    error = trial.get_pickled_error()
+                    error = _error_of(trial)
                     reason = trial.last_result.get("failure") or (error and root_cause(error))
-                    failures[folder] = reason or "its trial ended early"
+                    if reason:
+                        failures[folder] = reason
+
+    placement = place_trials(config)
+    if placement.instead:
+        progress.note(placement.instead)
+
+    def poll() -> None:
+        if not epochs_of_trial:
+            progress.waits_for(f"room for a network ({placement.each})")
+        progress.update(sum(epochs_of_trial.values()), total, f"epochs of {len(specs)} networks")
 
     tuner = tune.Tuner(
-        tune.with_resources(_trial, resources_of_trial(config)),
+        tune.with_resources(_trial, placement.resources),
         param_space={
             "run": run.uri,
             "config": config.model_dump(),
@@ -60,21 +77,33 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
         ),
     )
     run.delete(".ray/retrain")
-    wait_for(
-        tuner.fit, lambda: progress.update(sum(epochs_of_trial.values()), total, f"epochs of {len(specs)} networks")
-    )
+    with suppress(EOFError, pickle.UnpicklingError):  # of Tune's own list of results, which is not used
+        wait_for(tuner.fit, poll)
+    for spec in specs:
+        if not is_finished(run, folder := network_folder(spec, config)):
+            failures.setdefault(folder, "its trial ended early")
     return failures
 
 
-def resources_of_trial(config: Config) -> dict[str, float]:
-    """Of one trial, as Tune names them."""
-    return {"CPU": 1, "GPU": config.retrain.gpus} if cluster_total("GPU") else {"CPU": 1}
+def place_trials(config: Config) -> Placement:
+    """Where trials fit now."""
+    return place(cluster_nodes(), config.retrain.gpus)
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """The last error of a trial; none where Tune's file of it is cut off, because the disk is full."""
+    try:
+        return trial.get_pickled_error()
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return None
 
 
 def device_here() -> str:
+    import ray
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    # A node's GPUs may be seen by a trial that was given none.
+    return "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"
 
 
 def _trial(job: dict[str, Any]) -> None:
@@ -83,14 +112,22 @@ def _trial(job: dict[str, Any]) -> None:
     from ray import tune
 
     torch.set_num_threads(1)
+    run = Storage(job["run"])
+    samples = SampleCounter(run, "retrain")
     try:
         train_network(
-            Storage(job["run"]),
+            run,
             Config.model_validate(job["config"]),
             NetworkSpec.from_dict(job["spec"]),
             device=device_here(),
             report=lambda epoch: tune.report({"epoch": epoch}),
+            count=samples.add,
         )
+        samples.flush()
     except StgRayError as error:
         # Such as a loss that became non-finite: it would again. To Tune it is no failure, so it is not tried again.
         tune.report({"failure": str(error)})
+    except OSError as error:
+        # Said by itself: where the disk is full, Tune's own account of the error is cut off.
+        tune.report({"failure": one_line(error)})
+        raise

@@ -1,61 +1,24 @@
-"""Workers and nodes that die while the profile runs."""
+"""A node that is lost while an elastic profile runs; see test_fault_matrix.py for the other faults."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 import stg_ray as sr
 from stg_ray.data_map import DataMapState
-from tests.processes import Program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-ARGUMENTS = ("run", "digits", "--until", "profile", "--set", "profile.epochs=60", "--set", "profile.workers=2")
 
 
 def states(run: Path) -> list[DataMapState]:
     dataset = sr.DataMap(str(run)).dataset()
     return [DataMapState.from_batch(batch) for batch in dataset.to_batches()]
-
-
-def train_workers(program: Program) -> list[psutil.Process]:
-    program.watch()
-    return [p for p in program.seen if p.is_running() and "RayTrainWorker" in p.name()]
-
-
-def test_a_killed_worker_costs_an_epoch_and_changes_nothing(tmp_path: Path) -> None:
-    undisturbed = Program(*ARGUMENTS, "--out", str(tmp_path / "reference"), log=tmp_path / "log")
-    assert undisturbed.wait() == 0, undisturbed.output
-    run = tmp_path / "run"
-    program = Program(*ARGUMENTS, "--out", str(run), log=tmp_path / "killed")
-
-    def far_enough() -> bool:
-        try:
-            state = json.loads((run / "profile" / "progress.json").read_text())
-        except (OSError, ValueError):
-            return False
-        return state["done"] > 0.2 * state["total"]
-
-    program.wait_until(far_enough)
-    victims = train_workers(program)
-    assert len(victims) == 2
-    victims[0].kill()
-    assert program.wait() == 0, program.output
-    assert not victims[0].is_running()
-    assert not victims[1].is_running() or victims[1] not in train_workers(program)
-    history = sr.DataMap(str(run)).storage.read_parquet("profile/metrics.parquet").to_pandas()
-    assert sorted(set(history["epoch"])) == list(range(1, 61))
-    for a, b in zip(states(run), states(tmp_path / "reference"), strict=True):
-        for key in ("count", "mean", "m2"):
-            assert np.array_equal(getattr(a, key), getattr(b, key)), key
 
 
 LOSE_A_NODE = """

@@ -20,8 +20,8 @@ from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.models.outputs import as_labels
 from stg_ray.models.training import lr_factor
+from stg_ray.placement import place_workers
 from stg_ray.profiling import profile
-from stg_ray.profiling.stage import placement
 from stg_ray.profiling.worker import Shard
 from stg_ray.progress import Reporter
 from stg_ray.run_dir import RunDir
@@ -159,12 +159,13 @@ def test_every_rank_takes_the_same_steps_and_every_row_once() -> None:
 def test_no_worker_asks_for_more_than_a_node_has(
     nodes: list[dict[str, float]], workers: int, expected: tuple[int, dict[str, float]]
 ) -> None:
-    assert placement(nodes, workers, n_parts=16) == expected
+    count, placement = place_workers(nodes, workers, n_parts=16)
+    assert (count, placement.resources) == expected
 
 
 def test_a_cluster_without_cpus_is_told_so() -> None:
-    with pytest.raises(StgRayError, match="no CPUs to train on"):
-        placement([{"memory": 1.0}], "auto", n_parts=16)
+    with pytest.raises(StgRayError, match="no CPUs to work on"):
+        place_workers([{"memory": 1.0}], "auto", n_parts=16)
 
 
 @pytest.mark.slow

@@ -1,0 +1,12 @@
+"""Compute how alike the tasks of a run are, once more: a stage as a job of its own.
+
+ray job submit --working-dir . -- python jobs/run_affinity.py /shared/runs/digits
+"""
+
+import sys
+
+from stg_ray.cli import main
+
+if __name__ == "__main__":
+    sys.argv.insert(1, "affinity")
+    main()

@@ -1,0 +1,12 @@
+"""Train on all tasks and record the data maps of a run, once more: a stage as a job of its own.
+
+ray job submit --working-dir . -- python jobs/run_profile.py /shared/runs/digits
+"""
+
+import sys
+
+from stg_ray.cli import main
+
+if __name__ == "__main__":
+    sys.argv.insert(1, "profile")
+    main()
