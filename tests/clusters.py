@@ -3,6 +3,7 @@ home and a token of their own. A node may live in a mount namespace, so that it 
 
 from __future__ import annotations
 
+import json
 import random
 import shlex
 import shutil
@@ -99,8 +100,6 @@ class RayCluster:
             f"--temp-dir={self.temporary}",
             f"--include-dashboard={str(dashboard).lower()}",
         ]
-        self.metrics_port = free_port()
-        self.arguments += [f"--metrics-export-port={self.metrics_port}"]
         self.arguments += [f"--dashboard-port={self.dashboard_port}", f"--ray-client-server-port={free_port()}"]
         if autoscaled:
             (folder / "autoscaling.yaml").write_text(yaml.safe_dump(autoscaling(cpus, autoscaled)))
@@ -190,8 +189,11 @@ class RayCluster:
         return done
 
     def metrics(self) -> str:
-        """What Prometheus reads from the head."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+        """What Prometheus reads from the head, found as Prometheus finds them: by the file that Ray's head writes."""
+        listed = json.loads((self.temporary / "prom_metrics_service_discovery.json").read_text())
+        target = listed[0]["targets"][0]  # the node; others are the dashboard and the autoscaler
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"http://{target}/metrics", timeout=10) as answer:
             return answer.read().decode()
 
     def logs(self) -> str:

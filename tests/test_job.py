@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import threading
-from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -30,12 +30,15 @@ def test_digits_as_a_job(repository: Path, tmp_path: Path) -> None:
     with RayCluster(tmp_path / "cluster", cpus=2, dashboard=True, token=True) as cluster:
         submit = ("submit", "--working-dir", ".", "--", sys.executable)
         scraped: list[str] = []
+        failed: list[str] = []
         ended = threading.Event()
 
         def scrape() -> None:
             while not ended.wait(0.5):
-                with suppress(OSError):
+                try:
                     scraped.append(cluster.metrics())
+                except (OSError, HTTPException, ValueError) as error:
+                    failed.append(repr(error))
 
         thread = threading.Thread(target=scrape)
         thread.start()
@@ -57,6 +60,7 @@ def test_digits_as_a_job(repository: Path, tmp_path: Path) -> None:
                 assert not path.is_file() or token.encode() not in path.read_bytes(), f"the token is in {path}"
         for stage in ("parts", "profile", "affinity", "group", "retrain", "report"):
             assert f"{stage:<9} done in" in job.stdout
+        assert scraped, failed
         # Ray passes on what it is told once a second: what a process says in its last one may be lost.
         assert 0 < largest(scraped, "stg_ray_samples_total", "profile") <= 5 * 1257  # every sample in every epoch
         assert 0 < largest(scraped, "stg_ray_parts_done", "affinity") <= 32
