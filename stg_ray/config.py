@@ -214,8 +214,10 @@ class RetrainConfig(TrainingConfig):
     membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """The networks of ours_soft have the tasks whose membership in the group is this or more: others hardly count in
     its loss, and would cost time."""
+    workers: Count = 1
+    """Workers that train one network together, with equal shares of every batch; more than one are of Ray Train."""
     gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """GPU of one trial, where there are GPUs; 0.25 trains four networks on each at a time."""
+    """GPU of one worker, where there are GPUs; 0.25 trains four networks on each at a time."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Restarts of one trial."""
 

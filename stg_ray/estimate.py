@@ -17,7 +17,7 @@ from stg_ray.grouping.n_groups import most_groups
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
 from stg_ray.pipeline import check
-from stg_ray.placement import Resources, place, place_workers
+from stg_ray.placement import Resources, place, place_trials, place_workers
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 from stg_ray.tasks import TaskSet
 from stg_ray.timing import START_SECONDS, cpus_here, measure_pace, seconds_of_trials
@@ -73,10 +73,11 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
     own = list(nodes.values())
     wanted = config.profile.workers
     workers, profile = place_workers(own, wanted[1] if isinstance(wanted, tuple) else wanted, index.n_parts())
+    of_each, trials = place_trials(own, config.retrain.workers, config.retrain.gpus)
     stages = {
         "workers": profile,
         "actors": place(own, config.affinity.gpus),
-        "trials": place(own, config.retrain.gpus),
+        "trials" if of_each == 1 else f"workers of trials ({of_each} each)": trials,
     }
     each = ", ".join(f"{name} of {placement.each}" for name, placement in stages.items())
     rows = [("cluster", f"{len(nodes)} node{'s' * (len(nodes) > 1)}, {workers} workers; {each}")]

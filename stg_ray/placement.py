@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from stg_ray.errors import StgRayError
@@ -92,6 +92,24 @@ def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_
         why = f"there are {n_parts} parts" if count == n_parts else "no more fit on the nodes"
         instead = f"{count} worker{'s' * (count > 1)} instead of {workers}: {why}"
     return count, Placement(resources, [fits(node, resources) for node in nodes], instead)
+
+
+def place_trials(nodes: Sequence[Resources], workers: int, gpus: float) -> tuple[int, Placement]:
+    """How many workers train each network, and where workers fit: as many as asked for, or as the nodes hold.
+
+    Args:
+        nodes: resources of each node.
+        gpus: GPU of one worker, at most 1.
+
+    Raises:
+        StgRayError: there is no CPU.
+    """
+    placement = place(nodes, gpus)
+    count = min(workers, placement.at_once)
+    if count < workers:
+        fewer = f"{count} worker{'s' * (count > 1)} for each network instead of {workers}: no more fit on the nodes"
+        placement = replace(placement, instead="; ".join(filter(None, (placement.instead, fewer))))
+    return count, placement
 
 
 def fits(node: Resources, resources: Resources) -> int:

@@ -106,6 +106,7 @@ class RayCluster:
             self.arguments.append(f"--autoscaling-config={folder / 'autoscaling.yaml'}")
             self.env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         self.env["RAY_metrics_report_interval_ms"] = "1000"
+        self.env["RAY_gcs_rpc_server_reconnect_timeout_s"] = "15"  # a minute, until a program gives a lost head up
         self.env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{self.dashboard_port}"
         self.start_head()
         if dashboard:

@@ -28,6 +28,7 @@ from stg_ray.metrics import SampleCounter
 from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
+from stg_ray.models.ranks import Ranks
 from stg_ray.models.training import Optimization, epoch_batches, non_finite, train_epoch
 from stg_ray.point_histogram import point_counts
 from stg_ray.profiling.events import write_events
@@ -103,8 +104,8 @@ def train_worker(job: dict[str, Any]) -> None:
     config = Config.model_validate(job["config"])
     run = Storage(job["run"])
     torch.set_num_threads(job["threads"])
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    ranks = Ranks.of_ray_train()
+    rank, world = ranks.rank, ranks.world
     device = ray.train.torch.get_device()
     index = read_index(run.sub("parts"))
     shard = Shard.of(index, rank, world)
@@ -118,13 +119,13 @@ def train_worker(job: dict[str, Any]) -> None:
     optimization = Optimization(network, config.profile, config.profile.epochs * n_steps)
     recorder = Recorder(index, shard, data)
     augment = Augmentation.of(config.profile, index.input_shape, data.samples)
-    label_counts = _over_workers(torch.from_numpy(observed(data.labels).sum(axis=0)), device, world)
+    label_counts = ranks.sum(torch.from_numpy(observed(data.labels).sum(axis=0)), device)
     history = _restore(network, optimization, recorder)
-    model = compute.compiled(ray.train.torch.prepare_model(network, move_to_device=False) if world > 1 else network)
+    model = compute.compiled(ranks.wrap(network))
 
-    divisors = shard.batch_rows(n_steps) * index.labels_per_sample / world
+    divisors = (shard.batch_rows(n_steps) * index.labels_per_sample / world).tolist()
     snapshots = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
-    progress = _Progress(run, config.profile.epochs, n_steps) if rank == 0 else None
+    progress = _Progress(run, config.profile.epochs, n_steps) if ranks.is_first else None
     samples = SampleCounter(run, "profile")
 
     for epoch in range(len(history) + 1, config.profile.epochs + 1):
@@ -153,13 +154,13 @@ def train_worker(job: dict[str, Any]) -> None:
             record=record,
         )
         confidences = torch.from_numpy(np.nan_to_num(recorder.current).sum(axis=0, dtype=np.float64))
-        sums = _over_workers(torch.stack([totals.cpu(), confidences]), device, world)
+        sums = ranks.sum(torch.stack([totals.cpu(), confidences]), device)
         loss, confidence = sums / label_counts
         confidence[network.layout.regression.cpu()] = torch.nan
         failure = non_finite(loss, index.names, epoch)
         if failure:
             # Every rank sees the same sums and leaves here: no restart can mend it, so it is no failure of Ray's.
-            if rank == 0:
+            if ranks.is_first:
                 run.write_json("profile/failure.json", failure)
             return
         recorder.finish_epoch()
@@ -169,8 +170,8 @@ def train_worker(job: dict[str, Any]) -> None:
         seconds = time.monotonic() - began
         history.append({"epoch": epoch, "seconds": seconds, "loss": loss.tolist(), "confidence": confidence.tolist()})
         if epoch == config.profile.epochs:
-            _write_findings(run, index, recorder, data, device, rank, world)
-        if rank == 0:
+            _write_findings(run, index, recorder, data, device, ranks)
+        if ranks.is_first:
             run.write_parquet("profile/metrics.parquet", _metrics_table(index, history))
             write_events(run, index.names, history)
             if epoch == config.profile.epochs:
@@ -179,17 +180,17 @@ def train_worker(job: dict[str, Any]) -> None:
 
 
 def _write_findings(
-    run: Storage, index: PartIndex, recorder: Recorder, data: Part, device: torch.device, rank: int, world: int
+    run: Storage, index: PartIndex, recorder: Recorder, data: Part, device: torch.device, ranks: Ranks
 ) -> None:
     """Tables of the regions and of the labels to look at, and the points' histograms, from every worker's samples."""
-    sums = _over_workers(torch.from_numpy(region_sums(recorder.state)), device, world)
-    counts = _over_workers(torch.from_numpy(point_counts(recorder.state)), device, world)
+    sums = ranks.sum(torch.from_numpy(region_sums(recorder.state)), device)
+    counts = ranks.sum(torch.from_numpy(point_counts(recorder.state)), device)
     shards: list[Any] = [suspects(recorder.state, data.samples, data.labels)]
-    if world > 1:
-        everyone: list[Any] = [None] * world
+    if ranks.world > 1:
+        everyone: list[Any] = [None] * ranks.world
         dist.all_gather_object(everyone, shards[0])
         shards = everyone
-    if rank == 0 and len(index.tasks) > len([task for task in index.tasks if task.kind == "regression"]):
+    if ranks.is_first and len(index.tasks) > len([task for task in index.tasks if task.kind == "regression"]):
         run.write_parquet("profile/regions.parquet", regions_table(index.names, sums.numpy()))
         run.write_parquet("profile/suspects.parquet", suspects_table(index.names, shards))
         run.write_arrays("profile/points.arrow", {"counts": counts.numpy()})
@@ -219,15 +220,6 @@ def _restore(network: TaskNetwork, optimization: Optimization, recorder: Recorde
         optimization.load_state_dict(state["optimization"])
         recorder.load(Storage(folder))
     return state["history"]
-
-
-def _over_workers(values: torch.Tensor, device: torch.device, world: int) -> torch.Tensor:
-    """Sums over the workers, in float64."""
-    values = values.double()
-    if world > 1:
-        values = values.to(device)
-        dist.all_reduce(values)
-    return values.cpu()
 
 
 def _metrics_table(index: PartIndex, history: list[dict]) -> pa.Table:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from stg_ray.cluster import wait_for
+from stg_ray.cluster import cluster_nodes, wait_for
 from stg_ray.config import Config
 from stg_ray.groups import Serving
+from stg_ray.placement import place
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
-from stg_ray.retraining.trials import device_here, place_trials
+from stg_ray.retraining.trials import device_here
 from stg_ray.run_dir import RunDir
 from stg_ray.storage import Storage
 
@@ -59,7 +60,7 @@ def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[t
     ]
     if not wanted:
         return []
-    needs = place_trials(config).resources
+    needs = place(cluster_nodes(), config.retrain.gpus).resources
     score = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
         _score_ensemble
     )

@@ -21,10 +21,12 @@ import torch
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
+from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
 from stg_ray.models.files import load_trunk
+from stg_ray.models.ranks import ALONE, Ranks
 from stg_ray.models.training import Optimization, check_finite, epoch_batches, evaluate, train_epoch
 from stg_ray.retraining.metrics import primary_score
 from stg_ray.retraining.plans import NetworkSpec
@@ -52,15 +54,19 @@ def train_network(
     device: torch.device | str,
     report: Callable[[int], None],
     count: Callable[[int], None] = lambda n_samples: None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train the network of `spec` on the training rows of its tasks, and write its folder.
 
     The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch is chosen by the mean
     primary metric on the validation rows, weighted alike; the scores are on validation and test rows.
-    `report` is called with the number of every epoch done, `count` with the number of samples that it was trained on.
+    `report` is called with the number of every epoch done, `count` with the number of this process's samples in it.
+
+    Processes that train it together share the rows of every batch; the first of them evaluates and writes. Without
+    batch norm, whose statistics are of each process's rows, the same network comes out but for rounding.
 
     Raises:
-        StgRayError: a task's loss became non-finite.
+        StgRayError: a task's loss became non-finite, or there are fewer rows than processes.
     """
     folder = network_folder(spec, config)
     if is_finished(run, folder):
@@ -79,17 +85,20 @@ def train_network(
     if spec.start is not None:
         load_trunk(network.trunk, load_weights(run, "profile/network.pt"), "profile/network.pt")
     compute.place(network)
-    model = compute.compiled(network)
+    model = compute.compiled(ranks.wrap(network))
     augment = Augmentation.of(config.retrain, index.input_shape, data["train"].samples)
-    n_steps = math.ceil(len(inputs) / config.retrain.batch_size)
+    if len(inputs) < ranks.world:
+        raise StgRayError(f"{len(inputs)} rows for {ranks.world} workers: set retrain.workers to fewer")
+    n_steps = min(math.ceil(len(inputs) / config.retrain.batch_size), len(inputs) // ranks.world)
     optimization = Optimization(network, config.retrain, spec.epochs * n_steps)
     state = _restore(run, folder, network, optimization)
     while state.epoch < spec.epochs:
         began = time.monotonic()
         epoch = state.epoch + 1
-        torch.manual_seed(spec.seed * 100_003 + epoch * 1009)
+        torch.manual_seed(spec.seed * 100_003 + epoch * 1009 + ranks.rank)
         batches = epoch_batches(len(inputs), n_steps, [spec.seed, 7, epoch])
-        divisors = [len(batch) * labels_per_sample for batch in batches]
+        divisors = [len(batch) * labels_per_sample / ranks.world for batch in batches]
+        own = [batch[ranks.rank :: ranks.world] for batch in batches]
         if augment is not None:
             augment.draw([spec.seed, 9, epoch])
         totals = train_epoch(
@@ -98,24 +107,27 @@ def train_network(
             optimization,
             inputs,
             labels,
-            batches,
+            own,
             divisors=divisors,
             task_weights=task_weights,
             compute=compute,
             augment=augment,
         )
-        check_finite(totals, spec.tasks, epoch)
-        count(len(inputs))
-        value = _mean_primary(network, tasks, weights, data["val"], compute)
-        # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
-        if value > state.best_value or value == -math.inf:
-            state.best_epoch, state.best_value = epoch, value
-            state.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
+        check_finite(ranks.sum(totals, compute.device), spec.tasks, epoch)  # all of them leave here, or none
+        count(sum(map(len, own)))
         state.epoch = epoch
-        state.seconds += time.monotonic() - began
-        _save(run, folder, network, optimization, state)
+        if ranks.is_first:
+            value = _mean_primary(network, tasks, weights, data["val"], compute)
+            # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
+            if value > state.best_value or value == -math.inf:
+                state.best_epoch, state.best_value = epoch, value
+                state.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
+            state.seconds += time.monotonic() - began
+            _save(run, folder, network, optimization, state)
         report(epoch)
 
+    if not ranks.is_first:
+        return
     assert state.best_weights is not None, "at least one epoch was trained"
     network.load_state_dict(state.best_weights)
     scores = {

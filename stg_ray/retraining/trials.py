@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +12,8 @@ from stg_ray.cluster import cluster_nodes, root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
 from stg_ray.metrics import SampleCounter, tell
-from stg_ray.placement import Placement, place
+from stg_ray.models.ranks import ALONE, Ranks
+from stg_ray.placement import place_trials
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.trial import is_finished, network_folder, train_network
@@ -45,25 +48,30 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
                     if reason:
                         failures[folder] = reason
 
-    placement = place_trials(config)
+    workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpus)
     if placement.instead:
         progress.note(placement.instead)
 
     def poll() -> None:
         if not epochs_of_trial:
-            progress.waits_for(f"room for a network ({placement.each})")
+            times = f"{workers} times " if workers > 1 else ""
+            progress.waits_for(f"room for a network ({times}{placement.each})")
         progress.update(sum(epochs_of_trial.values()), total, f"epochs of {len(specs)} networks")
 
     tuner = tune.Tuner(
-        tune.with_resources(_trial, placement.resources),
+        # Workers of Ray Train have resources of their own: their trial only waits, but Tune wants it to have some.
+        tune.with_resources(_trial, placement.resources if workers == 1 else {"memory": 1}),
         param_space={
             "run": run.uri,
             "config": config.model_dump(),
+            "workers": workers,
+            "resources": placement.resources,
             "spec": tune.grid_search([spec.to_dict() for spec in specs]),
         },
         tune_config=tune.TuneConfig(
             # A new process per trial would spend most of a small network's time importing torch.
             reuse_actors=True,
+            max_concurrent_trials=None if workers == 1 else placement.at_once // workers,
             trial_name_creator=lambda trial: NetworkSpec.from_dict(trial.config["spec"]).title.replace(" ", "_"),
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -85,11 +93,6 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
     return failures
 
 
-def place_trials(config: Config) -> Placement:
-    """Where trials fit now."""
-    return place(cluster_nodes(), config.retrain.gpus)
-
-
 def _error_of(trial: Any) -> BaseException | None:
     """The last error of a trial; none where Tune's file of it is cut off, because the disk is full."""
     try:
@@ -107,9 +110,47 @@ def device_here() -> str:
 
 
 def _trial(job: dict[str, Any]) -> None:
-    """Tune's trainable, in a worker process."""
-    import torch
+    """Tune's trainable, in a process of its own."""
     from ray import tune
+
+    if job["workers"] == 1:
+        _train(job, tune.report, ALONE)
+    else:
+        _train_together(job)
+
+
+def _train_together(job: dict[str, Any]) -> None:
+    """Train a network by several workers of Ray Train. What they tell goes to Tune, which also tries again."""
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    run, gpu = Storage(job["run"]), job["resources"].get("GPU")
+    TorchTrainer(
+        _worker,
+        train_loop_config=job,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job["workers"], use_gpu=bool(gpu), resources_per_worker=job["resources"]
+        ),
+        # nccl refuses two workers on one GPU; gloo does not.
+        torch_config=TorchConfig(backend="gloo" if gpu and gpu < 1 else None),
+        run_config=ray.train.RunConfig(
+            name=f"retrain/workers-{uuid.uuid4().hex}",
+            storage_path=run.path(".ray"),
+            storage_filesystem=None if run.is_local else run.fs,
+            callbacks=[TuneReportCallback()],
+        ),
+    ).fit()
+
+
+def _worker(job: dict[str, Any]) -> None:
+    import ray.train
+
+    _train(job, ray.train.report, Ranks.of_ray_train())
+
+
+def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks: Ranks) -> None:
+    import torch
 
     torch.set_num_threads(1)
     run = Storage(job["run"])
@@ -120,14 +161,16 @@ def _trial(job: dict[str, Any]) -> None:
             Config.model_validate(job["config"]),
             NetworkSpec.from_dict(job["spec"]),
             device=device_here(),
-            report=lambda epoch: tune.report({"epoch": epoch}),
+            report=lambda epoch: report({"epoch": epoch}),
             count=samples.add,
+            ranks=ranks,
         )
         samples.flush()
     except StgRayError as error:
         # Such as a loss that became non-finite: it would again. To Tune it is no failure, so it is not tried again.
-        tune.report({"failure": str(error)})
+        report({"failure": str(error)})
     except OSError as error:
         # Said by itself: where the disk is full, Tune's own account of the error is cut off.
-        tune.report({"failure": one_line(error)})
+        if ranks.world == 1:
+            report({"failure": one_line(error)})
         raise

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from rich.console import Console
@@ -13,9 +18,12 @@ import stg_ray as sr
 from stg_ray.data.parts import write_parts
 from stg_ray.errors import PartlyFailed
 from stg_ray.groups import Groups
+from stg_ray.models import load_weights
 from stg_ray.progress import Reporter
 from stg_ray.report import print_summary, summarize
 from stg_ray.retraining import retrain
+from stg_ray.retraining.plans import make_plans, network_specs
+from stg_ray.retraining.trial import network_folder, train_network
 from stg_ray.run_dir import RunDir
 
 STRANGE = 100.0
@@ -85,3 +93,64 @@ def test_bad_trials_are_named_and_the_others_are_kept(ray_session: None, quiet: 
     with (tmp_path / "terminal").open("w") as file:
         print_summary(Console(file=file, width=100), summary)
     assert "failed, left out: ours group 1 seed 0: the loss of task 'overflows'" in (tmp_path / "terminal").read_text()
+
+
+class SlowTrunk(torch.nn.Module):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            time.sleep(0.05)
+        return inputs
+
+
+def slow_trunk(input_shape: tuple[int, ...]) -> torch.nn.Module:
+    return SlowTrunk()
+
+
+@pytest.mark.slow
+def test_several_workers_train_the_network_that_one_would(
+    ray_session: None, quiet: Reporter, make_task_set: Callable[..., sr.TaskSet], tmp_path: Path
+) -> None:
+    """Also where one of them is killed, and where a loss is no number."""
+    config = sr.load_config(
+        {
+            "data": {"npz": "by hand"},
+            "model": {"trunk": "tests.retraining.test_trials:slow_trunk"},
+            "retrain": {"epochs": 6, "plans": ["ours"], "workers": 2, "optimizer": "sgd"},
+        }
+    )
+    run, alone = RunDir(tmp_path / "together"), RunDir(tmp_path / "alone")
+    tasks = make_task_set(n_samples=301, blocks=(2, 2, 2), missing=0.1)
+    tasks = replace(tasks, tasks=(*tasks.tasks[:5], replace(tasks.tasks[5], class_weights=(3e38, 3e38))))
+    for folder in (run, alone):
+        folder.write_config(config)
+        write_parts(tasks, folder.sub("parts"))
+    run.write_bytes("profile/network.pt", b"no plan starts from it")
+    groups = Groups.from_labels(tasks.names, np.arange(6) // 2, "by hand")
+    run.write_json("groups.json", groups.to_dict())
+    killed: list[int] = []
+    thread = threading.Thread(target=kill_a_worker, args=(run, killed), daemon=True)
+    thread.start()
+    with quiet.stage("retrain") as progress, pytest.raises(PartlyFailed, match=r"became non-finite in epoch 1"):
+        retrain(run, config, progress)
+    thread.join(timeout=10)
+    assert len(killed) == 1
+    assert progress.summary == "2 networks of 1 plans; 1 failed"
+    for spec in network_specs(make_plans(groups, tasks.tasks, config), config):
+        if spec.group == 2:
+            continue
+        train_network(alone, config, spec, device="cpu", report=lambda epoch: None)
+        own, expected = (load_weights(each, f"{network_folder(spec, config)}/network.pt") for each in (run, alone))
+        for key, value in expected.items():
+            torch.testing.assert_close(own[key], value, rtol=1e-4, atol=1e-6)
+
+
+def kill_a_worker(run: RunDir, killed: list[int]) -> None:
+    """A process that trains a network, when an epoch of it is done."""
+    deadline = time.monotonic() + 120
+    while not list(Path(run.root).glob(".networks/*/checkpoint.pt")):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+    workers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::RayTrainW")]
+    workers[-1].kill()
+    killed.append(workers[-1].pid)

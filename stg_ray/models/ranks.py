@@ -1,0 +1,57 @@
+"""The processes that train one network together, as one of them sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of a training run; by default it is alone.
+
+    Every batch is shared among all of them, and the mean of their gradients is taken: a loss that is to be the whole
+    batch's is so divided by its `world`-th part (`divisor / world`).
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def of_ray_train(cls) -> Ranks:
+        """Of this Ray Train worker."""
+        import ray.train
+
+        context = ray.train.get_context()
+        return cls(context.get_world_rank(), context.get_world_size())
+
+    @property
+    def is_first(self) -> bool:
+        """The one that writes what all of them share."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network whose backward pass takes the mean of all gradients; it must be on its device."""
+        if self.world == 1:
+            return network
+        import ray.train.torch
+
+        return ray.train.torch.prepare_model(network, move_to_device=False)
+
+    def sum(self, values: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+        """Sums over all processes, in float64, on the CPU.
+
+        Args:
+            device: through which they talk: a GPU where the backend is nccl.
+        """
+        values = values.double()
+        if self.world > 1:
+            values = values.to(device)
+            dist.all_reduce(values)
+        return values.cpu()
+
+
+ALONE = Ranks()
