@@ -39,7 +39,10 @@ class Ranks:
             return network
         import ray.train.torch
 
-        return ray.train.torch.prepare_model(network, move_to_device=False)
+        # Gradients that are views of what is sent are not copied back and forth.
+        return ray.train.torch.prepare_model(
+            network, move_to_device=False, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
+        )
 
     def sum(self, values: torch.Tensor, device: torch.device | str) -> torch.Tensor:
         """Sums over all processes, in float64, on the CPU.
