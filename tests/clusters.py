@@ -46,7 +46,7 @@ def needs_mounts() -> None:
         pytest.skip(f"no mounts in a namespace of its own (needs root): {tried.stderr.decode().strip()}")
 
 
-def autoscaling(cpus: int, most: int) -> dict[str, Any]:
+def autoscaling(cpus: int, most: int, address: str) -> dict[str, Any]:
     """A configuration of Ray's own autoscaler, which starts nodes of one CPU on this machine."""
     return {
         "cluster_name": "autoscaled",
@@ -55,9 +55,12 @@ def autoscaling(cpus: int, most: int) -> dict[str, Any]:
         "provider": {
             "type": "fake_multinode",
             "use_node_id_as_ip": True,
+            "gcs_address": address,
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
         },
+        **dict.fromkeys(("auth", "file_mounts"), {}),
+        **dict.fromkeys(("cluster_synced_files", "worker_setup_commands", "worker_start_ray_commands"), []),
         "head_node_type": "ray.head.default",
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": cpus}, "node_config": {}, "max_workers": 0},
@@ -102,7 +105,7 @@ class RayCluster:
         ]
         self.arguments += [f"--dashboard-port={self.dashboard_port}", f"--ray-client-server-port={free_port()}"]
         if autoscaled:
-            (folder / "autoscaling.yaml").write_text(yaml.safe_dump(autoscaling(cpus, autoscaled)))
+            (folder / "autoscaling.yaml").write_text(yaml.safe_dump(autoscaling(cpus, autoscaled, self.address)))
             self.arguments.append(f"--autoscaling-config={folder / 'autoscaling.yaml'}")
             self.env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         self.env["RAY_metrics_report_interval_ms"] = "1000"
