@@ -59,8 +59,8 @@ def autoscaling(cpus: int, most: int, address: str) -> dict[str, Any]:
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
         },
-        **dict.fromkeys(("auth", "file_mounts"), {}),
-        **dict.fromkeys(("cluster_synced_files", "worker_setup_commands", "worker_start_ray_commands"), []),
+        **{key: {} for key in ("auth", "file_mounts")},
+        **{key: [] for key in ("cluster_synced_files", "worker_setup_commands", "worker_start_ray_commands")},
         "head_node_type": "ray.head.default",
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": cpus}, "node_config": {}, "max_workers": 0},
