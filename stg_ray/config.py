@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from stg_ray.config_data import Auto, Count, DataConfig, Section, unknown
 
 WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
-"""Keys that do not decide what is computed."""
+"""Keys that do not decide what is computed, but for rounding, dropout, and batch norm over each worker's rows."""
 
 Positive = Annotated[float, Field(gt=0)]
 Affinity = Literal["data_map", "landscape", "logit_correlation", "label_correlation", "tag", "random"]

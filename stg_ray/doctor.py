@@ -286,12 +286,15 @@ def _look(temporary: str, missing: str = MISSING) -> Callable[[], dict[str, Any]
             cuda = importlib.import_module("torch").cuda.is_available()
         except Exception:
             cuda = False
+        folder = os.path.abspath(temporary)
+        while not os.path.exists(folder):  # another node may have another one, or none yet
+            folder = os.path.dirname(folder)
         return {
             "versions": versions,
             "cuda": cuda,
             "token": is_token_auth_enabled(),
             "shared_memory": shutil.disk_usage("/dev/shm").free if os.path.exists("/dev/shm") else None,
-            "disk": shutil.disk_usage(temporary).free,
+            "disk": shutil.disk_usage(folder).free,
         }
 
     return look

@@ -109,7 +109,7 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
     def text(own: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
         cost = sum(sizes[spec.tasks] * spec.epochs for spec in own) * index.n_samples()
         epochs = " or ".join(map(str, sorted({spec.epochs for spec in own})))
-        seconds = start + seconds_of_trials(own, pace, index, cpus)
+        seconds = start + seconds_of_trials(own, pace, index, cpus, config.retrain.workers)
         return f"{at_most}{len(own)} {plan}, {epochs} epochs, cost {cost:.2e}, about {_time(seconds)}"
 
     by_plan: dict[str, list[NetworkSpec]] = {}

@@ -41,6 +41,8 @@ def nodes_apart(storage: Storage) -> dict[str, str]:
         answers = ask_nodes(_probe(storage.uri, folder))
         reasons: dict[str, str | None] = {}
         for node, answer in answers.items():
+            if isinstance(answer, TimeoutError):
+                continue  # a node that still installs its packages: what it is given waits as well
             if isinstance(answer, Exception):
                 reasons[node] = f"did not answer: {root_cause(answer)}"
             elif not answer.startswith(folder):

@@ -101,8 +101,8 @@ def cpus_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def seconds_of_trials(specs: Iterable[NetworkSpec], pace: Pace, index: PartIndex, cpus: int) -> float:
-    """Until the networks are trained, one on each CPU at a time."""
+def seconds_of_trials(specs: Iterable[NetworkSpec], pace: Pace, index: PartIndex, cpus: int, workers: int = 1) -> float:
+    """Until the networks are trained, each by so many CPUs, as many at a time as there is room for."""
     n_train, n_val = index.n_samples(), index.n_samples("val")
     each = [TRIAL_SECONDS + spec.epochs * pace.epoch(len(spec.tasks), n_train, n_val) for spec in specs]
-    return max(sum(each) / cpus, max(each, default=0.0))
+    return max(sum(each) / cpus, max(each, default=0.0) / min(cpus, workers))

@@ -15,7 +15,7 @@ from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
 from stg_ray.affinities.base import Partial
 from stg_ray.affinities.source import CPU, Source
 from stg_ray.affinities.stage import check_methods, estimator_of
-from stg_ray.affinities.start import copy_one_head, untrained_heads
+from stg_ray.affinities.start import ROWS_LOOKED_AT, copy_one_head, untrained_heads
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config
 from stg_ray.data.parts import Part, PartIndex, index_of, part_rows_of
@@ -74,7 +74,7 @@ def affinity(
     network = task_network(model, task_set.tasks, torch.tensor(task_set.inputs[:1]), preprocess)
     source = ArraySource(task_set, index, network, config, torch.device(device))
     estimator = estimator_of(method, config.affinity, index)
-    if method == "landscape" and (warning := untrained_heads(source.network(), *source.examples())):
+    if method == "landscape" and (warning := untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))):
         warnings.warn(warning, stacklevel=2)
     own = estimator(source)
     partials: list[Partial] = []

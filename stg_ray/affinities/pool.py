@@ -126,7 +126,12 @@ class ActorPool:
         """Where actors fit, as seen within the last second: to ask for all nodes takes longer than a unit may."""
         if self.placed is None or time.monotonic() - self.looked > LOOK_SECONDS:
             check_own_node()
-            self.placed, self.looked = place(cluster_nodes(), self.config.affinity.gpus), time.monotonic()
+            try:
+                self.placed = place(cluster_nodes(), self.config.affinity.gpus)
+            except StgRayError:  # all nodes that work are gone, perhaps until the autoscaler has others
+                if self.placed is None:
+                    raise
+            self.looked = time.monotonic()
         return self.placed
 
     def _grow(self, n_actors: int) -> None:

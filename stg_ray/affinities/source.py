@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from stg_ray.config import AffinityConfig, Config, TrainingConfig
@@ -40,10 +41,13 @@ class Source(ABC):
     @abstractmethod
     def part(self, number: int) -> Part: ...
 
-    def examples(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Raw inputs (n, ...) and labels (n, K) of the first part, on the device."""
-        part = self.part(0)
-        return torch.tensor(part.inputs).to(self.device), torch.tensor(part.labels).to(self.device)
+    def examples(self, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first raw inputs (n, ...) and their labels (n, K)."""
+        parts: list[Part] = []
+        while len(parts) < self.index.n_parts() and sum(map(len, parts)) < most:
+            parts.append(self.part(len(parts)))
+        inputs, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("inputs", "labels"))
+        return inputs[:most], labels[:most]
 
     @abstractmethod
     def states(self, number: int) -> list[DataMapState]:

@@ -21,7 +21,7 @@ from stg_ray.affinities.random import RandomAffinity
 from stg_ray.affinities.resampling import Blocks
 from stg_ray.affinities.sign import SignAffinity
 from stg_ray.affinities.source import RunSource, Source
-from stg_ray.affinities.start import load_checkpoint, starting_weights, untrained_heads
+from stg_ray.affinities.start import ROWS_LOOKED_AT, load_checkpoint, starting_weights, untrained_heads
 from stg_ray.affinities.tag import TagAffinity
 from stg_ray.config import AffinityConfig, Config
 from stg_ray.data.parts import PartIndex
@@ -100,7 +100,7 @@ def compute_affinities(run: RunDir, config: Config, progress: StageProgress) -> 
 
             units[method] = enough_parts(index.n_parts(), matrix_of, config)
     details = []
-    if "landscape" in methods and (warning := untrained_heads(source.network(), *source.examples())):
+    if "landscape" in methods and (warning := untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))):
         details.append(f"beware: {warning}")
     for method, estimator in estimators.items():
         blocks = Blocks()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from stg_ray.config import Config
@@ -11,6 +12,7 @@ from stg_ray.models import TaskNetwork, build_network, load_weights
 from stg_ray.models.files import load_trunk, read_checkpoint
 from stg_ray.models.outputs import as_labels
 from stg_ray.storage import Storage
+from stg_ray.tasks import observed
 
 
 def starting_weights(run: Storage, config: Config) -> dict[str, torch.Tensor]:
@@ -62,36 +64,46 @@ def copy_one_head(network: TaskNetwork) -> None:
         network.heads.weight[own], network.heads.bias[own] = weight[:width], bias[:width]
 
 
+def has_one_head(network: TaskNetwork) -> bool:
+    """Whether all tasks have the same head, as `copy_one_head` gives it."""
+    widest = max(network.layout.columns, key=lambda own: own.stop - own.start)
+    weight = network.heads.weight
+    return all(torch.equal(weight[own], weight[widest][: own.stop - own.start]) for own in network.layout.columns)
+
+
 ROWS_LOOKED_AT = 1024
+ROWS_AT_ONCE = 64
 SHIFTS = 8
 UNTRAINED_BELOW = 0.75
 """Heads that were drawn at random predict about half of the tasks better than by chance, trained ones nearly all."""
 
 
 @torch.no_grad()
-def untrained_heads(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor) -> str | None:
+def untrained_heads(network: TaskNetwork, inputs: np.ndarray, labels: np.ndarray) -> str | None:
     """A warning where separate heads look as if they were never trained: then they decide which tasks look alike.
 
     A task is predicted better than by chance where its loss is less than that of the same outputs at other samples.
 
     Args:
-        inputs: (n, ...) raw, of which `ROWS_LOOKED_AT` are looked at.
+        inputs: (n, ...) raw.
         labels: (n, K) as stored.
     """
-    if len(network.heads.weight.unique(dim=0)) == 1:
-        return None  # one head for all
-    inputs, labels = inputs[:ROWS_LOOKED_AT], as_labels(labels[:ROWS_LOOKED_AT])
-    outputs = network(inputs)
-    own = network.layout.losses(outputs, labels).sum(dim=0)
+    if has_one_head(network):
+        return None
+    device = network.heads.weight.device
+    outputs = torch.cat([network(block.to(device)) for block in torch.tensor(inputs).split(ROWS_AT_ONCE)])
+    target = as_labels(torch.tensor(labels).to(device))
+    own = network.layout.losses(outputs, target).sum(dim=0)
     n = len(inputs)
     shifted = torch.stack(
-        [network.layout.losses(outputs.roll(1 + i * n // SHIFTS, 0), labels).sum(dim=0) for i in range(SHIFTS)]
+        [network.layout.losses(outputs.roll(1 + i * n // SHIFTS, 0), target).sum(dim=0) for i in range(SHIFTS)]
     ).mean(dim=0)
-    varied = own != shifted  # all labels that were seen are equal otherwise
-    better = int((own < shifted).sum())
-    if better >= UNTRAINED_BELOW * int(varied.sum()):
+    seen = observed(labels)
+    varied = np.where(seen, labels, np.inf).min(axis=0) < np.where(seen, labels, -np.inf).max(axis=0)
+    better = int(((own < shifted).cpu().numpy() & varied).sum())
+    if better >= UNTRAINED_BELOW * varied.sum():
         return None
     return (
-        f"the network predicts only {better} of {int(varied.sum())} tasks better than chance: if its heads are not "
+        f"the network predicts only {better} of {varied.sum()} tasks better than chance: if its heads are not "
         "trained, they decide which tasks look alike, and what is found is noise; train it, or give start=initial"
     )

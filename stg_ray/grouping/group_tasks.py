@@ -96,7 +96,9 @@ def group_tasks(
     if method == "points":
         histogram = _histogram(sources, [tasks[t] for t in order])
         graph = replace(graph, points=histogram)
-        others = ResampledPoints(histogram, lambda h: replace(graph_of([h.distances()]), points=h), seed=seed)
+        others = ResampledPoints(
+            histogram, lambda own: replace(task_graph([own.distances()], None, edges), points=own), seed=seed
+        )
         clusterer: Clusterer = PointClusters(seed=seed)
     else:
         others = ResampledGraphs(matrices, resamples, errors, graph_of, order=order, seed=seed)

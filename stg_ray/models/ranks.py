@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ class Ranks:
         return ray.train.torch.prepare_model(
             network, move_to_device=False, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
         )
+
+    def from_first(self, read: Callable[[], Result], device: torch.device | str) -> Result:
+        """What `read` gives in the first process: two that look at the same file may see different ones."""
+        if self.world == 1:
+            return read()
+        box = [read() if self.is_first else None]
+        dist.broadcast_object_list(box, src=0, device=torch.device(device))
+        return cast("Result", box[0])
 
     def sum(self, values: torch.Tensor, device: torch.device | str) -> torch.Tensor:
         """Sums over all processes, in float64, on the CPU.

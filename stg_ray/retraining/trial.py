@@ -62,14 +62,15 @@ def train_network(
     primary metric on the validation rows, weighted alike; the scores are on validation and test rows.
     `report` is called with the number of every epoch done, `count` with the number of this process's samples in it.
 
-    Processes that train it together share the rows of every batch; the first of them evaluates and writes. Without
-    batch norm, whose statistics are of each process's rows, the same network comes out but for rounding.
+    Processes that train it together share the rows of every batch; the first of them evaluates and writes. The
+    same network comes out but for rounding, unless it has batch norm, whose statistics are of each process's rows, or
+    dropout.
 
     Raises:
         StgRayError: a task's loss became non-finite, or there are fewer rows than processes.
     """
     folder = network_folder(spec, config)
-    if is_finished(run, folder):
+    if ranks.from_first(lambda: is_finished(run, folder), device):
         return
     index = read_index(run.sub("parts"))
     columns = [index.names.index(name) for name in spec.tasks]
@@ -91,7 +92,9 @@ def train_network(
         raise StgRayError(f"{len(inputs)} rows for {ranks.world} workers: set retrain.workers to fewer")
     n_steps = min(math.ceil(len(inputs) / config.retrain.batch_size), len(inputs) // ranks.world)
     optimization = Optimization(network, config.retrain, spec.epochs * n_steps)
-    state = _restore(run, folder, network, optimization)
+    checkpoint = f"{folder}/checkpoint.pt"
+    saved = ranks.from_first(lambda: run.read_bytes(checkpoint) if run.exists(checkpoint) else None, device)
+    state = _State() if saved is None else _restore(saved, network, optimization)
     while state.epoch < spec.epochs:
         began = time.monotonic()
         epoch = state.epoch + 1
@@ -123,7 +126,7 @@ def train_network(
                 state.best_epoch, state.best_value = epoch, value
                 state.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
             state.seconds += time.monotonic() - began
-            _save(run, folder, network, optimization, state)
+            run.write_bytes(checkpoint, _saved(network, optimization, state))
         report(epoch)
 
     if not ranks.is_first:
@@ -148,7 +151,7 @@ def train_network(
             "scores": scores,
         },
     )
-    run.delete(f"{folder}/checkpoint.pt")
+    run.delete(checkpoint)
 
 
 def network_folder(spec: NetworkSpec, config: Config) -> str:
@@ -172,18 +175,15 @@ def _mean_primary(
     return float(np.average(np.array(values)[defined], weights=weights[defined])) if defined.any() else -math.inf
 
 
-def _save(run: Storage, folder: str, network: TaskNetwork, optimization: Optimization, state: _State) -> None:
+def _saved(network: TaskNetwork, optimization: Optimization, state: _State) -> bytes:
     buffer = io.BytesIO()
     saved = {"network": network.state_dict(), "optimization": optimization.state_dict(), "state": dict(vars(state))}
     torch.save(saved, buffer)
-    run.write_bytes(f"{folder}/checkpoint.pt", buffer.getvalue())
+    return buffer.getvalue()
 
 
-def _restore(run: Storage, folder: str, network: TaskNetwork, optimization: Optimization) -> _State:
-    name = f"{folder}/checkpoint.pt"
-    if not run.exists(name):
-        return _State()
-    saved: dict[str, Any] = torch.load(io.BytesIO(run.read_bytes(name)), weights_only=True, map_location="cpu")
+def _restore(data: bytes, network: TaskNetwork, optimization: Optimization) -> _State:
+    saved: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     network.load_state_dict(saved["network"])
     optimization.load_state_dict(saved["optimization"])
     return _State(**saved["state"])

@@ -64,8 +64,7 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
         param_space={
             "run": run.uri,
             "config": config.model_dump(),
-            "workers": workers,
-            "resources": placement.resources,
+            "together": workers > 1,
             "spec": tune.grid_search([spec.to_dict() for spec in specs]),
         },
         tune_config=tune.TuneConfig(
@@ -113,10 +112,10 @@ def _trial(job: dict[str, Any]) -> None:
     """Tune's trainable, in a process of its own."""
     from ray import tune
 
-    if job["workers"] == 1:
-        _train(job, tune.report, ALONE)
-    else:
+    if job["together"]:
         _train_together(job)
+    else:
+        _train(job, tune.report, ALONE)
 
 
 def _train_together(job: dict[str, Any]) -> None:
@@ -125,12 +124,15 @@ def _train_together(job: dict[str, Any]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    run, gpu = Storage(job["run"]), job["resources"].get("GPU")
+    run, config = Storage(job["run"]), Config.model_validate(job["config"]).retrain
+    # Nodes may have gone since the first try.
+    workers, placement = place_trials(cluster_nodes(), config.workers, config.gpus)
+    gpu = placement.resources.get("GPU")
     TorchTrainer(
         _worker,
         train_loop_config=job,
         scaling_config=ray.train.ScalingConfig(
-            num_workers=job["workers"], use_gpu=bool(gpu), resources_per_worker=job["resources"]
+            num_workers=workers, use_gpu=bool(gpu), resources_per_worker=placement.resources
         ),
         # nccl refuses two workers on one GPU; gloo does not.
         torch_config=TorchConfig(backend="gloo" if gpu and gpu < 1 else None),
@@ -138,6 +140,8 @@ def _train_together(job: dict[str, Any]) -> None:
             name=f"retrain/workers-{uuid.uuid4().hex}",
             storage_path=run.path(".ray"),
             storage_filesystem=None if run.is_local else run.fs,
+            # Of workers for which there is no room Ray Train would wait for ever.
+            failure_config=ray.train.FailureConfig(controller_failure_limit=config.max_failures),
             callbacks=[TuneReportCallback()],
         ),
     ).fit()

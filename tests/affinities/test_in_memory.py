@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import stg_ray as sr
 from stg_ray.affinities.in_memory import task_network
 from stg_ray.affinities.source import RunSource
 from stg_ray.affinities.stage import estimator_of
-from stg_ray.affinities.start import untrained_heads
+from stg_ray.affinities.start import copy_one_head, untrained_heads
 from stg_ray.config import ModelConfig
 from stg_ray.config_loading import load_config
 from stg_ray.data.parts import index_of, write_parts
@@ -155,11 +156,30 @@ def test_random_heads_are_told_from_trained_ones_for_every_kind_of_task() -> Non
     for seed in range(20):
         torch.manual_seed(seed)
         network = build_network(ModelConfig(width=16), index_of(task_set), task_set.tasks, seed).eval()
-        untrained.append(untrained_heads(network, torch.tensor(inputs), torch.tensor(labels)) is not None)
+        untrained.append(untrained_heads(network, inputs, labels) is not None)
     assert sum(untrained) >= 15
+    copied = copy.deepcopy(network)
+    copy_one_head(copied)
+    assert untrained_heads(copied, inputs, labels) is None
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(50):
         optimizer.zero_grad()
         network.layout.losses(network(torch.tensor(inputs)), as_labels(torch.tensor(labels))).mean().backward()
         optimizer.step()
-    assert untrained_heads(network, torch.tensor(inputs), torch.tensor(labels)) is None
+    assert untrained_heads(network, inputs, labels) is None
+
+
+def test_tasks_whose_labels_are_all_alike_do_not_count() -> None:
+    """Of rare labels few rows have any."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(400, 6)).astype(np.float32)
+    labels = (inputs[:, :4] > 0).astype(np.int8)
+    task_set = sr.TaskSet.from_arrays(inputs, np.concatenate([labels, np.eye(400, 36, dtype=np.int8)], axis=1))
+    network = build_network(ModelConfig(trunk="linear"), index_of(task_set), task_set.tasks, 0).eval()
+    with torch.no_grad():
+        network.trunk = nn.Identity()
+        network.heads = nn.Linear(6, 40)
+        network.heads.weight[:4] = 10 * torch.eye(4, 6)
+    seen = task_set.labels[40:]
+    assert (seen[:, 4:] == 0).all()
+    assert untrained_heads(network, inputs[40:], seen) is None

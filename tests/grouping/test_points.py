@@ -108,6 +108,16 @@ def test_permuting_the_tasks_permutes_the_groups(seed: int) -> None:
     assert {frozenset(own) for own in one.groups} == {frozenset(own) for own in other.groups}
 
 
+def test_points_decide_whatever_the_weights_are() -> None:
+    """Those are of the task graph, which may be made of another affinity."""
+    state = state_of(EASY)
+    values = np.random.default_rng(0).random((len(EASY), len(EASY)))
+    names = [f"task_{t}" for t in range(len(EASY))]
+    other = sr.TaskMatrix(tuple(names), values + values.T, kind="affinity")
+    found = group_tasks([other, state], method="points", n_groups=3, weights=[0, 1], names=names)
+    assert found.labels.tolist() == group_tasks(state, method="points", n_groups=3).labels.tolist()
+
+
 def test_a_task_without_points_and_identical_tasks() -> None:
     state = state_of(EASY)
     mean = state.mean.copy()
