@@ -52,9 +52,8 @@ class ActorPool:
 
         for actor in self.actors:
             ray.kill(actor)
-        if self.n_started:
-            with suppress(Exception):  # the cluster may be what has failed
-                ask_autoscaler({}, 0)
+        with suppress(Exception):  # the cluster may be what has failed
+            ask_autoscaler({}, 0)  # also what a driver that was killed has asked for
 
     def compute(self, jobs: Sequence[Job], done: int, total: int) -> None:
         """Compute units; each is kept, by the actor itself, as soon as it is there.
