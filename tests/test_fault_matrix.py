@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.fault_matrix, pytest.mark.timeout(400)]
 
 TELLING = {
     ("worker", "profile"), ("head", "profile"), ("added", "affinity"), ("removed", "affinity"), ("driver", "retrain"),
-    ("full", "retrain"), ("unwritable", "profile"),
+    ("full", "affinity"), ("unwritable", "profile"),
 }  # fmt: skip
-"""One of every fault, and every stage twice: these run with the slow tests."""
+"""One of every fault: these run with the slow tests, as those of retraining/test_trial_faults.py do."""
 
 
 def cells(fault: str) -> pytest.MarkDecorator:

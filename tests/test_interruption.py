@@ -16,8 +16,8 @@ from tests.processes import Program
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ARGUMENTS = (
-    *("run", "digits", "--set", "profile.epochs=40", "--set", "profile.snapshots=4"),
-    *("--set", "retrain.epochs=10", "--set", "retrain.seeds=1"),
+    *("run", "digits", "--set", "profile.epochs=28", "--set", "profile.snapshots=4"),
+    *("--set", "retrain.epochs=8", "--set", "retrain.seeds=1"),
 )
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 from http.client import HTTPException
 from pathlib import Path
 
@@ -50,8 +51,15 @@ def test_digits_as_a_job(repository: Path, tmp_path: Path) -> None:
         assert f"report: {run}/report.html" in job.stdout
         assert (run / "results.parquet").exists()
         (run / "report.html").unlink()
-        again = cluster.job(*submit, "jobs/run_report.py", str(run), cwd=project)
-        assert again.returncode == 0, again.stdout + again.stderr
+        # A client that leaves at once, and comes back when the job is done.
+        leaves = ("submit", "--no-wait", "--submission-id", "later", "--working-dir", ".", "--", sys.executable)
+        left = cluster.job(*leaves, "jobs/run_report.py", str(run), cwd=project)
+        assert left.returncode == 0, left.stdout + left.stderr
+        deadline = time.monotonic() + 120
+        while "succeeded" not in (status := cluster.job("status", "later")).stdout + status.stderr:
+            assert time.monotonic() < deadline, status.stdout + status.stderr
+            time.sleep(1)
+        assert "report    done in" in cluster.job("logs", "later").stdout
         assert (run / "report.html").exists()
         token = (tmp_path / "cluster" / ".ray" / "auth_token").read_text().strip()
         assert len(token) > 10

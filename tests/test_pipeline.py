@@ -160,7 +160,9 @@ def test_a_second_process_on_the_directory_is_refused(tmp_path: Path) -> None:
 
 
 def groups_by_data_maps(seed: int, folder: Path, quiet: Reporter) -> bytes:
-    config = sr.load_config("digits", ["affinity.methods=[data_map]", f"seed={seed}", "profile.workers=1"])
+    config = sr.load_config(
+        "digits", ["affinity.methods=[data_map]", f"seed={seed}", "profile.workers=1", "profile.epochs=12"]
+    )
     run = sr.run(config, out=str(folder), until="group", reporter=quiet)  # type: ignore[operator]
     return run.read_bytes("groups.json")
 

@@ -58,12 +58,13 @@ def test_more_is_asked_for_than_there_is(tmp_path: Path) -> None:
     """Two nodes of one CPU, one with GPUs in name on a node without CPUs: the plan and the run say what is done
     instead, and the run ends."""
     settings = ("--set", "profile.workers=7", "--set", "profile.epochs=2", "--set", "retrain.epochs=1")
-    settings += ("--set", "retrain.seeds=1", "--set", "retrain.plans=[all_in_one]", "--set", "retrain.workers=3")
+    settings += ("--set", "retrain.seeds=1", "--set", "retrain.plans=[all_in_one]")
     with RayCluster(tmp_path / "cluster", cpus=1) as cluster:
         cluster.add_node(cpus=1)
         cluster.add_node(cpus=0, arguments=["--num-gpus=2"])
         there = ("--address", cluster.address)
-        plan = Program("plan", "digits", *settings, *there, log=tmp_path / "plan", env=cluster.env)
+        more = ("--set", "retrain.workers=3")
+        plan = Program("plan", "digits", *settings, *more, *there, log=tmp_path / "plan", env=cluster.env)
         run = Program("run", "digits", *settings, *there, "--out", str(tmp_path / "run"), log=tmp_path / "log",
                       env=cluster.env)  # fmt: skip
         assert plan.wait(120) == 0, plan.output

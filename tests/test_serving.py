@@ -118,7 +118,7 @@ def run(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from rich.console import Console
 
     folder = tmp_path_factory.mktemp("served")
-    overrides = ["profile.epochs=2", "retrain.epochs=3", "profile.workers=1", f"retrain.plans=[{', '.join(PLANS)}]"]
+    overrides = ["profile.epochs=2", "retrain.epochs=1", "profile.workers=1", f"retrain.plans=[{', '.join(PLANS)}]"]
     sr.run(sr.load_config("digits", overrides), str(folder / "run"), reporter=Reporter(Console(quiet=True)))
     return folder / "run"
 

@@ -67,7 +67,7 @@ def test_a_lost_node_costs_an_epoch(tmp_path: Path) -> None:
     (tmp_path / "lose_a_node.py").write_text(LOSE_A_NODE)
     run = tmp_path / "run"
     env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
-    env["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "30"  # of a group for which there is no room any more
+    env["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "15"  # of a group for which there is no room any more
     program = [sys.executable, str(tmp_path / "lose_a_node.py"), str(run)]
     ended = subprocess.run(program, env=env, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 0, ended.stdout + ended.stderr
