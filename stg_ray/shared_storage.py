@@ -30,7 +30,7 @@ def check_shared(storage: Storage) -> None:
 
 def nodes_apart(storage: Storage) -> dict[str, str]:
     """The nodes that do not share a folder with this process, and why: what is written here is read on every node, and
-    what every node writes is read here. Nothing stays behind.
+    what every node writes is read here. Nodes that do not answer in time are not among them. Nothing stays behind.
 
     Raises:
         OSError: this process cannot write there.
