@@ -24,7 +24,7 @@ import psutil
 from stg_ray.errors import InputError, StgRayError, one_line
 
 if TYPE_CHECKING:
-    from stg_ray.models.compute import DeviceFacts
+    from stg_ray.models.settling import DeviceFacts
 
 Result = TypeVar("Result")
 
@@ -288,7 +288,7 @@ def device_facts() -> DeviceFacts:
     """Facts of the devices that train, asked where they are."""
     import ray
 
-    from stg_ray.models.compute import DeviceFacts
+    from stg_ray.models.settling import DeviceFacts
 
     if not cluster_total("GPU") and len(cluster_nodes()) == 1:
         return DeviceFacts.here()

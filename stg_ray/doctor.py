@@ -94,7 +94,7 @@ def check_devices() -> Finding:
     """What would train here, and how."""
     import torch
 
-    from stg_ray.models.compute import DeviceFacts
+    from stg_ray.models.settling import DeviceFacts
     from stg_ray.timing import cpus_here
 
     facts, cpus = DeviceFacts.here(), cpus_here()
@@ -109,7 +109,8 @@ def check_devices() -> Finding:
             f"there is an NVIDIA driver, but torch {torch.__version__} sees no GPU",
             "training would use the CPUs: install a build of torch for the driver's CUDA",
         )
-    return Finding("ok", f"no GPU, {cpus} CPUs with a thread each: training in {precision} on CPUs")
+    small = ", small networks in float32" if facts.bf16 else ""
+    return Finding("ok", f"no GPU, {cpus} CPUs with a thread each: training in {precision} on CPUs{small}")
 
 
 def check_data_root(root: Path) -> Finding:

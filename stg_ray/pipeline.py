@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from stg_ray.affinities.stage import check_methods, check_network, compute_affinities
 from stg_ray.cluster import device_facts, is_elsewhere, session
@@ -35,7 +34,7 @@ from stg_ray.grouping.stage import check_grouping
 from stg_ray.groups import Groups
 from stg_ray.models import build_network
 from stg_ray.models.augmentation import Augmentation
-from stg_ray.models.compute import settle
+from stg_ray.models.settling import settle
 from stg_ray.profiling import profile
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.report import write_report
@@ -223,10 +222,9 @@ def _settled(directory: RunDir, config: Config) -> Config:
         return config
     index = read_index(directory.sub("parts"))
     network = build_network(config.model, index, index.tasks, config.seed)
-    convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())
     facts = device_facts()
     sections = {
-        name: settle(getattr(config, name), facts, convolutional=convolutional) for name in ("profile", "retrain")
+        name: settle(getattr(config, name), facts, network, index.input_shape) for name in ("profile", "retrain")
     }
     config = config.model_copy(update=sections)
     directory.write_config(config)

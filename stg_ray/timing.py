@@ -13,7 +13,8 @@ import torch
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.models import build_network
-from stg_ray.models.compute import Compute, DeviceFacts, settle
+from stg_ray.models.compute import Compute
+from stg_ray.models.settling import DeviceFacts, settle
 from stg_ray.models.training import Optimization, epoch_batches, evaluate, train_epoch
 from stg_ray.retraining.metrics import primary_score
 from stg_ray.retraining.plans import NetworkSpec
@@ -69,9 +70,9 @@ def _pace(
     rows = task_set.rows("train")[:MEASURED_ROWS]
     inputs = torch.from_numpy(np.ascontiguousarray(task_set.inputs[rows]))
     labels = torch.from_numpy(np.ascontiguousarray(task_set.labels[rows, :n_tasks]))
-    settled = settle(training, DeviceFacts("cpu", bf16=False), convolutional=len(index.input_shape) == 3)
-    compute = Compute.of(settled)
     network = build_network(config.model.model_copy(update={"weights": None}), index, index.tasks[:n_tasks], 0)
+    settled = settle(training, DeviceFacts.of_cpu(), network, index.input_shape)
+    compute = Compute.of(settled)
     compute.place(network)
     optimization = Optimization(network, settled, 1000)
     n_rows = min(settled.batch_size, len(rows))

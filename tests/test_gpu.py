@@ -11,7 +11,8 @@ import torch
 
 import stg_ray as sr
 from stg_ray.data.parts import read_index
-from stg_ray.models.compute import Compute, DeviceFacts
+from stg_ray.models.compute import Compute
+from stg_ray.models.settling import DeviceFacts
 from stg_ray.progress import Reporter
 
 pytestmark = [

@@ -35,7 +35,8 @@ from stg_ray.config import Config
 from stg_ray.config_loading import load_config
 from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
 from stg_ray.models import build_network
-from stg_ray.models.compute import Compute, DeviceFacts, settle
+from stg_ray.models.compute import Compute
+from stg_ray.models.settling import DeviceFacts, settle
 from stg_ray.models.training import Optimization, epoch_batches, train_epoch
 from stg_ray.progress import Reporter
 from stg_ray.storage import Storage
@@ -112,10 +113,11 @@ def main() -> None:
     show(f"Throughput of profiling, batches of {BATCH}, {sides.compute}", rows, result)
 
 
-def bench_config(**profile: Any) -> Config:
-    values = {"batch_size": BATCH, "epochs": 3, **profile}
+def bench_config(index: PartIndex, **profile: Any) -> Config:
+    values = {"batch_size": BATCH, "epochs": 9, **profile}
     config = load_config({"data": {"npz": "random"}, "model": {"trunk": "cnn"}, "profile": values})
-    profile_section = settle(config.profile, DeviceFacts.here(), convolutional=True)
+    network = build_network(config.model, index, index.tasks, 0)
+    profile_section = settle(config.profile, DeviceFacts.here(), network, index.input_shape)
     return config.model_copy(update={"profile": profile_section})
 
 
@@ -148,16 +150,17 @@ def profiled(run: str, workers: int) -> float:
     directory = RunDir(run)
     for name in ("profile", ".ray/profile"):
         directory.delete(name)
+    index = read_index(directory.sub("parts"))
     # As many CPUs as workers: each gets one thread.
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         with _quiet().stage("profile") as progress:
-            profile(directory, bench_config(workers=workers, batch_size=BATCH * workers), progress)
+            profile(directory, bench_config(index, workers=workers, batch_size=BATCH * workers), progress)
     finally:
         ray.shutdown()
     metrics = directory.read_parquet("profile/metrics.parquet").to_pandas()
     seconds = metrics.groupby("epoch")["seconds"].first()
-    return read_index(directory.sub("parts")).n_samples() / float(seconds[seconds.index > 1].median())
+    return index.n_samples() / float(seconds[seconds.index > 1].median())
 
 
 def _quiet() -> Reporter:
@@ -174,7 +177,7 @@ class Sides:
         self.index: PartIndex = read_index(storage)
         self.data = read_split(storage, self.index, "train")
         self.inputs, self.labels = torch.from_numpy(self.data.inputs), torch.from_numpy(self.data.labels)
-        self.config = bench_config()
+        self.config = bench_config(self.index)
         self.compute = Compute.of(self.config.profile)
         n_steps = len(self.inputs) // BATCH
         self.batches = epoch_batches(len(self.inputs), n_steps, [0])

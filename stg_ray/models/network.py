@@ -44,7 +44,12 @@ class TaskNetwork(nn.Module):
         self.heads = nn.Linear(n_features, self.layout.n_outputs)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.heads(self.trunk(self.normalize(inputs)))
+        features = self.trunk(self.normalize(inputs))
+        if not torch.is_autocast_enabled(features.device.type):
+            return self.heads(features)
+        # In bf16 outputs would have three digits: confidences would be steps, and rankings full of ties.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.heads(features.float())
 
     @property
     def n_parameters(self) -> int:

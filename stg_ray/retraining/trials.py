@@ -12,6 +12,7 @@ from stg_ray.cluster import cluster_nodes, root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
 from stg_ray.metrics import SampleCounter, tell
+from stg_ray.models.compute import dedicate_process
 from stg_ray.models.ranks import ALONE, Ranks
 from stg_ray.placement import place_trials
 from stg_ray.progress import StageProgress
@@ -154,9 +155,7 @@ def _worker(job: dict[str, Any]) -> None:
 
 
 def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks: Ranks) -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    dedicate_process(1)
     run = Storage(job["run"])
     samples = SampleCounter(run, "retrain")
     try:

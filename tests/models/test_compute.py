@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from stg_ray.config import Config, ProfileConfig
-from stg_ray.config_loading import load_config
+from stg_ray.config import Config
 from stg_ray.data.parts import index_of
 from stg_ray.models import build_network
-from stg_ray.models.compute import Compute, DeviceFacts, settle
+from stg_ray.models.compute import Compute
 from stg_ray.models.training import Optimization, epoch_batches, evaluate, train_epoch
-from stg_ray.run_dir import RunDir
 from stg_ray.tasks import TaskSet
-
-
-@pytest.mark.parametrize(
-    ("facts", "convolutional", "precision", "memory_format"),
-    [
-        (DeviceFacts("cuda", True), True, "bf16", "channels_last"),
-        (DeviceFacts("cuda", False), True, "float32", "channels_last"),
-        (DeviceFacts("cpu", True), False, "bf16", "contiguous"),
-        (DeviceFacts("cpu", False), False, "float32", "contiguous"),
-    ],
-)
-def test_what_is_auto_is_settled_by_the_device_and_the_trunk(
-    facts: DeviceFacts, convolutional: bool, precision: str, memory_format: str
-) -> None:
-    settled = settle(ProfileConfig(), facts, convolutional=convolutional)
-    assert (settled.precision, settled.memory_format) == (precision, memory_format)
-    mine = ProfileConfig(precision="bf16", memory_format="contiguous")
-    assert settle(mine, DeviceFacts("cpu", False), convolutional=True) == mine, "what is asked for is not changed"
-
-
-def test_a_resumed_run_does_not_decide_anew(tmp_path: Path) -> None:
-    asked = load_config("digits")
-    settled = asked.model_copy(
-        update={name: settle(getattr(asked, name), DeviceFacts("cuda", True), convolutional=True) for name in SECTIONS}
-    )
-    run = RunDir(tmp_path)
-    run.write_config(settled)
-    again = asked.settled_as(run.read_config())
-    assert again == settled
-    assert again.fingerprint(["profile"]) == settled.fingerprint(["profile"])
-    other = load_config("digits", ["profile.precision=float32"]).settled_as(run.read_config())
-    assert [key.split(" ")[0] for key in other.differences(settled)] == ["profile.precision"]
-
-
-SECTIONS = ("profile", "retrain")
 
 
 def trained(compute: Compute, trunk: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,3 +65,52 @@ def test_compiled_is_the_same_training() -> None:
     other, other_losses = trained(Compute(compile=True), "mlp")
     torch.testing.assert_close(other_losses, losses, rtol=1e-3, atol=0)
     torch.testing.assert_close(other, outputs, rtol=1e-2, atol=1e-2)
+
+
+def test_outputs_in_bf16_are_not_steps() -> None:
+    """Heads are in float32: a thousand random images have as many different outputs."""
+    index = index_of(TaskSet.from_arrays(np.zeros((20, 3, 8, 8), np.uint8), np.arange(20)[:, None] // 3 % 2))
+    network = build_network(
+        Config.model_validate({"data": {"npz": "x"}, "model": {"trunk": "cnn", "width": 16}}).model,
+        index,
+        index.tasks,
+        0,
+    )
+    images = torch.randint(0, 256, (1000, 3, 8, 8), dtype=torch.uint8)
+    outputs = evaluate(network, images, compute=Compute(bf16=True, channels_last=True))
+    assert len(outputs[:, 0].unique()) > 990
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="page faults are counted on Linux")
+def test_a_process_that_only_trains_keeps_its_memory() -> None:
+    """Steps in a thread, as Ray runs them: without that, every one takes thousands of pages from the system again."""
+    program = """
+import resource, sys, threading
+import torch
+from torch import nn
+from stg_ray.models.compute import dedicate_process
+
+torch.set_num_threads(1)
+if sys.argv[1] == "dedicated":
+    dedicate_process(1)
+
+def work():
+    trunk = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.MaxPool2d(2), nn.ReLU())
+    for step in range(15):
+        if step == 5:
+            before = faults()
+        trunk(torch.rand(128, 3, 32, 32)).square().mean().backward()
+    print(faults() - before)
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+    plain, dedicated = (
+        int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True, text=True).stdout)
+        for how in ("plain", "dedicated")
+    )
+    assert dedicated < plain / 4
