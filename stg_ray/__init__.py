@@ -28,6 +28,7 @@ __all__ = [
     "TaskMatrix",
     "TaskSet",
     "affinity",
+    "confidence_correlation",
     "data_map_distance",
     "group",
     "load",
@@ -58,4 +59,8 @@ def __getattr__(name: str) -> object:
         from stg_ray.affinities.data_map import data_map_distance
 
         return data_map_distance
+    if name == "confidence_correlation":
+        from stg_ray.affinities.confidence import confidence_correlation
+
+        return confidence_correlation
     raise AttributeError(f"module 'stg_ray' has no attribute {name!r}")

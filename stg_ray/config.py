@@ -19,7 +19,9 @@ WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
 """Keys that do not decide what is computed, but for rounding, dropout, and batch norm over each worker's rows."""
 
 Positive = Annotated[float, Field(gt=0)]
-Affinity = Literal["data_map", "landscape", "logit_correlation", "label_correlation", "tag", "random"]
+Affinity = Literal[
+    "data_map", "confidence_correlation", "landscape", "logit_correlation", "label_correlation", "tag", "random"
+]
 PlanName = Literal["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "random", "single_task", "known"]
 
 

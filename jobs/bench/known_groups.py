@@ -5,9 +5,9 @@
 CIFAR-100: 100 one-vs-rest tasks, 25,000 images, 6 epochs of the small CNN, three seeds; 20 groups against the 20
 super-classes (adjusted Rand index and normalised mutual information), and the number of groups that auto chooses.
 
-CIFAR-10: the fifteen tasks of STG-MTL, 20,000 images, 5 epochs, five seeds, k-means of the data maps. In three groups:
-is the random task alone, or only with the upside-down one, and are living and not living together? The ten classes in
-two groups: are they machines and animals, exactly?
+CIFAR-10: the fifteen tasks of STG-MTL, 20,000 images, 5 epochs, five seeds, k-means of the data maps, by their
+correlation and by their distance. In three groups: is the random task alone, or only with the upside-down one, and are
+living and not living together? The ten classes in two groups: are they machines and animals, exactly?
 """
 
 from __future__ import annotations
@@ -34,9 +34,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measure import show
 
 MACHINES = {"airplane", "automobile", "ship", "truck"}
+QUESTIONS = (
+    "random labels alone, or only with upside down",
+    "living and not living together",
+    "ten classes: machines and animals",
+)
 COMBINATIONS = {
     "data maps": (["data_map"], "spectral"),
     "data maps, k-means": (["data_map"], "kmeans"),
+    "data maps by correlation": (["confidence_correlation"], "spectral"),
+    "data maps by correlation, k-means": (["confidence_correlation"], "kmeans"),
     "landscape": (["landscape"], "spectral"),
     "logit correlation": (["logit_correlation"], "spectral"),
     "data maps and landscape": (["data_map", "landscape"], "spectral"),
@@ -71,7 +78,8 @@ class Runs:
     def __call__(self, preset: str, seed: int, images: int, epochs: int) -> tuple[dict[str, TaskMatrix], list]:
         limit, epochs = (2000, 1) if self.quick else (images, epochs)
         own = [f"seed={seed}", f"data.limit={limit}", f"profile.epochs={epochs}"]
-        own.append("affinity.methods=[data_map, landscape, logit_correlation]")  # by default the first two
+        # By default data_map and landscape.
+        own.append("affinity.methods=[data_map, confidence_correlation, landscape, logit_correlation]")
         config = sr.load_config(preset, [*own, *self.overrides])
         began = time.monotonic()
         out = str(self.folder / f"{preset}-{seed}")
@@ -93,7 +101,12 @@ def cifar100(runs: Runs) -> tuple[list[tuple[str, str, str]], dict]:
             found = groups.labels
             scores[name].append((adjusted_rand_score(truth, found), normalized_mutual_info_score(truth, found)))
         chosen.append(len(sr.group([matrices["data_map"], matrices["landscape"]]).groups))
-    expected = {"data maps": "ARI 0.33", "landscape": "ARI 0.36 (median)", "data maps and landscape": "0.40, 0.73"}
+    expected = {
+        "data maps": "ARI 0.33",
+        "data maps by correlation": "ARI 0.33",
+        "landscape": "ARI 0.36 (median)",
+        "data maps and landscape": "0.40, 0.73",
+    }
     rows = []
     for name, values in scores.items():
         ari, nmi = np.array(values).T
@@ -111,28 +124,30 @@ def cifar100(runs: Runs) -> tuple[list[tuple[str, str, str]], dict]:
 
 
 def cifar10(runs: Runs) -> tuple[list[tuple[str, str, str]], dict]:
-    right: dict[str, list[bool]] = {"random": [], "living": [], "machines": []}
+    right: dict[str, dict[str, list[bool]]] = {
+        method: {question: [] for question in QUESTIONS} for method in ("confidence_correlation", "data_map")
+    }
     for seed in range(1 if runs.quick else 5):
         matrices, _ = runs("cifar10-15", seed, 20_000, 5)
-        matrix = matrices["data_map"]
-        of = sr.group(matrix, method="kmeans", n_groups=3).serving
-        with_random = {task for task, group in of.items() if group == of["random labels"]}
-        right["random"].append(with_random <= {"random labels", "upside down"})
-        right["living"].append(of["living"] == of["not living"])
-        ten = TaskMatrix(matrix.tasks[:10], matrix.values[:10, :10], matrix.kind)
-        two = [set(group) for group in sr.group(ten, method="kmeans", n_groups=2).groups]
-        right["machines"].append(MACHINES in two)
-    texts = {
-        "random": "random labels alone, or only with upside down",
-        "living": "living and not living together",
-        "machines": "ten classes: machines and animals",
-    }
-    rows = [
-        (f"CIFAR-10: {texts[name]}", f"{sum(own)} of {len(own)} seeds", "4 of 5 seeds") for name, own in right.items()
-    ]
-    every = [all(own) for own in zip(*right.values(), strict=True)]
-    rows.append(("CIFAR-10: all three", f"{sum(every)} of {len(every)} seeds", "4 of 5 seeds"))
+        for method, own in right.items():
+            for question, answer in answers(matrices[method]).items():
+                own[question].append(answer)
+    rows = []
+    for method, own in right.items():
+        expected = "4 of 5 seeds" if method == "confidence_correlation" else ""
+        every = {**own, "all three": [all(answer) for answer in zip(*own.values(), strict=True)]}
+        rows += [(f"CIFAR-10, {method}: {q}", f"{sum(a)} of {len(a)} seeds", expected) for q, a in every.items()]
     return rows, {"cifar10": right}
+
+
+def answers(matrix: TaskMatrix) -> dict[str, bool]:
+    """Of `QUESTIONS`, by k-means."""
+    of = sr.group(matrix, method="kmeans", n_groups=3).serving
+    with_random = {task for task, group in of.items() if group == of["random labels"]}
+    ten = TaskMatrix(matrix.tasks[:10], matrix.values[:10, :10], matrix.kind)
+    two = [set(group) for group in sr.group(ten, method="kmeans", n_groups=2).groups]
+    found = (with_random <= {"random labels", "upside down"}, of["living"] == of["not living"], MACHINES in two)
+    return dict(zip(QUESTIONS, found, strict=True))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.jackknife import Sums, fold_sums, jackknife
 from stg_ray.affinities.samples import classes_of
 from stg_ray.affinities.source import Source
-from stg_ray.data.parts import Part
 from stg_ray.labels import MISSING, observed
 from stg_ray.models.training import evaluate
 from stg_ray.task_matrix import Kind, TaskMatrix
@@ -36,14 +35,15 @@ class LabelCorrelation(Estimator):
         self.owner = np.repeat(np.arange(len(self.tasks)), [task.n_outputs for task in self.tasks])
 
     def partial(self, number: int) -> Partial:
-        part = self.source.part(number)
-        values, present = self.columns(part)
+        values, present = self.columns(number)
         sums = moments(values, present, self.owner)
+        rows = self.source.index.rows["train"][number]
         # The task of each column, times the rows: it adds like the rest, and is got back by dividing.
-        return {**sums, "owner": self.owner * len(part), "samples": np.array(len(part))}
+        return {**sums, "owner": self.owner * rows, "samples": np.array(rows)}
 
-    def columns(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
-        """Values (n, O) of all columns, 0 where there is none, and where tasks have values (n, K)."""
+    def columns(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values (n, O) of all columns in a part, 0 where there is none, and where tasks have values (n, K)."""
+        part = self.source.part(number)
         return label_columns(part.labels, self.tasks), observed(part.labels)
 
     @classmethod
@@ -66,14 +66,14 @@ class LogitCorrelation(LabelCorrelation):
         super().__init__(source)
         self.network = source.network()
 
-    def columns(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
-        inputs = torch.tensor(part.inputs)
+    def columns(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        inputs = torch.tensor(self.source.part(number).inputs)
         blocks = [evaluate(self.network, block.to(self.source.device)) for block in inputs.split(256)]
         outputs = torch.cat(blocks).double().numpy()
         for task, own in zip(self.tasks, self.network.layout.columns, strict=True):
             if task.kind == "multiclass":
                 outputs[:, own] -= outputs[:, own].mean(axis=1, keepdims=True)
-        return outputs, np.ones((len(part), len(self.tasks)), dtype=bool)
+        return outputs, np.ones((len(outputs), len(self.tasks)), dtype=bool)
 
 
 def label_columns(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
@@ -91,10 +91,16 @@ def label_columns(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
 def moments(values: np.ndarray, present: np.ndarray, owner: np.ndarray) -> Sums:
     """Sums from which covariances over common rows follow: `count` (K, K), `sums` and `squares` (O, K) of a column's
     values over the rows that a task has, `products` (O, O). owner: (O,) the task of each column."""
-    there = present.astype(np.float64)
     assert values.shape[1] == len(owner)
-    sums, squares = values.T @ there, (values**2).T @ there
-    return {"count": there.T @ there, "sums": sums, "squares": squares, "products": values.T @ values}
+    products = values.T @ values
+    if present.all():  # then the rows of any two tasks are all rows: two products less
+        shape = (values.shape[1], present.shape[1])
+        count = np.full((present.shape[1],) * 2, float(len(present)))
+        sums, squares = (np.broadcast_to(v.sum(axis=0)[:, None], shape).copy() for v in (values, values**2))
+    else:
+        there = present.astype(np.float64)
+        count, sums, squares = there.T @ there, values.T @ there, (values**2).T @ there
+    return {"count": count, "sums": sums, "squares": squares, "products": products}
 
 
 def correlations(sums: Sums, owner: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import nn
 from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
 from stg_ray.affinities.base import Partial
 from stg_ray.affinities.source import CPU, Source
-from stg_ray.affinities.stage import check_methods, estimator_of
+from stg_ray.affinities.stage import OF_DATA_MAPS, check_methods, estimator_of
 from stg_ray.affinities.start import ROWS_LOOKED_AT, copy_one_head, untrained_heads
 from stg_ray.config import Config
 from stg_ray.config_loading import load_config
@@ -65,7 +65,7 @@ def affinity(
     """
     given = {"methods": [method], **settings}
     config = load_config({"data": {"npz": "in memory"}, "seed": seed, "affinity": given, "profile": profile or {}})
-    if method == "data_map" or config.affinity.sampling == "variability":
+    if method in OF_DATA_MAPS or config.affinity.sampling == "variability":
         raise InputError("data maps are recorded while a network is trained: run the profile stage, or sr.run")
     if config.affinity.starts_from_checkpoint:
         raise InputError(f"affinity.start is {config.affinity.start!r}: load the checkpoint into the model instead")

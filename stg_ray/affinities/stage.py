@@ -11,6 +11,7 @@ import torch
 
 from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
 from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.affinities.confidence import ConfidenceCorrelation
 from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
 from stg_ray.affinities.data_map import DataMapDistance
 from stg_ray.affinities.gradients import SampleGradients
@@ -34,6 +35,7 @@ from stg_ray.task_matrix import TaskMatrix
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "data_map": DataMapDistance,
+    "confidence_correlation": ConfidenceCorrelation,
     "landscape": LandscapeDistance,
     "logit_correlation": LogitCorrelation,
     "label_correlation": LabelCorrelation,
@@ -47,7 +49,10 @@ STATISTICS: dict[str, type[Estimator]] = {
     "sign": SignAffinity,
 }
 
-BY_SAMPLE = ("data_map", "landscape", "label_correlation")
+OF_DATA_MAPS = ("data_map", "confidence_correlation")
+"""Methods that compare what the profile recorded."""
+
+BY_SAMPLE = (*OF_DATA_MAPS, "landscape", "label_correlation")
 """Methods that compare tasks at samples that both have labels for; the landscape does where it is aligned."""
 
 FEW_COMMON_PAIRS = 0.5
@@ -137,9 +142,10 @@ def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
         InputError: data maps of regression tasks, or tasks none of which share samples.
     """
     regression = [task.name for task in index.tasks if task.kind == "regression"]
-    if regression and "data_map" in settings.methods:
+    recorded = [method for method in settings.methods if method in OF_DATA_MAPS]
+    if regression and recorded:
         raise InputError(
-            f"affinity.methods has data_map, but task {regression[0]!r} is a regression, which has no confidence: "
+            f"affinity.methods has {recorded[0]}, but task {regression[0]!r} is a regression, which has no confidence: "
             "set affinity.methods=[landscape]"
         )
     if settings.sampling == "variability" and len(regression) == len(index.tasks):
