@@ -27,6 +27,7 @@ import stg_ray as sr
 from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.data.parts import read_index, write_parts
 from stg_ray.groups import Groups
+from stg_ray.models.compute import training_process
 from stg_ray.progress import StageProgress
 from stg_ray.retraining import retrain
 from stg_ray.retraining.plans import make_plans, network_specs
@@ -78,16 +79,14 @@ def prepare(folder: Path, n_images: int, side: int, epochs: int) -> tuple[RunDir
 
 def train_some(folder: str, numbers: list[int], times: Any = None) -> None:
     """What a process of its own does: some of the networks, one after the other; the times of its epochs."""
-    import torch
-
-    torch.set_num_threads(1)
     run = RunDir(folder)
     config = run.read_config()
     tasks = read_index(run.sub("parts")).tasks
     specs = list(network_specs(make_plans(Groups.from_dict(run.read_json("groups.json")), tasks, config), config))
     own: list[float] = []
     for number in numbers:
-        train_network(run, config, specs[number], device="cpu", report=lambda epoch: own.append(time.monotonic()))
+        with training_process(1):
+            train_network(run, config, specs[number], device="cpu", report=lambda epoch: own.append(time.monotonic()))
     if times is not None:
         times.extend(own)
 

@@ -27,7 +27,7 @@ from stg_ray.data_map import DataMapState, snapshot_epochs
 from stg_ray.metrics import SampleCounter
 from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.models.augmentation import Augmentation
-from stg_ray.models.compute import Compute, dedicate_process
+from stg_ray.models.compute import Compute, training_process
 from stg_ray.models.ranks import Ranks
 from stg_ray.models.training import Optimization, epoch_batches, non_finite, train_epoch
 from stg_ray.point_histogram import point_counts
@@ -101,9 +101,13 @@ class Recorder:
 
 def train_worker(job: dict[str, Any]) -> None:
     """Entry point on each worker. `job`: run (URI), config (mapping), threads."""
+    with training_process(job["threads"]):
+        _train(job)
+
+
+def _train(job: dict[str, Any]) -> None:
     config = Config.model_validate(job["config"])
     run = Storage(job["run"])
-    dedicate_process(job["threads"])
     ranks = Ranks.of_ray_train()
     rank, world = ranks.rank, ranks.world
     device = ray.train.torch.get_device()

@@ -10,7 +10,7 @@ import pyarrow as pa
 from stg_ray.cluster import cluster_nodes, wait_for
 from stg_ray.config import Config
 from stg_ray.groups import Serving
-from stg_ray.models.compute import dedicate_process
+from stg_ray.models.compute import training_process
 from stg_ray.placement import place
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
@@ -78,8 +78,8 @@ def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[t
 
 def _score_ensemble(run: str, config: dict[str, Any], plan: str, seed: int) -> dict[str, Scores]:
     """A Ray task."""
-    dedicate_process(1)
-    return ensemble_scores(Storage(run), Config.model_validate(config), plan, seed, device_here())
+    with training_process(1):
+        return ensemble_scores(Storage(run), Config.model_validate(config), plan, seed, device_here())
 
 
 def results_table(scored: list[Scored]) -> pa.Table:

@@ -12,7 +12,7 @@ from stg_ray.cluster import cluster_nodes, root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
 from stg_ray.metrics import SampleCounter, tell
-from stg_ray.models.compute import dedicate_process
+from stg_ray.models.compute import training_process
 from stg_ray.models.ranks import ALONE, Ranks
 from stg_ray.placement import place_trials
 from stg_ray.progress import StageProgress
@@ -155,19 +155,19 @@ def _worker(job: dict[str, Any]) -> None:
 
 
 def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks: Ranks) -> None:
-    dedicate_process(1)
     run = Storage(job["run"])
     samples = SampleCounter(run, "retrain")
     try:
-        train_network(
-            run,
-            Config.model_validate(job["config"]),
-            NetworkSpec.from_dict(job["spec"]),
-            device=device_here(),
-            report=lambda epoch: report({"epoch": epoch}),
-            count=samples.add,
-            ranks=ranks,
-        )
+        with training_process(1):
+            train_network(
+                run,
+                Config.model_validate(job["config"]),
+                NetworkSpec.from_dict(job["spec"]),
+                device=device_here(),
+                report=lambda epoch: report({"epoch": epoch}),
+                count=samples.add,
+                ranks=ranks,
+            )
         samples.flush()
     except StgRayError as error:
         # Such as a loss that became non-finite: it would again. To Tune it is no failure, so it is not tried again.

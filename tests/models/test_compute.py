@@ -82,35 +82,43 @@ def test_outputs_in_bf16_are_not_steps() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="page faults are counted on Linux")
-def test_a_process_that_only_trains_keeps_its_memory() -> None:
+def test_a_training_keeps_its_memory_until_it_ends() -> None:
     """Steps in a thread, as Ray runs them: without that, every one takes thousands of pages from the system again."""
     program = """
 import resource, sys, threading
+from contextlib import nullcontext
 import torch
 from torch import nn
-from stg_ray.models.compute import dedicate_process
+from stg_ray.models.compute import training_process
 
 torch.set_num_threads(1)
-if sys.argv[1] == "dedicated":
-    dedicate_process(1)
 
 def work():
     trunk = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.MaxPool2d(2), nn.ReLU())
-    for step in range(15):
-        if step == 5:
-            before = faults()
-        trunk(torch.rand(128, 3, 32, 32)).square().mean().backward()
-    print(faults() - before)
+    with training_process(1) if sys.argv[1] == "training" else nullcontext():
+        for step in range(15):
+            if step == 5:
+                before = faults()
+            trunk(torch.rand(128, 3, 32, 32)).square().mean().backward()
+        print(faults() - before, anonymous())
+    print(0, anonymous())
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
 
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()
 """
-    plain, dedicated = (
-        int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True, text=True).stdout)
-        for how in ("plain", "dedicated")
-    )
-    assert dedicated < plain / 4
+
+    def measured(how: str) -> list[int]:
+        done = subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True, text=True)
+        return [int(number) for number in done.stdout.split()]
+
+    plain, training = measured("plain"), measured("training")
+    assert training[0] < plain[0] / 4
+    assert training[3] < training[1] - 100_000, "KiB: when the training ends its memory is given back"
