@@ -285,19 +285,17 @@ def cluster_total(resource: str) -> int:
 
 
 def device_facts() -> DeviceFacts:
-    """Facts of the devices that train, asked where they are."""
+    """Facts of the devices that train, asked where they are; CPUs must all be faster in bf16."""
     import ray
 
     from stg_ray.models.settling import DeviceFacts
 
-    if not cluster_total("GPU") and len(cluster_nodes()) == 1:
-        return DeviceFacts.here()
-    resources = {"num_gpus": 0.01} if cluster_total("GPU") else {}
-
-    def look() -> DeviceFacts:
-        return DeviceFacts.here()
-
-    return ray.get(ray.remote(num_cpus=0, **resources)(look).remote())
+    if cluster_total("GPU"):
+        return ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(lambda: DeviceFacts.here()).remote())
+    if len(cluster_nodes()) == 1:
+        return DeviceFacts.of_cpu()
+    answers = [facts for facts in ask_nodes(lambda: DeviceFacts.of_cpu()).values() if isinstance(facts, DeviceFacts)]
+    return DeviceFacts("cpu", bool(answers) and all(facts.bf16 for facts in answers))
 
 
 def root_cause(error: BaseException) -> str:

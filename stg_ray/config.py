@@ -65,7 +65,8 @@ class TrainingConfig(Section):
     clip: Positive | None = None
     """Largest norm of a step's gradient; longer ones are scaled down to it."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """auto is settled before the first training, by the devices there are, and kept in config.yaml."""
+    """auto is settled before the first training, by what is faster on the devices there are (on CPUs for trunks of this
+    size), and kept in config.yaml."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """auto: channels_last for trunks with convolutions."""
     compile: bool = False

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stg_ray.config import Config, TrainingConfig
+from stg_ray.config import Config, ModelConfig, TrainingConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.models import build_network
 from stg_ray.models.compute import Compute
@@ -50,7 +50,11 @@ def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, in
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        some = [_pace(config, training, task_set, index, n) for n in (1, len(index.tasks))]
+        model = config.model.model_copy(update={"weights": None})
+        training = settle(
+            training, DeviceFacts.of_cpu(), build_network(model, index, index.tasks, 0), index.input_shape
+        )
+        some = [_pace(model, training, task_set, index, n) for n in (1, len(index.tasks))]
         val = task_set.rows("val")
         labels = task_set.labels[val, 0]
         labels = labels[observed(labels)]
@@ -64,18 +68,17 @@ def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, in
 
 
 def _pace(
-    config: Config, training: TrainingConfig, task_set: TaskSet, index: PartIndex, n_tasks: int
+    model: ModelConfig, training: TrainingConfig, task_set: TaskSet, index: PartIndex, n_tasks: int
 ) -> tuple[float, float]:
     """Seconds per sample of a training step, and of a prediction."""
     rows = task_set.rows("train")[:MEASURED_ROWS]
     inputs = torch.from_numpy(np.ascontiguousarray(task_set.inputs[rows]))
     labels = torch.from_numpy(np.ascontiguousarray(task_set.labels[rows, :n_tasks]))
-    network = build_network(config.model.model_copy(update={"weights": None}), index, index.tasks[:n_tasks], 0)
-    settled = settle(training, DeviceFacts.of_cpu(), network, index.input_shape)
-    compute = Compute.of(settled)
+    network = build_network(model, index, index.tasks[:n_tasks], 0)
+    compute = Compute.of(training)
     compute.place(network)
-    optimization = Optimization(network, settled, 1000)
-    n_rows = min(settled.batch_size, len(rows))
+    optimization = Optimization(network, training, 1000)
+    n_rows = min(training.batch_size, len(rows))
 
     def step() -> None:
         batch = epoch_batches(len(rows), max(1, len(rows) // n_rows), [0])[:1]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stg_ray import cluster
+from stg_ray import cluster, shared_storage
 from stg_ray.cluster import ask_nodes
 from stg_ray.shared_storage import nodes_apart
 from stg_ray.storage import Storage
@@ -24,12 +25,26 @@ def test_a_slow_node_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == [], "nothing stays behind"
 
 
-def test_a_node_that_cannot_write_there_is_named_with_the_reason(tmp_path: Path) -> None:
-    assert nodes_apart(Storage(tmp_path)) == {}
+def test_a_node_that_does_not_share_the_folder_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a node may meet there, on a node that does share it: another folder, none, and an error of its own."""
+    storage = Storage(tmp_path)
+    assert nodes_apart(storage) == {}
+    elsewhere = Storage(tmp_path / "elsewhere")
+    probe = shared_storage._probe
 
-    def question() -> str:
-        raise PermissionError(13, "Permission denied", "/shared")
+    def in_another(uri: str, folder: str) -> Callable[[], str]:
+        elsewhere.write_bytes(f"{folder}/driver", folder.encode())
+        return probe(elsewhere.uri, folder)
 
-    ((node, answer),) = ask_nodes(question).items()
-    assert node.startswith("node ")
-    assert "Permission denied" in str(answer)
+    met = {
+        "writes into another folder of that name": in_another,
+        "does not see what this machine writes there": lambda uri, folder: probe(f"{uri}/other", folder),
+        "did not answer: ": lambda uri, folder: lambda: 1 // 0,
+    }
+    for reason, question in met.items():
+        monkeypatch.setattr(shared_storage, "_probe", question)
+        ((node, found),) = nodes_apart(storage).items()
+        assert node.startswith("node ")
+        assert found.startswith(reason), found

@@ -37,7 +37,7 @@ from stg_ray.config import Config
 from stg_ray.config_loading import load_config
 from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
 from stg_ray.models import build_network
-from stg_ray.models.compute import Compute
+from stg_ray.models.compute import Compute, training_process
 from stg_ray.models.settling import DeviceFacts, settle
 from stg_ray.models.training import Optimization, epoch_batches, train_epoch
 from stg_ray.progress import Reporter
@@ -58,13 +58,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--bare", metavar="RUN", help=argparse.SUPPRESS)  # a process of two that run at the same moment
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.bare:
-        print(Sides(arguments.bare).bare(epochs=4))
-        return
-    n_images, rounds = (1024, 2) if arguments.quick else (4096, 5)
+    with training_process(1):  # the bare loops have what a worker has
+        if arguments.bare:
+            print(Sides(arguments.bare).bare(epochs=4))
+        else:
+            compare(arguments.quick)
+
+
+def compare(quick: bool) -> None:
+    n_images, rounds = (1024, 2) if quick else (4096, 5)
     rows: list[tuple[str, str, str]] = []
-    result: dict[str, Any] = {"benchmark": "profile_throughput", "quick": arguments.quick, "cpus": os.cpu_count()}
+    result: dict[str, Any] = {"benchmark": "profile_throughput", "quick": quick, "cpus": os.cpu_count()}
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as folder:
         for n_tasks in TASK_COUNTS:
             run = f"{folder}/{n_tasks}"
@@ -88,7 +92,7 @@ def main() -> None:
                     "two bare": lambda run=run: two_bare(run),
                     "two workers": lambda run=run: profiled(run, 2),
                 },
-                1 if arguments.quick else 3,
+                1 if quick else 3,
             )
             recording = 1 - speed["loop"] / speed["no record"]
             published = max(speed["published"], speed["published, channels_last"])

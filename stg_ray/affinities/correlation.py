@@ -116,7 +116,9 @@ def correlations(sums: Sums, owner: np.ndarray) -> np.ndarray:
         # |C_aa|_F over the rows common with b: of one column its variance there; of several, over all rows of a.
         variance = sums["squares"][starts] / sums["count"] - (sums["sums"][starts] / sums["count"]) ** 2
         norms = np.where(single[:, None], variance, np.sqrt(np.diag(squares))[:, None])
-        norms[norms <= 1e-12] = np.nan
+        # A task that is constant has no correlation. What is left of its variance is rounding, in units of its squares.
+        rounding = np.where(single[:, None], 1e-9 * sums["squares"][starts] / sums["count"], 0)
+        norms[norms <= np.maximum(rounding, 1e-12)] = np.nan
         size = np.sqrt(squares / (norms * norms.T))
     sign = np.where(np.outer(single, single), np.sign(covariance[np.ix_(starts, starts)]), 1)
     return np.clip(sign * size, -1, 1)

@@ -43,7 +43,8 @@ class TagAffinity(Estimator):
         parts = [source.part(p) for p in range(source.index.n_parts())]
         inputs = torch.from_numpy(np.concatenate([part.inputs for part in parts]))
         labels = torch.from_numpy(np.concatenate([part.labels for part in parts]))
-        network = source.untrained()
+        network, compute = source.untrained(), Compute.of(training, source.device)
+        compute.place(network)
         n_steps = -(-len(inputs) // training.batch_size)
         optimization = Optimization(network, training, training.epochs * n_steps)
         n_tasks = len(source.index.tasks)
@@ -73,7 +74,7 @@ class TagAffinity(Estimator):
                 labels,
                 batches,
                 divisors=divisors,
-                compute=Compute.of(training, source.device),
+                compute=compute,
                 record=look,
             )
             check_finite(totals, source.index.names, epoch)

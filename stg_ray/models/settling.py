@@ -15,13 +15,14 @@ from stg_ray.config import TrainingConfig
 from stg_ray.models.network import TaskNetwork
 
 BF16_FROM_FLOPS = 5e6
-"""Floating-point operations of one sample's forward pass below which bf16 does not pay on a CPU. With AVX-512's bf16
-instructions (Zen 5, one thread, batches of 64) a step of the small CNN on 32x32 images (43 million) took 0.69 of its
-time in float32, of ResNet-18 0.53, but 0.94 on 8x8 images (3 million), and 1.5 of a narrow MLP."""
+"""Floating-point operations of one sample's way through the trunk below which bf16 does not pay on a CPU. With
+AVX-512's bf16 instructions (Zen 5, one thread, batches of 64) a step of the small CNN on 32x32 images (43 million) took
+0.69 of its time in float32, of ResNet-18 (a thousand million) 0.53, of an MLP (2.6 million) 0.52, but of the small CNN
+on 8x8 images (3 million) 0.94, of smaller MLPs 0.8 to 1.5."""
 
 PAYS_BELOW = 0.85
-"""Share of the time in float32 that a convolution in bf16 may take. Where it pays it takes 0.6 to 0.7, on a busy
-machine too, so what is settled does not depend on the moment."""
+"""Share of the time in float32 that a convolution in bf16 may take. Where it pays it took 0.6 to 0.7, on a busy
+machine too: far enough from here that equal machines settle alike."""
 
 Training = TypeVar("Training", bound=TrainingConfig)
 
@@ -43,14 +44,18 @@ class DeviceFacts:
     @classmethod
     def of_cpu(cls) -> DeviceFacts:
         """CPUs with instructions for bf16 may be faster by them or not: one convolution is timed in both precisions."""
-        return cls("cpu", torch.ops.mkldnn._is_mkldnn_bf16_supported() and bf16_to_float32_time() < PAYS_BELOW)
+        # Builds of torch without oneDNN (such as those for Apple's processors) lack the question, too.
+        has_units = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return cls("cpu", has_units and bf16_to_float32_time() < PAYS_BELOW)
 
 
 @cache
 def bf16_to_float32_time() -> float:
     """Time of a convolution, forward and backward, in bf16, in units of its time in float32; on one thread, the best of
     ten each, taken in turn (a tenth of a second)."""
-    convolution = nn.Conv2d(32, 64, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.random.fork_rng(devices=[]):
+        convolution = nn.Conv2d(32, 64, 3, padding=1)
+    convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.ones(32, 32, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
     seconds: dict[bool, list[float]] = {False: [], True: []}
     threads = torch.get_num_threads()
@@ -68,11 +73,11 @@ def bf16_to_float32_time() -> float:
     return min(seconds[True][2:]) / min(seconds[False][2:])
 
 
-def forward_flops(network: TaskNetwork, input_shape: tuple[int, ...]) -> float:
-    """Floating-point operations of one sample's forward pass, in matrix products and convolutions."""
+def trunk_flops(network: TaskNetwork, input_shape: tuple[int, ...]) -> float:
+    """Floating-point operations of one sample's way through the trunk, in matrix products and convolutions."""
     training = network.training
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.zeros(2, *input_shape))
+    with FlopCounterMode(display=False) as counter:  # with gradients: without, fused layers are not counted
+        network.eval().trunk(network.normalize(torch.zeros(2, *input_shape)))
     network.train(training)
     return counter.get_total_flops() / 2
 
@@ -80,10 +85,10 @@ def forward_flops(network: TaskNetwork, input_shape: tuple[int, ...]) -> float:
 def settle(training: Training, facts: DeviceFacts, network: TaskNetwork, input_shape: tuple[int, ...]) -> Training:
     """Replace `auto` by what pays: bf16 by the device and, on CPUs, by how much the network computes; channels_last for
     trunks with convolutions (1.3 to 2 times as fast for the small CNN on a CPU, no difference for ResNet-18; what
-    tensor cores want on a GPU). The same on equal machines, however busy they are."""
+    tensor cores want on a GPU)."""
     changes: dict[str, Any] = {}
     if training.precision == "auto":
-        pays = facts.bf16 and (facts.kind == "cuda" or forward_flops(network, input_shape) >= BF16_FROM_FLOPS)
+        pays = facts.bf16 and (facts.kind == "cuda" or trunk_flops(network, input_shape) >= BF16_FROM_FLOPS)
         changes["precision"] = "bf16" if pays else "float32"
     if training.memory_format == "auto":
         convolutional = any(isinstance(module, nn.Conv2d) for module in network.modules())

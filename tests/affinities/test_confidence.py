@@ -27,11 +27,11 @@ def state_of(mean: np.ndarray) -> sr.DataMapState:
 @given(n=st.integers(8, 40), seed=st.integers(0, 10_000), missing=st.sampled_from([0.0, 0.3]))
 def test_it_is_the_correlation_of_log_odds_at_common_samples(n: int, seed: int, missing: float) -> None:
     rng = np.random.default_rng(seed)
-    snapshots = rng.random((2, n, 3))
-    snapshots[:, rng.random((n, 3)) < missing] = np.nan
-    snapshots[0, 0] = [0.0, 1.0, 0.5]  # as sure as can be
-    found = sr.confidence_correlation([state_of(mean) for mean in snapshots]).values
-    near = np.clip(snapshots.astype(np.float32).astype(np.float64).reshape(2 * n, 3), SURE, 1 - SURE)
+    mean = rng.random((n, 3))
+    mean[rng.random((n, 3)) < missing] = np.nan
+    mean[:3] = np.eye(3)  # as sure as can be
+    found = sr.confidence_correlation(state_of(mean)).values
+    near = np.clip(mean.astype(np.float32).astype(np.float64), SURE, 1 - SURE)
     odds = np.log(near / (1 - near))
     for a in range(3):
         for b in range(3):
@@ -50,7 +50,7 @@ def test_parts_add_up_to_what_all_samples_give(make_task_set: Callable[..., sr.T
         name = f"profile/data_map/epoch-0003/{part_name('train', number)}.arrow"
         run.write_arrow(name, state_of(own).to_batch(np.arange(len(own))))
     found, error, matrix = compute(task_set, tmp_path, method="confidence_correlation", part_rows=64)
-    np.testing.assert_allclose(found, sr.confidence_correlation([state_of(mean)]).values, atol=1e-9)
+    np.testing.assert_allclose(found, sr.confidence_correlation(state_of(mean)).values, atol=1e-9)
     assert len(rows) > 2
     assert (error[~np.eye(4, dtype=bool)] > 0).all()
     assert (matrix.kind, matrix.samples) == ("affinity", sum(rows))
@@ -65,14 +65,14 @@ def difficulties(rng: np.random.Generator, shared: float, n: int = 2000) -> np.n
 
 
 def test_planted_blocks_are_found_however_hard_their_tasks_are() -> None:
-    matrix = sr.confidence_correlation([state_of(difficulties(np.random.default_rng(0), 0.5))])
+    matrix = sr.confidence_correlation(state_of(difficulties(np.random.default_rng(0), 0.5)))
     groups = sr.group(matrix, n_groups=3)
     assert [sorted(group) for group in groups.groups] == [[f"task_{3 * b + t}" for t in range(3)] for b in range(3)]
 
 
 def test_without_a_common_difficulty_there_is_no_structure() -> None:
     alone = [
-        len(sr.group(sr.confidence_correlation([state_of(difficulties(np.random.default_rng(seed), 0.0))])).groups)
+        len(sr.group(sr.confidence_correlation(state_of(difficulties(np.random.default_rng(seed), 0.0)))).groups)
         for seed in range(10)
     ]
     assert sum(n == 1 for n in alone) >= 9, alone
@@ -87,10 +87,19 @@ def test_a_task_that_is_not_learned_is_like_no_other() -> None:
     state = state_of(np.concatenate([easy, hard, noise], axis=1))
     distance = sr.data_map_distance([state]).values
     assert distance[5, 3:5].max() < distance[5, :3].min() / 3, "by its distance it is one of the hard ones"
-    matrix = sr.confidence_correlation([state])
+    matrix = sr.confidence_correlation(state)
     assert np.abs(matrix.values[5, :5]).max() < 0.1
     groups = sr.group(matrix, method="kmeans", n_groups=3)
     assert ["task_5"] in groups.groups
+
+
+@pytest.mark.parametrize("constant", [0.73, 0.99999, 1.0])
+def test_a_task_of_constant_confidence_has_no_correlation(constant: float) -> None:
+    mean = np.random.default_rng(0).random((20_000, 3))
+    mean[:, :2] = constant
+    values = sr.confidence_correlation(state_of(mean)).values
+    assert np.isnan(values[:2]).all()
+    assert values[2, 2] == pytest.approx(1)
 
 
 def test_regressions_have_no_confidence() -> None:

@@ -14,7 +14,7 @@ from stg_ray.config_loading import load_config
 from stg_ray.data.parts import index_of
 from stg_ray.models import TaskNetwork, build_network
 from stg_ray.models.compute import Compute
-from stg_ray.models.settling import DeviceFacts, forward_flops, settle
+from stg_ray.models.settling import DeviceFacts, settle, trunk_flops
 from stg_ray.models.training import Optimization, train_epoch
 from stg_ray.run_dir import RunDir
 from stg_ray.tasks import TaskSet
@@ -70,34 +70,45 @@ def test_a_resumed_run_does_not_decide_anew(tmp_path: Path) -> None:
 
 
 def test_operations_are_counted_as_multiplications_and_additions() -> None:
+    """Of the trunk: the heads are in float32 in any case."""
     network = network_of("mlp", DIGITS, width=10)
-    assert forward_flops(network, DIGITS) == 2 * (64 * 10 + 10 * 10 + 10 * 2)
+    assert trunk_flops(network, DIGITS) == 2 * (64 * 10 + 10 * 10)
     assert network.training, "it is left as it was"
+    images = network_of("cnn", IMAGES)
+    by_hand = 32 * 32 * 27 * 32 + 16 * 16 * (32 * 9) * 64 + 8 * 8 * (64 * 9) * 128 + 2048 * 128
+    assert trunk_flops(images, IMAGES) == 2 * by_hand
+    layer = torch.nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
+    images.trunk, images.normalize = layer, torch.nn.Identity()
+    assert trunk_flops(images, (5, 8)) >= 2 * 5 * (8 * 24 + 8 * 8 + 2 * 8 * 16), "fused layers, too"
 
 
-@pytest.mark.skipif(not DeviceFacts.of_cpu().bf16, reason="this CPU is not faster in bf16")
+def test_without_onednn_there_is_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert DeviceFacts.of_cpu() == DeviceFacts("cpu", False)
+
+
 def test_where_bf16_is_said_to_pay_a_training_step_is_faster() -> None:
     """The network that is trained, not the convolution that was timed to settle it."""
+    if not DeviceFacts.of_cpu().bf16:
+        pytest.skip("this CPU is not faster in bf16")
     images = torch.randint(0, 256, (64, *IMAGES), dtype=torch.uint8)
     labels = torch.randint(0, 2, (64, 2), dtype=torch.int8)
     seconds: dict[bool, list[float]] = {False: [], True: []}
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for _ in range(6):
-        for bf16, own in seconds.items():
-            network = network_of("cnn", IMAGES)
-            compute = Compute(bf16=bf16, channels_last=True)
-            compute.place(network)
-            optimization = Optimization(network, ProfileConfig(), 10)
-            began = time.perf_counter()
-            train_epoch(
-                network,
-                network.layout,
-                optimization,
-                images,
-                labels,
-                [np.arange(64)] * 2,
-                divisors=[64.0] * 2,
-                compute=compute,
-            )
-            own.append(time.perf_counter() - began)
+    try:
+        for _ in range(6):
+            for bf16, own in seconds.items():
+                network = network_of("cnn", IMAGES)
+                compute = Compute(bf16=bf16, channels_last=True)
+                compute.place(network)
+                optimization = Optimization(network, ProfileConfig(), 10)
+                rows = [np.arange(64)] * 2
+                began = time.perf_counter()
+                train_epoch(
+                    network, network.layout, optimization, images, labels, rows, divisors=[64.0] * 2, compute=compute
+                )
+                own.append(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
     assert min(seconds[True]) < min(seconds[False])
