@@ -11,7 +11,8 @@ The small CNN on random 32x32 images with K = 15 and K = 100 binary tasks, one t
     published   PIL images, labels built per sample, a head and a loss call per task, a recorder per batch; as it is,
                 and in channels_last, which such code does not have but could have by a line: ours is compared to the
                 faster of the two
-    two ...     two bare loops at the same moment; two workers of one Ray Train run, each with the batch of one
+    two ...     two bare loops at the same moment, as they are and with memory that is kept as workers keep theirs
+                (models.compute.training_process); two workers of one Ray Train run, each with the batch of one
 
 Sides take turns; what is printed are medians.
 """
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +59,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--bare", metavar="RUN", help=argparse.SUPPRESS)  # a process of two that run at the same moment
+    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)  # its memory, as a worker does
     arguments = parser.parse_args()
-    with training_process(1):  # the bare loops have what a worker has
-        if arguments.bare:
+    torch.set_num_threads(1)
+    if arguments.bare:
+        with training_process(1) if arguments.keep else nullcontext():
             print(Sides(arguments.bare).bare(epochs=4))
-        else:
-            compare(arguments.quick)
+    else:
+        compare(arguments.quick)
 
 
 def compare(quick: bool) -> None:
@@ -90,6 +94,7 @@ def compare(quick: bool) -> None:
                     "bare, before": lambda sides=sides: sides.bare(epochs=4),
                     "worker": lambda run=run: profiled(run, 1),
                     "two bare": lambda run=run: two_bare(run),
+                    "two bare that keep memory": lambda run=run: two_bare(run, "--keep"),
                     "two workers": lambda run=run: profiled(run, 2),
                 },
                 1 if quick else 3,
@@ -101,6 +106,7 @@ def compare(quick: bool) -> None:
                 "loop_to_bare": speed["loop"] / speed["bare"],
                 "worker_to_bare": workers["worker"] / workers["bare, before"],
                 "two_workers_to_two_bare": workers["two workers"] / workers["two bare"],
+                "two_workers_to_two_that_keep": workers["two workers"] / workers["two bare that keep memory"],
                 "published_to_bare_bf16": published / speed["bare bf16"],
                 "loop_to_published": speed["loop"] / published,
             }
@@ -110,6 +116,7 @@ def compare(quick: bool) -> None:
                 (f"K = {n_tasks}: cost of recording", f"{recording:.1%}", f"{EXPECTED_RECORDING[n_tasks]:.0%}"),
                 (f"K = {n_tasks}: one worker / bare", f"{ratios['worker_to_bare']:.2f}", "0.93"),
                 (f"K = {n_tasks}: two workers / two bare", f"{ratios['two_workers_to_two_bare']:.2f}", "0.90"),
+                (f"K = {n_tasks}: two workers / two that keep", f"{ratios['two_workers_to_two_that_keep']:.2f}", ""),
                 (f"K = {n_tasks}: published / bare in bf16", f"{ratios['published_to_bare_bf16']:.2f}", "0.38 or more"),
                 (
                     f"K = {n_tasks}: loop / published",
@@ -138,10 +145,10 @@ def lay_out(run: str, n_images: int, n_tasks: int) -> None:
     write_parts(TaskSet.from_arrays(images, labels, split=split), Storage(run).sub("parts"))
 
 
-def two_bare(run: str) -> float:
+def two_bare(run: str, *arguments: str) -> float:
     """Images per second of two bare loops at the same moment."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--bare", run]
+    command = [sys.executable, __file__, "--bare", run, *arguments]
     loops = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     return sum(float(loop.communicate()[0]) for loop in loops)
 
