@@ -22,7 +22,16 @@ Positive = Annotated[float, Field(gt=0)]
 Affinity = Literal[
     "data_map", "confidence_correlation", "landscape", "logit_correlation", "label_correlation", "tag", "random"
 ]
-PlanName = Literal["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "random", "single_task", "known"]
+PlanName = Literal[
+    "ours",
+    "ours_soft",
+    "all_in_one",
+    "all_in_one_equal_cost",
+    "all_in_one_ensemble",
+    "random",
+    "single_task",
+    "known",
+]
 
 
 class ModelConfig(Section):
@@ -206,10 +215,13 @@ class RetrainConfig(TrainingConfig):
     """The networks of the groups, and of the baselines they are measured against."""
 
     plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
-    """all_in_one_equal_cost has as many epochs as the networks of ours together."""
+    """all_in_one_equal_cost has as many epochs as the networks of ours together; all_in_one_ensemble is as many
+    networks of all tasks as ours has, which predict together."""
     start: Literal["scratch", "profiled", "both"] = "scratch"
-    """Where the networks start: as they are initialised, or from the profiled trunk with new heads; both trains every
-    plan twice, PLAN and PLAN_profiled, for comparison."""
+    """Where the networks start: as they are initialised, or from the profiled network, trunk and heads; both trains
+    every plan twice, PLAN and PLAN_profiled, for comparison."""
+    profiled_lr: Positive = 0.2
+    """The largest learning rate of networks that start from the profile, as a share of `lr`: they are fine-tuned."""
     seeds: Count = 1
     """Trainings of every network, with consecutive seeds."""
     random_groups: Count = 2

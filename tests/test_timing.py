@@ -35,7 +35,7 @@ def test_all_kinds_of_tasks_can_be_measured() -> None:
 def test_trials_share_the_cpus_and_the_longest_is_a_bound(make_task_set: Callable[..., TaskSet]) -> None:
     index = index_of(make_task_set())
     pace = Pace(6, step=(0.01, 0.02), predict=(0.0, 0.0), score=0.0)
-    alone = NetworkSpec("ours", 0, ("t",), 0, epochs=10)
+    alone = NetworkSpec("ours", 0, ("t",), 0, 0, epochs=10)
     seconds = TRIAL_SECONDS + 10 * 0.01 * index.n_samples()
     np.testing.assert_allclose(seconds_of_trials([alone], pace, index, cpus=2), seconds)
     np.testing.assert_allclose(seconds_of_trials([alone] * 6, pace, index, cpus=2), 3 * seconds)

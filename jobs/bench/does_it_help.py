@@ -29,9 +29,10 @@ import stg_ray as sr
 from stg_ray.cluster import session
 from stg_ray.progress import Reporter
 from stg_ray.report import summarize
-from stg_ray.report.summary import PlanRow
+from stg_ray.report.summary import OTHERS, PlanRow
 from stg_ray.report.terminal import cost_text, difference_texts
 from stg_ray.retraining.comparison import Difference, paired_difference
+from stg_ray.retraining.plans import PROFILED
 from stg_ray.run_dir import RunDir
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -101,10 +102,10 @@ def compare(names: list[str], folder: Path, quick: bool, overrides: list[str]) -
     """Train all plans on each set."""
     rows, result = [], {}
     for name in names:
-        plans = ["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "random"]
+        plans = ["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble", "random"]
         if TASKS[name] <= 15:
             plans.append("single_task")
-        config = config_of(name, quick, {"plans": plans, "random_groups": 3}, overrides)
+        config = config_of(name, quick, {"plans": plans, "random_groups": 3, "start": "both"}, overrides)
         began = time.monotonic()
         run = sr.run(config, str(folder / name), reporter=Reporter(Console(quiet=True)))
         summary = summarize(run, run.read_config())
@@ -130,7 +131,7 @@ def compare(names: list[str], folder: Path, quick: bool, overrides: list[str]) -
             "ours_against": {other: vars(difference) for other, difference in summary.against.items()},
             "seconds": round(seconds, 1),
         }
-    for other in ("random", "all_in_one", "all_in_one_equal_cost"):
+    for other in [plan + start for start in ("", PROFILED) for plan in OTHERS]:
         found = [Difference(**own["ours_against"][other]) for own in result.values() if other in own["ours_against"]]
         better, clear = (sum(d.mean > 0 for d in found), sum(d.low > 0 for d in found))
         rows.append((f"ours better than {other}", f"{better} of {len(found)} sets, clearly on {clear}", ""))

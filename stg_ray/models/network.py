@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,6 +50,17 @@ class TaskNetwork(nn.Module):
         # In bf16 outputs would have three digits: confidences would be steps, and rankings full of ties.
         with torch.autocast(features.device.type, enabled=False):
             return self.heads(features.float())
+
+    def load_from(self, tensors: Mapping[str, torch.Tensor], tasks: Sequence[Task]) -> None:
+        """Take over the weights of a network of these tasks and others.
+
+        Args:
+            tensors: of that network, by name.
+            tasks: that network's, in the order of its outputs.
+        """
+        columns = dict(zip([task.name for task in tasks], OutputLayout(tasks).columns, strict=True))
+        rows = [row for task in self.layout.tasks for row in range(columns[task.name].start, columns[task.name].stop)]
+        self.load_state_dict({key: v[rows] if key.startswith("heads.") else v for key, v in tensors.items()})
 
     @property
     def n_parameters(self) -> int:

@@ -15,6 +15,7 @@ COLORS = {
     "ours_soft": "#3fa37c",
     "all_in_one": "#6c757d",
     "all_in_one_equal_cost": "#343a40",
+    "all_in_one_ensemble": "#8d99a6",
     "random": "#d99a2b",
     "single_task": "#3a6ea5",
     "known": "#8e5ea2",

@@ -23,6 +23,7 @@ TITLES = {
     "ours_soft": "ours, soft",
     "all_in_one": "all in one",
     "all_in_one_equal_cost": "one, equal cost",
+    "all_in_one_ensemble": "all in one",
     "random": "random groups",
     "single_task": "single task",
     "known": "known groups",
@@ -30,6 +31,7 @@ TITLES = {
 OTHERS = {
     "all_in_one": "all tasks in one network",
     "all_in_one_equal_cost": "one network trained for as many epochs as ours together",
+    "all_in_one_ensemble": "as many networks of all tasks, which predict together",
     "random": "random groups of the same sizes",
 }
 """What our groups are compared to in words."""
@@ -76,7 +78,8 @@ class Summary:
     metric: str
     plans: list[PlanRow]
     against: dict[str, Difference]
-    """Ours to each of `OTHERS` that was trained: more networks, and more training, may help alone."""
+    """Ours to each of `OTHERS` that was trained, by its name: more networks, and more training, may help alone. Plans
+    that are trained from the profile beside from scratch are compared among themselves."""
     failures: list[dict[str, Any]]
     """Networks that could not be trained: plan, group, seed, tasks, reason. Their trainings are left out."""
 
@@ -85,7 +88,7 @@ class Summary:
         """Did grouping help, and did it matter which tasks are together?"""
         if len(self.groups.groups) == 1:
             return f"One network for all tasks: {self.groups.why_one}."
-        sentences = [_sentence(OTHERS[other], difference) for other, difference in self.against.items()]
+        sentences = [_sentence(other, difference) for other, difference in self.against.items()]
         if not sentences:
             return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
         return " ".join(sentences)
@@ -101,22 +104,26 @@ def summarize(run: RunDir, config: Config) -> Summary:
         metric = "mean AP or R2"
     failures = run.read_json("failures.json")
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
-    values = {row.plan: row.values for row in rows if row.serving == "argmax"}
+    # A plan is compared as its tasks are served one by one, where it has such results.
+    values = {row.plan: row.values for serving in ("ensemble", "argmax") for row in rows if row.serving == serving}
     noise = training_noise([row.values for row in rows])
     against = {
-        other: paired_difference(values["ours"], values[other], noise=noise, seed=config.seed)
+        other + start: paired_difference(values["ours" + start], values[other + start], noise=noise, seed=config.seed)
+        for start in ("", PROFILED)
         for other in OTHERS
-        if {"ours", other} <= set(values)
+        if {"ours" + start, other + start} <= set(values)
     }
     return Summary(index, groups, metric, rows, against, failures)
 
 
 def base_of(plan: str) -> tuple[str, bool]:
-    """The plan's name without its ending, and whether it is trained from the profiled trunk beside from scratch."""
+    """The plan's name without its ending, and whether it is trained from the profiled network beside from scratch."""
     return plan.removesuffix(PROFILED), plan.endswith(PROFILED)
 
 
-def _sentence(other: str, d: Difference) -> str:
+def _sentence(plan: str, d: Difference) -> str:
+    name, profiled = base_of(plan)
+    other = OTHERS[name] + (", all from the profile" if profiled else "")
     interval = f"{d.mean:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
     if not d.is_clear:
         return f"No clear difference between our groups and {other} ({interval})."

@@ -20,7 +20,7 @@ OF_PLANS = {"plans", "seeds", "random_groups", "membership_above", "start", "epo
 """Settings that decide which networks there are; what of it decides what becomes of one stands in its spec."""
 
 PROFILED = "_profiled"
-"""Ends the name of a plan whose networks start from the profiled trunk, where the plan is trained from scratch too."""
+"""Ends the name of a plan whose networks start from the profile, where the plan is trained from scratch too."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,15 @@ class Plan:
         groups: whose networks are trained.
         epochs: of every network.
         soft: the loss of each task in a group's network is weighted by its membership (Sherif et al., STG-MTL).
-        profiled: the networks start from the profiled trunk, with new heads; else from scratch.
+        profiled: the networks start from the profiled network; else from scratch.
+        ensemble: the groups' networks differ in their random draws only, and are served together.
     """
 
     groups: Groups
     epochs: int
     soft: bool = False
     profiled: bool = False
+    ensemble: bool = False
 
     def weights(self, group: int) -> tuple[float, ...] | None:
         """Weight of each task's loss in the network of a group; None where all count the same."""
@@ -50,17 +52,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One network to be trained: a group of a plan, with a seed.
+    """One network to be trained: a group of a plan, in one of its trainings.
 
     Attributes:
+        seed: of the training, by which it is published.
+        draws: seed of the network's random draws: its initialisation, its batches, dropout.
         weights: multiply its tasks' losses; all 1 if None.
-        start: digest of the profiled network, if the trunk starts from it.
+        start: digest of the profiled network, if it starts from that.
     """
 
     plan: str
     group: int
     tasks: tuple[str, ...]
     seed: int
+    draws: int
     epochs: int
     weights: tuple[float, ...] | None = None
     start: str | None = None
@@ -76,8 +81,10 @@ class NetworkSpec:
 
     def fingerprint(self, config: Config) -> str:
         """Hash of all that decides the trained network, whatever plan it is for: its name among the networks."""
-        training = config.retrain.model_dump(exclude={*OF_PLANS, *WHERE_IT_RUNS})
-        own = {key: value for key, value in self.to_dict().items() if key not in ("plan", "group")}
+        not_its_own = {"profiled_lr"} if self.start is None else set()
+        training = config.retrain.model_dump(exclude={*OF_PLANS, *WHERE_IT_RUNS, *not_its_own})
+        own = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
+        own["start"] = self.start
         text = json.dumps([config.fingerprint(("seed", "data", "model")), training, own], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -95,8 +102,9 @@ class NetworkSpec:
 def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[str, Plan]:
     """The plans of `retrain.plans` by name; draws of random groups are random_0, random_1, ...
 
-    all_in_one_equal_cost is trained for as many epochs as the networks of ours together. Ours with a single group is
-    all-in-one, and what is made from it is too: then none of them is a plan of its own.
+    all_in_one_equal_cost is trained for as many epochs as the networks of ours together, all_in_one_ensemble has as
+    many networks of all tasks: what more training, and more networks, give without a choice of tasks. Ours with a
+    single group is all-in-one, and what is made from it is too: then none of them is a plan of its own.
     """
     check_plans(config, tasks)
     names, epochs = ours.tasks, config.retrain.epochs
@@ -115,6 +123,8 @@ def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[st
             plans[plan] = Plan(ours, epochs)
         elif plan == "all_in_one_equal_cost":
             plans[plan] = replace(one, epochs=len(ours.groups) * epochs)
+        elif plan == "all_in_one_ensemble":
+            plans[plan] = Plan(_copies(names, len(ours.groups)), epochs, ensemble=True)
         elif plan == "ours_soft":
             plans[plan] = Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
         else:
@@ -143,15 +153,29 @@ def network_specs(plans: Mapping[str, Plan], config: Config, profiled: str = "")
     Args:
         profiled: digest of the profiled network.
     """
+    seeds = config.retrain.seeds
     specs = [
         NetworkSpec(
-            name, g, tuple(members), config.seed + s, plan.epochs, plan.weights(g), profiled if plan.profiled else None
+            name,
+            g,
+            tuple(members),
+            seed=config.seed + s,
+            draws=config.seed + s + (g * seeds if plan.ensemble else 0),
+            epochs=plan.epochs,
+            weights=plan.weights(g),
+            start=profiled if plan.profiled else None,
         )
         for name, plan in plans.items()
         for g, members in enumerate(plan.groups.groups)
-        for s in range(config.retrain.seeds)
+        for s in range(seeds)
     ]
     return iter(sorted(specs, key=lambda spec: (-spec.epochs, -len(spec.tasks))))
+
+
+def _copies(tasks: list[str], n_groups: int) -> Groups:
+    """Groups of all tasks, which predict them with equal weights."""
+    membership = [[1 / n_groups] * n_groups] * len(tasks)
+    return Groups(tasks, [tasks] * n_groups, membership, dict.fromkeys(tasks, 0), "all_in_one_ensemble")
 
 
 def _random_plans(ours: Groups, config: Config) -> dict[str, Plan]:

@@ -38,7 +38,8 @@ def retrain(run: RunDir, config: Config, progress: StageProgress) -> None:
     failed = {spec: reasons[folder] for spec in specs if (folder := network_folder(spec, config)) in reasons}
     networks = _publish(run, config, [spec for spec in specs if spec not in failed])
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
-    scores = argmax_scores(networks, plans) + ensembles(run, config, plans, failed_trainings)
+    alone = [network for network in networks if not plans[network["plan"]].ensemble]
+    scores = argmax_scores(alone, plans) + ensembles(run, config, plans, failed_trainings)
     run.write_parquet("results.parquet", results_table(scores))
     run.write_parquet("costs.parquet", costs_table(networks))
     run.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])

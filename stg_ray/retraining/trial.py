@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from stg_ray.config import Config
+from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
 from stg_ray.models.augmentation import Augmentation
 from stg_ray.models.compute import Compute
-from stg_ray.models.files import load_trunk
 from stg_ray.models.ranks import ALONE, Ranks
 from stg_ray.models.training import Optimization, check_finite, epoch_batches, evaluate, train_epoch
 from stg_ray.retraining.metrics import primary_score
@@ -45,6 +44,13 @@ class _State:
     best_weights: dict[str, torch.Tensor] | None = None
     seconds: float = 0.0
 
+    def judge(self, network: TaskNetwork, value: float) -> None:
+        """Keep the network as it is after this epoch if its value is the best so far."""
+        # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
+        if value > self.best_value or value == -math.inf:
+            self.best_epoch, self.best_value = self.epoch, value
+            self.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
+
 
 def train_network(
     run: Storage,
@@ -59,7 +65,8 @@ def train_network(
     """Train the network of `spec` on the training rows of its tasks, and write its folder.
 
     The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch is chosen by the mean
-    primary metric on the validation rows, weighted alike; the scores are on validation and test rows.
+    primary metric on the validation rows, weighted alike, the profiled network among them as epoch 0 where training
+    starts from it; the scores are on validation and test rows.
     `report` is called with the number of every epoch done, `count` with the number of this process's samples in it.
 
     Processes that train it together share the rows of every batch; the first of them evaluates and writes. The
@@ -82,28 +89,31 @@ def train_network(
 
     compute = Compute.of(config.retrain, device)
     task_weights = None if spec.weights is None else torch.tensor(weights, dtype=torch.float32, device=compute.device)
-    network = build_network(config.model, index, tasks, spec.seed)
+    network = build_network(config.model, index, tasks, spec.draws)
     if spec.start is not None:
-        load_trunk(network.trunk, load_weights(run, "profile/network.pt"), "profile/network.pt")
+        network.load_from(load_weights(run, "profile/network.pt"), index.tasks)
     compute.place(network)
     model = compute.compiled(ranks.wrap(network))
     augment = Augmentation.of(config.retrain, index.input_shape, data["train"].samples)
     if len(inputs) < ranks.world:
         raise StgRayError(f"{len(inputs)} rows for {ranks.world} workers: set retrain.workers to fewer")
     n_steps = min(math.ceil(len(inputs) / config.retrain.batch_size), len(inputs) // ranks.world)
-    optimization = Optimization(network, config.retrain, spec.epochs * n_steps)
+    optimization = Optimization(network, _settings(config, spec), spec.epochs * n_steps)
     checkpoint = f"{folder}/checkpoint.pt"
     saved = ranks.from_first(lambda: run.read_bytes(checkpoint) if run.exists(checkpoint) else None, device)
     state = _State() if saved is None else _restore(saved, network, optimization)
+    if state.epoch == 0 and spec.start is not None and ranks.is_first:
+        # Training on fewer tasks need not be better than the profile: then that network is kept.
+        state.judge(network, _mean_primary(network, tasks, weights, data["val"], compute))
     while state.epoch < spec.epochs:
         began = time.monotonic()
         epoch = state.epoch + 1
-        torch.manual_seed(spec.seed * 100_003 + epoch * 1009 + ranks.rank)
-        batches = epoch_batches(len(inputs), n_steps, [spec.seed, 7, epoch])
+        torch.manual_seed(spec.draws * 100_003 + epoch * 1009 + ranks.rank)
+        batches = epoch_batches(len(inputs), n_steps, [spec.draws, 7, epoch])
         divisors = [len(batch) * labels_per_sample / ranks.world for batch in batches]
         own = [batch[ranks.rank :: ranks.world] for batch in batches]
         if augment is not None:
-            augment.draw([spec.seed, 9, epoch])
+            augment.draw([spec.draws, 9, epoch])
         totals = train_epoch(
             model,
             network.layout,
@@ -120,11 +130,7 @@ def train_network(
         count(sum(map(len, own)))
         state.epoch = epoch
         if ranks.is_first:
-            value = _mean_primary(network, tasks, weights, data["val"], compute)
-            # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
-            if value > state.best_value or value == -math.inf:
-                state.best_epoch, state.best_value = epoch, value
-                state.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
+            state.judge(network, _mean_primary(network, tasks, weights, data["val"], compute))
             state.seconds += time.monotonic() - began
             run.write_bytes(checkpoint, _saved(network, optimization, state))
         report(epoch)
@@ -152,6 +158,12 @@ def train_network(
         },
     )
     run.delete(checkpoint)
+
+
+def _settings(config: Config, spec: NetworkSpec) -> TrainingConfig:
+    if spec.start is None:
+        return config.retrain
+    return config.retrain.model_copy(update={"lr": config.retrain.lr * config.retrain.profiled_lr})
 
 
 def network_folder(spec: NetworkSpec, config: Config) -> str:

@@ -98,7 +98,20 @@ def test_all_in_one_at_equal_cost_has_the_epochs_of_all_networks_of_ours() -> No
     assert next(network_specs(plans, config)).plan == "all_in_one_equal_cost", "the longest comes first"
 
 
-def test_plans_from_the_profiled_trunk_instead_of_or_beside_those_from_scratch() -> None:
+def test_an_ensemble_of_all_tasks_has_as_many_networks_as_ours_which_differ_in_their_draws() -> None:
+    config = set_values(CONFIG, ["retrain.plans=[ours, all_in_one, all_in_one_ensemble]", "retrain.seeds=2"])
+    plans = make_plans(OURS, TASKS, config)
+    groups = plans["all_in_one_ensemble"].groups
+    assert groups.groups == [NAMES] * 3
+    np.testing.assert_allclose(groups.serving_weights("ensemble"), 1 / 3)
+    specs = {(s.plan, s.group, s.seed): s.fingerprint(config) for s in network_specs(plans, config)}
+    own = {key: value for key, value in specs.items() if key[0] == "all_in_one_ensemble"}
+    assert len(own) == len(set(own.values())) == 3 * 2, "no network counts twice, in no training"
+    for seed in (config.seed, config.seed + 1):
+        assert own["all_in_one_ensemble", 0, seed] == specs["all_in_one", 0, seed], "and none is trained twice"
+
+
+def test_plans_from_the_profiled_network_instead_of_or_beside_those_from_scratch() -> None:
     plans = ["retrain.plans=[ours, random]", "retrain.random_groups=1"]
     starts = {}
     for start in ("scratch", "profiled", "both"):
@@ -116,12 +129,20 @@ def test_the_largest_networks_come_first() -> None:
     assert len(sizes) == (3 + 1 + 3 + 3 + 6 + 2) * CONFIG.retrain.seeds
 
 
+def test_the_learning_rate_of_networks_from_the_profile_is_theirs_alone() -> None:
+    spec = NetworkSpec("ours", 0, ("t0", "t1"), 0, 0, 6)
+    changed = set_values(CONFIG, ["retrain.profiled_lr=0.5"])
+    assert spec.fingerprint(changed) == spec.fingerprint(CONFIG)
+    warm = replace(spec, start="a digest")
+    assert warm.fingerprint(changed) != warm.fingerprint(CONFIG)
+
+
 def test_a_network_knows_what_it_was_trained_on() -> None:
-    spec = NetworkSpec("ours", 0, ("t0", "t1"), 0, 6)
+    spec = NetworkSpec("ours", 0, ("t0", "t1"), 0, 0, 6)
     same = set_values(CONFIG, ["grouping.groups=3", "retrain.plans=[ours]", "affinity.samples=9", "retrain.seeds=5"])
     assert spec.fingerprint(same) == spec.fingerprint(CONFIG)
-    for change in ({"epochs": 3}, {"weights": (1.0, 0.5)}, {"start": "a digest"}, {"start": "another"}, {"seed": 1}):
+    for change in ({"epochs": 3}, {"weights": (1.0, 0.5)}, {"start": "a digest"}, {"start": "another"}, {"draws": 1}):
         assert replace(spec, **change).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
     for change in ("retrain.batch_size=3", "model.width=9", "data.limit=99", "seed=4"):
         assert spec.fingerprint(set_values(CONFIG, [change])) != spec.fingerprint(CONFIG)
-    assert NetworkSpec("ours", 0, ("t0", "t2"), 0, 6).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
+    assert NetworkSpec("ours", 0, ("t0", "t2"), 0, 0, 6).fingerprint(CONFIG) != spec.fingerprint(CONFIG)

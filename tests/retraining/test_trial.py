@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from stg_ray.retraining.trial import is_finished, network_folder, train_network
 from stg_ray.storage import Storage
 from stg_ray.tasks import Task, TaskSet
 
-SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task 1"), 5, epochs=6)
+SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task 1"), seed=5, draws=5, epochs=6)
 
 
 @pytest.fixture
@@ -30,6 +32,12 @@ def config() -> Config:
         "retrain": {"epochs": 6, "batch_size": 16, "lr": 0.01},
     }
     return load_config(values)
+
+
+def _bytes(tensors: dict[str, torch.Tensor]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()
 
 
 class _Stopped(Exception):
@@ -79,7 +87,14 @@ def test_a_network_learns_and_a_finished_one_is_not_trained_again(
     assert epochs == []
 
 
-def test_a_network_starts_from_the_profiled_trunk(
+def trained(run: Storage, config: Config, spec: NetworkSpec) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights of a network, and what is known of it."""
+    train_network(run, config, spec, device="cpu", report=lambda epoch: None)
+    folder = network_folder(spec, config)
+    return load_weights(run, f"{folder}/network.pt"), run.read_json(f"{folder}/network.json")
+
+
+def test_a_network_starts_from_the_profile_trunk_and_heads(
     make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
 ) -> None:
     """At a learning rate that changes nothing, what is trained is what it started from."""
@@ -88,12 +103,43 @@ def test_a_network_starts_from_the_profiled_trunk(
     profiled = build_network(config.model, index, index.tasks, 77)
     save_network(run, "profile/network.pt", profiled)
     config = set_values(config, ["retrain.lr=1e-30", "retrain.weight_decay=0"])
+    rows = [index.names.index(name) for name in SPEC.tasks]
     for start, same in ((None, False), ("a digest", True)):
-        spec = replace(SPEC, start=start, epochs=1)
-        train_network(run, config, spec, device="cpu", report=lambda epoch: None)
-        weights = load_weights(run, f"{network_folder(spec, config)}/network.pt")
-        assert weights["heads.weight"].shape[0] == 3
+        weights, _ = trained(run, config, replace(SPEC, start=start, epochs=1))
         assert torch.equal(weights["trunk.1.weight"], profiled.state_dict()["trunk.1.weight"]) == same
+        assert torch.equal(weights["heads.weight"], profiled.state_dict()["heads.weight"][rows]) == same
+        assert torch.equal(weights["heads.bias"], profiled.state_dict()["heads.bias"][rows]) == same
+
+
+def test_a_training_that_only_harms_ends_with_the_profile(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    run = Storage(tmp_path)
+    index = write_parts(make_task_set(n_samples=600), run.sub("parts"))
+    all_tasks, _ = trained(run, config, NetworkSpec("all_in_one", 0, tuple(index.names), 0, 0, 6))
+    run.write_bytes("profile/network.pt", _bytes(all_tasks))
+    warm = replace(SPEC, start="a digest")
+    weights, about = trained(run, set_values(config, ["retrain.lr=5"]), warm)
+    assert about["best_epoch"] == 0
+    assert torch.equal(weights["trunk.1.weight"], all_tasks["trunk.1.weight"])
+    _, better = trained(run, config, warm)
+    values = [min(own["roc_auc"] for own in found["scores"]["val"].values()) for found in (about, better)]
+    assert 0.7 < values[0] <= values[1]
+
+
+def test_networks_from_the_profile_have_their_own_learning_rate(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    run = Storage(tmp_path)
+    index = write_parts(make_task_set(), run.sub("parts"))
+    save_network(run, "profile/network.pt", build_network(config.model, index, index.tasks, 77))
+    warm = replace(SPEC, start="a digest")
+    found = [
+        trained(run, set_values(config, [f"retrain.lr={lr}", f"retrain.profiled_lr={share}"]), warm)[0]
+        for lr, share in ((0.01, 0.5), (0.005, 1.0), (0.01, 1.0))
+    ]
+    assert torch.equal(found[0]["heads.weight"], found[1]["heads.weight"])
+    assert not torch.equal(found[0]["heads.weight"], found[2]["heads.weight"])
 
 
 def test_a_task_that_hardly_counts_is_hardly_learned(
@@ -104,7 +150,7 @@ def test_a_task_that_hardly_counts_is_hardly_learned(
     spec = replace(SPEC, weights=(1.0, 1e-6, 1.0))
     train_network(run, set_values(config, ["retrain.optimizer=sgd"]), spec, device="cpu", report=lambda epoch: None)
     heads = load_weights(run, f"{network_folder(spec, set_values(config, ['retrain.optimizer=sgd']))}/network.pt")
-    start = build_network(config.model, read_index(run.sub("parts")), [Task(name) for name in SPEC.tasks], SPEC.seed)
+    start = build_network(config.model, read_index(run.sub("parts")), [Task(name) for name in SPEC.tasks], SPEC.draws)
     moved = (heads["heads.weight"] - start.heads.weight.detach()).abs().mean(dim=1)
     assert moved[1] < 0.1 * min(moved[0], moved[2])
 
