@@ -88,10 +88,13 @@ class Summary:
         """Did grouping help, and did it matter which tasks are together?"""
         if len(self.groups.groups) == 1:
             return f"One network for all tasks: {self.groups.why_one}."
-        sentences = [_sentence(other, difference) for other, difference in self.against.items()]
-        if not sentences:
+        if not self.against:
             return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
-        return " ".join(sentences)
+        starts = {profiled: _compared(self.against, profiled) for profiled in (False, True)}
+        subjects = {False: "Our groups", True: "All from the profile, our groups"}
+        return " ".join(
+            f"{subjects[profiled]} are {'; '.join(outcomes)}." for profiled, outcomes in starts.items() if outcomes
+        )
 
 
 def summarize(run: RunDir, config: Config) -> Summary:
@@ -121,13 +124,16 @@ def base_of(plan: str) -> tuple[str, bool]:
     return plan.removesuffix(PROFILED), plan.endswith(PROFILED)
 
 
-def _sentence(plan: str, d: Difference) -> str:
-    name, profiled = base_of(plan)
-    other = OTHERS[name] + (", all from the profile" if profiled else "")
-    interval = f"{d.mean:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
-    if not d.is_clear:
-        return f"No clear difference between our groups and {other} ({interval})."
-    return f"Our groups are {'better' if d.mean > 0 else 'worse'} than {other} ({interval})."
+def _compared(against: dict[str, Difference], profiled: bool) -> list[str]:
+    """What our groups are better and worse than, and not clearly different from, among the plans that start so."""
+    outcomes: dict[str, list[str]] = {"better than": [], "worse than": [], "not clearly different from": []}
+    for plan, d in against.items():
+        name, starts_profiled = base_of(plan)
+        if starts_profiled == profiled:
+            outcome = ("better than" if d.mean > 0 else "worse than") if d.is_clear else "not clearly different from"
+            interval = f"{d.mean:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
+            outcomes[outcome].append(f"{OTHERS[name]} ({interval})")
+    return [f"{outcome} {' and '.join(others)}" for outcome, others in outcomes.items() if others]
 
 
 def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[str, int]]) -> list[PlanRow]:
