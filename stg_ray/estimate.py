@@ -90,7 +90,7 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
 
 
 def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[tuple[str, str]]:
-    """All networks, then those of each plan; draws of random groups are one line."""
+    """All networks, each once, then those of each plan; draws of random groups are one line."""
     n_tasks, cpus = len(index.tasks), cpus_here()
     number = config.grouping.groups if config.grouping.groups != "auto" else _most(config, index.names)
     labels = np.arange(n_tasks) * number // n_tasks
@@ -115,7 +115,8 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
     by_plan: dict[str, list[NetworkSpec]] = {}
     for spec in specs:
         by_plan.setdefault(re.sub(r"^random_\d+", "random", spec.plan), []).append(spec)
-    rows = [("retrain", f"{text(specs, 'networks', START_SECONDS)} on {cpus} CPUs")]
+    each = list({spec.fingerprint(config): spec for spec in specs}.values())
+    rows = [("retrain", f"{text(each, 'networks', START_SECONDS)} on {cpus} CPUs")]
     return rows + [("", text(own, f"of {plan}")) for plan, own in sorted(by_plan.items())]
 
 

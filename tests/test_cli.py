@@ -104,9 +104,12 @@ def test_presets_and_plan_run_nothing(two_tasks: Path) -> None:
     assert presets.returncode == 0
     assert "digits" in presets.stdout
     assert "1,797" in presets.stdout
-    plan = stg_ray("plan", "digits", cwd=two_tasks)
+    plans = "retrain.plans=[ours, all_in_one, all_in_one_ensemble, random]"
+    plan = stg_ray("plan", "digits", "--set", plans, cwd=two_tasks)
     assert plan.returncode == 0
-    for word in ("15 tasks", "4 groups", "28 networks", "8 of ours", "2 of all_in_one,", "16 of random", "s on "):
+    counts = ("8 of ours", "2 of all_in_one,", "8 of all_in_one_ensemble", "16 of random")
+    # Two networks of the ensembles are all-in-one's, and are trained once.
+    for word in ("15 tasks", "4 groups", "32 networks", *counts, "s on "):
         assert word in " ".join(plan.stdout.split())
     assert not (two_tasks / "runs").exists()
 
