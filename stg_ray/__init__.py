@@ -4,63 +4,63 @@ import stg_ray as sr
 run = sr.run("digits", out="runs/digits")
 """
 
-from stg_ray.config import Config
-from stg_ray.config_loading import load_config
-from stg_ray.data_map import DataMapState
-from stg_ray.data_map_files import DataMap
-from stg_ray.errors import InputError, StgRayError
-from stg_ray.groups import Groups
-from stg_ray.point_histogram import PointHistogram
-from stg_ray.task_matrix import TaskMatrix
-from stg_ray.tasks import Task, TaskSet
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stg_ray.affinities.confidence import confidence_correlation as confidence_correlation
+    from stg_ray.affinities.data_map import data_map_distance as data_map_distance
+    from stg_ray.artifacts.groups import Groups as Groups
+    from stg_ray.artifacts.task_matrix import TaskMatrix as TaskMatrix
+    from stg_ray.config import Config as Config
+    from stg_ray.config.loading import load_config as load_config
+    from stg_ray.data_maps.files import DataMap as DataMap
+    from stg_ray.data_maps.histogram import PointHistogram as PointHistogram
+    from stg_ray.data_maps.state import DataMapState as DataMapState
+    from stg_ray.errors import InputError as InputError
+    from stg_ray.errors import StgRayError as StgRayError
+    from stg_ray.grouping.group_tasks import group_tasks as group  # noqa: F401
+    from stg_ray.in_memory import affinity as affinity
+    from stg_ray.pipeline import run as run
+    from stg_ray.serving import load as load
+    from stg_ray.tasks import Task as Task
+    from stg_ray.tasks import TaskSet as TaskSet
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Config",
-    "DataMap",
-    "DataMapState",
-    "Groups",
-    "InputError",
-    "PointHistogram",
-    "StgRayError",
-    "Task",
-    "TaskMatrix",
-    "TaskSet",
-    "affinity",
-    "confidence_correlation",
-    "data_map_distance",
-    "group",
-    "load",
-    "load_config",
-    "run",
-]
+_HOMES = {
+    "Config": "stg_ray.config:Config",
+    "DataMap": "stg_ray.data_maps.files:DataMap",
+    "DataMapState": "stg_ray.data_maps.state:DataMapState",
+    "Groups": "stg_ray.artifacts.groups:Groups",
+    "InputError": "stg_ray.errors:InputError",
+    "PointHistogram": "stg_ray.data_maps.histogram:PointHistogram",
+    "StgRayError": "stg_ray.errors:StgRayError",
+    "Task": "stg_ray.tasks:Task",
+    "TaskMatrix": "stg_ray.artifacts.task_matrix:TaskMatrix",
+    "TaskSet": "stg_ray.tasks:TaskSet",
+    "affinity": "stg_ray.in_memory:affinity",
+    "confidence_correlation": "stg_ray.affinities.confidence:confidence_correlation",
+    "data_map_distance": "stg_ray.affinities.data_map:data_map_distance",
+    "group": "stg_ray.grouping.group_tasks:group_tasks",
+    "load": "stg_ray.serving:load",
+    "load_config": "stg_ray.config.loading:load_config",
+    "run": "stg_ray.pipeline:run",
+}
+"""Where public names live. They are imported when first used: `import stg_ray` loads neither torch nor Ray."""
+
+__all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> object:
-    """The verbs load torch and Ray, which a look at a task set does not need: they are imported when first used."""
-    if name == "run":
-        from stg_ray.pipeline import run
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stg_ray' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    globals()[name] = value = getattr(import_module(module), attribute)
+    return value
 
-        return run
-    if name == "affinity":
-        from stg_ray.affinities.in_memory import affinity
 
-        return affinity
-    if name == "load":
-        from stg_ray.serving import load
-
-        return load
-    if name == "group":
-        from stg_ray.grouping import group_tasks
-
-        return group_tasks
-    if name == "data_map_distance":
-        from stg_ray.affinities.data_map import data_map_distance
-
-        return data_map_distance
-    if name == "confidence_correlation":
-        from stg_ray.affinities.confidence import confidence_correlation
-
-        return confidence_correlation
-    raise AttributeError(f"module 'stg_ray' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

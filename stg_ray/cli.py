@@ -7,19 +7,27 @@ import signal
 import sys
 import traceback
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from stg_ray.config_loading import load_config
-from stg_ray.data.presets import PRESETS
+from stg_ray.config.loading import load_config
+from stg_ray.config.presets import PRESETS
 from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError, one_line
+from stg_ray.stages import STAGES
 
-STAGE_NAMES = ("profile", "affinity", "group", "retrain", "report")
+if TYPE_CHECKING:
+    from stg_ray.doctor import Finding
+
+STAGE_NAMES = tuple(name for name in STAGES if name != "parts")
+"""The stages that `--until` and the stage commands name; the parts are laid out with the first of them."""
+
+STYLE_OF_STATE = {"ok": "", "warning": "yellow", "problem": "bold red"}
 
 app = typer.Typer(
     help="Which tasks should share a network? Profile all tasks once, group them, retrain the groups, compare.",
@@ -49,7 +57,7 @@ def run_command(
     verbose: Verbose = False,
 ) -> None:
     """Do everything; on an existing directory of the same configuration, what is missing."""
-    from stg_ray.config_data import unknown
+    from stg_ray.errors import unknown
 
     if until not in STAGE_NAMES:
         raise InputError(unknown(until, STAGE_NAMES, "stage"))
@@ -74,16 +82,16 @@ def plan_command(
     verbose: Verbose = False,
 ) -> None:
     """Say what would run and what it would cost, and on which nodes of a cluster. Runs nothing."""
-    from stg_ray.cluster import is_elsewhere, named_nodes, session
-    from stg_ray.estimate import estimate
-    from stg_ray.report import print_plan
+    from stg_ray.cluster.nodes import named_nodes
+    from stg_ray.cluster.session import is_elsewhere, session
+    from stg_ray.planning.estimate import estimate
 
     config = load_config(source, set_ or ())
     nodes = None
     if is_elsewhere(address):
         with session(address, verbose=verbose):
             nodes = named_nodes()
-    print_plan(Console(highlight=False), estimate(config, nodes), f"stg-ray run {source}")
+    _print_plan(estimate(config, nodes), f"stg-ray run {source}")
 
 
 @app.command("presets")
@@ -106,9 +114,8 @@ def doctor_command(
 ) -> None:
     """Look at this machine, its storage and a cluster's nodes: what would go wrong, and what to do."""
     from stg_ray.doctor import examine
-    from stg_ray.report import print_findings
 
-    if not print_findings(Console(highlight=False, soft_wrap=True), examine(out, data_root, address)):
+    if not _print_findings(examine(out, data_root, address)):
         raise StgRayError("there are problems: see above what to do")
 
 
@@ -162,7 +169,7 @@ def report_command(
     """Write the page once more."""
     _run_stage("report", directory, set_, None, verbose)
     if open_:
-        from stg_ray.storage import Storage
+        from stg_ray.artifacts.storage import Storage
 
         storage = Storage(directory)
         if not storage.is_local:
@@ -190,9 +197,9 @@ def _work_and_show(work: Callable[[], Any], directory: str, stage: str) -> None:
 
 def _show(directory: str, stage: str) -> None:
     """What is known after a stage: the groups, then what they are worth, then where the report lies."""
-    from stg_ray.groups import Groups
+    from stg_ray.artifacts.groups import Groups
+    from stg_ray.artifacts.run_dir import RunDir
     from stg_ray.report import print_groups, print_summary, summarize
-    from stg_ray.run_dir import RunDir
 
     run, console = RunDir(directory), Console(highlight=False)
     if stage == "group":
@@ -218,6 +225,28 @@ def _with_interrupts(work: Callable[[], Any], directory: str) -> None:
         raise InterruptedRun(
             f"interrupted: what is finished is kept in {directory}; the same command goes on from there"
         ) from None
+
+
+def _print_plan(rows: list[tuple[str, str]], title: str) -> None:
+    """Print what a run would do, a line each."""
+    table: Any = Table(box=None, pad_edge=False, show_header=False, title=Text(title), title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        table.add_row(Text(name), Text(text))
+    Console(highlight=False).print(table)
+
+
+def _print_findings(findings: Iterable[Finding]) -> bool:
+    """Print what doctor looked at, as it is found; return whether nothing is a problem."""
+    console = Console(highlight=False, soft_wrap=True)
+    n_problems = 0
+    for finding in findings:
+        console.print(Text(f"{finding.state:<8} {finding.found}", style=STYLE_OF_STATE[finding.state]))
+        if finding.advice:
+            console.print(Text(f"{'':<8} {finding.advice}"))
+        n_problems += finding.state == "problem"
+    return n_problems == 0
 
 
 def _say(text: str) -> None:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stg_ray.cluster import ask_nodes, named_nodes, ray_address, root_cause, session
-from stg_ray.config_data import DataConfig
-from stg_ray.data.sources import data_root
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.nodes import ask_nodes, named_nodes
+from stg_ray.cluster.session import ray_address, root_cause, session
+from stg_ray.cluster.shared_storage import WAY_OUT, nodes_apart
+from stg_ray.config.data import DataConfig, data_root
 from stg_ray.errors import InputError, StgRayError, one_line
-from stg_ray.run_dir import RunDir
-from stg_ray.shared_storage import WAY_OUT, nodes_apart
 
 MISSING = "is missing or broken"
 LITTLE_DISK = 5 * 2**30
@@ -94,8 +94,8 @@ def check_devices() -> Finding:
     """What would train here, and how."""
     import torch
 
-    from stg_ray.models.settling import DeviceFacts
-    from stg_ray.timing import cpus_here
+    from stg_ray.cluster.placement import cpus_here
+    from stg_ray.training.auto import DeviceFacts
 
     facts, cpus = DeviceFacts.here(), cpus_here()
     precision = "bf16" if facts.bf16 else "float32"
@@ -277,7 +277,7 @@ def _look(temporary: str, missing: str = MISSING) -> Callable[[], dict[str, Any]
         versions = {"Python": platform.python_version()}
         for name in ("ray", "torch", "torchvision", "stg_ray"):
             try:
-                if name == "torchvision":  # of use though it may not be imported as it is: see stg_ray/vision.py
+                if name == "torchvision":  # of use though a plain import may fail: see stg_ray/imports.py
                     versions[name] = importlib.metadata.version(name)
                 else:
                     versions[name] = str(importlib.import_module(name).__version__)

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from stg_ray.artifacts.groups import Groups, Serving
+from stg_ray.artifacts.run_dir import RunDir, network_place
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index, read_part
 from stg_ray.errors import InputError, StgRayError, one_line
-from stg_ray.groups import Groups, Serving
 from stg_ray.models import OutputLayout, TaskNetwork, build_network, load_weights
-from stg_ray.models.compute import PLAIN, Compute
-from stg_ray.models.training import Inputs
-from stg_ray.run_dir import RunDir
-from stg_ray.storage import Storage
+from stg_ray.training.compute import PLAIN, Compute
+from stg_ray.training.epoch import Inputs
 
 BATCH_SIZE = 1024
 
@@ -230,8 +230,3 @@ def load_predictor(run: Storage, config: Config, plan: str, seed: int, device: t
         networks.append(network)
     dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
     return Predictor(index, groups, networks, compute=Compute.of(config.retrain, device), input_dtype=dtype)
-
-
-def network_place(plan: str, group: int, seed: int) -> str:
-    """The folder of a trained network in a run directory."""
-    return f"models/{plan}/group-{group}/seed-{seed}"

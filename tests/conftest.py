@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 from rich.console import Console
 
-from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
+from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.progress import Reporter
 from stg_ray.tasks import TaskSet
 

@@ -18,7 +18,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from stg_ray.cli import STAGE_NAMES
-from stg_ray.config_loading import load_config
+from stg_ray.config.loading import load_config
 
 
 @pytest.mark.parametrize("stage", STAGE_NAMES)

@@ -13,7 +13,7 @@ import pytest
 
 from stg_ray import doctor
 from stg_ray.doctor import MachineFacts, check_packages, check_room
-from tests.clusters import RayCluster, needs_mounts
+from tests.support.clusters import RayCluster, needs_mounts
 
 
 def examined(*arguments: str, env: dict[str, str] | None = None, cwd: Path) -> tuple[int, list[str]]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.clusters import RayCluster, needs_mounts
-from tests.faults import STAGES, Disturbed, fill, make_reference, read_only
+from tests.support.clusters import RayCluster, needs_mounts
+from tests.support.faults import STAGES, Disturbed, fill, make_reference, read_only
 
 pytestmark = [pytest.mark.fault_matrix, pytest.mark.timeout(400)]
 

@@ -11,9 +11,9 @@ import torch
 
 import stg_ray as sr
 from stg_ray.data.parts import read_index
-from stg_ray.models.compute import Compute
-from stg_ray.models.settling import DeviceFacts
 from stg_ray.progress import Reporter
+from stg_ray.training.auto import DeviceFacts
+from stg_ray.training.compute import Compute
 
 pytestmark = [
     pytest.mark.gpu,

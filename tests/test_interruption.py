@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stg_ray.data_map import DataMapState
-from stg_ray.storage import Storage
-from tests.processes import Program
+from stg_ray.artifacts.storage import Storage
+from stg_ray.data_maps.state import DataMapState
+from tests.support.processes import Program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

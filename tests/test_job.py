@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters import RayCluster
+from tests.support.clusters import RayCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import stg_ray as sr
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.progress import Reporter
-from stg_ray.run_dir import RunDir
-from tests.processes import Program
+from tests.support.processes import Program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import stg_ray as sr
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.data.parts import read_index
 from stg_ray.progress import Reporter
-from stg_ray.task_matrix import TaskMatrix
 
 REAL = Path(os.environ.get("STG_RAY_DATA", "nowhere"))
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import stg_ray as sr
+from stg_ray.artifacts.groups import Groups, Serving
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.data.parts import index_of, read_index, read_split
-from stg_ray.groups import Groups, Serving
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter
-from stg_ray.retraining.metrics import score
-from stg_ray.run_dir import RunDir
 from stg_ray.serving import Predictor
 from stg_ray.tasks import observed
+from stg_ray.training.metrics import score
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """How the affinity's defaults were chosen: whose gradients to compare, and the weight of the landscape beside the data
 maps. On several known groupings.
 
-    STG_RAY_DATA=... python jobs/bench/affinity_defaults.py [--quick] [--keep FOLDER] [--sets cifar100 ...]
+    STG_RAY_DATA=... python -m jobs.bench.affinity_defaults [--quick] [--keep FOLDER] [--sets cifar100 ...]
 
 Each set is profiled with three seeds, and 1,024 rows are looked at. Printed is the adjusted Rand index of spectral
 groups, as many as are known, against the known ones: by the gradients of the trunk's last layer and of all its
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,20 +29,18 @@ from rich.console import Console
 from sklearn.metrics import adjusted_rand_score
 
 import stg_ray as sr
+from jobs.bench.does_it_help import SETS
+from jobs.bench.measure import show
 from stg_ray.affinities.landscape import LandscapeDistance
 from stg_ray.affinities.source import RunSource
-from stg_ray.cluster import session
-from stg_ray.config_loading import set_values
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.cluster.session import session
+from stg_ray.config.loading import set_values
 from stg_ray.data.sources import load_task_set
 from stg_ray.models import load_weights
 from stg_ray.progress import Reporter
-from stg_ray.run_dir import RunDir
-from stg_ray.task_matrix import TaskMatrix
 from stg_ray.tasks import SPLITS
-
-sys.path.insert(0, str(Path(__file__).parent))
-from does_it_help import SETS
-from measure import show
 
 SEEDS = 3
 LAYERS = ("last", "all")

@@ -1,6 +1,6 @@
 """Is a task's certainty right? Against new samples, and beside a bootstrap over parts.
 
-    python jobs/bench/certainty.py [--quick]
+    python -m jobs.bench.certainty [--quick]
 
 40 tasks in 5 groups are planted in samples that lie in 16 parts. The truth is the share of 60 new draws of all samples
 in which a task stays in the group that the first draw gave it. It is compared with what the first draw itself says: by
@@ -10,23 +10,19 @@ normal noise of its standard errors, and by its parts drawn with replacement, as
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jobs.bench.measure import show
 from stg_ray.affinities.base import Partial
 from stg_ray.affinities.data_map import DataMapDistance
 from stg_ray.affinities.resampling import Blocks
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.grouping.certainty import ResampledGraphs, certainty
+from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.graph import TaskGraph, task_graph
-from stg_ray.grouping.spectral import Spectral
-from stg_ray.task_matrix import TaskMatrix
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import show
 
 TASKS, GROUPS, PARTS, DRAWS = 40, 5, 16, 60
 NAMES = tuple(f"t{t}" for t in range(TASKS))

@@ -1,6 +1,6 @@
 """Laying task sets out as parts: seconds and memory; and how fast the parts feed a training loop.
 
-    python jobs/bench/data_layout.py [--quick]
+    python -m jobs.bench.data_layout [--quick]
 
 CIFAR-100 is read from $STG_RAY_DATA, and left out where it is not there. The large set is made for this: N = 1,000,000
 samples of 64 features with 1,000 binary tasks, in one Parquet file of some 0.4 GB in the temporary folder.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,16 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from stg_ray.config_loading import load_config
+from jobs.bench.measure import alternate, run_measured, show
+from stg_ray.artifacts.storage import Storage
+from stg_ray.config.loading import load_config
 from stg_ray.data import load_task_set
 from stg_ray.data.parts import read_index, read_split, write_parts
 from stg_ray.models import build_network
 from stg_ray.models.outputs import as_labels
-from stg_ray.models.training import Optimization, epoch_batches, train_epoch
-from stg_ray.storage import Storage
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import alternate, run_measured, show
+from stg_ray.training.epoch import Optimization, epoch_batches, train_epoch
 
 LARGE = "large.parquet"
 
@@ -51,7 +48,9 @@ def main() -> None:
         limit = 5_000 if arguments.quick else 50_000
         if (Path(os.environ.get("STG_RAY_DATA", "nowhere")) / "cifar100").is_dir():
             overrides = [f"data.limit={limit}"]
-            seconds, peak = run_measured([__file__, "--lay-out", f"{folder}/cifar100", "cifar100", *overrides])
+            seconds, peak = run_measured(
+                ["-m", "jobs.bench.data_layout", "--lay-out", f"{folder}/cifar100", "cifar100", *overrides]
+            )
             rows.append((f"CIFAR-100, {limit:,} images laid out", f"{seconds:.1f} s, {peak:.0f} MiB", "60 s, 1024 MiB"))
             feed = feeding(Storage(f"{folder}/cifar100"), rounds=3 if arguments.quick else 5)
             rows.append(
@@ -67,7 +66,9 @@ def main() -> None:
         n_rows, n_tasks = (20_000, 200) if arguments.quick else (1_000_000, 1_000)
         make_large(Path(folder) / LARGE, n_rows, n_tasks)
         overrides = [f"data.root={folder}"]
-        seconds, peak = run_measured([__file__, "--lay-out", f"{folder}/large", "large", *overrides])
+        seconds, peak = run_measured(
+            ["-m", "jobs.bench.data_layout", "--lay-out", f"{folder}/large", "large", *overrides]
+        )
         what = f"{n_rows:,} rows of 64 features, {n_tasks:,} tasks, laid out"
         rows.append((what, f"{seconds:.1f} s, {peak:.0f} MiB", "2048 MiB"))
         result["large"] = {"rows": n_rows, "tasks": n_tasks, "seconds": seconds, "rss_anon_mib": peak}

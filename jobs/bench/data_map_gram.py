@@ -1,6 +1,6 @@
 """Distances of 1,000 tasks from the data maps of 1,000,000 samples, on Ray: seconds, and the memory of every process.
 
-    python jobs/bench/data_map_gram.py [--quick]
+    python -m jobs.bench.data_map_gram [--quick]
 
 The states are made for this: one part of 8,192 random samples on disk, which all parts are names of, so that the disk
 need not hold 8 GB. Every part is read and computed on its own.
@@ -15,24 +15,22 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
 import ray
 from rich.console import Console
 
-from stg_ray.affinities.stage import compute_affinities
-from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
-from stg_ray.config_loading import load_config
+from jobs.bench.measure import show
+from stg_ray.affinities import run as compute_affinities
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
+from stg_ray.config.loading import load_config
 from stg_ray.data.parts import PartIndex, part_name
-from stg_ray.data_map import DataMapState
+from stg_ray.data_maps.state import DataMapState
+from stg_ray.grouping import group_tasks
 from stg_ray.progress import Reporter
-from stg_ray.run_dir import RunDir
 from stg_ray.tasks import Task
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import show
 
 PART_ROWS = 8192
 
@@ -50,14 +48,17 @@ def main() -> None:
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as folder:
         run = RunDir(folder)
-        subprocess.run([sys.executable, __file__, "--make", folder, str(n_samples), str(n_tasks)], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "jobs.bench.data_map_gram", "--make", folder, str(n_samples), str(n_tasks)],
+            check=True,
+        )
         config = load_config({"data": {"npz": "random"}, "affinity": {"methods": ["data_map"]}})
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         watch = Watch()
         watch.start()
         began = time.perf_counter()
         with Reporter(Console(quiet=True)).stage("affinity") as progress:
-            compute_affinities(run, config, progress)
+            compute_affinities(run, config, progress, group_tasks=group_tasks)
         seconds = time.perf_counter() - began
         watch.ended.set()
         watch.join()

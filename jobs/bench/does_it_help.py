@@ -1,6 +1,6 @@
 """Does grouping help? Every plan at equal epochs and at equal total cost, on five real task sets, three seeds.
 
-    STG_RAY_DATA=... python jobs/bench/does_it_help.py [--sets yeast tox21 ...] [--quick] [--null] [--keep FOLDER]
+    STG_RAY_DATA=... python -m jobs.bench.does_it_help [--sets yeast tox21 ...] [--quick] [--null] [--keep FOLDER]
 
 All settings are fixed beforehand (see SETS): the number of groups is given, epochs are chosen on validation rows, and
 the test rows are looked at once, for this table. Costs are samples x epochs x parameters in units of all-in-one.
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,19 +25,17 @@ import numpy as np
 from rich.console import Console
 
 import stg_ray as sr
-from stg_ray.cluster import session
-from stg_ray.groups import Groups
+from jobs.bench.hindsight import hindsight
+from jobs.bench.measure import show
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.session import session
+from stg_ray.config.sections import PROFILED
 from stg_ray.progress import Reporter
 from stg_ray.report import summarize
+from stg_ray.report.comparison import Difference, paired_difference
 from stg_ray.report.summary import OTHERS, PlanRow
 from stg_ray.report.terminal import cost_text, difference_texts
-from stg_ray.retraining.comparison import Difference, paired_difference
-from stg_ray.retraining.plans import PROFILED
-from stg_ray.run_dir import RunDir
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hindsight import hindsight
-from measure import show
 
 SEEDS = 3
 N_NULL = 20

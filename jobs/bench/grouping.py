@@ -1,6 +1,6 @@
 """Grouping: planted structure and noise, a thousand tasks, selection under budgets, and the five Taskonomy tasks.
 
-    python jobs/bench/grouping.py [--quick]
+    python -m jobs.bench.grouping [--quick]
 
 Planted are blocks of equal size: distances 1 within a block and 2 between, plus noise of a standard deviation. The
 Taskonomy losses are read from $STG_RAY_DATA, and left out where they are not there.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from itertools import combinations
 from pathlib import Path
@@ -20,12 +19,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
+from jobs.bench.measure import run_measured, show
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.grouping import Conditions, group_tasks, select, select_measured
-from stg_ray.grouping.clusterers import CLUSTERERS
-from stg_ray.task_matrix import TaskMatrix
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import run_measured, show
+from stg_ray.grouping.clusterers.registry import CLUSTERERS
 
 Rows = list[tuple[str, str, str]]
 
@@ -104,7 +101,7 @@ def without_structure(rows: Rows, result: dict[str, Any], draws: int) -> None:
 
 def thousand(rows: Rows, result: dict[str, Any], n_tasks: int) -> None:
     """Graph of two affinities, structure, number of groups, clusterer and certainty, in a process of its own."""
-    seconds, mebibytes = run_measured([__file__, "--thousand", str(n_tasks)])
+    seconds, mebibytes = run_measured(["-m", "jobs.bench.grouping", "--thousand", str(n_tasks)])
     result["large"] = {"tasks": n_tasks, "seconds": round(seconds, 1), "mebibytes": round(mebibytes)}
     rows.append((f"{n_tasks} tasks, auto, with certainty, the process's start included", f"{seconds:.1f} s", "20 s"))
     rows.append((f"{n_tasks} tasks, peak memory", f"{mebibytes:.0f} MiB", "1024 MiB"))

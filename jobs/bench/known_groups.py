@@ -1,6 +1,6 @@
 """Do the affinities find the groups that are known? CIFAR-100's super-classes, and the fifteen tasks on CIFAR-10.
 
-    STG_RAY_DATA=... python jobs/bench/known_groups.py [--quick] [--keep FOLDER]
+    STG_RAY_DATA=... python -m jobs.bench.known_groups [--quick] [--keep FOLDER]
 
 CIFAR-100: 100 one-vs-rest tasks, 25,000 images, 6 epochs of the small CNN, three seeds; 20 groups against the 20
 super-classes (adjusted Rand index and normalised mutual information), and the number of groups that auto chooses.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,13 +24,11 @@ from rich.console import Console
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 import stg_ray as sr
-from stg_ray.cluster import session
+from jobs.bench.measure import show
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.cluster.session import session
 from stg_ray.data.parts import read_index
 from stg_ray.progress import Reporter
-from stg_ray.task_matrix import TaskMatrix
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import show
 
 MACHINES = {"airplane", "automobile", "ship", "truck"}
 QUESTIONS = (

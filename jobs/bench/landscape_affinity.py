@@ -1,6 +1,6 @@
 """How fast and how small the landscape engine is: against loops of per-sample gradients, and against TAG.
 
-    STG_RAY_DATA=... python jobs/bench/landscape_affinity.py [--quick] [--only PART]...
+    STG_RAY_DATA=... python -m jobs.bench.landscape_affinity [--quick] [--only PART]...
 
 Two threads of one process, the sides in turn, medians of seconds per sample:
 
@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,25 +30,23 @@ import torch
 from rich.console import Console
 from torch.func import functional_call, grad, vmap
 
+from jobs.bench.measure import alternate, run_measured, show, timed
+from jobs.bench.tag_yardstick import tag
+from stg_ray.affinities.actor import AffinityActor, partial_name
 from stg_ray.affinities.aligned import aligned_l1, squared_form
-from stg_ray.affinities.gradients import SampleGradients
+from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.pool import ActorPool
 from stg_ray.affinities.sign import Block, signed_sums
-from stg_ray.affinities.stage import AffinityActor, partial_name
-from stg_ray.cluster import session
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.session import session
 from stg_ray.config import ModelConfig
-from stg_ray.config_loading import load_config
+from stg_ray.config.loading import load_config
 from stg_ray.data.parts import index_of, read_index, write_parts
 from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
 from stg_ray.models.outputs import as_labels
 from stg_ray.progress import Reporter
-from stg_ray.run_dir import RunDir
-from stg_ray.storage import Storage
 from stg_ray.tasks import TaskSet
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import alternate, run_measured, show, timed
-from tag_yardstick import tag
 
 Rows = list[tuple[str, str, str]]
 
@@ -215,9 +212,8 @@ def sign_of(width: int, quick: bool) -> dict[str, float]:
 
 def memory(quick: bool) -> tuple[Rows, dict]:
     n = 1 if quick else 2
-    here = str(Path(__file__))
-    _, base = run_measured([here, "--resnet", "0"])
-    seconds, peak = run_measured([here, "--resnet", str(n)])
+    _, base = run_measured(["-m", "jobs.bench.landscape_affinity", "--resnet", "0"])
+    seconds, peak = run_measured(["-m", "jobs.bench.landscape_affinity", "--resnet", str(n)])
     text = f"{peak - base:.0f} MiB ({peak:.0f} with the model and its copy; {seconds / n:.0f} s a sample, one thread)"
     return [("ResNet-18, K = 100, all layers: memory beyond the model", text, "1024 MiB")], {"MiB": peak - base}
 
@@ -260,7 +256,7 @@ def actors(quick: bool) -> tuple[Rows, dict]:
 
         def two_processes() -> float:
             run.delete("affinity/partials")
-            command = [sys.executable, __file__, "--process", folder]
+            command = [sys.executable, "-m", "jobs.bench.landscape_affinity", "--process", folder]
             both = [subprocess.Popen([*command, str(first), "2"]) for first in range(2)]
             if any(process.wait() for process in both):
                 raise SystemExit("a process failed")

@@ -1,6 +1,6 @@
 """How fast the profiling run trains and records, against bare loops and a plain per-sample, per-task loop.
 
-    python jobs/bench/profile_throughput.py [--quick]
+    python -m jobs.bench.profile_throughput [--quick]
 
 The small CNN on random 32x32 images with K = 15 and K = 100 binary tasks, one thread per process:
 
@@ -27,7 +27,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,19 +34,17 @@ import torch
 from PIL import Image
 from torch import nn
 
+from jobs.bench.measure import alternate, show
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
-from stg_ray.config_loading import load_config
+from stg_ray.config.loading import load_config
 from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
 from stg_ray.models import build_network
-from stg_ray.models.compute import Compute, training_process
-from stg_ray.models.settling import DeviceFacts, settle
-from stg_ray.models.training import Optimization, epoch_batches, train_epoch
 from stg_ray.progress import Reporter
-from stg_ray.storage import Storage
 from stg_ray.tasks import TaskSet
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import alternate, show
+from stg_ray.training.auto import DeviceFacts, resolve_auto
+from stg_ray.training.compute import Compute, training_process
+from stg_ray.training.epoch import Optimization, epoch_batches, train_epoch
 
 BATCH = 128
 TASK_COUNTS = (15, 100)
@@ -132,7 +129,7 @@ def bench_config(index: PartIndex, **profile: Any) -> Config:
     values = {"batch_size": BATCH, "epochs": 9, **profile}
     config = load_config({"data": {"npz": "random"}, "model": {"trunk": "cnn"}, "profile": values})
     network = build_network(config.model, index, index.tasks, 0)
-    profile_section = settle(config.profile, DeviceFacts.here(), network, index.input_shape)
+    profile_section = resolve_auto(config.profile, DeviceFacts.here(), network, index.input_shape)
     return config.model_copy(update={"profile": profile_section})
 
 
@@ -148,7 +145,7 @@ def lay_out(run: str, n_images: int, n_tasks: int) -> None:
 def two_bare(run: str, *arguments: str) -> float:
     """Images per second of two bare loops at the same moment."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--bare", run, *arguments]
+    command = [sys.executable, "-m", "jobs.bench.profile_throughput", "--bare", run, *arguments]
     loops = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     return sum(float(loop.communicate()[0]) for loop in loops)
 
@@ -157,9 +154,9 @@ def profiled(run: str, workers: int) -> float:
     """Images per second of the profile stage, by the seconds that its workers measured of all epochs but the first."""
     import ray
 
-    from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
-    from stg_ray.profiling import profile
-    from stg_ray.run_dir import RunDir
+    from stg_ray.artifacts.run_dir import RunDir
+    from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
+    from stg_ray.profiling import run as profile
 
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     directory = RunDir(run)
@@ -258,7 +255,7 @@ class Sides:
 
     def published(self, *, channels_last: bool = False) -> float:
         """In the manner of published research code: nothing is slow on purpose, and nothing is thought about."""
-        from stg_ray.vision import torchvision
+        from stg_ray.imports import torchvision
 
         transforms = torchvision().transforms
         mean, std = (torch.tensor(values) / 255 for values in (self.index.input_mean, self.index.input_std))

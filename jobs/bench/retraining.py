@@ -1,6 +1,6 @@
 """Trials beside each other: what they take of two cores, and of the memory.
 
-    python jobs/bench/retraining.py [--quick]
+    python -m jobs.bench.retraining [--quick]
 
 Throughput: four equal one-core networks as trials on a Ray of two cores, two at a time, against two processes of their
 own that train two of them each; epochs per second from the first epoch that is done to the last, so that the change
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -24,18 +23,16 @@ import psutil
 from rich.console import Console
 
 import stg_ray as sr
-from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
+from jobs.bench.measure import alternate, show
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.data.parts import read_index, write_parts
-from stg_ray.groups import Groups
-from stg_ray.models.compute import training_process
 from stg_ray.progress import StageProgress
-from stg_ray.retraining import retrain
+from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.trial import train_network
-from stg_ray.run_dir import RunDir
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import alternate, show
+from stg_ray.training.compute import training_process
 
 N_NETWORKS = 4
 

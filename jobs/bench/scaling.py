@@ -14,7 +14,7 @@ cost on one machine (a network adds latency, which overlaps, not work); W worker
 
 It also runs digits as it is and takes off what was spent in training and in computing affinities.
 
-    python jobs/bench/scaling.py [--quick]
+    python -m jobs.bench.scaling [--quick]
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import show, timed
 from rich.console import Console
 
 import stg_ray as sr
+from jobs.bench.measure import show, timed
+from stg_ray.affinities.actor import partial_name
 from stg_ray.affinities.base import ratio_of_sums
+from stg_ray.affinities.estimators import ESTIMATORS, estimator_of
 from stg_ray.affinities.pool import ActorPool
 from stg_ray.affinities.source import RunSource
-from stg_ray.affinities.stage import ESTIMATORS, estimator_of, partial_name
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.placement import cpus_here, place
 from stg_ray.data.parts import write_parts
 from stg_ray.models import load_weights
-from stg_ray.placement import place
 from stg_ray.progress import StageProgress
-from stg_ray.run_dir import RunDir
-from stg_ray.timing import cpus_here
 
 METHOD = "label_correlation"
 PART_SECONDS = (0.1, 1.0, 10.0)

@@ -5,7 +5,7 @@ workers or of Ray's own, is killed by SIGKILL. A program that ends so, or that g
 allowed, is started again by the same command, until the run is done; its groups and its results are compared with those
 of an undisturbed run.
 
-    python jobs/bench/soak.py [--minutes 30] [--seed 0] [--quick]
+    python -m jobs.bench.soak [--minutes 30] [--seed 0] [--quick]
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from measure import show
+
+from jobs.bench.measure import show
 
 SETTINGS = ("data.limit=400", "profile.epochs=8", "profile.workers=2", "retrain.epochs=4", "retrain.plans=[ours]",
             "retrain.seeds=1")  # fmt: skip

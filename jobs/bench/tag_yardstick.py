@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import timed
 from sklearn.metrics import adjusted_rand_score
 
 import stg_ray as sr
-from stg_ray.affinities.in_memory import affinity
+from jobs.bench.measure import timed
 from stg_ray.affinities.tag import effects_of_steps
-from stg_ray.config_loading import load_config
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.config.loading import load_config
 from stg_ray.data.parts import index_of
 from stg_ray.data.sources import load_task_set
+from stg_ray.in_memory import affinity
 from stg_ray.models import build_network
-from stg_ray.models.training import Optimization, epoch_batches, train_epoch
-from stg_ray.task_matrix import TaskMatrix
 from stg_ray.tasks import TaskSet
+from stg_ray.training.epoch import Optimization, epoch_batches, train_epoch
 
 Rows = list[tuple[str, str, str]]
 

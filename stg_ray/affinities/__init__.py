@@ -4,6 +4,6 @@ A new affinity: a class as `base.Estimator` describes it, an entry in `stage.EST
 `config.Affinity`.
 """
 
-from stg_ray.affinities.stage import compute_affinities
+from stg_ray.affinities.stage import run
 
-__all__ = ["compute_affinities"]
+__all__ = ["run"]

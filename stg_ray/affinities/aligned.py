@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stg_ray.affinities.gradients import Layer, SampleGradients
-from stg_ray.affinities.layer_rules import LayerGradients
+from stg_ray.affinities.gradients.per_sample import Layer, SampleGradients
+from stg_ray.affinities.gradients.rules import LayerGradients
 
 CACHE = 2**20
 """Bytes of all tasks' gradients that are compared at a time: pairs of rows are then read from the cache. Four times as

@@ -9,9 +9,12 @@ from sklearn.metrics import adjusted_rand_score
 from stg_ray.affinities.base import Estimator
 from stg_ray.affinities.landscape import LandscapeDistance
 from stg_ray.affinities.pooled import PooledAffinity
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import AffinityConfig, Config
-from stg_ray.grouping import group_tasks
-from stg_ray.task_matrix import TaskMatrix
+
+GroupTasks = Callable[..., Groups]
+"""`grouping.group_tasks`, which is passed in: no stage imports another."""
 
 FIRST = 4
 """Parts after which the groups are looked at first; then after twice as many, and so on."""
@@ -25,7 +28,7 @@ def grows_by_parts(settings: AffinityConfig, estimator: type[Estimator]) -> bool
     return settings.samples == "auto" and estimator in (LandscapeDistance, PooledAffinity)
 
 
-def enough_parts(n_parts: int, matrix_of: Callable[[int], TaskMatrix], config: Config) -> int:
+def enough_parts(n_parts: int, matrix_of: Callable[[int], TaskMatrix], config: Config, group_tasks: GroupTasks) -> int:
     """The number of parts after which twice as many gave the same groups; all of them if that never was.
 
     Args:

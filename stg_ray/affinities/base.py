@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from stg_ray.task_matrix import Kind, TaskMatrix
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 
 if TYPE_CHECKING:
     from stg_ray.affinities.source import Source

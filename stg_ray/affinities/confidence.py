@@ -18,8 +18,8 @@ import numpy as np
 
 from stg_ray.affinities.correlation import LabelCorrelation, correlations, moments
 from stg_ray.affinities.source import Source
-from stg_ray.data_map import DataMapState
-from stg_ray.task_matrix import TaskMatrix
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.data_maps.state import DataMapState
 
 SURE = 1e-4
 """Confidences nearer to 0 or 1 are taken for this near: the log-odds of a sample must not outweigh all others."""

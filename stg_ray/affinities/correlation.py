@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.affinities.gradients.samples import classes_of
 from stg_ray.affinities.jackknife import Sums, fold_sums, jackknife
-from stg_ray.affinities.samples import classes_of
 from stg_ray.affinities.source import Source
-from stg_ray.labels import MISSING, observed
-from stg_ray.models.training import evaluate
-from stg_ray.task_matrix import Kind, TaskMatrix
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.tasks import Task
+from stg_ray.tasks.labels import MISSING, observed
+from stg_ray.training.epoch import evaluate
 
 
 class LabelCorrelation(Estimator):

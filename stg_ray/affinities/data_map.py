@@ -7,16 +7,13 @@ mean confidence and s the variability of sample i. Only K x K sums leave a part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from stg_ray.affinities.base import Estimator, Partial, ratio_of_sums
-from stg_ray.data_map import DataMapState, pair_sums
-from stg_ray.task_matrix import Kind, TaskMatrix
-
-if TYPE_CHECKING:
-    pass
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
+from stg_ray.data_maps.state import DataMapState, pair_sums
 
 
 class DataMapDistance(Estimator):

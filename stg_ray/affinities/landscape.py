@@ -17,14 +17,14 @@ import torch
 
 from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, squared_form
 from stg_ray.affinities.base import Estimator, Partial, ratio_of_sums
-from stg_ray.affinities.capture import is_out_of_memory
-from stg_ray.affinities.gradients import MEMORY, SampleGradients
-from stg_ray.affinities.samples import chosen_part
+from stg_ray.affinities.gradients.capture import is_out_of_memory
+from stg_ray.affinities.gradients.per_sample import MEMORY, SampleGradients
+from stg_ray.affinities.gradients.samples import chosen_part
 from stg_ray.affinities.source import Source
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data.parts import Part
 from stg_ray.errors import StgRayError
 from stg_ray.models.outputs import as_labels
-from stg_ray.task_matrix import Kind, TaskMatrix
 
 Result = TypeVar("Result")
 

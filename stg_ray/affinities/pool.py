@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from stg_ray.cluster import LOOK_SECONDS, POLL_SECONDS, ask_autoscaler, check_own_node, cluster_nodes, root_cause
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.nodes import ask_autoscaler, cluster_nodes
+from stg_ray.cluster.placement import Placement, place
+from stg_ray.cluster.session import LOOK_SECONDS, POLL_SECONDS, check_own_node, root_cause
+from stg_ray.cluster.telemetry import tell
 from stg_ray.config import Config
 from stg_ray.errors import InputError, StgRayError
-from stg_ray.metrics import tell
-from stg_ray.placement import Placement, place
 from stg_ray.progress import StageProgress
-from stg_ray.run_dir import RunDir
 
 Job = tuple[str, int]
 
@@ -143,7 +144,7 @@ class ActorPool:
         if self.weights is not None and not self.reference:
             # In a list the reference is passed on, not its value, which an actor looks up once.
             self.reference = [ray.put(self.weights)]
-        from stg_ray.affinities.stage import AffinityActor
+        from stg_ray.affinities.actor import AffinityActor
 
         resources = self.placement().resources
         actors = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0))(AffinityActor)

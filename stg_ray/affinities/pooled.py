@@ -17,15 +17,15 @@ import torch
 
 from stg_ray.affinities.aligned import FOLDS, CoordinateSample
 from stg_ray.affinities.base import Partial
-from stg_ray.affinities.gradients import SampleGradients
+from stg_ray.affinities.gradients.per_sample import SampleGradients
+from stg_ray.affinities.gradients.rules import LayerGradients
+from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
 from stg_ray.affinities.jackknife import fold_sums, jackknife
 from stg_ray.affinities.landscape import Landscape, relative_error
-from stg_ray.affinities.layer_rules import LayerGradients
-from stg_ray.affinities.samples import balanced_weights, class_counts
 from stg_ray.affinities.sign import centred_cosine
 from stg_ray.affinities.source import Source
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data.parts import Part
-from stg_ray.task_matrix import Kind, TaskMatrix
 
 BLOCK_BYTES = 64 * 2**20
 """Of what is held for a block of coordinates: n x K x K numbers for each."""

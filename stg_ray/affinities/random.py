@@ -9,7 +9,7 @@ import numpy as np
 
 from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.source import Source
-from stg_ray.task_matrix import Kind, TaskMatrix
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 
 
 class RandomAffinity(Estimator):

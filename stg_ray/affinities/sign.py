@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from stg_ray.affinities.base import Partial
-from stg_ray.affinities.gradients import SampleGradients
+from stg_ray.affinities.gradients.per_sample import SampleGradients
+from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
 from stg_ray.affinities.jackknife import FOLDS, jackknife_error
 from stg_ray.affinities.landscape import Landscape
-from stg_ray.affinities.samples import balanced_weights, class_counts
 from stg_ray.affinities.source import Source
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data.parts import Part
-from stg_ray.task_matrix import Kind, TaskMatrix
 
 BLOCK_BYTES = 256 * 2**20
 MIN_BLOCKS = 2

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import AffinityConfig, Config, TrainingConfig
 from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_part
-from stg_ray.data_map import DataMapState
+from stg_ray.data_maps.state import DataMapState
 from stg_ray.models import TaskNetwork, build_network
-from stg_ray.storage import Storage
 
 CPU = torch.device("cpu")
 

@@ -16,11 +16,11 @@ from torch.func import functional_call
 from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.jackknife import FOLDS, Sums, jackknife
 from stg_ray.affinities.source import Source
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork
-from stg_ray.models.compute import Compute
-from stg_ray.models.training import Optimization, check_finite, epoch_batches, train_epoch
-from stg_ray.task_matrix import Kind, TaskMatrix
+from stg_ray.training.compute import Compute
+from stg_ray.training.epoch import Optimization, check_finite, epoch_batches, train_epoch
 
 
 class TagAffinity(Estimator):

@@ -6,6 +6,7 @@ A new preset: one entry in `presets.py` and a function that returns a `TaskSet`.
 
 from __future__ import annotations
 
-from stg_ray.data.sources import data_root, load_task_set
+from stg_ray.config.data import data_root
+from stg_ray.data.sources import load_task_set
 
 __all__ = ["data_root", "load_task_set"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from stg_ray.config.data import ClassTasks
 from stg_ray.errors import InputError
 from stg_ray.tasks import MISSING
-
-ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
 
 
 def class_tasks(

@@ -10,11 +10,11 @@ import numpy as np
 from stg_ray.data.classes import class_tasks
 from stg_ray.data.images import common_mode, decode_all
 from stg_ray.errors import InputError, one_line
+from stg_ray.imports import torchvision
 from stg_ray.tasks import TaskSet
-from stg_ray.vision import torchvision
 
 if TYPE_CHECKING:
-    from stg_ray.config_data import ImageFolderConfig
+    from stg_ray.config.data import ImageFolderConfig
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

@@ -24,7 +24,7 @@ from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import MISSING, TaskSet
 
 if TYPE_CHECKING:
-    from stg_ray.config_data import ParquetConfig
+    from stg_ray.config.data import ParquetConfig
 
 BATCH_ROWS = 4096
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stg_ray.storage import Storage, tensor_array, tensor_column
+from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
 from stg_ray.tasks import SPLITS, Task, TaskSet, observed
 
 MIN_PARTS = 16

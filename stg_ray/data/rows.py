@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import PartIndex, part_name, read_part
-from stg_ray.storage import Storage
 from stg_ray.tasks import observed
 
 

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import os
-import sys
 import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stg_ray.config.data import data_root, npz_path
+from stg_ray.config.presets import PRESETS
 from stg_ray.data.image_folder import read_image_folder
 from stg_ray.data.joining import join_task_sets
 from stg_ray.data.parquet import read_parquet
-from stg_ray.data.presets import PRESETS
 from stg_ray.errors import InputError, one_line
+from stg_ray.imports import resolve
 from stg_ray.tasks import TaskSet
 
 if TYPE_CHECKING:
-    from stg_ray.config import Config
-    from stg_ray.config_data import DataConfig
-
-
-def data_root(config: DataConfig) -> Path:
-    """Folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
-    return Path(config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray").expanduser()
+    from stg_ray.config.data import DataConfig
 
 
 def load_task_set(config: DataConfig, seed: int) -> TaskSet:
@@ -67,67 +56,6 @@ def _load(config: DataConfig, seed: int) -> TaskSet:
     return join_task_sets({name: _prepared(part, seed) for name, part in config.joined().items()})
 
 
-def source_digests(config: Config) -> dict[str, str]:
-    """Hashes of the files of the user's that decide a run: data, and the modules of a function or trunk. A source that
-    is not there (any more) is left out: its parts may have been laid out before."""
-    files: dict[str, Path | None] = {"model.trunk": _module_file(config.model.trunk)}
-    sources = {"data": config.data} | {f"data.{name}": part for name, part in config.data.joined().items()}
-    for key, data in sources.items():
-        files[f"{key}.npz"] = _npz_path(data) if data.npz is not None else None
-        files[f"{key}.function"] = _module_file(data.function)
-    if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
-        files["model.weights"] = Path(config.model.weights).expanduser()
-    return file_digests(files)
-
-
-def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:
-    """Hashes of the contents of those files that are there."""
-    digests = {}
-    for key, path in files.items():
-        if path is not None and path.is_file():
-            with path.open("rb") as file:
-                digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
-
-
-def _module_file(name: str | None) -> Path | None:
-    """The file of the module of `module:function`."""
-    if name is None or ":" not in name:
-        return None
-    _search_here()
-    spec = importlib.util.find_spec(name.partition(":")[0])
-    return Path(spec.origin) if spec is not None and spec.origin is not None else None
-
-
-def _search_here() -> None:
-    """Let modules in the current directory be found, as a script's own directory is."""
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-
-
-def _npz_path(config: DataConfig) -> Path:
-    path = Path(config.npz or "").expanduser()
-    return path if path.is_absolute() or path.exists() else data_root(config) / path
-
-
-def resolve(name: str) -> Callable[..., Any]:
-    """The object behind `module:attribute`; the current directory is searched for the module too."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise InputError(f"{name!r}: expected module:function")
-    _search_here()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{name!r}: no module named {error.name!r} (looked in the current directory and the installed packages)"
-        ) from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError as error:
-        raise InputError(f"{name!r}: module {module_name!r} has no {attribute!r}") from error
-
-
 def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:
     function = resolve(name)
     try:
@@ -145,7 +73,7 @@ def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:
 
 
 def _from_npz(config: DataConfig, seed: int) -> TaskSet:
-    path = _npz_path(config)
+    path = npz_path(config)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}

@@ -11,8 +11,8 @@ import numpy as np
 from stg_ray.data.classes import class_tasks
 from stg_ray.data.images import decode_all
 from stg_ray.errors import InputError, one_line
+from stg_ray.imports import torchvision
 from stg_ray.tasks import TaskSet
-from stg_ray.vision import torchvision
 
 _BY_FLAG: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
 SPLITS_OF_SET: dict[str, dict[str, dict[str, Any]]] = {

@@ -4,14 +4,14 @@ in `clusterers.CLUSTERERS`, and its name in `config.GroupingConfig.method`."""
 from stg_ray.grouping.graph import TaskGraph, task_graph
 from stg_ray.grouping.group_tasks import group_tasks
 from stg_ray.grouping.selection import Conditions, Selection, select, select_measured
-from stg_ray.grouping.stage import group
+from stg_ray.grouping.stage import run
 
 __all__ = [
     "Conditions",
     "Selection",
     "TaskGraph",
-    "group",
     "group_tasks",
+    "run",
     "select",
     "select_measured",
     "task_graph",

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from stg_ray.grouping.base import Clusterer
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.grouping.clusterers.base import Clusterer
 from stg_ray.grouping.graph import TaskGraph
 from stg_ray.grouping.threads import in_threads
-from stg_ray.task_matrix import TaskMatrix
 
 N_RESAMPLES = 20
 

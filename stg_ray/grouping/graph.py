@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.errors import InputError
-from stg_ray.point_histogram import PointHistogram
-from stg_ray.task_matrix import TaskMatrix
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stg_ray.config_data import unknown
-from stg_ray.errors import InputError
-from stg_ray.grouping.base import Clusterer
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
+from stg_ray.data_maps.histogram import PointHistogram
+from stg_ray.errors import InputError, unknown
 from stg_ray.grouping.certainty import ResampledGraphs, certainty
-from stg_ray.grouping.clusterers import CLUSTERERS, check_method
+from stg_ray.grouping.clusterers.base import Clusterer
+from stg_ray.grouping.clusterers.points import PointClusters, ResampledPoints
+from stg_ray.grouping.clusterers.registry import CLUSTERERS, check_method
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
 from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
-from stg_ray.grouping.points import PointClusters, ResampledPoints
 from stg_ray.grouping.selection import Conditions, select
 from stg_ray.grouping.threads import one_thread_each
-from stg_ray.groups import Groups
-from stg_ray.point_histogram import PointHistogram
-from stg_ray.task_matrix import Kind, TaskMatrix
 
 
 @one_thread_each

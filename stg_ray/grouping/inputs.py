@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stg_ray.data_map import DataMapState
-from stg_ray.data_map_files import DataMap
+from stg_ray.artifacts.task_matrix import KEY_COLUMN, Kind, TaskMatrix
+from stg_ray.data_maps.files import DataMap
+from stg_ray.data_maps.histogram import PointHistogram
+from stg_ray.data_maps.state import DataMapState
 from stg_ray.errors import InputError, one_line
-from stg_ray.point_histogram import PointHistogram
-from stg_ray.task_matrix import KEY_COLUMN, Kind, TaskMatrix
 
 PointsLike = PointHistogram | DataMap | DataMapState
 MatrixLike = TaskMatrix | PointsLike | np.ndarray | pd.DataFrame | str | os.PathLike[str]

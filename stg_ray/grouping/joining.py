@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.errors import InputError
 from stg_ray.grouping.graph import as_distance
-from stg_ray.groups import Groups
-from stg_ray.task_matrix import TaskMatrix
 
 
 def join_tasks(groups: Groups, matrix: TaskMatrix) -> Groups:

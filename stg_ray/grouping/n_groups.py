@@ -20,10 +20,10 @@ from scipy.linalg import eigh
 from sklearn.metrics import adjusted_rand_score
 
 from stg_ray.errors import InputError
-from stg_ray.grouping.base import Clusterer
+from stg_ray.grouping.clusterers.base import Clusterer
+from stg_ray.grouping.clusterers.mixture import Mixture
+from stg_ray.grouping.clusterers.spectral import normalized_affinity
 from stg_ray.grouping.graph import TaskGraph
-from stg_ray.grouping.mixture import Mixture
-from stg_ray.grouping.spectral import normalized_affinity
 from stg_ray.grouping.structure import Structure, find_structure
 from stg_ray.grouping.threads import in_threads
 

@@ -6,34 +6,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
+from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.errors import InputError
-from stg_ray.grouping.clusterers import check_method
+from stg_ray.grouping.clusterers.registry import check_method
 from stg_ray.grouping.group_tasks import check_n_groups, conditions_of, group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
-from stg_ray.groups import Groups
-from stg_ray.point_histogram import PointHistogram
 from stg_ray.progress import StageProgress
-from stg_ray.run_dir import RunDir
-from stg_ray.task_matrix import TaskMatrix
 
 
-def group(run: RunDir, config: Config, progress: StageProgress) -> None:
+def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     """Group the tasks by the affinities in the run directory and the user's own, and write groups.json."""
     settings = config.grouping
     sources: list[TaskMatrix | PointHistogram]
     errors: list[np.ndarray | None] | None = None
     resamples: list[np.ndarray | None] | None = None
     if settings.method == "points":
-        names, sources = ["points"], [read_points(run)]
+        names, sources = ["points"], [read_points(run_dir)]
     else:
         computed = config.affinity.methods
-        matrices = [_read(run, name) for name in computed]
+        matrices = [_read(run_dir, name) for name in computed]
         own = read_files(config, matrices[0].tasks)
         names, sources = [*computed, *settings.files], [*matrices, *own]
-        errors = [*(_read(run, f"{name}.stderr").values for name in computed), *(None for _ in own)]
-        resamples = [*(_resamples(run, name) for name in computed), *(None for _ in own)]
+        errors = [*(_read(run_dir, f"{name}.stderr").values for name in computed), *(None for _ in own)]
+        resamples = [*(_resamples(run_dir, name) for name in computed), *(None for _ in own)]
     groups = group_tasks(
         sources,
         errors=errors,
@@ -50,7 +50,7 @@ def group(run: RunDir, config: Config, progress: StageProgress) -> None:
         seed=config.seed,
         affinities=names,
     )
-    run.write_json("groups.json", groups.to_dict())
+    run_dir.write_json("groups.json", groups.to_dict())
     progress.summary = describe(groups)
 
 

@@ -16,9 +16,9 @@ from functools import partial
 import numpy as np
 from scipy.sparse import csr_array
 
+from stg_ray.grouping.clusterers.kmeans import classical_scaling
+from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.graph import TaskGraph, centred, default_neighbours, local_scaling
-from stg_ray.grouping.kmeans import classical_scaling
-from stg_ray.grouping.spectral import Spectral
 from stg_ray.grouping.threads import in_threads
 
 N_NULL = 20

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.errors import InputError, one_line
-from stg_ray.storage import Storage
 
 
 def save_network(storage: Storage, name: str, network: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
@@ -13,8 +13,25 @@ from stg_ray.models.trunks import build_trunk
 
 if TYPE_CHECKING:
     from stg_ray.config import ModelConfig
-    from stg_ray.data.parts import PartIndex
     from stg_ray.tasks import Task
+
+
+class InputFormat(Protocol):
+    """What a network must know of its inputs: the index of a task set's parts has it.
+
+    Attributes:
+        input_shape: shape of one input.
+        input_mean, input_std: for normalisation, per channel of images, else per feature.
+    """
+
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def input_mean(self) -> tuple[float, ...]: ...
+
+    @property
+    def input_std(self) -> tuple[float, ...]: ...
 
 
 class Normalize(nn.Module):
@@ -67,9 +84,9 @@ class TaskNetwork(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def build_network(config: ModelConfig, index: PartIndex, tasks: Sequence[Task], seed: int) -> TaskNetwork:
+def build_network(config: ModelConfig, inputs: InputFormat, tasks: Sequence[Task], seed: int) -> TaskNetwork:
     """A freshly initialised network; equal seeds give equal trunks, whatever the tasks."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk, n_features = build_trunk(config, index.input_shape)
-        return TaskNetwork(Normalize(index.input_mean, index.input_std, index.input_shape), trunk, n_features, tasks)
+        trunk, n_features = build_trunk(config, inputs.input_shape)
+        return TaskNetwork(Normalize(inputs.input_mean, inputs.input_std, inputs.input_shape), trunk, n_features, tasks)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from stg_ray.data.sources import resolve
 from stg_ray.errors import InputError, one_line
+from stg_ray.imports import resolve, torchvision
 from stg_ray.models.files import load_trunk, read_checkpoint
-from stg_ray.vision import torchvision
 
 if TYPE_CHECKING:
     from stg_ray.config import ModelConfig

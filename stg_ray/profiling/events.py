@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from stg_ray.storage import Storage
+from stg_ray.artifacts.storage import Storage
 
 FOLDER = "profile/tensorboard"
 

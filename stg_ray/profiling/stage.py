@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 
-from stg_ray.cluster import cluster_nodes, root_cause, wait_for
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.nodes import cluster_nodes
+from stg_ray.cluster.placement import place_workers
+from stg_ray.cluster.session import root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, part_name, read_index
-from stg_ray.data_map import snapshot_epochs
+from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.errors import StgRayError
-from stg_ray.placement import place_workers
 from stg_ray.progress import StageProgress
-from stg_ray.run_dir import RunDir
 
 PROGRESS_SECONDS = 1.0
 
 
-def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
+def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     """Train one network on all tasks and record the data maps.
 
     Writes profile/network.pt, profile/metrics.parquet and profile/data_map/epoch-*/. An interrupted run continues from
@@ -30,11 +31,11 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
 
     from stg_ray.profiling.worker import train_worker
 
-    index = read_index(run.sub("parts"))
-    if _is_whole(run, config, index):
+    index = read_index(run_dir.sub("parts"))
+    if _is_whole(run_dir, config, index):
         progress.summary = f"{config.profile.epochs} epochs, trained before"
         return
-    _drop_broken_checkpoints(run)
+    _drop_broken_checkpoints(run_dir)
     wanted = config.profile.workers
     most = wanted[1] if isinstance(wanted, tuple) else wanted
     workers, placement = place_workers(cluster_nodes(), most, index.n_parts())
@@ -44,7 +45,7 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
     elastic = (min(wanted[0], workers), min(wanted[1], index.n_parts())) if isinstance(wanted, tuple) else None
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"run": run.uri, "config": config.model_dump(), "threads": int(resources["CPU"])},
+        train_loop_config={"run": run_dir.uri, "config": config.model_dump(), "threads": int(resources["CPU"])},
         scaling_config=ray.train.ScalingConfig(
             num_workers=elastic or workers, use_gpu="GPU" in resources, resources_per_worker=resources
         ),
@@ -52,8 +53,8 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
         torch_config=TorchConfig(backend="gloo" if resources.get("GPU", 1) < 1 else None),
         run_config=ray.train.RunConfig(
             name="profile",
-            storage_path=run.path(".ray"),
-            storage_filesystem=None if run.is_local else run.fs,
+            storage_path=run_dir.path(".ray"),
+            storage_filesystem=None if run_dir.is_local else run_dir.fs,
             failure_config=ray.train.FailureConfig(max_failures=config.profile.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
@@ -67,7 +68,7 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
             return
         looked = time.monotonic()
         try:
-            state = run.read_json("profile/progress.json")
+            state = run_dir.read_json("profile/progress.json")
         except OSError:  # not there yet, or a storage that fails once: the next look may succeed
             progress.waits_for(f"{workers} times {placement.each}")
         else:
@@ -77,14 +78,14 @@ def profile(run: RunDir, config: Config, progress: StageProgress) -> None:
         wait_for(trainer.fit, poll)
     except ray.train.TrainingFailedError as error:
         raise StgRayError(f"the profiling run failed: {root_cause(error)}") from error
-    if run.exists("profile/failure.json"):
-        failure = run.read_json("profile/failure.json")
-        run.forget("profile")
+    if run_dir.exists("profile/failure.json"):
+        failure = run_dir.read_json("profile/failure.json")
+        run_dir.forget("profile")
         raise StgRayError(failure)
     how = f"{config.profile.precision}, {config.profile.memory_format}"
     on = f"{elastic[0]} to {elastic[1]}" if elastic else str(workers)
     progress.summary = f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {on} workers, {how}"
-    run.delete("profile/progress.json")
+    run_dir.delete("profile/progress.json")
 
 
 def _is_whole(run: RunDir, config: Config, index: PartIndex) -> bool:

@@ -21,20 +21,20 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
+from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.telemetry import SampleCounter
 from stg_ray.config import Config
 from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_split
-from stg_ray.data_map import DataMapState, snapshot_epochs
-from stg_ray.metrics import SampleCounter
+from stg_ray.data_maps.findings import region_sums, regions_table, suspects, suspects_table
+from stg_ray.data_maps.histogram import point_counts
+from stg_ray.data_maps.state import DataMapState, snapshot_epochs
 from stg_ray.models import TaskNetwork, build_network, save_network
-from stg_ray.models.augmentation import Augmentation
-from stg_ray.models.compute import Compute, training_process
-from stg_ray.models.ranks import Ranks
-from stg_ray.models.training import Optimization, epoch_batches, non_finite, train_epoch
-from stg_ray.point_histogram import point_counts
 from stg_ray.profiling.events import write_events
-from stg_ray.profiling.findings import region_sums, regions_table, suspects, suspects_table
-from stg_ray.storage import Storage
 from stg_ray.tasks import observed
+from stg_ray.training.augmentation import Augmentation
+from stg_ray.training.compute import Compute, training_process
+from stg_ray.training.epoch import Optimization, epoch_batches, non_finite, train_epoch
+from stg_ray.training.ranks import Ranks
 
 PROGRESS_SECONDS = 1.0
 

@@ -7,8 +7,8 @@ import html
 import numpy as np
 import plotly.graph_objects as go
 
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.report.summary import PlanRow, Summary, base_of
-from stg_ray.task_matrix import TaskMatrix
 
 COLORS = {
     "ours": "#0b6e4f",

@@ -8,39 +8,37 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
-from stg_ray.progress import StageProgress
 from stg_ray.report import figures
 from stg_ray.report.summary import Summary, summarize
 from stg_ray.report.terminal import certainty_text, cost_text, difference_texts, failure_text
-from stg_ray.run_dir import RunDir
-from stg_ray.task_matrix import TaskMatrix
 
 N_SUSPECTS_SHOWN = 12
 
 
-def write_report(run: RunDir, config: Config, progress: StageProgress) -> None:
+def write_page(run_dir: RunDir, config: Config) -> None:
     """Write report.html from the run's artifacts."""
     from plotly.offline import get_plotlyjs
 
-    summary = summarize(run, config)
+    summary = summarize(run_dir, config)
     environment = Environment(
         loader=PackageLoader("stg_ray.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("page.html.j2").render(
         summary=summary,
-        run=run.uri,
+        run=run_dir.uri,
         config=config.to_yaml(),
         difference_texts=difference_texts,
         cost_text=cost_text,
         certainty_text=certainty_text,
         failure_text=failure_text,
-        sections=_sections(run, config, summary),
-        suspects=_suspects(run),
+        sections=_sections(run_dir, config, summary),
+        suspects=_suspects(run_dir),
         plotly=Markup(get_plotlyjs()),
     )
-    run.write_bytes("report.html", page.encode())
-    progress.summary = run.sub_uri("report.html")
+    run_dir.write_bytes("report.html", page.encode())
 
 
 def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, Any]]:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stg_ray.artifacts.groups import Groups, Serving
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
+from stg_ray.config.sections import PROFILED
 from stg_ray.data.parts import PartIndex, read_index
-from stg_ray.groups import Groups, Serving
-from stg_ray.retraining.comparison import Difference, paired_difference, training_noise
-from stg_ray.retraining.metrics import primary_metric
-from stg_ray.retraining.plans import PROFILED
-from stg_ray.run_dir import RunDir
+from stg_ray.report.comparison import Difference, paired_difference, training_noise
+from stg_ray.training.metrics import primary_metric
 
 TITLES = {
     "ours": "ours",

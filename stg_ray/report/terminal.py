@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stg_ray.groups import Groups
+from stg_ray.artifacts.groups import Groups
 from stg_ray.report.summary import PlanRow, Summary
-
-if TYPE_CHECKING:
-    from stg_ray.doctor import Finding
 
 SHOWN_TASKS = 12
 SHOWN_FAILURES = 5
-STYLE_OF_STATE = {"ok": "", "warning": "yellow", "problem": "bold red"}
 
 
 def print_summary(console: Console, summary: Summary) -> None:
@@ -79,24 +74,3 @@ def difference_texts(row: PlanRow) -> tuple[str, str, str]:
 
 def cost_text(row: PlanRow) -> str:
     return "" if math.isnan(row.cost) else f"{row.cost:.1f}x"
-
-
-def print_plan(console: Console, rows: list[tuple[str, str]], title: str) -> None:
-    """What a run would do, a line each."""
-    table: Any = Table(box=None, pad_edge=False, show_header=False, title=Text(title), title_justify="left")
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        table.add_row(Text(name), Text(text))
-    console.print(table)
-
-
-def print_findings(console: Console, findings: Iterable[Finding]) -> bool:
-    """What was looked at, as it is found, a line each and one for the advice; whether nothing is a problem."""
-    n_problems = 0
-    for finding in findings:
-        console.print(Text(f"{finding.state:<8} {finding.found}", style=STYLE_OF_STATE[finding.state]))
-        if finding.advice:
-            console.print(Text(f"{'':<8} {finding.advice}"))
-        n_problems += finding.state == "problem"
-    return n_problems == 0

@@ -1,5 +1,5 @@
 """Training the groups' networks, and the baselines they are measured against, as trials of Ray Tune."""
 
-from stg_ray.retraining.stage import retrain
+from stg_ray.retraining.stage import run
 
-__all__ = ["retrain"]
+__all__ = ["run"]

@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import network_place
 from stg_ray.config import WHERE_IT_RUNS, Config
+from stg_ray.config.sections import PROFILED
 from stg_ray.errors import InputError
-from stg_ray.groups import Groups
-from stg_ray.serving import network_place
 from stg_ray.tasks import Task
 
 OF_PLANS = {"plans", "seeds", "random_groups", "membership_above", "start", "epochs"}
 """Settings that decide which networks there are; what of it decides what becomes of one stands in its spec."""
-
-PROFILED = "_profiled"
-"""Ends the name of a plan whose networks start from the profile, where the plan is trained from scratch too."""
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from stg_ray.cluster import cluster_nodes, wait_for
+from stg_ray.artifacts.groups import Serving
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.nodes import cluster_nodes
+from stg_ray.cluster.placement import place
+from stg_ray.cluster.session import wait_for
 from stg_ray.config import Config
-from stg_ray.groups import Serving
-from stg_ray.models.compute import training_process
-from stg_ray.placement import place
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
 from stg_ray.retraining.trials import device_here
-from stg_ray.run_dir import RunDir
-from stg_ray.storage import Storage
+from stg_ray.training.compute import training_process
 
 
 @dataclass(frozen=True)

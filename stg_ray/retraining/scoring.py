@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
-from stg_ray.retraining.metrics import score
 from stg_ray.serving import load_predictor
-from stg_ray.storage import Storage
 from stg_ray.tasks import observed
+from stg_ray.training.metrics import score
 
 Scores = dict[str, dict[str, float]]
 """By task and metric; NaN where a metric is not defined."""

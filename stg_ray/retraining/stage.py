@@ -6,19 +6,19 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
-from stg_ray.groups import Groups
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 from stg_ray.retraining.results import argmax_scores, costs_table, ensembles, results_table
 from stg_ray.retraining.trial import is_finished, network_folder
 from stg_ray.retraining.trials import run_trials
-from stg_ray.run_dir import RunDir
 
 
-def retrain(run: RunDir, config: Config, progress: StageProgress) -> None:
+def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     """Train the networks of all plans and write plans/, models/, results.parquet, costs.parquet and failures.json.
 
     Networks that are finished for this configuration are kept; what is missing is submitted.
@@ -26,23 +26,23 @@ def retrain(run: RunDir, config: Config, progress: StageProgress) -> None:
     Raises:
         PartlyFailed: trials failed; all others are finished and in the results, failures.json names the failed ones.
     """
-    ours = Groups.from_dict(run.read_json("groups.json"))
-    plans = make_plans(ours, read_index(run.sub("parts")).tasks, config)
+    ours = Groups.from_dict(run_dir.read_json("groups.json"))
+    plans = make_plans(ours, read_index(run_dir.sub("parts")).tasks, config)
     for name, plan in plans.items():
-        run.write_json(f"plans/{name}.json", plan.groups.to_dict())
-    profiled = hashlib.sha256(run.read_bytes("profile/network.pt")).hexdigest()[:16]
+        run_dir.write_json(f"plans/{name}.json", plan.groups.to_dict())
+    profiled = hashlib.sha256(run_dir.read_bytes("profile/network.pt")).hexdigest()[:16]
     specs = list(network_specs(plans, config, profiled))
     unique = {network_folder(spec, config): spec for spec in reversed(specs)}
-    missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run, folder)]
-    reasons = run_trials(run, config, missing, progress) if missing else {}
+    missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run_dir, folder)]
+    reasons = run_trials(run_dir, config, missing, progress) if missing else {}
     failed = {spec: reasons[folder] for spec in specs if (folder := network_folder(spec, config)) in reasons}
-    networks = _publish(run, config, [spec for spec in specs if spec not in failed])
+    networks = _publish(run_dir, config, [spec for spec in specs if spec not in failed])
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
     alone = [network for network in networks if not plans[network["plan"]].ensemble]
-    scores = argmax_scores(alone, plans) + ensembles(run, config, plans, failed_trainings)
-    run.write_parquet("results.parquet", results_table(scores))
-    run.write_parquet("costs.parquet", costs_table(networks))
-    run.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])
+    scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, failed_trainings)
+    run_dir.write_parquet("results.parquet", results_table(scores))
+    run_dir.write_parquet("costs.parquet", costs_table(networks))
+    run_dir.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])
     kept = f", {len(unique) - len(missing)} of them from before" if len(missing) < len(unique) else ""
     progress.summary = f"{len(unique) - len(reasons)} networks of {len(plans)} plans{kept}"
     if failed:

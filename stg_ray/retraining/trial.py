@@ -18,20 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
-from stg_ray.models.augmentation import Augmentation
-from stg_ray.models.compute import Compute
-from stg_ray.models.ranks import ALONE, Ranks
-from stg_ray.models.training import Optimization, check_finite, epoch_batches, evaluate, train_epoch
-from stg_ray.retraining.metrics import primary_score
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import scores_of
-from stg_ray.storage import Storage
 from stg_ray.tasks import Task, observed
+from stg_ray.training.augmentation import Augmentation
+from stg_ray.training.compute import Compute
+from stg_ray.training.epoch import Optimization, check_finite, epoch_batches, evaluate, train_epoch
+from stg_ray.training.metrics import primary_score
+from stg_ray.training.ranks import ALONE, Ranks
 
 
 @dataclass

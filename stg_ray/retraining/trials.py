@@ -8,18 +8,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from stg_ray.cluster import cluster_nodes, root_cause, wait_for
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.nodes import cluster_nodes
+from stg_ray.cluster.placement import place_trials
+from stg_ray.cluster.session import root_cause, wait_for
+from stg_ray.cluster.telemetry import SampleCounter, tell
 from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
-from stg_ray.metrics import SampleCounter, tell
-from stg_ray.models.compute import training_process
-from stg_ray.models.ranks import ALONE, Ranks
-from stg_ray.placement import place_trials
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.trial import is_finished, network_folder, train_network
-from stg_ray.run_dir import RunDir
-from stg_ray.storage import Storage
+from stg_ray.training.compute import training_process
+from stg_ray.training.ranks import ALONE, Ranks
 
 
 def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: StageProgress) -> dict[str, str]:

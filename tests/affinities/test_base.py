@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stg_ray.affinities.base import Partial, ratio_of_sums
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.errors import InputError
-from stg_ray.task_matrix import TaskMatrix
 
 
 def _partial(total: object, count: object) -> Partial:

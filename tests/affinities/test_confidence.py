@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import stg_ray as sr
 from stg_ray.affinities.confidence import SURE
-from stg_ray.affinities.stage import check_methods
+from stg_ray.affinities.estimators import check_methods
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import AffinityConfig
 from stg_ray.data.parts import index_of, part_name, read_index, write_parts
-from stg_ray.storage import Storage
-from tests.affinities.oracle import compute
+from tests.support.oracle import compute
 
 
 def state_of(mean: np.ndarray) -> sr.DataMapState:

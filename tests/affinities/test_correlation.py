@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stg_ray.affinities.correlation import correlations, label_columns, moments
-from stg_ray.labels import observed
 from stg_ray.tasks import Task, TaskSet
-from tests.affinities.oracle import compute
+from stg_ray.tasks.labels import observed
+from tests.support.oracle import compute
 
 
 @settings(max_examples=30)

@@ -13,11 +13,11 @@ from sklearn.metrics import adjusted_rand_score
 
 from stg_ray.affinities import pooled
 from stg_ray.affinities.aligned import CoordinateSample
-from stg_ray.affinities.gradients import SampleGradients
+from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.pooled import pooled_distances, pooled_l1
 from stg_ray.grouping import group_tasks
-from tests.affinities.oracle import compute, example, looped
 from tests.affinities.test_sign import disjoint
+from tests.support.oracle import compute, example, looped
 
 
 def _looped(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

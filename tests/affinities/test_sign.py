@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from stg_ray.affinities.gradients import SampleGradients
-from stg_ray.affinities.samples import balanced_weights, class_counts
+from stg_ray.affinities.gradients.per_sample import SampleGradients
+from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
+from stg_ray.affinities.gradients.start import copy_one_head
 from stg_ray.affinities.sign import Block, blocks_of, centred_cosine, signed_sums
-from stg_ray.affinities.start import copy_one_head
 from stg_ray.grouping import group_tasks
 from stg_ray.tasks import TaskSet
-from tests.affinities.oracle import TASKS, compute, example, looped
+from tests.support.oracle import TASKS, compute, example, looped
 
 
 @pytest.mark.parametrize("layers", ["last", "all"])

@@ -12,7 +12,7 @@ import torch
 
 from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.tasks import TaskSet
-from tests.affinities.oracle import compute, example
+from tests.support.oracle import compute, example
 
 
 @pytest.mark.parametrize("trunk", ["mlp", "batchnorm", "conv"])

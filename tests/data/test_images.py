@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stg_ray.config_loading import load_config
+from stg_ray.config.loading import load_config
 from stg_ray.data import images as images_module
 from stg_ray.data import load_task_set
 from stg_ray.data.images import decode, decode_all, large_array

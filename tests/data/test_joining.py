@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stg_ray.config_loading import load_config
+from stg_ray.config.loading import load_config
 from stg_ray.data import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.tasks import SPLITS, TaskSet

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.data.digits import digits
 from stg_ray.data.parts import read_index, read_part, read_split, write_parts
-from stg_ray.storage import Storage
 from stg_ray.tasks import SPLITS, TaskSet
 
 

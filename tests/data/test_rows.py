@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import read_index, read_split, write_parts
 from stg_ray.data.rows import TaskRows, on_this_node
-from stg_ray.storage import Storage
 from stg_ray.tasks import TaskSet, observed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stg_ray.config_data import DataConfig
+from stg_ray.config.data import DataConfig
 from stg_ray.data import data_root, load_task_set
 from stg_ray.errors import InputError
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stg_ray.config_loading import load_config
+from stg_ray.config.loading import load_config
 from stg_ray.data import load_task_set
 from stg_ray.errors import InputError
-from stg_ray.vision import torchvision
+from stg_ray.imports import torchvision
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import stg_ray as sr
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.errors import InputError
 from stg_ray.grouping.inputs import as_matrix, in_order_of
-from stg_ray.task_matrix import TaskMatrix
 
 NAMES = tuple("abcdef")
 LABELS = np.array([0, 1, 0, 1, 0, 1])

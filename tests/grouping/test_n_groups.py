@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks, task_graph
+from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
-from stg_ray.grouping.spectral import Spectral
-from stg_ray.task_matrix import TaskMatrix
-from tests.grouping.test_grouping import blocks
+from tests.grouping.test_group_tasks import blocks
 
 
 def pairs_noise(n_tasks: int, rng: np.random.Generator) -> np.ndarray:

@@ -9,17 +9,18 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
-from stg_ray.config_loading import load_config, set_values
+from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
-from stg_ray.estimate import estimate
-from stg_ray.grouping.stage import check_grouping, group
-from stg_ray.groups import Groups
+from stg_ray.grouping import run as group
+from stg_ray.grouping.stage import check_grouping
 from stg_ray.pipeline import add_tasks
+from stg_ray.planning.estimate import estimate
 from stg_ray.progress import StageProgress
 from stg_ray.report import print_groups
-from stg_ray.run_dir import RunDir
-from stg_ray.task_matrix import TaskMatrix
 
 NAMES = tuple(f"t{t}" for t in range(12))
 LABELS = np.arange(12) % 3

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import ModelConfig
 from stg_ray.data.parts import PartIndex, write_parts
 from stg_ray.errors import InputError
 from stg_ray.models import build_network, load_weights, save_network
 from stg_ray.models.trunks import build_trunk
-from stg_ray.storage import Storage
 from stg_ray.tasks import TaskSet
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import stg_ray as sr
-from stg_ray.data_map import DataMapState
+from stg_ray.data_maps.state import DataMapState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,7 +29,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 import stg_ray as sr
-from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
+from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 
 run = Path(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

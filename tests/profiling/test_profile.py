@@ -11,21 +11,21 @@ import pytest
 import torch
 from tensorboardX.proto import event_pb2
 
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.placement import place_workers
 from stg_ray.config import Config
-from stg_ray.config_loading import load_config
+from stg_ray.config.loading import load_config
 from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
-from stg_ray.data_map import DataMapState
-from stg_ray.data_map_files import DataMap
+from stg_ray.data_maps.files import DataMap
+from stg_ray.data_maps.state import DataMapState
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.models.outputs import as_labels
-from stg_ray.models.training import lr_factor
-from stg_ray.placement import place_workers
-from stg_ray.profiling import profile
+from stg_ray.profiling import run as profile
 from stg_ray.profiling.worker import Shard
 from stg_ray.progress import Reporter
-from stg_ray.run_dir import RunDir
 from stg_ray.tasks import TaskSet
+from stg_ray.training.epoch import lr_factor
 
 CONFIG = load_config(
     {

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stg_ray.config_loading import load_config, set_values
+from stg_ray.artifacts.groups import Groups
+from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
-from stg_ray.groups import Groups
 from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
 from stg_ray.tasks import Task
 

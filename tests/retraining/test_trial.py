@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
-from stg_ray.config_loading import load_config, set_values
+from stg_ray.config.loading import load_config, set_values
 from stg_ray.data.parts import read_index, write_parts
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network, load_weights, save_network
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.trial import is_finished, network_folder, train_network
-from stg_ray.storage import Storage
 from stg_ray.tasks import Task, TaskSet
 
 SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task 1"), seed=5, draws=5, epochs=6)

@@ -56,14 +56,14 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 import stg_ray as sr
-from stg_ray.cluster import OWN_RAY_SETTINGS, RAY_SETTINGS
+from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.data.parts import write_parts
-from stg_ray.groups import Groups
+from stg_ray.artifacts.groups import Groups
 from stg_ray.progress import StageProgress
-from stg_ray.retraining import retrain
+from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.trial import network_folder, train_network
-from stg_ray.run_dir import RunDir
+from stg_ray.artifacts.run_dir import RunDir
 
 fault, n_nodes, cpus = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 here = Path(__file__).parent

@@ -15,16 +15,16 @@ import torch
 from rich.console import Console
 
 import stg_ray as sr
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.data.parts import write_parts
 from stg_ray.errors import PartlyFailed
-from stg_ray.groups import Groups
 from stg_ray.models import load_weights
 from stg_ray.progress import Reporter
 from stg_ray.report import print_summary, summarize
-from stg_ray.retraining import retrain
+from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.trial import network_folder, train_network
-from stg_ray.run_dir import RunDir
 
 STRANGE = 100.0
 

@@ -1,0 +1,1 @@
+"""Per-sample gradients of all tasks with respect to shared parameters."""

@@ -1,0 +1,34 @@
+"""Digests of the user's files that decide a run: data, and the modules of functions and trunks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from stg_ray.config import Config
+from stg_ray.config.data import npz_path
+from stg_ray.imports import module_file
+
+
+def source_digests(config: Config) -> dict[str, str]:
+    """Hashes of the files of the user's that decide a run: data, and the modules of a function or trunk. A source that
+    is not there (any more) is left out: its parts may have been laid out before."""
+    files: dict[str, Path | None] = {"model.trunk": module_file(config.model.trunk)}
+    sources = {"data": config.data} | {f"data.{name}": part for name, part in config.data.joined().items()}
+    for key, data in sources.items():
+        files[f"{key}.npz"] = npz_path(data) if data.npz is not None else None
+        files[f"{key}.function"] = module_file(data.function)
+    if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
+        files["model.weights"] = Path(config.model.weights).expanduser()
+    return file_digests(files)
+
+
+def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:
+    """Hashes of the contents of those files that are there."""
+    digests = {}
+    for key, path in files.items():
+        if path is not None and path.is_file():
+            with path.open("rb") as file:
+                digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests

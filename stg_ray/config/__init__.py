@@ -1,0 +1,36 @@
+"""The configuration of a run: its sections, the named presets, and how they are read.
+
+Imports neither torch nor Ray, so that `stg-ray --help` and `import stg_ray` are quick.
+"""
+
+from stg_ray.config.data import DataConfig, ImageFolderConfig, ParquetConfig
+from stg_ray.config.sections import (
+    WHERE_IT_RUNS,
+    Affinity,
+    AffinityConfig,
+    BudgetConfig,
+    Config,
+    GroupingConfig,
+    ModelConfig,
+    PlanName,
+    ProfileConfig,
+    RetrainConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "WHERE_IT_RUNS",
+    "Affinity",
+    "AffinityConfig",
+    "BudgetConfig",
+    "Config",
+    "DataConfig",
+    "GroupingConfig",
+    "ImageFolderConfig",
+    "ModelConfig",
+    "ParquetConfig",
+    "PlanName",
+    "ProfileConfig",
+    "RetrainConfig",
+    "TrainingConfig",
+]

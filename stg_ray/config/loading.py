@@ -1,0 +1,121 @@
+"""Configurations from presets, YAML files and `--set`, and what is said when one is wrong."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from stg_ray.config import Config
+from stg_ray.config.presets import PRESETS
+from stg_ray.errors import InputError, one_line, unknown
+
+
+def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """The configuration of a preset's name, a YAML file or a mapping, with `section.key=value` overrides on top.
+
+    Raises:
+        InputError: no such preset or file, bad YAML, an unknown key (the nearest known one is named), a bad value.
+    """
+    values = _read(source) if isinstance(source, str) else copy.deepcopy(dict(source))
+    if isinstance(values.get("data"), list):
+        values["data"] = {"join": values["data"]}
+    for override in overrides:
+        _override(values, override)
+    data = values.get("data")
+    preset = data.get("preset") if isinstance(data, dict) else None
+    if isinstance(preset, str) and preset in PRESETS:
+        values = _merged(PRESETS[preset].defaults, values)
+    return _validated(values)
+
+
+def set_values(config: Config, overrides: Iterable[str]) -> Config:
+    """The configuration with `section.key=value` overrides; a preset's defaults are in it already."""
+    values = config.model_dump()
+    for override in overrides:
+        _override(values, override)
+    return _validated(values)
+
+
+def _read(source: str) -> dict[str, Any]:
+    path = Path(source)
+    if source in PRESETS and not path.suffix:
+        return {"data": {"preset": source}}
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(unknown(source, PRESETS, "preset") + " (or a configuration file that ends in .yaml)")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{source} is not valid YAML: {one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{source}: expected sections such as 'data:', found {type(values).__name__}")
+    return values
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, value_text = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {text}: expected section.key=value, for example --set profile.epochs=10")
+    try:
+        value = yaml.safe_load(value_text) if value_text.strip() else None
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {text}: the value is not valid YAML ({one_line(error)})") from error
+    *sections, last = key.strip().split(".")
+    at = values
+    for section in sections:
+        below = at[section] = {} if at.get(section) is None else at[section]  # a section that is off is None
+        if not isinstance(below, dict):
+            raise InputError(f"--set {text}: {section} has no keys of its own")
+        at = below
+    at[last] = value
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _validated(values: Mapping[str, Any]) -> Config:
+    if "data" not in values:
+        near = [unknown(key, Config.model_fields, "section") for key in values if key not in Config.model_fields]
+        raise InputError(near[0] if near else "no data: expected for example 'data: {preset: digits}'")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError("; ".join(_explain(problem) for problem in error.errors()[:3])) from error
+
+
+def _explain(problem: Any) -> str:
+    """One problem of pydantic's in one line, with the nearest known key for an unknown one."""
+    where = [str(step) for step in problem["loc"]]
+    if problem["type"] == "extra_forbidden":
+        *path, name = where
+        model: Any = Config
+        for step in path:
+            annotation = model.model_fields[step].annotation
+            model = next((a for a in get_args(annotation) if a is not type(None)), annotation)  # of `X | None`
+        known = list(model.model_fields)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        elsewhere = [
+            f"{section}.{name}"
+            for section, field in Config.model_fields.items()
+            if name in getattr(field.annotation, "model_fields", {})
+        ]
+        shown = ".".join([*path, near[0]]) if near else " or ".join(elsewhere)
+        hint = f"did you mean {shown}?" if shown else f"known: {', '.join(known)}"
+        return f"unknown key {'.'.join(where)}: {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    place = ".".join(step for step in where if not step.startswith(("constrained-", "literal", "int", "function-")))
+    if isinstance(problem["input"], dict | BaseModel):
+        return f"{place}: {message}" if place else message
+    return f"{place} is {problem['input']!r}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,22 @@
+"""The parts stage: load the task set and lay it out."""
+
+from __future__ import annotations
+
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config import Config
+from stg_ray.data.parts import write_parts
+from stg_ray.data.sources import load_task_set
+from stg_ray.progress import StageProgress
+
+
+def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
+    """Load the task set of the configuration and write its parts.
+
+    Raises:
+        InputError: the data is not there, or not as it must be.
+    """
+    task_set = load_task_set(config.data, config.seed)
+    index = write_parts(task_set, run_dir.sub("parts"), part_rows=config.data.rows_of_a_part, seed=config.seed)
+    sizes = ", ".join(f"{index.n_samples(split):,} {split}" for split in index.rows)
+    dropped = f"; constant and dropped: {', '.join(task_set.dropped)}" if task_set.dropped else ""
+    progress.summary = f"{len(index.tasks)} tasks, samples: {sizes}{dropped}"

@@ -1,0 +1,81 @@
+"""The data maps of a run as they lie in its directory: as one array that is read when it is asked for, or as Arrow."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+
+from stg_ray.artifacts.storage import Storage
+from stg_ray.data.parts import part_name, read_index
+from stg_ray.data_maps.histogram import PointHistogram, point_counts
+from stg_ray.data_maps.state import DataMapState
+from stg_ray.errors import InputError
+
+
+class DataMap:
+    """A snapshot of a run's data maps: mean confidence and variability of N training samples and K tasks.
+
+    `np.asarray(data_map)`, or `data_map[rows]` for some, gives (n, K, 2) float32 values (NaN where a label is missing);
+    only the parts that hold these rows are read. Row r is the sample `samples[r]`.
+
+    Args:
+        run: the run directory, a path or a URI.
+        epoch: which snapshot; the last one if not given.
+
+    Raises:
+        InputError: there is no such snapshot.
+    """
+
+    def __init__(self, run: str, epoch: int | None = None) -> None:
+        self.storage = Storage(run)
+        self.epochs = [int(name.removeprefix("epoch-")) for name in self.storage.list("profile/data_map")]
+        if not self.epochs or (epoch is not None and epoch not in self.epochs):
+            there = ", ".join(map(str, self.epochs)) or "none"
+            raise InputError(f"{run} has no data map of epoch {epoch or 'any'}: there are {there}")
+        self.epoch = epoch or self.epochs[-1]
+        index = read_index(self.storage.sub("parts"))
+        self.tasks = tuple(index.names)
+        self.bounds = np.cumsum([0, *index.rows["train"]])
+        self.shape = (int(self.bounds[-1]), len(self.tasks), 2)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """(N,) numbers of the samples in the task set."""
+        return np.concatenate([self._batch(p).column("sample").to_numpy() for p in range(len(self.bounds) - 1)])
+
+    def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
+        wanted = np.atleast_1d(np.arange(len(self))[rows])
+        values = np.empty((len(wanted), *self.shape[1:]), np.float32)
+        part_of = np.searchsorted(self.bounds, wanted, side="right") - 1
+        for part in np.unique(part_of):
+            own = np.flatnonzero(part_of == part)
+            state = DataMapState.from_batch(self._batch(int(part)))
+            at = wanted[own] - self.bounds[part]
+            values[own, :, 0], values[own, :, 1] = state.mean[at], state.variability[at]
+        return values[0] if isinstance(rows, int | np.integer) else values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or np.float32, copy=False)
+
+    def histogram(self) -> PointHistogram:
+        """How many of each task's samples have which confidence and variability, from one part after the other."""
+        parts = (DataMapState.from_batch(self._batch(part)) for part in range(len(self.bounds) - 1))
+        return PointHistogram(self.tasks, sum(map(point_counts, parts), np.zeros(())))
+
+    def dataset(self) -> pa.dataset.Dataset:
+        """The states (columns sample, count, mean, m2) as a pyarrow dataset."""
+        paths = [self.storage.path(self._file(part)) for part in range(len(self.bounds) - 1)]
+        return pa.dataset.dataset(paths, format="ipc", filesystem=self.storage.fs)
+
+    def _file(self, part: int) -> str:
+        return f"profile/data_map/epoch-{self.epoch:04d}/{part_name('train', part)}.arrow"
+
+    def _batch(self, part: int) -> pa.RecordBatch:
+        return self.storage.read_arrow(self._file(part))

@@ -1,0 +1,80 @@
+"""Histograms of the points of data maps: how many of a task's samples have which confidence and variability.
+
+They add over parts, and are all that a clustering of the points themselves needs: no points reach the driver.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.data_maps.state import DataMapState
+
+BINS = 32
+"""Of the mean confidence, from 0 to 1, and of the variability, from 0 to its largest."""
+
+LARGEST_VARIABILITY = math.sqrt(0.5)
+"""That of two visits with the confidences 0 and 1 (the sample standard deviation)."""
+
+POINTS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class PointHistogram:
+    """Counts (K, BINS, BINS) of each task's labelled samples by mean confidence and variability."""
+
+    tasks: tuple[str, ...]
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, state: DataMapState, tasks: Sequence[str] | None = None) -> PointHistogram:
+        """The histogram of a part's state; `tasks` are task_0, ... if not given."""
+        names = tasks or [f"task_{t}" for t in range(state.mean.shape[1])]
+        return cls(tuple(names), point_counts(state))
+
+    def __add__(self, other: PointHistogram) -> PointHistogram:
+        return PointHistogram(self.tasks, self.counts + other.counts)
+
+    @property
+    def points(self) -> np.ndarray:
+        """(BINS * BINS, 2) middle of each bin: mean confidence and variability."""
+        middle = (np.arange(BINS) + 0.5) / BINS
+        grid = np.meshgrid(middle, middle * LARGEST_VARIABILITY, indexing="ij")
+        return np.stack(grid, axis=-1).reshape(-1, 2)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(K, BINS * BINS) share of each task's points in each bin; NaN for a task without any."""
+        flat = self.counts.reshape(len(self.counts), -1)
+        with np.errstate(invalid="ignore"):
+            return flat / flat.sum(axis=1, keepdims=True)
+
+    def distances(self) -> TaskMatrix:
+        """Hellinger distances of the tasks' shares, from 0 to 1; NaN where a task has no points."""
+        root = np.sqrt(self.shares)
+        values = np.sqrt(np.maximum(1 - root @ root.T, 0))
+        np.fill_diagonal(values, 0)
+        return TaskMatrix(self.tasks, values, "distance", samples=int(self.counts.sum(axis=(1, 2)).max()))
+
+
+def point_counts(state: DataMapState) -> np.ndarray:
+    """(K, BINS, BINS) float64 counts; they add over parts."""
+    n, n_tasks = state.mean.shape
+    counts = np.zeros(n_tasks * BINS * BINS)
+    step = max(1, POINTS_AT_ONCE // n_tasks)
+    for start in range(0, n, step):
+        own = state[start : start + step]
+        present = ~np.isnan(own.mean)
+        task = np.broadcast_to(np.arange(n_tasks), own.mean.shape)[present]
+        confidence = _bin(own.mean[present])
+        variability = _bin(own.variability[present] / LARGEST_VARIABILITY)
+        counts += np.bincount((task * BINS + confidence) * BINS + variability, minlength=len(counts))
+    return counts.reshape(n_tasks, BINS, BINS)
+
+
+def _bin(values: np.ndarray) -> np.ndarray:
+    return np.clip((values * BINS).astype(np.intp), 0, BINS - 1)

@@ -1,0 +1,121 @@
+"""Data maps: each sample's confidence and variability, per task, over the epochs of a training run.
+
+Swayamdipta et al. 2020; for task grouping: Sherif et al., STG-MTL, arXiv 2307.03374. The confidence of a visit is
+p(true label) before the step. Over the visits so far a sample has the mean confidence and its standard deviation
+(its variability). A task's feature vector is made of both, of all samples, at several snapshots of one recorder that
+is never reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from stg_ray.artifacts.storage import tensor_array, tensor_column
+
+
+@dataclass(frozen=True)
+class DataMapState:
+    """Welford state of n samples and K tasks.
+
+    Attributes:
+        count: (n,) int32 visits of each sample.
+        mean: (n, K) float32 mean confidence; NaN where a label is missing.
+        m2: (n, K) float32 sum of squared deviations from the mean; NaN where a label is missing.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    m2: np.ndarray
+
+    @classmethod
+    def empty(cls, n_samples: int, n_tasks: int) -> DataMapState:
+        shape = (n_samples, n_tasks)
+        return cls(np.zeros(n_samples, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+
+    @classmethod
+    def of_visit(cls, confidences: np.ndarray, visits: np.ndarray | None = None) -> DataMapState:
+        """The state after one visit of every sample: `confidences` (n, K), NaN where a label is missing. Where not
+        every sample was visited, `visits` (n,) says which were (1, else 0)."""
+        visits = np.ones(len(confidences), np.int32) if visits is None else visits
+        return cls(visits, confidences, np.where(np.isnan(confidences), np.nan, 0))
+
+    def merge(self, other: DataMapState) -> DataMapState:
+        """The state of both sets of visits (Chan, Golub and LeVeque 1979); exact in the counts, any order."""
+        n1, n2 = self.count[:, None].astype(np.float64), other.count[:, None].astype(np.float64)
+        n = np.maximum(n1 + n2, 1)
+        delta = other.mean - self.mean.astype(np.float64)
+        # A sample without visits has no mean yet: it must neither pull the other's nor hide its missing labels.
+        mean = np.where(n1 == 0, other.mean, np.where(n2 == 0, self.mean, self.mean + delta * (n2 / n)))
+        both = self.m2.astype(np.float64) + other.m2 + delta**2 * (n1 * n2 / n)
+        m2 = np.where(n1 == 0, other.m2, np.where(n2 == 0, self.m2, both))
+        return DataMapState(self.count + other.count, mean.astype(np.float32), m2.astype(np.float32))
+
+    @property
+    def variability(self) -> np.ndarray:
+        """(n, K) sample standard deviation of the confidence; 0 after one visit, where it has no meaning yet."""
+        return np.sqrt(self.m2 / np.maximum(self.count - 1, 1)[:, None])
+
+    def __getitem__(self, rows: slice) -> DataMapState:
+        return DataMapState(self.count[rows], self.mean[rows], self.m2[rows])
+
+    def to_batch(self, samples: np.ndarray) -> pa.RecordBatch:
+        """An Arrow batch with the columns sample, count, mean and m2."""
+        columns = {"sample": pa.array(samples), "count": pa.array(self.count)}
+        return pa.record_batch({**columns, "mean": tensor_column(self.mean), "m2": tensor_column(self.m2)})
+
+    @classmethod
+    def from_batch(cls, batch: pa.RecordBatch) -> DataMapState:
+        return cls(
+            batch.column("count").to_numpy(), tensor_array(batch.column("mean")), tensor_array(batch.column("m2"))
+        )
+
+
+def snapshot_epochs(epochs: int, snapshots: int) -> list[int]:
+    """Epochs (from 1) after which a snapshot is kept: evenly spaced, the last among them."""
+    count = min(epochs, snapshots)
+    return [round(epochs * (k + 1) / count) for k in range(count)]
+
+
+def pair_sums(states: Sequence[DataMapState]) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over samples and snapshots from which distances between tasks follow; they add over parts.
+
+    Args:
+        states: a part's state at each snapshot.
+
+    Returns:
+        (K, K) float64 sums of squared differences of (mean, variability) over samples labelled for both tasks, and
+        (K, K) numbers of sample-snapshot pairs labelled for both.
+    """
+    n_tasks = states[0].mean.shape[1]
+    squared = np.zeros((n_tasks, n_tasks))
+    count = np.zeros((n_tasks, n_tasks))
+    for state in states:
+        is_present = ~np.isnan(state.mean)
+        whole = bool(is_present.all())
+        present = is_present.astype(np.float64)
+        count += float(len(present)) if whole else present.T @ present
+        for values in (state.mean, state.variability):
+            x = np.nan_to_num(values.astype(np.float64))
+            # Where no label is missing, every task's squares count for every pair: no product is needed for them.
+            one_sided = np.square(x).sum(axis=0)[:, None] if whole else np.square(x).T @ present
+            squared += one_sided + one_sided.T - 2 * (x.T @ x)
+    np.fill_diagonal(squared, 0)
+    return np.maximum(squared, 0), count
+
+
+def in_regions(
+    state: DataMapState, *, easy: float = 0.75, ambiguous: float = 0.25
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which labelled samples are easy, ambiguous and hard to learn for each task: three boolean (n, K).
+
+    Ambiguous is a variability of `ambiguous` or more; of the rest, easy is a mean confidence of `easy` or more, hard
+    to learn one below 1 - `easy`; what lies between counts as ambiguous too (Swayamdipta et al. draw no sharp lines).
+    """
+    present = ~np.isnan(state.mean)
+    steady = present & (state.variability < ambiguous)
+    is_easy, is_hard = steady & (state.mean >= easy), steady & (state.mean < 1 - easy)
+    return is_easy, present & ~is_easy & ~is_hard, is_hard

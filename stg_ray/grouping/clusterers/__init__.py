@@ -1,0 +1,1 @@
+"""Clusterers of tasks, one a file."""

@@ -1,0 +1,39 @@
+"""k-means of the tasks, and memberships from its centroids, as in STG-MTL (Sherif et al., arXiv 2307.03374).
+
+The points are the classical scaling of the distances (the eigenvectors of the centred Gram matrix), which for Euclidean
+distances such as the data maps' is an exact change of coordinates: K points in fewer than K dimensions. Memberships are
+u_tc = 1 / sum_j (d_tc / d_tj)^(2 / (m - 1)) with the paper's fuzziness m = 1.07.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.linalg import eigh
+from sklearn.cluster import KMeans
+
+from stg_ray.grouping.clusterers.base import Clusterer, fuzzy_membership
+from stg_ray.grouping.graph import TaskGraph
+
+FUZZINESS = 1.07
+RESTARTS = 10
+
+
+class KMeansGrouping(Clusterer):
+    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        points = classical_scaling(graph.distance)
+        return [fuzzy_membership(self._squared(points, n), FUZZINESS) for n in numbers]
+
+    def _squared(self, points: np.ndarray, n: int) -> np.ndarray:
+        """(K, n) squared distances to the centroids."""
+        n = min(n, len(np.unique(points, axis=0)))  # identical tasks are one point
+        return np.square(KMeans(n, n_init=RESTARTS, random_state=self.seed).fit_transform(points))
+
+
+def classical_scaling(distance: np.ndarray) -> np.ndarray:
+    """Points (K, m) with these distances; parts of the distances that are not Euclidean are left out."""
+    centre = np.eye(len(distance)) - 1 / len(distance)
+    values, vectors = eigh(-0.5 * centre @ np.square(distance) @ centre)
+    kept = values > 1e-12 * max(values.max(), 1e-300)
+    return vectors[:, kept] * np.sqrt(values[kept]) if kept.any() else np.zeros((len(distance), 1))

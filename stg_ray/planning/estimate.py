@@ -1,0 +1,149 @@
+"""What a configuration would run and what it would cost, without running it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from stg_ray.affinities.gradients.samples import rows_per_part
+from stg_ray.artifacts.groups import Groups
+from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials, place_workers
+from stg_ray.config import Config
+from stg_ray.data.parts import PartIndex, index_of
+from stg_ray.data.sources import load_task_set
+from stg_ray.data_maps.state import snapshot_epochs
+from stg_ray.grouping.group_tasks import conditions_of
+from stg_ray.grouping.n_groups import most_groups
+from stg_ray.models import build_network
+from stg_ray.pipeline import check
+from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_trials
+from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.tasks import TaskSet
+
+
+def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> list[tuple[str, str]]:
+    """The stages and what each would do, as (name, text).
+
+    Costs are samples x epochs x parameters. Times are those of this machine's CPUs, from training steps that are
+    measured for a second or two. With `grouping.groups: auto` the number of groups is not known yet: the largest that
+    may be chosen is assumed, and said.
+
+    Args:
+        nodes: resources of the nodes of a cluster, by their names: what each of them holds at once is added.
+
+    Raises:
+        InputError: the run would be refused.
+    """
+    task_set = load_task_set(config.data, config.seed)
+    index = index_of(task_set, part_rows=config.data.rows_of_a_part)
+    check(config, index)
+    network = build_network(config.model, index, index.tasks, config.seed)
+    n_tasks, n_train, epochs = len(index.tasks), index.n_samples(), config.profile.epochs
+    snapshots = snapshot_epochs(epochs, config.profile.snapshots)
+    state_bytes = n_train * (12 + 8 * n_tasks)
+    per_part = rows_per_part(config.affinity, index)
+    samples = sum(min(per_part, rows) for rows in index.rows["train"])
+    at_most = "at most " if config.affinity.samples == "auto" else ""
+    cpus = cpus_here()
+    pace = measure_pace(config, config.profile, task_set, index)
+    seconds = START_SECONDS + epochs * n_train * pace.step[1] / cpus
+    return [
+        ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
+        (
+            "profile",
+            f"{epochs} epochs, {config.profile.workers} workers, {network.n_parameters:,} parameters, "
+            f"cost {n_train * epochs * network.n_parameters:.2e}; data maps of "
+            f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots); "
+            f"about {_time(seconds)} on {cpus} CPUs",
+        ),
+        (
+            "affinity",
+            f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}, gradients of {at_most}{samples:,} samples",
+        ),
+        ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}"),
+        *_retrain_rows(config, task_set, index),
+        *(_placement_rows(config, index, nodes) if nodes else []),
+    ]
+
+
+def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resources]) -> list[tuple[str, str]]:
+    """What the nodes of a cluster are given in each stage."""
+    own = list(nodes.values())
+    wanted = config.profile.workers
+    workers, profile = place_workers(own, wanted[1] if isinstance(wanted, tuple) else wanted, index.n_parts())
+    of_each, trials = place_trials(own, config.retrain.workers, config.retrain.gpus)
+    stages = {
+        "workers": profile,
+        "actors": place(own, config.affinity.gpus),
+        "trials" if of_each == 1 else f"workers of trials ({of_each} each)": trials,
+    }
+    each = ", ".join(f"{name} of {placement.each}" for name, placement in stages.items())
+    rows = [("cluster", f"{len(nodes)} node{'s' * (len(nodes) > 1)}, {workers} workers; {each}")]
+    rows += [("", f"{name}: {placement.instead}") for name, placement in stages.items() if placement.instead]
+    for number, (node, resources) in enumerate(nodes.items()):
+        has = " and ".join(f"{resources[kind]:g} {kind}" for kind in ("CPU", "GPU") if resources.get(kind))
+        holds = ", ".join(f"{placement.on_nodes[number]} {name}" for name, placement in stages.items())
+        rows.append(("", f"{node} with {has or 'no CPUs'}: up to {holds} at a time"))
+    return rows
+
+
+def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[tuple[str, str]]:
+    """All networks, each once, then those of each plan; draws of random groups are one line."""
+    n_tasks, cpus = len(index.tasks), cpus_here()
+    number = config.grouping.groups if config.grouping.groups != "auto" else _most(config, index.names)
+    labels = np.arange(n_tasks) * number // n_tasks
+    plans = make_plans(Groups.from_labels(index.names, labels, "assumed"), index.tasks, config)
+    specs = list(network_specs(plans, config))
+    if not specs:
+        return [("retrain", "no plans")]
+    tasks = {task.name: task for task in index.tasks}
+    sizes = {
+        members: build_network(config.model, index, [tasks[name] for name in members], 0).n_parameters
+        for members in {spec.tasks for spec in specs}
+    }
+    pace = measure_pace(config, config.retrain, task_set, index)
+    at_most = "at most " if config.grouping.groups == "auto" else ""
+
+    def text(own: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
+        cost = sum(sizes[spec.tasks] * spec.epochs for spec in own) * index.n_samples()
+        epochs = " or ".join(map(str, sorted({spec.epochs for spec in own})))
+        seconds = start + seconds_of_trials(own, pace, index, cpus, config.retrain.workers)
+        return f"{at_most}{len(own)} {plan}, {epochs} epochs, cost {cost:.2e}, about {_time(seconds)}"
+
+    by_plan: dict[str, list[NetworkSpec]] = {}
+    for spec in specs:
+        by_plan.setdefault(re.sub(r"^random_\d+", "random", spec.plan), []).append(spec)
+    each = list({spec.fingerprint(config): spec for spec in specs}.values())
+    rows = [("retrain", f"{text(each, 'networks', START_SECONDS)} on {cpus} CPUs")]
+    return rows + [("", text(own, f"of {plan}")) for plan, own in sorted(by_plan.items())]
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _groups_text(config: Config, names: list[str]) -> str:
+    if config.grouping.budget is not None:
+        return f"at most {_most(config, names)} groups, chosen by score"
+    if config.grouping.groups == "auto":
+        numbers = f"{config.grouping.min_groups} to {_most(config, names)}"
+        return f"{numbers} groups, chosen by {config.grouping.criterion}"
+    return f"{config.grouping.groups} groups"
+
+
+def _most(config: Config, names: list[str]) -> int:
+    if config.grouping.budget is not None:
+        return conditions_of(config.grouping.budget.model_dump(), names).most_networks(len(names))
+    return max(config.grouping.min_groups, most_groups(len(names), config.grouping.max_groups))
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"

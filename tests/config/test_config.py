@@ -1,0 +1,98 @@
+"""Configurations: defaults need no file, mistakes are answered with the nearest right thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stg_ray.config.loading import load_config, set_values
+from stg_ray.config.presets import PRESETS
+from stg_ray.errors import InputError
+
+
+def test_a_preset_is_a_whole_configuration() -> None:
+    config = load_config("digits")
+    assert config.data.preset == "digits"
+    assert config.grouping.groups == 4
+    assert load_config("digits", ["grouping.groups=auto"]).grouping.groups == "auto"
+
+
+def test_the_job_configurations_are_the_presets(repository: Path) -> None:
+    for name in PRESETS:
+        assert load_config(str(repository / "jobs" / "configs" / f"{name}.yaml")) == load_config(name)
+
+
+def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
+    config = load_config("digits", ["profile.epochs=3", "retrain.plans=[]", "data.limit=100"])
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml())
+    assert load_config(str(path)) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("profile.epoch=3", r"unknown key profile.epoch: did you mean profile.epochs\?"),
+        ("profil.epochs=3", r"unknown key profil: did you mean profile\?"),
+        ("epochs=3", r"unknown key epochs: did you mean profile.epochs or retrain.epochs\?"),
+        ("profile.zzz=3", "unknown key profile.zzz: known: epochs, batch_size"),
+        ("profile.epochs=0", "profile.epochs is 0: input should be greater than or equal to 1"),
+        ("profile.workers=some", "profile.workers is 'some'"),
+        ("grouping.method=spectrl", "grouping.method is 'spectrl'"),
+        ("affinity.methods=[]", "methods are empty"),
+        ("retrain.plans=[ours, ours]", "more than once"),
+        ("model.trunk=resnt", "unknown trunk 'resnt'"),
+        ("data.npz=x.npz", "exactly one of preset, .*; found preset, npz"),
+        ("data.preset=digit", "unknown preset 'digit': did you mean 'digits'"),
+        ("data.arguments={n: 3}", "arguments belong to a function"),
+        ("grouping.weights={landscape: 0, data_map: 0}", "all zero"),
+        ("grouping.weights={mine: 1}", "names 'mine', which is not among affinity.methods"),
+        ("grouping.files={landscape: mine.csv}", "named more than once"),
+        ("grouping.method=budget", "belong together"),
+        ("grouping.budget.networks=3", "belong together"),
+        (
+            "grouping.budget={networkz: 3}",
+            r"unknown key grouping.budget.networkz: did you mean grouping.budget.networks",
+        ),
+        ("grouping={method: budget, budget: {networks: 3}}", "leave groups at auto"),
+        ("grouping={groups: auto, min_groups: 5, max_groups: 4}", "min_groups is 5, more than max_groups, 4"),
+        ("grouping.overlap_above=1.5", "grouping.overlap_above is 1.5"),
+        ("profile.epochs", "expected section.key=value"),
+        ("seed.x=1", "seed"),
+        ("profile.epochs=[1", "not valid YAML"),
+    ],
+)
+def test_mistakes_are_named(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        load_config("digits", [override])
+    assert "\n" not in str(raised.value)
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    for text, message in {
+        "data: [": "not valid YAML",
+        "- 1": "expected sections",
+        "model: {trunk: mlp}": "no data",
+        "dta: {preset: digits}": r"did you mean 'data'\?",
+        "data: {npz: a, function: b}": "exactly one",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            load_config(str(path))
+    with pytest.raises(InputError, match="No such file"):
+        load_config(str(tmp_path / "none.yaml"))
+    with pytest.raises(InputError, match="did you mean 'digits'"):
+        load_config("digts")
+
+
+def test_the_fingerprint_leaves_out_where_it_runs() -> None:
+    config = load_config("digits")
+    elsewhere = set_values(config, ["profile.workers=7", "profile.max_failures=0", "affinity.max_retries=9"])
+    other = set_values(config, ["profile.lr=0.01"])
+    sections = ("seed", "data", "model", "profile", "affinity", "grouping", "retrain")
+    assert elsewhere.fingerprint(sections) == config.fingerprint(sections)
+    assert config.differences(elsewhere) == []
+    assert other.fingerprint(sections) != config.fingerprint(sections)
+    assert config.differences(other) == ["profile.lr is 0.005, now 0.01"]

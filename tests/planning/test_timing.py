@@ -1,0 +1,42 @@
+"""The plan's times come from a measurement, and grow with what there is to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+import stg_ray as sr
+from stg_ray.data.parts import index_of
+from stg_ray.planning.timing import TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
+from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.tasks import TaskSet
+
+
+def test_a_larger_trunk_takes_longer(make_task_set: Callable[..., TaskSet]) -> None:
+    task_set = make_task_set(n_samples=400)
+    paces = []
+    for width in (8, 1500):
+        config = sr.load_config({"data": {"npz": "by hand"}, "model": {"trunk": "mlp", "width": width}})
+        paces.append(measure_pace(config, config.retrain, task_set, index_of(task_set)))
+    assert paces[1].step[0] > 3 * paces[0].step[0] > 0
+    assert paces[1].predict[1] > 3 * paces[0].predict[1] > 0
+
+
+def test_all_kinds_of_tasks_can_be_measured() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.stack([np.arange(60) % 3, np.arange(60) % 2, rng.normal(size=60)], axis=1)
+    kinds = ["multiclass", "binary", "regression"]
+    task_set = sr.TaskSet.from_arrays(rng.normal(size=(60, 4)), labels, kinds=kinds)  # type: ignore[arg-type]
+    config = sr.load_config({"data": {"npz": "by hand"}})
+    assert measure_pace(config, config.retrain, task_set, index_of(task_set)).score > 0
+
+
+def test_trials_share_the_cpus_and_the_longest_is_a_bound(make_task_set: Callable[..., TaskSet]) -> None:
+    index = index_of(make_task_set())
+    pace = Pace(6, step=(0.01, 0.02), predict=(0.0, 0.0), score=0.0)
+    alone = NetworkSpec("ours", 0, ("t",), 0, 0, epochs=10)
+    seconds = TRIAL_SECONDS + 10 * 0.01 * index.n_samples()
+    np.testing.assert_allclose(seconds_of_trials([alone], pace, index, cpus=2), seconds)
+    np.testing.assert_allclose(seconds_of_trials([alone] * 6, pace, index, cpus=2), 3 * seconds)
+    np.testing.assert_allclose(pace.epoch(6, 100, 0), 2 * pace.epoch(1, 100, 0))

@@ -1,0 +1,72 @@
+"""What a run found, from its tables: plans are compared as they are served, and with those that started alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stg_ray as sr
+from stg_ray.artifacts.groups import Groups, Serving
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.data.parts import write_parts
+from stg_ray.report import summarize
+from stg_ray.retraining.results import Scored, costs_table, results_table
+
+MEANS = {
+    ("ours", "argmax"): 0.5,
+    ("ours", "ensemble"): 0.9,
+    ("all_in_one", "argmax"): 0.4,
+    ("all_in_one_ensemble", "ensemble"): 0.7,
+    ("random_0", "argmax"): 0.3,
+    ("random_1", "argmax"): 0.5,
+    ("ours_profiled", "argmax"): 0.6,
+    ("random_0_profiled", "argmax"): 0.55,
+}
+
+
+@pytest.fixture
+def run(make_task_set: Callable[..., sr.TaskSet], tmp_path: Path) -> RunDir:
+    run = RunDir(tmp_path)
+    names = write_parts(make_task_set(blocks=(2, 2)), run.sub("parts")).names
+    run.write_json("groups.json", Groups.from_labels(names, np.array([0, 0, 1, 1]), "by hand").to_dict())
+    run.write_json("failures.json", [])
+    scored, networks = [], []
+    for (plan, serving), mean in MEANS.items():
+        for seed in range(2):
+            values = {name: mean + 0.01 * t + 0.001 * seed for t, name in enumerate(names)}
+            scores = {name: {"average_precision": value, "roc_auc": 0.0} for name, value in values.items()}
+            scored.append(_scored(plan, serving, seed, scores))
+            if (plan, serving) != ("ours", "ensemble"):  # the networks of ours, once more
+                about = {"plan": plan, "seed": seed, "cost": 10, "seconds": 1.0}
+                networks += [{**about, "group": g} for g in range(1 if plan == "all_in_one" else 2)]
+    run.write_parquet("results.parquet", results_table(scored))
+    run.write_parquet("costs.parquet", costs_table(networks))
+    return run
+
+
+def _scored(plan: str, serving: Serving, seed: int, scores: dict[str, dict[str, float]]) -> Scored:
+    return Scored(plan, seed, serving, "test", scores, dict.fromkeys(scores, 0))
+
+
+def test_plans_are_compared_as_they_are_served(run: RunDir) -> None:
+    summary = summarize(run, sr.load_config({"data": {"npz": "by hand"}}))
+    expected = {"all_in_one": 0.1, "all_in_one_ensemble": -0.2, "random": 0.1, "random_profiled": 0.05}
+    assert list(summary.against) == ["all_in_one", "all_in_one_ensemble", "random", "random_profiled"]
+    for other, difference in summary.against.items():
+        np.testing.assert_allclose(difference.mean, expected[other], atol=1e-12)
+    assert summary.verdict.startswith("Our groups are better than all tasks in one network (+0.1000, 95 % interval")
+    assert "; worse than as many networks of all tasks, which predict together (-0.2000" in summary.verdict
+    assert "All from the profile, our groups are better than random groups of the same sizes" in summary.verdict
+
+
+def test_draws_of_random_groups_are_one_plan_and_costs_are_relative_to_all_in_one(run: RunDir) -> None:
+    rows = {(row.plan, row.serving): row for row in summarize(run, sr.load_config({"data": {"npz": "by hand"}})).plans}
+    assert rows["random", "argmax"].values.shape == (4, 4), "tasks, and draws times seeds"
+    np.testing.assert_allclose(rows["random", "argmax"].mean, 0.4 + 0.015 + 0.0005)
+    assert rows["all_in_one_ensemble", "ensemble"].title == "all in one ensemble"
+    assert rows["all_in_one_ensemble", "ensemble"].cost == 2, "of one training"
+    assert rows["ours", "argmax"].cost == rows["ours", "ensemble"].cost == 2, "the same networks"
+    assert rows["all_in_one", "argmax"].difference is None

@@ -1,0 +1,177 @@
+"""Small trunks with every kind of layer, and per-sample gradients as the loop over samples and tasks has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from stg_ray.affinities.estimators import estimator_of
+from stg_ray.affinities.gradients.start import starting_weights
+from stg_ray.affinities.source import RunSource
+from stg_ray.artifacts.storage import Storage
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.config.loading import load_config
+from stg_ray.data.parts import write_parts
+from stg_ray.models.network import Normalize, TaskNetwork
+from stg_ray.tasks import Task, TaskSet
+
+
+class Unused(nn.Module):
+    """Has a layer that it does not call, last in order, like the classifier that came with a trunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.unused = nn.Linear(6, 7), nn.Linear(7, 5, bias=False), nn.Linear(5, 9)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+class Twice(nn.Module):
+    """Calls a layer twice, and changes its output in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.layer(x).tanh_())
+
+
+class ByHand(nn.Module):
+    """Parameters that no rule can see: the trunk's own, a weight that is used without its layer, a shared one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(5))
+        self.first, self.second, self.tied = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 5)
+        self.tied.weight = self.second.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(nn.functional.linear(x, self.first.weight, self.first.bias) + self.shift)
+        return self.tied(torch.tanh(self.second(hidden)))
+
+
+class Tokens(nn.Module):
+    """Reads tokens out of its inputs; some occur twice in a sample, and one is padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.mix = nn.Embedding(4, 3, padding_idx=0), nn.Linear(3, 4)
+        self.norm = nn.LayerNorm((6, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = (x.abs() * 3).long().clamp(max=3)
+        return self.norm(torch.tanh(self.mix(self.embed(tokens)))).mean(dim=1)
+
+
+class Sequences(nn.Module):
+    """A transformer's layer: attention has parameters of its own and uses its projection without calling it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(2, 1, 3, dropout=0.0, batch_first=True)
+        self.norm = nn.RMSNorm(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.layer(x.reshape(-1, 3, 2))).flatten(1)
+
+
+def _conv(*layers: nn.Module, shape: tuple[int, ...] = (1, 2, 3)) -> nn.Module:
+    return nn.Sequential(nn.Unflatten(1, shape), *layers, nn.Flatten())
+
+
+TRUNKS: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Linear(6, 5),
+    "mlp": lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 5, bias=False), nn.Tanh()),
+    "narrow": lambda: nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2)),
+    "conv": lambda: _conv(nn.Conv2d(1, 3, 2), nn.GroupNorm(1, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(6, 4)),
+    "strided conv": lambda: _conv(
+        nn.Conv2d(1, 4, 2, stride=2, padding=1, padding_mode="reflect"),
+        nn.MaxPool2d((1, 2)),
+        nn.Conv2d(4, 4, 2, groups=2, padding="same", bias=False),
+    ),
+    "dilated conv": lambda: _conv(
+        nn.Conv1d(2, 4, 2, dilation=2, padding=1, groups=2), nn.Tanh(), nn.Conv1d(4, 2, 3, stride=2), shape=(2, 3)
+    ),
+    "1x1 conv": lambda: _conv(nn.Conv2d(6, 3, 1), nn.Tanh(), nn.Conv2d(3, 3, 1), shape=(6, 1, 1)),
+    "batchnorm": lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5)),
+    "batchnorm2d": lambda: _conv(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.ReLU()),
+    "tokens": Tokens,
+    "sequences": Sequences,
+    "unused": Unused,
+    "twice": Twice,
+    "by hand": ByHand,
+    "deconvolution": lambda: _conv(nn.ConvTranspose2d(1, 2, 2)),
+}
+
+TASKS = [Task("b0"), Task("b1"), Task("m", "multiclass", 3), Task("r", "regression", 1, center=0.5, scale=2.0)]
+
+
+def example(trunk: str, n: int, seed: int, missing: float = 0.0) -> tuple[TaskNetwork, torch.Tensor, torch.Tensor]:
+    """A network in double precision, inputs (n, 6), and labels (n, 4) of a task of every kind."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    module = TRUNKS[trunk]().eval()
+    for own in module.modules():
+        if isinstance(own, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
+            for parameter in own.parameters():
+                nn.init.normal_(parameter)
+        if isinstance(own, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(own.running_mean)
+            nn.init.uniform_(own.running_var, 0.5, 2)
+    n_features = module(torch.zeros(2, 6)).shape[1]
+    network = TaskNetwork(Normalize([0.1] * 6, [2.0] * 6, (6,)), module, n_features, TASKS).double().eval()
+    columns = [rng.integers(0, 2, n), rng.integers(0, 2, n), rng.integers(0, 3, n), rng.normal(size=n)]
+    labels = np.stack(columns, axis=1).astype(np.float64)
+    labels[rng.random(labels.shape) < missing] = np.nan
+    return network, torch.tensor(rng.normal(size=(n, 6))), torch.tensor(labels)
+
+
+def looped(
+    network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor, names: list[str] | None = None
+) -> torch.Tensor:
+    """(n, K, P) gradients of the named parameters of the trunk, all by default: one backward pass per sample and task;
+    0 where a label is missing."""
+    parameters = [p for name, p in network.trunk.named_parameters() if names is None or name in names]
+    gradients = torch.zeros(*labels.shape, sum(p.numel() for p in parameters), dtype=inputs.dtype)
+    for i, t in (~torch.isnan(labels)).nonzero().tolist():
+        loss = network.layout.losses(network(inputs[i : i + 1]), labels[i : i + 1])[0, t]
+        own = torch.autograd.grad(loss, parameters, materialize_grads=True, allow_unused=True)
+        gradients[i, t] = torch.cat([g.flatten() for g in own])
+    return gradients
+
+
+def unit(gradients: torch.Tensor) -> torch.Tensor:
+    """Each sample's and task's gradient with an L1 norm of 1, or 0."""
+    norms = gradients.abs().sum(dim=2, keepdim=True)
+    return torch.where(norms > 0, gradients / norms, 0)
+
+
+def compute(
+    task_set: TaskSet,
+    folder: Path,
+    *,
+    method: str = "landscape",
+    part_rows: int | None = None,
+    model: dict[str, Any] | None = None,
+    profile: dict[str, Any] | None = None,
+    **settings: Any,
+) -> tuple[np.ndarray, np.ndarray, TaskMatrix]:
+    """An affinity's values, its standard errors, and its matrix, from the parts of a task set, without Ray."""
+    run = Storage(folder)
+    write_parts(task_set, run.sub("parts"), part_rows=part_rows)
+    affinity = {"methods": [method], "start": "initial", **settings}
+    sections = {"model": {"trunk": "mlp", **(model or {})}, "profile": profile or {}, "affinity": affinity}
+    config = load_config({"data": {"npz": "none"}, **sections})
+    source = RunSource(run, config, starting_weights(run, config))
+    estimator = estimator_of(method, config.affinity, source.index)
+    own = estimator(source)
+    partials = [own.partial(number) for number in range(estimator.n_units(source))]
+    matrix, error = estimator.combine(partials, source.index.names)
+    return matrix.values, error, matrix

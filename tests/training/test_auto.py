@@ -1,0 +1,114 @@
+"""What is left to the device is settled once: by the device and the network, and the same however busy it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config import ProfileConfig
+from stg_ray.config.loading import load_config
+from stg_ray.data.parts import index_of
+from stg_ray.models import TaskNetwork, build_network
+from stg_ray.tasks import TaskSet
+from stg_ray.training.auto import DeviceFacts, resolve_auto, trunk_flops
+from stg_ray.training.compute import Compute
+from stg_ray.training.epoch import Optimization, train_epoch
+
+IMAGES, DIGITS = (3, 32, 32), (64,)
+
+
+def network_of(trunk: str, shape: tuple[int, ...], width: int = 128) -> TaskNetwork:
+    inputs = np.random.default_rng(0).random((20, *shape), dtype=np.float32)
+    index = index_of(TaskSet.from_arrays(inputs, np.arange(40).reshape(20, 2) // 3 % 2))
+    config = load_config({"data": {"npz": "x"}, "model": {"trunk": trunk, "width": width}})
+    return build_network(config.model, index, index.tasks, 0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "trunk", "precision", "memory_format"),
+    [
+        (DeviceFacts("cuda", True), "cnn", "bf16", "channels_last"),
+        (DeviceFacts("cuda", True), "mlp", "bf16", "contiguous"),
+        (DeviceFacts("cuda", False), "cnn", "float32", "channels_last"),
+        (DeviceFacts("cpu", True), "cnn", "bf16", "channels_last"),
+        (DeviceFacts("cpu", True), "mlp", "float32", "contiguous"),  # too small for bf16 to pay on a CPU
+        (DeviceFacts("cpu", False), "cnn", "float32", "channels_last"),
+    ],
+)
+def test_what_is_auto_is_settled_by_the_device_and_the_trunk(
+    facts: DeviceFacts, trunk: str, precision: str, memory_format: str
+) -> None:
+    shape = IMAGES if trunk == "cnn" else DIGITS
+    network = network_of(trunk, shape)
+    settled = resolve_auto(ProfileConfig(), facts, network, shape)
+    assert (settled.precision, settled.memory_format) == (precision, memory_format)
+    mine = ProfileConfig(precision="bf16", memory_format="contiguous")
+    assert resolve_auto(mine, DeviceFacts("cpu", False), network, shape) == mine, "what is asked for is not changed"
+
+
+def test_a_resumed_run_does_not_decide_anew(tmp_path: Path) -> None:
+    asked = load_config("digits")
+    network = network_of("cnn", IMAGES)
+    settled = asked.model_copy(
+        update={
+            name: resolve_auto(getattr(asked, name), DeviceFacts("cuda", True), network, IMAGES)
+            for name in ("profile", "retrain")
+        }
+    )
+    run = RunDir(tmp_path)
+    run.write_config(settled)
+    again = asked.resolved_as(run.read_config())
+    assert again == settled
+    assert again.fingerprint(["profile"]) == settled.fingerprint(["profile"])
+    other = load_config("digits", ["profile.precision=float32"]).resolved_as(run.read_config())
+    assert [key.split(" ")[0] for key in other.differences(settled)] == ["profile.precision"]
+
+
+def test_operations_are_counted_as_multiplications_and_additions() -> None:
+    """Of the trunk: the heads are in float32 in any case."""
+    network = network_of("mlp", DIGITS, width=10)
+    assert trunk_flops(network, DIGITS) == 2 * (64 * 10 + 10 * 10)
+    assert network.training, "it is left as it was"
+    images = network_of("cnn", IMAGES)
+    by_hand = 32 * 32 * 27 * 32 + 16 * 16 * (32 * 9) * 64 + 8 * 8 * (64 * 9) * 128 + 2048 * 128
+    assert trunk_flops(images, IMAGES) == 2 * by_hand
+    layer = torch.nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
+    images.trunk, images.normalize = layer, torch.nn.Identity()
+    assert trunk_flops(images, (5, 8)) >= 2 * 5 * (8 * 24 + 8 * 8 + 2 * 8 * 16), "fused layers, too"
+
+
+def test_without_onednn_there_is_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert DeviceFacts.of_cpu() == DeviceFacts("cpu", False)
+
+
+def test_where_bf16_is_said_to_pay_a_training_step_is_faster() -> None:
+    """The network that is trained, not the convolution that was timed to settle it."""
+    if not DeviceFacts.of_cpu().bf16:
+        pytest.skip("this CPU is not faster in bf16")
+    images = torch.randint(0, 256, (64, *IMAGES), dtype=torch.uint8)
+    labels = torch.randint(0, 2, (64, 2), dtype=torch.int8)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(6):
+            for bf16, own in seconds.items():
+                network = network_of("cnn", IMAGES)
+                compute = Compute(bf16=bf16, channels_last=True)
+                compute.place(network)
+                optimization = Optimization(network, ProfileConfig(), 10)
+                rows = [np.arange(64)] * 2
+                began = time.perf_counter()
+                train_epoch(
+                    network, network.layout, optimization, images, labels, rows, divisors=[64.0] * 2, compute=compute
+                )
+                own.append(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
+    assert min(seconds[True]) < min(seconds[False])
