@@ -13,7 +13,7 @@ import networkx as nx
 import pytest
 
 FLOORS = (
-    {"errors", "imports", "progress", "stages"},
+    {"errors", "imports", "progress", "seeds", "stages"},
     {"config", "tasks"},
     {"artifacts"},
     {"data", "models"},

@@ -104,7 +104,7 @@ def feeding(parts: Storage, rounds: int) -> dict[str, float]:
     inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
     config = load_config("cifar100")
     network = build_network(config.model, index, index.tasks, 0)
-    batches = epoch_batches(len(inputs), len(inputs) // config.profile.batch_size, [0])
+    batches = epoch_batches(len(inputs), len(inputs) // config.profile.batch_size, np.random.default_rng(0))
     divisors = [len(batch) * index.labels_per_sample for batch in batches]
     few = 20
     optimization = Optimization(network, config.profile, n_steps=few)

@@ -192,7 +192,7 @@ class Sides:
         self.config = bench_config(self.index)
         self.compute = Compute.of(self.config.profile)
         n_steps = len(self.inputs) // BATCH
-        self.batches = epoch_batches(len(self.inputs), n_steps, [0])
+        self.batches = epoch_batches(len(self.inputs), n_steps, np.random.default_rng(0))
         self.divisors = [len(batch) * self.index.labels_per_sample for batch in self.batches]
 
     def _timed(self, epoch: Callable[[], None], epochs: int = 1) -> float:

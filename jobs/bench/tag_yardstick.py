@@ -53,7 +53,7 @@ def tag(quick: bool) -> tuple[Rows, dict]:
         look_seconds.append(time.perf_counter() - began)
 
     for epoch in range(config.profile.epochs):
-        batches = epoch_batches(len(rows), n_steps, [0, epoch])
+        batches = epoch_batches(len(rows), n_steps, np.random.default_rng([0, epoch]))
         divisors = [len(batch) * len(truth) for batch in batches]
         train_epoch(network, network.layout, optimization, inputs, labels, batches, divisors=divisors, record=look)
     network.eval()

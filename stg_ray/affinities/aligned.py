@@ -10,6 +10,7 @@ import torch
 
 from stg_ray.affinities.gradients.per_sample import Layer, SampleGradients
 from stg_ray.affinities.gradients.rules import LayerGradients
+from stg_ray.seeds import Stream, generator
 
 CACHE = 2**20
 """Bytes of all tasks' gradients that are compared at a time: pairs of rows are then read from the cache. Four times as
@@ -39,7 +40,7 @@ class CoordinateSample:
         total = sum(layer.n_coordinates for layer in open_layers)
         if total <= n:
             return None
-        rng = np.random.default_rng([seed, 11])
+        rng = generator(Stream.COORDINATES, seed)
         chosen = rng.permutation(rng.choice(total, size=n, replace=False))
         of_layer: dict[str, list[torch.Tensor]] = {}
         start = 0

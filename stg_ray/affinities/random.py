@@ -10,6 +10,7 @@ import numpy as np
 from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
+from stg_ray.seeds import Stream, generator
 
 
 class RandomAffinity(Estimator):
@@ -24,7 +25,7 @@ class RandomAffinity(Estimator):
         return 1
 
     def partial(self, number: int) -> Partial:
-        values = np.random.default_rng([self.source.seed, 12]).random((len(self.source.index.tasks),) * 2)
+        values = generator(Stream.RANDOM_AFFINITY, self.source.seed).random((len(self.source.index.tasks),) * 2)
         upper = np.triu(values, 1)
         return {"values": upper + upper.T + np.eye(len(values)), "samples": np.array(0)}
 

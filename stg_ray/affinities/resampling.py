@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.seeds import Stream, generator
 
 MAX_BLOCKS = 20
 """The driver holds the sums of so many blocks, in single precision, whatever the number of parts."""
@@ -39,7 +40,7 @@ class Blocks:
         n_blocks = len(self.sums)
         if n_blocks < 2:
             return None
-        rng = np.random.default_rng([seed, 11])
+        rng = generator(Stream.RESAMPLED_PARTS, seed)
         drawn = rng.integers(0, n_blocks, (N_RESAMPLES, n_blocks - 1))
         values = np.empty((N_RESAMPLES, len(tasks), len(tasks)), np.float32)
         for own, blocks in zip(values, drawn, strict=True):

@@ -19,6 +19,7 @@ from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork
+from stg_ray.seeds import Stream, generator, torch_seed
 from stg_ray.training.compute import Compute
 from stg_ray.training.epoch import Optimization, check_finite, epoch_batches, train_epoch
 
@@ -63,8 +64,8 @@ class TagAffinity(Estimator):
             looks += 1
 
         for epoch in range(1, training.epochs + 1):
-            torch.manual_seed(source.seed * 100_003 + epoch)
-            batches = epoch_batches(len(inputs), n_steps, [source.seed, 13, epoch])
+            torch.manual_seed(torch_seed(source.seed, epoch))
+            batches = epoch_batches(len(inputs), n_steps, generator(Stream.TAG_BATCHES, source.seed, epoch))
             divisors = [len(rows) * source.index.labels_per_sample for rows in batches]
             totals = train_epoch(
                 network,

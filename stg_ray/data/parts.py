@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
+from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import SPLITS, Task, TaskSet, observed
 
 MIN_PARTS = 16
@@ -119,7 +120,7 @@ def _part_sizes(n_rows: int, part_rows: int | None) -> list[int]:
 
 def part_rows_of(task_set: TaskSet, index: PartIndex, split: str, seed: int) -> list[np.ndarray]:
     """The rows of the task set that each part of a split has, shuffled by seed."""
-    rows = np.random.default_rng([seed, 2, SPLITS.index(split)]).permutation(task_set.rows(split))
+    rows = generator(Stream.PARTS, seed, SPLITS.index(split)).permutation(task_set.rows(split))
     return np.split(rows, np.cumsum(index.rows[split])[:-1])
 
 

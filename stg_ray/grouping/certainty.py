@@ -13,6 +13,7 @@ from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.grouping.clusterers.base import Clusterer
 from stg_ray.grouping.graph import TaskGraph
 from stg_ray.grouping.threads import in_threads
+from stg_ray.seeds import Stream, generator
 
 N_RESAMPLES = 20
 
@@ -58,7 +59,7 @@ class ResampledGraphs(Sequence[TaskGraph]):
     def __getitem__(self, number):  # type: ignore[no-untyped-def]
         if not 0 <= number < len(self):
             raise IndexError(number)
-        rng = np.random.default_rng([self.seed, 8, number])
+        rng = generator(Stream.RESAMPLED_GRAPHS, self.seed, number)
         matrices = []
         for matrix, resamples, error in self.known:
             if resamples is not None:

@@ -20,6 +20,7 @@ from stg_ray.grouping.clusterers.kmeans import classical_scaling
 from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.graph import TaskGraph, centred, default_neighbours, local_scaling
 from stg_ray.grouping.threads import in_threads
+from stg_ray.seeds import Stream, generator
 
 N_NULL = 20
 """Graphs without structure, of each kind."""
@@ -42,7 +43,7 @@ class Structure:
 
 def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -> Structure:
     """Compare the graph with graphs without structure, over these numbers of groups."""
-    rng = np.random.default_rng([seed, 4])
+    rng = generator(Stream.NULL_GRAPHS, seed)
     # In a full graph most of the weight lies between groups, whatever they are: the nearest neighbours tell more.
     graph = replace(graph, neighbours=default_neighbours(len(graph.affinity)))
     own = modularities(graph, numbers)

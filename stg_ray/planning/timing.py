@@ -80,7 +80,7 @@ def _pace(
     n_rows = min(training.batch_size, len(rows))
 
     def step() -> None:
-        batch = epoch_batches(len(rows), max(1, len(rows) // n_rows), [0])[:1]
+        batch = epoch_batches(len(rows), max(1, len(rows) // n_rows), np.random.default_rng(0))[:1]
         train_epoch(
             network, network.layout, optimization, inputs, labels, batch, divisors=[len(batch[0])], compute=compute
         )

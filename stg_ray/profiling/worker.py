@@ -30,6 +30,7 @@ from stg_ray.data_maps.histogram import point_counts
 from stg_ray.data_maps.state import DataMapState, snapshot_epochs
 from stg_ray.models import TaskNetwork, build_network, save_network
 from stg_ray.profiling.events import write_events
+from stg_ray.seeds import Stream, generator, torch_seed
 from stg_ray.tasks import observed
 from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.compute import Compute, training_process
@@ -134,7 +135,7 @@ def _train(job: dict[str, Any]) -> None:
 
     for epoch in range(len(history) + 1, config.profile.epochs + 1):
         began = time.monotonic()
-        torch.manual_seed(config.seed * 100_003 + epoch * 1009 + rank)  # for dropout: no random state need be saved
+        torch.manual_seed(torch_seed(config.seed, epoch, rank))
 
         def record(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor, epoch: int = epoch) -> None:
             recorder.record(rows, network.layout.confidences(outputs, target))
@@ -143,8 +144,8 @@ def _train(job: dict[str, Any]) -> None:
                 progress.step(epoch)
 
         if augment is not None:
-            augment.draw([config.seed, 8, epoch])
-        batches = epoch_batches(len(data), n_steps, [config.seed, 3, epoch, rank])
+            augment.draw(Stream.PROFILE_AUGMENTATION, config.seed, epoch)
+        batches = epoch_batches(len(data), n_steps, generator(Stream.PROFILE_BATCHES, config.seed, epoch, rank))
         totals = train_epoch(
             model,
             network.layout,

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stg_ray.seeds import Stream, generator
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -62,7 +64,7 @@ def paired_difference(
     if n_tasks == 0:
         return Difference(np.nan, np.nan, np.nan, 0, 0)
     by_task = values.mean(axis=1) - baseline.mean(axis=1)
-    rng = np.random.default_rng([seed, 6])
+    rng = generator(Stream.BOOTSTRAP, seed)
     # A draw of tasks is a vector of weights, likewise one of trainings: the mean of a draw is t' V s.
     tasks = rng.multinomial(n_tasks, np.full(n_tasks, 1 / n_tasks), n_resamples) / n_tasks
     if noise is None:

@@ -15,6 +15,7 @@ from stg_ray.artifacts.run_dir import network_place
 from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.config.sections import PROFILED
 from stg_ray.errors import InputError
+from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 
 OF_PLANS = {"plans", "seeds", "random_groups", "membership_above", "start", "epochs"}
@@ -180,7 +181,7 @@ def _random_plans(ours: Groups, config: Config) -> dict[str, Plan]:
     """Random groups of the sizes of ours."""
     plans = {}
     for draw in range(config.retrain.random_groups):
-        order = np.random.default_rng([config.seed, 5, draw]).permutation(len(ours.tasks))
+        order = generator(Stream.RANDOM_GROUPS, config.seed, draw).permutation(len(ours.tasks))
         about = {"seed": config.seed, "draw": draw}
         plans[f"random_{draw}"] = Plan(ours.with_tasks_permuted(order, "random", about), config.retrain.epochs)
     return plans

@@ -26,6 +26,7 @@ from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import scores_of
+from stg_ray.seeds import Stream, generator, torch_seed
 from stg_ray.tasks import Task, observed
 from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.compute import Compute
@@ -108,12 +109,12 @@ def train_network(
     while state.epoch < spec.epochs:
         began = time.monotonic()
         epoch = state.epoch + 1
-        torch.manual_seed(spec.draws * 100_003 + epoch * 1009 + ranks.rank)
-        batches = epoch_batches(len(inputs), n_steps, [spec.draws, 7, epoch])
+        torch.manual_seed(torch_seed(spec.draws, epoch, ranks.rank))
+        batches = epoch_batches(len(inputs), n_steps, generator(Stream.NETWORK_BATCHES, spec.draws, epoch))
         divisors = [len(batch) * labels_per_sample / ranks.world for batch in batches]
         own = [batch[ranks.rank :: ranks.world] for batch in batches]
         if augment is not None:
-            augment.draw([spec.draws, 9, epoch])
+            augment.draw(Stream.NETWORK_AUGMENTATION, spec.draws, epoch)
         totals = train_epoch(
             model,
             network.layout,

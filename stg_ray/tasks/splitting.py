@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from stg_ray.seeds import Stream, generator
+
 BLOCK_COLUMNS = 64
 
 
@@ -29,7 +31,7 @@ def stratified_split(
     Returns:
         (N,), or one for each of `rows`, int8 indices of the splits.
     """
-    rng = np.random.default_rng([seed, 0])
+    rng = generator(Stream.SPLIT, seed)
     chosen = slice(None) if rows is None else rows
     n_rows = len(labels) if rows is None else len(rows)
     target = np.asarray(shares, dtype=np.float64)

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from stg_ray.errors import InputError
+from stg_ray.seeds import Stream, generator
 from stg_ray.tasks.labels import MISSING, Ranges, observed, ranges_of
 from stg_ray.tasks.splitting import stratified_split
 
@@ -145,7 +146,7 @@ class TaskSet:
         train = self.rows("train")
         if n_train is None or len(train) <= n_train:
             return self
-        kept = np.random.default_rng([seed, 1]).choice(train, n_train, replace=False)
+        kept = generator(Stream.LIMIT, seed).choice(train, n_train, replace=False)
         split = np.where(self.split == 0, np.int8(UNUSED), self.split)
         split[kept] = 0
         return replace(self, split=split)._with_target_scales()

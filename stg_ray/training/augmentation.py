@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from stg_ray.errors import InputError
+from stg_ray.seeds import Stream, generator
 
 if TYPE_CHECKING:
     from stg_ray.config import TrainingConfig
@@ -44,15 +44,15 @@ class Augmentation:
             raise InputError(f"crop={config.crop} shifts images of shape {input_shape} out of sight")
         return cls(samples, flip=config.flip, crop=config.crop)
 
-    def draw(self, seed: Sequence[int]) -> None:
+    def draw(self, stream: Stream, seed: int, epoch: int) -> None:
         """Draw for a new epoch."""
         n = int(self.samples.max(initial=-1)) + 1
         # A generator for each kind of draw: then sample i's does not depend on how many samples there are here.
         if self.flip:
-            flips = np.random.default_rng([*seed, 0]).random(n) < 0.5
+            flips = generator(stream, seed, epoch, 0).random(n) < 0.5
             self.flips = torch.from_numpy(flips[self.samples])
         if self.crop:
-            shifts = np.random.default_rng([*seed, 1]).integers(0, 2 * self.crop + 1, (n, 2))
+            shifts = generator(stream, seed, epoch, 1).integers(0, 2 * self.crop + 1, (n, 2))
             self.shifts = torch.from_numpy(shifts[self.samples])
 
     def __call__(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

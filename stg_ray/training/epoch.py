@@ -82,9 +82,9 @@ def lr_factor(step: int, *, n_steps: int, warmup: float, schedule: str) -> float
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - n_warm) / max(1.0, n_steps - n_warm))))
 
 
-def epoch_batches(n_rows: int, n_steps: int, seed: Sequence[int]) -> list[np.ndarray]:
+def epoch_batches(n_rows: int, n_steps: int, rng: np.random.Generator) -> list[np.ndarray]:
     """The rows 0..n_rows-1, each exactly once, in random order, cut into `n_steps` batches equal to one row."""
-    return np.array_split(np.random.default_rng(seed).permutation(n_rows), n_steps)
+    return np.array_split(rng.permutation(n_rows), n_steps)
 
 
 def train_epoch(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stg_ray.config import ProfileConfig
 from stg_ray.errors import InputError
+from stg_ray.seeds import Stream
 from stg_ray.training.augmentation import Augmentation
 
 
@@ -23,7 +24,7 @@ from stg_ray.training.augmentation import Augmentation
 def test_equals_one_image_at_a_time(n: int, shape: tuple[int, int, int], flip: bool, crop: int, seed: int) -> None:
     images = torch.from_numpy(np.random.default_rng(seed).integers(1, 256, (n, *shape), dtype=np.uint8))
     augment = Augmentation(np.arange(n), flip=flip, crop=crop)
-    augment.draw([seed])
+    augment.draw(Stream.PROFILE_AUGMENTATION, seed, 1)
     found = augment(images, torch.arange(n))
     for i in range(n):
         image = images[i].flip(-1) if augment.flips[i] else images[i]
@@ -34,20 +35,20 @@ def test_equals_one_image_at_a_time(n: int, shape: tuple[int, int, int], flip: b
 
 def test_the_draw_belongs_to_the_sample_and_the_epoch() -> None:
     everyone = Augmentation(np.arange(1000), flip=True, crop=2)
-    everyone.draw([0, 8, 1])
+    everyone.draw(Stream.PROFILE_AUGMENTATION, 0, 1)
     some = np.array([3, 999, 500, 7])
     few = Augmentation(some, flip=True, crop=2)
-    few.draw([0, 8, 1])
+    few.draw(Stream.PROFILE_AUGMENTATION, 0, 1)
     assert torch.equal(few.flips, everyone.flips[some])
     assert torch.equal(few.shifts, everyone.shifts[some])
     first_half = Augmentation(np.arange(500), flip=True, crop=2)
-    first_half.draw([0, 8, 1])
+    first_half.draw(Stream.PROFILE_AUGMENTATION, 0, 1)
     assert torch.equal(first_half.flips, everyone.flips[:500])
     assert torch.equal(first_half.shifts, everyone.shifts[:500])
     before = everyone.flips.clone()
     assert 400 < int(before.sum()) < 600
     assert set(everyone.shifts.flatten().tolist()) == {0, 1, 2, 3, 4}
-    everyone.draw([0, 8, 2])
+    everyone.draw(Stream.PROFILE_AUGMENTATION, 0, 2)
     assert not torch.equal(before, everyone.flips)
 
 

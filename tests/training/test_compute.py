@@ -30,7 +30,7 @@ def trained(compute: Compute, trunk: str) -> tuple[torch.Tensor, torch.Tensor]:
     network = build_network(config.model, index, index.tasks, 0)
     compute.place(network)
     model = compute.compiled(network)
-    batches = epoch_batches(96, 6, [0])
+    batches = epoch_batches(96, 6, np.random.default_rng(0))
     optimization = Optimization(network, config.profile, 12)
     losses = torch.zeros(())
     for _ in range(2):

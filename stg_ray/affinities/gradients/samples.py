@@ -10,6 +10,7 @@ import numpy as np
 from stg_ray.affinities.source import Source
 from stg_ray.config import AffinityConfig
 from stg_ray.data.parts import Part, PartIndex
+from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 from stg_ray.tasks.labels import MISSING
 
@@ -32,7 +33,7 @@ def chosen_part(source: Source, number: int) -> Part:
     elif source.settings.sampling == "variability":
         rows = most_variable(source.states(number)[-1].variability, n)
     else:
-        rows = stratified(part.labels, source.index.tasks, n, np.random.default_rng([source.seed, 10, number]))
+        rows = stratified(part.labels, source.index.tasks, n, generator(Stream.LANDSCAPE_ROWS, source.seed, number))
     return Part(part.samples[rows], part.inputs[rows], part.labels[rows])
 
 

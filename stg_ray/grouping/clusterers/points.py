@@ -19,6 +19,7 @@ from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.grouping.certainty import N_RESAMPLES
 from stg_ray.grouping.clusterers.base import Clusterer
 from stg_ray.grouping.graph import TaskGraph
+from stg_ray.seeds import Stream, generator
 
 RESTARTS = 10
 
@@ -54,5 +55,5 @@ class ResampledPoints(Sequence[TaskGraph]):
     def __getitem__(self, number):  # type: ignore[no-untyped-def]
         if not 0 <= number < len(self):
             raise IndexError(number)
-        counts = np.random.default_rng([self.seed, 8, number]).poisson(self.histogram.counts)
+        counts = generator(Stream.RESAMPLED_GRAPHS, self.seed, number).poisson(self.histogram.counts)
         return self.graph_of(PointHistogram(self.histogram.tasks, counts.astype(np.float64)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from stg_ray.grouping.selection.problem import Conditions, task_scores
+from stg_ray.seeds import Stream, generator
 
 BROKEN = 1e6
 """Weight of a broken condition: a task too many or too few, or a pair that should be apart."""
@@ -32,7 +33,7 @@ def beam_search(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, 
         affinity: (K, K), centred, 0 on the diagonal.
         unit: (K,) unit of each task.
     """
-    rng = np.random.default_rng([seed, 7])
+    rng = generator(Stream.SELECTION, seed)
     n_units = int(unit.max()) + 1
     n_groups = min(n_units, conditions.most_networks(len(unit)))
     value = _PartitionValue(affinity, unit, conditions)
