@@ -33,11 +33,6 @@ def test_every_random_number_of_a_run_has_a_named_stream() -> None:
     for file in source.rglob("*.py"):
         if file.name != "seeds.py":
             assert "default_rng(" not in fixed.sub("", file.read_text()), file
-            assert (
-                "manual_seed(" not in file.read_text()
-                or "torch_seed" in file.read_text()
-                or "(seed)" in file.read_text()
-            )
 
 
 def test_torch_starts_every_epoch_of_every_rank_anew() -> None:
