@@ -1,0 +1,80 @@
+"""A run directory of version 0.1.0 is read as its own version read it, and goes on where it was.
+
+support/data/run_of_0.1.0.tar.gz is such a directory, made by `stg-ray run tiny.yaml --out run --until retrain` on four
+planted tasks, with what `sr.load` predicted then.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stg_ray as sr
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.stages import STAGES
+from tests.support.processes import Program
+
+ARCHIVE = Path(__file__).parent / "support" / "data" / "run_of_0.1.0.tar.gz"
+DONE = [name for name in STAGES if name != "report"]
+
+
+@pytest.fixture
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that holds tiny.npz, tiny.yaml, expected.npz and run/."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)  # the configuration names tiny.npz
+    return tmp_path
+
+
+def stg_ray(folder: Path, *arguments: str) -> str:
+    """What the program prints; it must succeed."""
+    program = Program(*arguments, log=folder / "log", cwd=folder)
+    assert program.wait() == 0, program.output
+    return program.output
+
+
+def test_its_stages_are_done(older: Path) -> None:
+    run_dir = RunDir(older / "run")
+    assert [name for name in STAGES if run_dir.is_done(name, run_dir.read_config())] == DONE
+
+
+def test_its_networks_predict_as_they_did(older: Path) -> None:
+    inputs = np.load(older / "tiny.npz")["inputs"]
+    expected = np.load(older / "expected.npz")
+    np.testing.assert_allclose(sr.load("run").predict(inputs).array, expected["ours"], rtol=1e-5)
+    soft = sr.load("run", "ours_soft_profiled").predict(inputs, serving="ensemble")
+    np.testing.assert_allclose(soft.array, expected["soft"], rtol=1e-5)
+
+
+def test_its_groups_and_matrices_are_read(older: Path) -> None:
+    run_dir = RunDir(older / "run")
+    text = run_dir.read_json("groups.json")
+    assert sr.Groups.from_dict(text).to_dict() == text
+    matrix = sr.TaskMatrix.from_table(run_dir.read_parquet("affinity/landscape.parquet"))
+    assert matrix.tasks == ("a1", "a2", "b1", "b2")
+    assert np.isfinite(matrix.values).all()
+    assert np.asarray(sr.DataMap("run", epoch=3)).shape == (112, 4, 2)
+
+
+def test_the_same_command_writes_its_report(older: Path) -> None:
+    output = stg_ray(older, "run", "tiny.yaml", "--out", "run")
+    assert all(f"{name:<9} done before" in output for name in DONE)
+    assert "random groups" in output
+    assert "from profile" in (older / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_stage_done_again_gives_the_same_and_keeps_its_networks(older: Path) -> None:
+    run_dir = RunDir(older / "run")
+    before = {
+        name: run_dir.read_bytes(name) for name in ("groups.json", "affinity/landscape.parquet", "results.parquet")
+    }
+    for stage in ("affinity", "group"):
+        stg_ray(older, stage, "run")
+    output = stg_ray(older, "retrain", "run")
+    assert " of them from before" in output
+    assert {name: run_dir.read_bytes(name) for name in before} == before
