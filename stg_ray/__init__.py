@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from stg_ray.tasks import Task as Task
     from stg_ray.tasks import TaskSet as TaskSet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOMES = {
     "Config": "stg_ray.config:Config",
