@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from stg_ray import __version__
+from stg_ray.cli import STYLE_OF_STATE
+from stg_ray.doctor import Finding
 
 
 def stg_ray(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -119,6 +122,10 @@ def test_help_names_every_command() -> None:
     for command in ("run", "plan", "presets", "doctor", "profile", "affinity", "group", "retrain", "report"):
         assert command in text
     assert __version__ == "0.1.0"
+
+
+def test_every_state_of_a_finding_has_a_style() -> None:
+    assert set(STYLE_OF_STATE) == set(get_args(get_type_hints(Finding)["state"]))
 
 
 def test_a_job_needs_a_directory(repository: Path) -> None:
