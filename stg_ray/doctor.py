@@ -1,6 +1,6 @@
-"""Checks of this machine, its storage and the nodes of a cluster, before a run meets their faults.
+"""Checks of this machine, its storage and the nodes of a cluster for faults that a run would meet.
 
-Every check yields findings. A run survives what is a warning, but not what is a problem.
+Every check yields findings. A run survives a warning, but not a problem.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        state: how it is.
-        text: the facts, in a line.
+        state: ok, warning or problem.
+        text: the facts, in one line.
         advice: of a warning or problem: what goes wrong, and what to do.
     """
 

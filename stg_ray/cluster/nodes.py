@@ -73,8 +73,8 @@ def ask_autoscaler(resources: Mapping[str, float], number: int) -> None:
     A request stands until another one replaces it, which may come from another run.
 
     Args:
-        resources: of each piece.
-        number: of pieces; at most `MAX_BUNDLES` are asked for.
+        resources: resources of one piece.
+        number: number of pieces; at most `MAX_BUNDLES` are asked for.
     """
     from ray.autoscaler.sdk import request_resources
 

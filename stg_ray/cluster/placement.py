@@ -22,7 +22,7 @@ class Placement:
     """Equal pieces of work on the nodes of a cluster.
 
     Attributes:
-        resources: of each piece.
+        resources: resources of one piece.
         on_nodes: number of pieces that each node holds at once.
         instead: a note for users where the request cannot be met: what is done instead, and why; else empty.
     """
@@ -86,7 +86,9 @@ def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_
     if not sum(cpus):
         raise _no_cpus()
     count = min(n_parts, sum(cpus), (gpus or sum(cpus)) if workers == "auto" else workers)
-    gpu = {"GPU": 1 / math.ceil(count / gpus)} if gpus else {}  # workers share GPUs where there are more workers
+    gpu = (
+        {"GPU": 1 / math.ceil(count / gpus)} if gpus else {}
+    )  # where there are more workers than GPUs, they share them
 
     def room(cpus_each: int) -> int:
         return sum(fits(node, {"CPU": cpus_each} | gpu) for node in usable)

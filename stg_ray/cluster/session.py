@@ -1,4 +1,4 @@
-"""The Ray session of a run, local or on a cluster that is joined, and interruptible waiting for Ray.
+"""The Ray session of a run (a local Ray, or a cluster that is joined), and waiting for Ray that can be interrupted.
 
 Ray Train and Tune install their own handlers of Ctrl-C when they run in the main thread, and these may end the process
 as if it had succeeded. So their blocking calls run in a thread, while the main thread waits, shows progress and

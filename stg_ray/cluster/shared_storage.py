@@ -1,4 +1,4 @@
-"""Check that all nodes of a cluster reach the same run directory: each of them reads and writes a file there."""
+"""A check that all nodes of a cluster reach the same run directory: each of them reads and writes a file there."""
 
 from __future__ import annotations
 

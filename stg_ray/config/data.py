@@ -69,19 +69,19 @@ class ImageFolderConfig(Section):
 
 
 class DataConfig(Section):
-    """The source of the task set: exactly one of a preset, Parquet files, a folder of images, an .npz file, a function
-    of yours, or several of these joined."""
+    """The source of the task set: exactly one of a preset, Parquet files, a folder of images, an .npz file, a function,
+    or several of these joined."""
 
     preset: str | None = None
     """Name of a preset; `stg-ray presets` lists them."""
     parquet: ParquetConfig | None = None
-    """Parquet files of yours."""
+    """Parquet files, and the columns that are inputs and labels."""
     images: ImageFolderConfig | None = None
-    """Folder of images of yours, with a folder for each class."""
+    """Folder of images, with a folder for each class."""
     npz: str | None = None
     """File with the arrays `inputs` (N, ...), `labels` (N, K) and optionally `names`, `kinds`, `groups`, `split`."""
     function: str | None = None
-    """Function of yours that returns a TaskSet, as `module:function`; the module may be in the current directory."""
+    """Name of a function that returns a TaskSet, as `module:function`; the module may be in the current directory."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of `function`."""
     join: list[DataConfig] = []
@@ -89,10 +89,11 @@ class DataConfig(Section):
     name: str | None = None
     """Name of a set among those that are joined; by default its preset, or the name of its file, folder or function."""
     root: str | None = None
-    """Folder in which presets and relative paths are looked up; by default $STG_RAY_DATA, else ~/.cache/stg_ray."""
+    """Data root: the folder of the presets' data, in which relative paths are looked up too; by default $STG_RAY_DATA,
+    else ~/.cache/stg_ray."""
     image_size: Count | None = None
-    """Side in pixels of the square to which encoded images are cropped at their centre and scaled; by default they
-    stay as they are."""
+    """Side in pixels of the square to which encoded images are cropped at their centre and scaled; by default that of
+    the preset if it has one, else images stay as they are."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the classes in a task's loss; balanced: every class has the same share, however rare it is."""
     limit: Count | None = None

@@ -34,34 +34,37 @@ class BudgetConfig(Section):
 
 
 class GroupingConfig(Section):
-    """From affinities to groups."""
+    """The grouping of the tasks by their affinities."""
 
     method: Literal[
         "spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "gat", "sdp", "points", "budget"
     ] = "spectral"
-    """Clustering method: points clusters the points of the data maps, all others start from the affinities. gat and sdp
-    need extra packages (stg_ray[gat], stg_ray[sdp]); budget keeps the limits of `grouping.budget`."""
+    """Method by which tasks are grouped: budget selects the groups with the best scores within `grouping.budget`,
+    points clusters the points of the data maps, all others cluster the tasks by their affinities. gat and sdp need
+    extra packages: stg_ray[gat], stg_ray[sdp]."""
     groups: Count | Auto = "auto"
     """Number of groups; auto chooses between `min_groups` and `max_groups`."""
     min_groups: Count = 1
     """Smallest number of groups that auto may choose; from 2 on, auto does not test whether there is any structure."""
     max_groups: Count | None = None
-    """Largest number of groups that auto may choose; by default a third of the number of tasks, but no more than 32, or
-    than twice its square root where that is more."""
+    """Largest number of groups that auto may choose; by default a third of the number K of tasks, but no more than 32
+    or 2 sqrt(K), whichever is larger."""
     criterion: Literal["silhouette", "eigengap", "bic", "stability"] = "silhouette"
-    """Criterion by which auto chooses the number of groups."""
+    """Criterion by which auto chooses the number of groups: the mean silhouette of the tasks; the eigengap, the fall
+    after that many eigenvalues of the affinity; bic, the Bayesian information criterion of a Gaussian mixture; or the
+    stability of the groups when the affinities are resampled."""
     neighbours: Count | Literal["auto", "all"] = "auto"
-    """Number of edges of each task in the task graph, to the tasks most like it; auto: 4, or the logarithm of the
-    number of tasks."""
+    """Number of edges of each task in the task graph, to the tasks most like it; auto: the logarithm of the number of
+    tasks, but at least 4."""
     overlap_above: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Membership from which on a task is also trained in a group that does not serve it; by default it never is."""
+    """Smallest membership at which a task is also trained in a group that does not serve it; by default no task is."""
     weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     """Weight of each affinity and file in the sum; 1 where not given. Equal weights of data maps and landscape were
     best on CIFAR-100, and within 0.05 of the best adjusted Rand index elsewhere (jobs/bench/affinity_defaults.py). An
     affinity of weight 0 is computed and shown, but does not count."""
     files: dict[str, str] = {}
-    """Files with affinities of yours, by name: K x K in Parquet as in affinity/, or CSV with the tasks in the first row
-    and column, which holds affinities (large means alike)."""
+    """Files with further affinities, by name: K x K, in Parquet as in affinity/, or in CSV with the tasks in the first
+    row and column, where large values mean alike."""
     budget: BudgetConfig | None = None
     """Limits on the groups of `method: budget`."""
 

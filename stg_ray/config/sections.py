@@ -45,12 +45,13 @@ PROFILED = "_profiled"
 
 
 class AffinityConfig(Section):
-    """How alike the tasks are."""
+    """The affinities of the tasks: how alike they are, by which methods."""
 
     methods: list[Affinity] = ["data_map", "landscape"]
     """Affinities to compute: data_map compares the tasks' data maps, landscape their per-sample gradients,
     confidence_correlation the confidences in the data maps, logit_correlation the network's outputs, label_correlation
-    the labels; tag trains for itself (Fifty et al. 2021); random is a baseline that ignores the tasks."""
+    the labels; tag measures the tasks' effect on each other in a training of its own (Fifty et al. 2021); random is a
+    baseline that ignores the tasks."""
     samples: Count | Auto = 2048
     """Number of training rows whose per-sample gradients the landscape compares, spread evenly over the parts; auto:
     256 rows of one part after the other, until the groups no longer change."""
@@ -63,7 +64,7 @@ class AffinityConfig(Section):
     least half of the pairs of tasks share samples, unless `start` is initial; else sign."""
     start: str = "profiled"
     """Network at which gradients are taken: profiled, the profiled one; initial, its initialization with one head for
-    all tasks; or a checkpoint of yours, of the network or of its trunk (a path or URI that every node reaches)."""
+    all tasks; or the path or URI of a checkpoint of the network or of its trunk, which every node must reach."""
     layers: Literal["last", "all"] | list[str] = "last"
     """Shared parameters whose gradients are compared: last, the last layer of the trunk with a weight matrix; all; or
     names of modules and parameters, with wildcards. On four sets, all layers told known groups apart a little better
@@ -73,8 +74,8 @@ class AffinityConfig(Section):
     """Whether each per-sample gradient is scaled to unit L1 norm, so that every sample counts the same. Without it,
     samples that are not learned yet count more, which told the tasks of CIFAR-100 apart better."""
     coordinates: Count | None = None
-    """Number of random coordinates by which distances are estimated in layers without a closed form, for speed; the run
-    prints the error. By default all coordinates are compared."""
+    """Number of random coordinates that estimate the distances in layers without a closed form, which is faster; the
+    run prints the error of the estimate. By default all coordinates are compared."""
     precision: Literal["float32", "float64"] = "float32"
     """Precision of the gradients; their sums are in float64."""
     tag_every: Count = 10
@@ -118,8 +119,8 @@ class RetrainConfig(TrainingConfig):
     random_groups: Count = 2
     """Number of draws of random groups of the same sizes as ours."""
     membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Membership from which on a task is in a group's network of ours_soft: other tasks hardly count in its loss, but
-    cost time."""
+    """Smallest membership at which a task is in a group's network of ours_soft: other tasks would hardly count in its
+    loss, but cost time."""
     workers: Count = 1
     """Number of workers that train one network together, with equal shares of every batch; more than one use Ray
     Train."""
@@ -153,9 +154,9 @@ class Config(Section):
     profile: ProfileConfig = ProfileConfig()
     """The all-task run that records the data maps."""
     affinity: AffinityConfig = AffinityConfig()
-    """How alike the tasks are."""
+    """The affinities of the tasks: how alike they are, by which methods."""
     grouping: GroupingConfig = GroupingConfig()
-    """From affinities to groups."""
+    """The grouping of the tasks by their affinities."""
     retrain: RetrainConfig = RetrainConfig()
     """The networks of the groups, and of the baselines that they are compared with."""
 

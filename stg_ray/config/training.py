@@ -16,15 +16,15 @@ class ModelConfig(Section):
     """The trunk that tasks share."""
 
     trunk: str = "auto"
-    """Architecture of the trunk: linear, mlp, cnn, resnet18, resnet34, resnet50, or your own `module:function`, called
-    with the shape of one input; auto: cnn for images, else mlp."""
+    """Architecture of the trunk: linear, mlp, cnn, resnet18, resnet34, resnet50, or `module:function`, a function that
+    is called with the shape of one input and returns a module; auto: cnn for images, else mlp."""
     width: Count = 128
-    """Number of units of a hidden layer of mlp, and of features that linear, mlp and cnn put out."""
+    """Number of units in each hidden layer of mlp, and of output features of linear, mlp and cnn."""
     depth: Count = 2
     """Number of layers of mlp."""
     weights: str | None = None
-    """Weights that the trunk starts from: a checkpoint of the trunk or of a network of a run (a path or URI that every
-    node reaches), or `pretrained` for torchvision's weights of a ResNet; by default random ones."""
+    """Weights that the trunk starts from: the path or URI of a checkpoint of the trunk or of a network of a run, which
+    every node must reach; or pretrained, torchvision's weights of a ResNet. By default they are random."""
 
     @field_validator("trunk")
     @classmethod
@@ -53,7 +53,7 @@ class TrainingConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     """Weight decay of the optimizer."""
     clip: Positive | None = None
-    """Largest norm of a step's gradient, to which longer gradients are scaled down; by default none is."""
+    """Largest norm of a step's gradient; longer ones are scaled down to it. By default gradients are not clipped."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Precision of the forward and backward pass; auto: the faster one on the available devices (on CPUs, for a trunk
     of this size), resolved before the first training and kept in config.yaml."""
@@ -72,8 +72,8 @@ class ProfileConfig(TrainingConfig):
     """The all-task run that records the data maps."""
 
     workers: Count | Auto | tuple[Count, Count] = "auto"
-    """Number of Ray Train workers; auto: one per GPU, else one per CPU; [LEAST, MOST]: as many of them as there is room
-    for, more or fewer as nodes come and go."""
+    """Number of Ray Train workers; auto: one per GPU, else one per CPU; [LEAST, MOST]: as many within these bounds as
+    there is room for, more or fewer as nodes come and go."""
     snapshots: Count = 1
     """Number of snapshots of the data maps, at evenly spaced epochs that end with the last. They are cumulative; the
     last alone told the tasks of CIFAR-100 apart better than four together."""

@@ -1,4 +1,4 @@
-"""Omniglot (Lake, Salakhutdinov and Tenenbaum 2015) as fifty tasks, one for each alphabet: which character it is."""
+"""Omniglot (Lake, Salakhutdinov and Tenenbaum 2015) as fifty tasks, one for each alphabet: which character is shown."""
 
 from __future__ import annotations
 

@@ -61,14 +61,14 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         ),
         (
             "Number of groups",
-            "The number with the largest score is taken, if groups hold together better than in graphs without any: "
-            "the same pairs shuffled, and Gaussian points of the same spread.",
+            "The number with the largest score is chosen, provided that the groups hold together better than those of "
+            "graphs without structure: the same pairs shuffled, and Gaussian points of the same spread.",
             figures.number_of_groups(summary),
         ),
         (
             "Data maps",
-            "Easy samples are predicted with high confidence throughout training, hard ones with low confidence: the "
-            "place to look for wrong labels. Ambiguous ones vary.",
+            "Easy samples are predicted with high confidence throughout training, hard ones with low confidence: look "
+            "for wrong labels among them. The confidence of ambiguous ones varies.",
             figures.regions(summary, shares) if shares is not None else None,
         ),
     ]
