@@ -113,6 +113,7 @@ def doctor_command(
     verbose: Verbose = False,
 ) -> None:
     """Look at this machine, its storage and a cluster's nodes: what would go wrong, and what to do."""
+    del verbose  # only `main` needs it, and looks for it in sys.argv
     from stg_ray.doctor import examine
 
     if not _print_findings(examine(out, data_root, address)):
@@ -120,6 +121,8 @@ def doctor_command(
 
 
 def _stage_command(stage: str, does: str) -> None:
+    """Add the command of a stage, with its help text."""
+
     def command(directory: Directory, set_: Set = None, address: Address = None, verbose: Verbose = False) -> None:
         _run_stage(stage, directory, set_, address, verbose)
 
@@ -178,6 +181,8 @@ def report_command(
 
 
 def _run_stage(stage: str, directory: str, overrides: list[str] | None, address: str | None, verbose: bool) -> None:
+    """Run one stage again, and show its results."""
+
     def work() -> Any:
         from stg_ray.pipeline import run_stage
 
@@ -187,6 +192,7 @@ def _run_stage(stage: str, directory: str, overrides: list[str] | None, address:
 
 
 def _work_and_show(work: Callable[[], Any], directory: str, stage: str) -> None:
+    """Do the work, then show its results up to a stage, also those of a run that partly failed."""
     try:
         _with_interrupts(work, directory)
     except PartlyFailed:
@@ -196,7 +202,7 @@ def _work_and_show(work: Callable[[], Any], directory: str, stage: str) -> None:
 
 
 def _show(directory: str, stage: str) -> None:
-    """What is known after a stage: the groups, then what they are worth, then where the report lies."""
+    """Print the results after a stage: the groups, the comparison of plans, or the path of the report."""
     from stg_ray.artifacts.groups import Groups
     from stg_ray.artifacts.run_dir import RunDir
     from stg_ray.report import print_groups, print_summary, summarize
@@ -211,7 +217,7 @@ def _show(directory: str, stage: str) -> None:
 
 
 def _with_interrupts(work: Callable[[], Any], directory: str) -> None:
-    """SIGTERM ends a run like Ctrl-C: what is finished is kept, Ray is shut down, the exit code is 130."""
+    """Do the work; SIGTERM interrupts it like Ctrl-C: finished work is kept, Ray is shut down, the exit code is 130."""
 
     def stop(_signal: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -219,7 +225,7 @@ def _with_interrupts(work: Callable[[], Any], directory: str) -> None:
     signal.signal(signal.SIGTERM, stop)
     try:
         work()
-    except EOFError as error:  # click would take it for the end of the user's input, and end without a word
+    except EOFError as error:  # click would take it for the end of the user's input, and exit silently
         raise StgRayError(f"a file is cut off ({one_line(error)}): give the same command again") from error
     except KeyboardInterrupt:
         raise InterruptedRun(
@@ -228,7 +234,7 @@ def _with_interrupts(work: Callable[[], Any], directory: str) -> None:
 
 
 def _print_plan(rows: list[tuple[str, str]], title: str) -> None:
-    """Print what a run would do, a line each."""
+    """Print the stages of a plan, a line each."""
     table: Any = Table(box=None, pad_edge=False, show_header=False, title=Text(title), title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")
@@ -238,11 +244,11 @@ def _print_plan(rows: list[tuple[str, str]], title: str) -> None:
 
 
 def _print_findings(findings: Iterable[Finding]) -> bool:
-    """Print what doctor looked at, as it is found; return whether nothing is a problem."""
+    """Print findings of doctor as they come in, and return whether none of them is a problem."""
     console = Console(highlight=False, soft_wrap=True)
     n_problems = 0
     for finding in findings:
-        console.print(Text(f"{finding.state:<8} {finding.found}", style=STYLE_OF_STATE[finding.state]))
+        console.print(Text(f"{finding.state:<8} {finding.text}", style=STYLE_OF_STATE[finding.state]))
         if finding.advice:
             console.print(Text(f"{'':<8} {finding.advice}"))
         n_problems += finding.state == "problem"
@@ -254,7 +260,7 @@ def _say(text: str) -> None:
 
 
 def main() -> NoReturn:
-    """Entry point of `stg-ray` and `python -m stg_ray`."""
+    """Run the command line: the entry point of `stg-ray` and `python -m stg_ray`."""
     verbose = bool({"--verbose", "-v"} & set(sys.argv[1:]))
     try:
         app(standalone_mode=False)
@@ -283,5 +289,5 @@ def main() -> NoReturn:
             code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    # Ray calls that were interrupted may still sit in threads: nothing of theirs is wanted any more.
+    # Interrupted calls of Ray may still run in threads; do not wait for them.
     os._exit(code)

@@ -1,6 +1,6 @@
-"""What would go wrong here: this machine, its storage, and the nodes of a cluster.
+"""Checks of this machine, its storage and the nodes of a cluster for faults that a run would meet.
 
-Every check yields findings. A warning is something that a run survives, a problem something that it does not.
+Every check yields findings. A run survives a warning, but not a problem.
 """
 
 from __future__ import annotations
@@ -9,65 +9,49 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.machine import UNUSABLE, MachineFacts, fact_finder
 from stg_ray.cluster.nodes import ask_nodes, named_nodes
 from stg_ray.cluster.session import ray_address, root_cause, session
-from stg_ray.cluster.shared_storage import WAY_OUT, nodes_apart
+from stg_ray.cluster.shared_storage import REMEDY, nodes_apart
 from stg_ray.config.data import DataConfig, data_root
 from stg_ray.errors import InputError, StgRayError, one_line
 
-MISSING = "is missing or broken"
-LITTLE_DISK = 5 * 2**30
+MIN_FREE_DISK = 5 * 2**30
 """Bytes. Ray refuses objects on a disk that is 95 % full, and a run of CIFAR-100 takes a gigabyte."""
-LITTLE_SHARED_MEMORY = 2**30
+MIN_SHARED_MEMORY = 2**30
 """Bytes. A container has 64 MiB unless it is given more, and Ray's object store is slow without."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was looked at.
+    """The result of one check.
 
     Attributes:
+        state: ok, warning or problem.
+        text: the facts, in one line.
         advice: of a warning or problem: what goes wrong, and what to do.
     """
 
     state: Literal["ok", "warning", "problem"]
-    found: str
+    text: str
     advice: str = ""
 
 
-@dataclass(frozen=True)
-class MachineFacts:
-    """What a machine says of itself.
-
-    Attributes:
-        versions: of Python and of the packages that are installed.
-        cuda: whether torch sees a GPU.
-        token: whether Ray's token authentication is on.
-        shared_memory, disk: free bytes; no shared memory where the system has none to look at.
-    """
-
-    versions: dict[str, str]
-    cuda: bool
-    token: bool
-    shared_memory: int | None
-    disk: int
-
-
 def examine(out: str, root: str | None, address: str | None) -> Iterator[Finding]:
-    """All checks, the quick ones first.
+    """Run all checks, the quick ones first.
 
     Args:
-        out: the run directory that is meant; it need not exist.
+        out: the intended run directory; it need not exist.
         root: the folder of the data; by default $STG_RAY_DATA, else ~/.cache/stg_ray.
-        address: a cluster to look at; by default $RAY_ADDRESS, else none.
+        address: a cluster to check; by default the one at $RAY_ADDRESS, else none.
     """
-    here = MachineFacts(**_look(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))())
+    here = MachineFacts(**fact_finder(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))())
     yield check_packages(here)
     yield check_devices()
     yield check_data_root(data_root(DataConfig(preset="digits", root=root)))
@@ -79,19 +63,19 @@ def examine(out: str, root: str | None, address: str | None) -> Iterator[Finding
 
 
 def check_packages(here: MachineFacts) -> Finding:
-    """Whether the packages are there."""
-    found = ", ".join(f"{name} {own}" for name, own in here.versions.items())
-    broken = [name for name, own in here.versions.items() if own.startswith(MISSING)]
+    """Check that the packages can be imported."""
+    shown = ", ".join(f"{name} {version}" for name, version in here.versions.items())
+    broken = [name for name, version in here.versions.items() if version.startswith(UNUSABLE)]
     if not broken:
-        return Finding("ok", found)
+        return Finding("ok", shown)
     again = "pip install -c jobs/constraints.txt . installs versions that belong together"
     if broken == ["torchvision"]:
-        return Finding("warning", found, f"no ResNets, and no data sets that torchvision downloads: {again}")
-    return Finding("problem", found, f"no stage would run: {again}")
+        return Finding("warning", shown, f"no ResNets, and no data sets that torchvision downloads: {again}")
+    return Finding("problem", shown, f"no stage would run: {again}")
 
 
 def check_devices() -> Finding:
-    """What would train here, and how."""
+    """Report the devices that would train, and in which precision; a driver without a fitting torch is a warning."""
     import torch
 
     from stg_ray.cluster.placement import cpus_here
@@ -114,7 +98,7 @@ def check_devices() -> Finding:
 
 
 def check_data_root(root: Path) -> Finding:
-    """Where presets other than digits look for their data."""
+    """Check the folder in which presets other than digits look for their data."""
     if not root.exists():
         return Finding(
             "warning",
@@ -137,7 +121,11 @@ def check_data_root(root: Path) -> Finding:
 
 
 def check_out(out: str) -> tuple[RunDir | None, Finding]:
-    """Whether runs can be written, by writing; where the folder is not there yet, to the next one above it."""
+    """Check that a run can be written, by writing to the directory or, if it does not exist, to the one above it.
+
+    Returns:
+        The directory that was written to, None where that failed, and the finding.
+    """
     try:
         directory = RunDir(out)
         if directory.is_local:
@@ -150,7 +138,7 @@ def check_out(out: str) -> tuple[RunDir | None, Finding]:
         return None, Finding("problem", f"no run can be kept in {out}", str(error))
     if directory.is_local:
         free = shutil.disk_usage(directory.root).free
-        if free < LITTLE_DISK:
+        if free < MIN_FREE_DISK:
             return directory, Finding(
                 "warning",
                 f"runs in {out}: {_size(free)} free",
@@ -161,26 +149,30 @@ def check_out(out: str) -> tuple[RunDir | None, Finding]:
 
 
 def check_room(where: str, facts: MachineFacts) -> Finding:
-    """Room for Ray: shared memory for its objects, disk for its logs and for objects that find no memory."""
+    """Check the room for Ray: shared memory for its objects, disk for its logs and for objects that are spilled.
+
+    Args:
+        where: the name of the machine.
+    """
     memory = "" if facts.shared_memory is None else f"{_size(facts.shared_memory)} of shared memory and "
-    found = f"{where}: {memory}{_size(facts.disk)} of disk for Ray"
-    if facts.disk < LITTLE_DISK:
+    shown = f"{where}: {memory}{_size(facts.disk)} of disk for Ray"
+    if facts.disk < MIN_FREE_DISK:
         return Finding(
-            "warning", found, "Ray refuses objects on a disk that is 95 % full: make room, or set RAY_TMPDIR to another"
+            "warning", shown, "Ray refuses objects on a disk that is 95 % full: make room, or set RAY_TMPDIR to another"
         )
-    if facts.shared_memory is not None and facts.shared_memory < LITTLE_SHARED_MEMORY:
+    if facts.shared_memory is not None and facts.shared_memory < MIN_SHARED_MEMORY:
         return Finding(
-            "warning", found, "Ray's object store would be on disk, and slow: give the container more (--shm-size=4g)"
+            "warning", shown, "Ray's object store would be on disk, and slow: give the container more (--shm-size=4g)"
         )
-    return Finding("ok", found)
+    return Finding("ok", shown)
 
 
 def check_cluster(address: str | None, here: MachineFacts, storage: RunDir | None) -> Iterator[Finding]:
-    """Whether a cluster answers, and what its nodes are.
+    """Check that a cluster answers, and its nodes.
 
     Args:
-        here: what the nodes should be like.
-        storage: a folder that the nodes should share with this machine; none if it cannot be written here.
+        here: facts of this machine, with whose versions the nodes' versions must agree.
+        storage: a folder that the nodes should share with this machine; None if it cannot be written here.
     """
     try:
         with session(address):
@@ -195,11 +187,12 @@ def check_cluster(address: str | None, here: MachineFacts, storage: RunDir | Non
 
 
 def _check_nodes(target: str, here: MachineFacts, storage: RunDir | None) -> Iterator[Finding]:
+    """Check every node of the joined cluster, its authentication, and whether the nodes share the storage."""
     import ray
 
     resources = named_nodes()
     facts: dict[str, MachineFacts] = {}
-    for node, answer in ask_nodes(_look(ray.get_runtime_context().get_temp_dir())).items():
+    for node, answer in ask_nodes(fact_finder(ray.get_runtime_context().get_temp_dir())).items():
         if isinstance(answer, Exception):
             yield Finding(
                 "problem", f"{node} does not answer: {root_cause(answer)}", "work that it is given would fail or wait"
@@ -211,9 +204,9 @@ def _check_nodes(target: str, here: MachineFacts, storage: RunDir | None) -> Ite
         yield Finding("problem", f"the cluster at {target} has no node that can work", waiting)
         return
     yield Finding("ok", f"the cluster at {target} has {len(facts)} node{'s' * (len(facts) > 1)} that can work")
-    for node, own in facts.items():
-        yield from _check_node(node, own, here, resources[node])
-    if all(own.token for own in facts.values()):
+    for node, of_node in facts.items():
+        yield from _check_node(node, of_node, here, resources[node])
+    if all(of_node.token for of_node in facts.values()):
         yield Finding("ok", "token authentication is on")
     else:
         yield Finding(
@@ -226,11 +219,13 @@ def _check_nodes(target: str, here: MachineFacts, storage: RunDir | None) -> Ite
         yield from _check_shared(storage)
 
 
-def _check_node(node: str, own: MachineFacts, here: MachineFacts, resources: Mapping[str, float]) -> Iterator[Finding]:
+def _check_node(
+    node: str, facts: MachineFacts, here: MachineFacts, resources: Mapping[str, float]
+) -> Iterator[Finding]:
     different = [
-        f"{name} {own.versions.get(name, 'missing')} (here {here.versions.get(name, 'missing')})"
-        for name in here.versions | own.versions
-        if own.versions.get(name) != here.versions.get(name)
+        f"{name} {facts.versions.get(name, 'missing')} (here {here.versions.get(name, 'missing')})"
+        for name in here.versions | facts.versions
+        if facts.versions.get(name) != here.versions.get(name)
     ]
     if different:
         yield Finding(
@@ -239,66 +234,25 @@ def _check_node(node: str, own: MachineFacts, here: MachineFacts, resources: Map
             "its work would fail or differ: pip install -c jobs/constraints.txt . on every node, or one image for all",
         )
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    if gpus and not own.cuda:
+    if gpus and not facts.cuda:
         yield Finding(
             "problem",
             f"{node} offers {gpus:g} GPUs, but its torch sees none",
             "what is trained there would fail: install a build of torch for its CUDA, or start it with --num-gpus=0",
         )
-    yield check_room(f"{node}, {cpus:g} CPUs, {gpus:g} GPUs", own)
+    yield check_room(f"{node}, {cpus:g} CPUs, {gpus:g} GPUs", facts)
 
 
 def _check_shared(storage: RunDir) -> Iterator[Finding]:
     try:
         apart = nodes_apart(storage)
     except OSError as error:
-        yield Finding("problem", f"{storage.uri} cannot be written to: {one_line(error)}", WAY_OUT)
+        yield Finding("problem", f"{storage.uri} cannot be written to: {one_line(error)}", REMEDY)
         return
     for node, reason in apart.items():
-        yield Finding("problem", f"{node} {reason}: {storage.uri} is not shared", f"a run would be refused: {WAY_OUT}")
+        yield Finding("problem", f"{node} {reason}: {storage.uri} is not shared", f"a run would be refused: {REMEDY}")
     if not apart:
         yield Finding("ok", f"every node reads and writes {storage.uri}")
-
-
-def _look(temporary: str, missing: str = MISSING) -> Callable[[], dict[str, Any]]:
-    """A function that returns the facts of the machine that it runs on.
-
-    It is sent to the nodes as it stands, and must run where stg_ray or torch is missing: it imports what it needs.
-    """
-
-    def look() -> dict[str, Any]:
-        import importlib.metadata
-        import os
-        import platform
-        import shutil
-
-        from ray._private.authentication.authentication_utils import is_token_auth_enabled
-
-        versions = {"Python": platform.python_version()}
-        for name in ("ray", "torch", "torchvision", "stg_ray"):
-            try:
-                if name == "torchvision":  # of use though a plain import may fail: see stg_ray/imports.py
-                    versions[name] = importlib.metadata.version(name)
-                else:
-                    versions[name] = str(importlib.import_module(name).__version__)
-            except Exception as error:
-                versions[name] = f"{missing} ({type(error).__name__})"
-        try:
-            cuda = importlib.import_module("torch").cuda.is_available()
-        except Exception:
-            cuda = False
-        folder = os.path.abspath(temporary)
-        while not os.path.exists(folder):  # another node may have another one, or none yet
-            folder = os.path.dirname(folder)
-        return {
-            "versions": versions,
-            "cuda": cuda,
-            "token": is_token_auth_enabled(),
-            "shared_memory": shutil.disk_usage("/dev/shm").free if os.path.exists("/dev/shm") else None,
-            "disk": shutil.disk_usage(folder).free,
-        }
-
-    return look
 
 
 def _size(n_bytes: float) -> str:

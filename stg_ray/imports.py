@@ -1,4 +1,4 @@
-"""Imports at run time: what a configuration names as `module:function`, and torchvision beside any build of torch."""
+"""Imports at run time: functions that a configuration names as `module:function`, and torchvision with any torch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from stg_ray.errors import InputError
 
 
 def resolve(name: str) -> Callable[..., Any]:
-    """Import the object behind `module:attribute`; the current directory is searched for the module too.
+    """Import the function that `module:function` names; the module may be in the current directory.
 
     Raises:
-        InputError: the name is not of this form, or there is no such module or attribute.
+        InputError: the name is not of this form, or there is no such module or function.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
@@ -32,13 +32,14 @@ def resolve(name: str) -> Callable[..., Any]:
             f"{name!r}: no module named {error.name!r} (looked in the current directory and the installed packages)"
         ) from error
     try:
-        return getattr(module, attribute)
+        function: Callable[..., Any] = getattr(module, attribute)
     except AttributeError as error:
         raise InputError(f"{name!r}: module {module_name!r} has no {attribute!r}") from error
+    return function
 
 
 def module_file(name: str | None) -> Path | None:
-    """Find the file of the module in `module:function` without importing it; None where there is none."""
+    """Return the file of the module in `module:function` without importing it; None where there is no such file."""
     if name is None or ":" not in name:
         return None
     _search_here()
@@ -47,7 +48,7 @@ def module_file(name: str | None) -> Path | None:
 
 
 def _search_here() -> None:
-    """Let modules in the current directory be found, as a script's own directory is."""
+    """Add the current directory to Python's search path, as the directory of a script is."""
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 
@@ -57,27 +58,30 @@ def torchvision() -> ModuleType:
     """Import torchvision, whatever build of torch is installed.
 
     torchvision's wheels contain operators (non-maximum suppression and the like) that are built against one build of
-    torch. Beside another, such as a torch for CPUs only, they cannot be loaded, and the import fails because it
-    registers shapes for two of them. Its models, transforms and data sets use neither: once declared, they are not
-    missed.
+    torch. With another build, such as a torch for CPUs only, they cannot be loaded, and the import fails because it
+    registers shapes for two of them. torchvision's models, transforms and data sets use neither of the two, so
+    declaring them is enough.
 
     Raises:
-        InputError: it is not installed.
+        InputError: torchvision is not installed.
     """
     import torch
 
+    ops: Any = torch.ops  # untyped in torch
+    new_library: Any = torch.library.Library
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise InputError("torchvision is not installed: pip install torchvision, in the version that fits torch")
     operators = next(Path(spec.origin).parent.glob("_C*"), None)
     try:
-        torch.ops.load_library(str(operators))
+        ops.load_library(str(operators))
     except OSError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = new_library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _DECLARED.append(library)
     return importlib.import_module("torchvision")
 
 
-_DECLARED: list[Any] = []  # a declaration lasts as long as its library object
+_DECLARED: list[Any] = []
+"""The libraries of declared operators: a declaration lasts as long as its library object."""

@@ -1,4 +1,4 @@
-"""What a run tells while it works: one line a stage, with what is left. Not a log."""
+"""Progress of a run on a console: one line for each stage, with the time that is left. Not a log."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-PLAIN_SECONDS = 10.0
+LINE_SECONDS = 10.0
+"""Time between two lines where there is no terminal."""
 PATIENCE_SECONDS = 60.0
+"""Time after which a stage that has not begun says what it waits for."""
 
 
 class Reporter:
-    """Stage lines on a console: a moving bar on a terminal, a line now and then elsewhere (job logs, files)."""
+    """A reporter of stages on a console: a moving bar on a terminal, a line now and then elsewhere (job logs, files).
+
+    Args:
+        console: by default the standard output.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
+        """Print a line as it is."""
         self.console.print(text, markup=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageProgress]:
+        """Show the progress of a stage during a `with` block, and its time and summary at the end."""
         began = time.monotonic()
         progress = _Bar(self.console, name) if self.console.is_terminal else _Lines(self.console, name)
         with progress:
@@ -33,7 +41,11 @@ class Reporter:
 
 
 class StageProgress:
-    """How far a stage is: `update(done, total, unit)`; `summary` is said at its end."""
+    """The progress of one stage.
+
+    Attributes:
+        summary: a text that is printed when the stage is done.
+    """
 
     def __init__(self, console: Console, name: str) -> None:
         self.console = console
@@ -49,21 +61,30 @@ class StageProgress:
         pass
 
     def update(self, done: float, total: float, unit: str) -> None:
+        """Show how much of the stage is done.
+
+        Args:
+            unit: the plural of what is counted, such as `epochs`.
+        """
         raise NotImplementedError
 
     def note(self, text: str) -> None:
-        """A line of its own: something that is not as it was asked for."""
+        """Print a line about the stage, such as a request that could not be met."""
         self.console.print(f"{self.name:<9} {text}", markup=False)
 
-    def waits_for(self, what: str) -> None:
-        """Called while nothing has begun: after a minute it is said once, because what is waited for may be held by
-        others."""
+    def waits_for(self, resources: str) -> None:
+        """Report resources that the stage waits for, once, if it still does after `PATIENCE_SECONDS`.
+
+        A stage calls this again and again until its work has begun.
+        """
         if not self.has_waited and time.monotonic() - self.opened > PATIENCE_SECONDS:
             self.has_waited = True
-            self.note(f"waits for {what}: it is starting, or others use it (see ray status)")
+            self.note(f"waiting for {resources} (starting, or in use; see ray status)")
 
 
 class _Bar(StageProgress):
+    """A moving bar on a terminal."""
+
     def __enter__(self) -> StageProgress:
         self.progress = Progress(
             SpinnerColumn(),
@@ -87,6 +108,8 @@ class _Bar(StageProgress):
 
 
 class _Lines(StageProgress):
+    """A line every `LINE_SECONDS`."""
+
     def __enter__(self) -> StageProgress:
         self.last = time.monotonic()
         self.first: tuple[float, float] | None = None
@@ -95,8 +118,8 @@ class _Lines(StageProgress):
     def update(self, done: float, total: float, unit: str) -> None:
         now = time.monotonic()
         if self.first is None:
-            self.first = (now, done)  # the rate is measured from here, without the time that starting took
-        if now - self.last < PLAIN_SECONDS or done >= total:
+            self.first = (now, done)  # the rate is measured from here, without the time of starting
+        if now - self.last < LINE_SECONDS or done >= total:
             return
         self.last = now
         elapsed, steps = now - self.first[0], done - self.first[1]

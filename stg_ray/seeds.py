@@ -1,7 +1,7 @@
-"""Named random streams: whatever is drawn at random has a stream of its own, so that no two draws are the same numbers.
+"""Named random streams: every kind of random draw has its stream, so that no two draws are the same numbers.
 
-A stream's generator is seeded by [seed, stream, *key]. NumPy takes [a, b] and [a, b, 0] for the same seed, so streams
-are told apart by their own numbers alone, never by the length of a key.
+A stream's generator is seeded by [seed, stream, *key]. NumPy treats [a, b] and [a, b, 0] as the same seed, so streams
+differ by their numbers alone, never by the length of a key.
 """
 
 from __future__ import annotations
@@ -15,35 +15,36 @@ if TYPE_CHECKING:
 
 @unique
 class Stream(IntEnum):
-    """What is drawn. A number that has been used is never used for something else: equal seeds must give equal runs."""
+    """The streams by number. A number is never reused for another stream: equal seeds must give equal runs."""
 
     SPLIT = 0
     """Rows to train, validate and test on."""
     LIMIT = 1
     """Training rows under `data.limit`."""
     PARTS = 2
-    """Rows of the parts; key: split."""
+    """Order of the rows in the parts; key: split."""
     PROFILE_BATCHES = 3
-    """Key: epoch, rank."""
+    """Batches of the profile; key: epoch, rank."""
     NULL_GRAPHS = 4
     """Graphs without structure."""
     RANDOM_GROUPS = 5
-    """Key: draw."""
+    """Random groups of tasks; key: draw."""
     BOOTSTRAP = 6
-    """Of the comparison of plans."""
+    """Tasks and trainings in the intervals of the comparison of plans."""
     NETWORK_BATCHES = 7
-    """Key: epoch."""
+    """Batches of a network of a plan; key: epoch."""
     PROFILE_AUGMENTATION = 8
-    """Key: epoch, kind of draw."""
+    """Flips and shifts in the profile; key: epoch, kind of draw."""
     NETWORK_AUGMENTATION = 9
-    """Key: epoch, kind of draw."""
+    """Flips and shifts in the training of a network of a plan; key: epoch, kind of draw."""
     LANDSCAPE_ROWS = 10
     """Rows whose gradients are compared; key: part."""
     RESAMPLED_PARTS = 11
     """Blocks of parts that are drawn with replacement."""
     RANDOM_AFFINITY = 12
+    """Affinities of the baseline that ignores the tasks."""
     TAG_BATCHES = 13
-    """Key: epoch."""
+    """Batches of tag's training; key: epoch."""
     COORDINATES = 14
     """Coordinates of `affinity.coordinates`."""
     RESAMPLED_GRAPHS = 15
@@ -53,11 +54,12 @@ class Stream(IntEnum):
 
 
 def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:
-    """The generator of a stream.
+    """Return the generator of a stream.
 
     Args:
-        seed: of the run, or of a network.
-        key: what else tells one draw of the stream from another, such as an epoch.
+        stream: the kind of draw.
+        seed: seed of the run, or of a network.
+        key: further numbers that tell one draw of the stream from another, such as an epoch.
     """
     import numpy as np
 
@@ -65,5 +67,5 @@ def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:
 
 
 def torch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """The seed of torch's own random state (dropout) in an epoch, so that no state need be saved to resume there."""
+    """Return the seed of torch's random state (dropout) in an epoch, so that resuming there needs no saved state."""
     return seed * 100_003 + epoch * 1009 + rank

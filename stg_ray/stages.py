@@ -1,4 +1,4 @@
-"""The one table of stages: what each reads of the configuration, leaves in the run directory, and needs."""
+"""The table of stages: the sections of the configuration that each reads, its files in the run directory, its needs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ class Stage:
     """A stage of the main path, as the run directory and the pipeline know it.
 
     Attributes:
-        adds: sections of the configuration that decide its artifacts, beside those of the stages before it.
-        artifacts: what is taken away before it runs anew. Trained networks stay under .networks/, by what decided them.
-        scratch: what it needs to resume, and nobody needs once it is done.
+        name: its name on the command line.
+        adds: sections of the configuration that decide its artifacts, in addition to those of earlier stages.
+        artifacts: files and folders that are deleted before it runs anew. Trained networks are kept under .networks/,
+            by the fingerprint of what decides them.
+        scratch: files and folders that it needs to resume, and that are deleted once it is done.
         needs_ray: whether it runs in a Ray session.
     """
 
@@ -51,14 +53,14 @@ STAGES: dict[str, Stage] = {
         Stage("report", artifacts=("report.html",)),
     )
 }
-"""By name, in the order in which they run."""
+"""The stages by name, in the order in which they run."""
 
 
 def earlier(name: str) -> list[Stage]:
-    """The stages before one."""
+    """Return the stages before a stage."""
     return list(STAGES.values())[: list(STAGES).index(name)]
 
 
 def onwards(name: str) -> list[Stage]:
-    """A stage and those after it."""
+    """Return a stage and those after it."""
     return list(STAGES.values())[list(STAGES).index(name) :]

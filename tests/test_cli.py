@@ -6,9 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+
+from stg_ray.cli import STYLE_OF_STATE
+from stg_ray.doctor import Finding
 
 
 def stg_ray(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -116,6 +120,10 @@ def test_help_names_every_command() -> None:
     text = stg_ray("--help").stdout
     for command in ("run", "plan", "presets", "doctor", "profile", "affinity", "group", "retrain", "report"):
         assert command in text
+
+
+def test_every_state_of_a_finding_has_a_style() -> None:
+    assert set(STYLE_OF_STATE) == set(get_args(get_type_hints(Finding)["state"]))
 
 
 def test_a_job_needs_a_directory(repository: Path) -> None:

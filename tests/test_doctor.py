@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stg_ray import doctor
-from stg_ray.doctor import MachineFacts, check_packages, check_room
+from stg_ray.cluster.machine import UNUSABLE, MachineFacts
+from stg_ray.doctor import check_packages, check_room
 from tests.support.clusters import RayCluster, needs_mounts
 
 
@@ -58,9 +58,9 @@ def test_nobody_at_the_address(tmp_path: Path) -> None:
 def test_little_room_and_broken_packages() -> None:
     facts = MachineFacts({"torch": "2.6.0"}, cuda=False, token=True, shared_memory=2**26, disk=2**40)
     assert check_packages(facts).state == "ok"
-    assert "0.1 GiB of shared memory" in check_room("here", facts).found
+    assert "0.1 GiB of shared memory" in check_room("here", facts).text
     assert check_room("here", facts).state == "warning"
-    broken = MachineFacts({"torch": f"{doctor.MISSING} (OSError)"}, False, True, None, 2**40)
+    broken = MachineFacts({"torch": f"{UNUSABLE} (OSError)"}, False, True, None, 2**40)
     assert check_packages(broken).state == "problem"
     assert check_room("here", broken).state == "ok"
 

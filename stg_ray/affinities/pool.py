@@ -14,7 +14,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.nodes import ask_autoscaler, cluster_nodes
 from stg_ray.cluster.placement import Placement, place
 from stg_ray.cluster.session import LOOK_SECONDS, POLL_SECONDS, check_own_node, root_cause
-from stg_ray.cluster.telemetry import tell
+from stg_ray.cluster.telemetry import set_gauge
 from stg_ray.config import Config
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
@@ -99,7 +99,7 @@ class ActorPool:
                     self._let_go(actor)
             if done == before:
                 self.progress.waits_for(f"room for an actor ({self.placement().each})")
-            tell(self.run, "affinity", "parts_done", done)
+            set_gauge(self.run, "affinity", "parts_done", done)
             self.progress.update(done, total, f"units on {len(self.actors)} actors")
 
     def _check(self, error: Exception, job: Job | None, n_deaths: int) -> None:

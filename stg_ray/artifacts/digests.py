@@ -1,4 +1,4 @@
-"""Digests of the user's files that decide a run: data, and the modules of functions and trunks."""
+"""Digests of the user's files that decide the results of a run: data, checkpoints, and modules with functions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from stg_ray.imports import module_file
 
 
 def source_digests(config: Config) -> dict[str, str]:
-    """Hashes of the files of the user's that decide a run: data, and the modules of a function or trunk. A source that
-    is not there (any more) is left out: its parts may have been laid out before."""
+    """Hash the user's files that decide the results of a run: data, starting weights, and modules with functions.
+
+    A file that does not exist is left out: its parts may have been laid out before it was deleted.
+
+    Returns:
+        SHA-256 digests by the configuration's key that names the file, such as `data.npz`.
+    """
     files: dict[str, Path | None] = {"model.trunk": module_file(config.model.trunk)}
     sources = {"data": config.data} | {f"data.{name}": part for name, part in config.data.joined().items()}
     for key, data in sources.items():
@@ -25,7 +30,7 @@ def source_digests(config: Config) -> dict[str, str]:
 
 
 def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:
-    """Hashes of the contents of those files that are there."""
+    """Return the SHA-256 digests of the files that exist."""
     digests = {}
     for key, path in files.items():
         if path is not None and path.is_file():

@@ -1,6 +1,6 @@
-"""Files of a run through pyarrow.fs: the same calls for a local folder, NFS, s3:// and gs://.
+"""Files in a folder through pyarrow.fs: the same calls for a local folder, NFS, s3:// and gs://.
 
-Every write appears whole or not at all: local files are written under a temporary name and renamed; an object store,
+Every write appears whole or not at all: a local file is written under a temporary name and renamed; an object store,
 which cannot rename but whose single PUT is atomic, gets one PUT.
 """
 
@@ -23,14 +23,25 @@ from pyarrow import fs
 
 from stg_ray.errors import InputError, one_line
 
-PASSING = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
-"""What a file system may answer that comes back: a server that restarts, a mount that is made anew."""
+TRANSIENT_ERRORS = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
+"""Errors of a file system that may recover: its server restarts, or it is mounted again."""
 PATIENCE_SECONDS = 30.0
+"""How long a write is retried."""
 RETRY_SECONDS = 0.5
 
 
 class Storage:
-    """A folder, given as a path or a URI. Names are relative to it, with forward slashes."""
+    """A folder, given as a path or a URI. Names of files are relative to it, with forward slashes.
+
+    Attributes:
+        fs: the pyarrow file system that holds it.
+        root: its path within that file system.
+        uri: its URI; the absolute path where it is local.
+        is_local: whether it is a path of this machine, which includes network mounts.
+
+    Raises:
+        InputError: the URI cannot be opened, or holds a password.
+    """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         text = os.fspath(uri)
@@ -50,30 +61,32 @@ class Storage:
         self.uri = self.root if self.is_local else text
 
     def path(self, name: str = "") -> str:
-        """The path within the file system (not a URI)."""
+        """Return the path of a file in this folder, within the file system (not a URI)."""
         return str(PurePosixPath(self.root) / name) if name else self.root
 
     def sub_uri(self, name: str) -> str:
-        """The URI (or, locally, the path) of something in this folder."""
+        """Return the URI (or, locally, the path) of a file or folder in this folder."""
         if self.is_local:
             return f"{self.uri.rstrip('/')}/{name}"
         parts = urlsplit(self.uri)  # a query (region, endpoint) stays behind the path
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
     def sub(self, name: str) -> Storage:
+        """Return a folder in this folder as a storage; it need not exist."""
         return Storage(self.sub_uri(name))
 
     def exists(self, name: str = "") -> bool:
-        return self.fs.get_file_info(self.path(name)).type != fs.FileType.NotFound
+        """Return whether there is a file or folder of this name."""
+        return bool(self.fs.get_file_info(self.path(name)).type != fs.FileType.NotFound)
 
     def list(self, name: str = "") -> list[str]:
-        """Names of the entries of a folder, sorted; none if it is not there. Temporary files are left out."""
+        """Return the sorted names in a folder, without temporary files; empty if the folder does not exist."""
         selector = fs.FileSelector(self.path(name), allow_not_found=True)
         names = (PurePosixPath(info.path).name for info in self.fs.get_file_info(selector))
         return sorted(entry for entry in names if not entry.startswith(".tmp-"))
 
     def delete(self, name: str) -> None:
-        """Remove a file or a whole folder; nothing happens if it is not there."""
+        """Delete a file, or a folder with all that is in it; do nothing if it does not exist."""
         kind = self.fs.get_file_info(self.path(name)).type
         if kind == fs.FileType.Directory:
             self.fs.delete_dir(self.path(name))
@@ -81,7 +94,7 @@ class Storage:
             self.fs.delete_file(self.path(name))
 
     def copy(self, source: str, target: str) -> None:
-        """A copy of a file under another name; locally a second name of the same file, where that is possible."""
+        """Copy a file to another name; a local file is hard-linked where possible."""
         if self.is_local:
             Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
@@ -92,15 +105,15 @@ class Storage:
         self.fs.copy_file(self.path(source), self.path(target))
 
     def write_bytes(self, name: str, data: bytes | pa.Buffer, *, patience: float = PATIENCE_SECONDS) -> None:
-        """Write a file. A local or network file system that fails for a moment is tried again.
+        """Write a file. Transient errors of a local or network file system are retried.
 
         Args:
-            patience: seconds for which it is tried.
+            patience: seconds for which they are retried.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
-        if not self.is_local:  # its client tries again by itself
+        if not self.is_local:  # pyarrow's client of an object store retries by itself
             with self.fs.open_output_stream(self.path(name)) as stream:
                 stream.write(data)
             return
@@ -110,7 +123,7 @@ class Storage:
                 self._write_local(name, data)
                 return
             except OSError as error:
-                if error.errno not in PASSING or time.monotonic() > deadline:
+                if error.errno not in TRANSIENT_ERRORS or time.monotonic() > deadline:
                     raise
             time.sleep(RETRY_SECONDS)
 
@@ -131,43 +144,55 @@ class Storage:
             raise
 
     def read_bytes(self, name: str) -> bytes:
+        """Read a file.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+        """
         with self.fs.open_input_stream(self.path(name)) as stream:
-            return stream.read()
+            data: bytes = stream.read()
+        return data
 
     def write_json(self, name: str, value: Any) -> None:
+        """Write a value as an indented JSON file in UTF-8."""
         self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def read_json(self, name: str) -> Any:
+        """Read a JSON file."""
         return json.loads(self.read_bytes(name))
 
     def write_parquet(self, name: str, table: pa.Table) -> None:
+        """Write a table as a Parquet file."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         self.write_bytes(name, sink.getvalue())
 
     def read_parquet(self, name: str) -> pa.Table:
+        """Read a Parquet file."""
         return pq.read_table(self.path(name), filesystem=self.fs)
 
     def write_arrow(self, name: str, batch: pa.RecordBatch) -> None:
-        """One record batch as an Arrow file, which a reader maps into memory where the file is local."""
+        """Write a record batch as an Arrow file."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
         self.write_bytes(name, sink.getvalue())
 
     def read_arrow(self, name: str) -> pa.RecordBatch:
+        """Read the record batch of an Arrow file; a local file is mapped into memory."""
         path = self.path(name)
         source = pa.memory_map(path) if self.is_local else self.fs.open_input_file(path)
         return pa.ipc.open_file(source).get_batch(0)
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Named arrays of any shapes in one Arrow file (one row; shapes in the metadata)."""
+        """Write named arrays of any shapes as one Arrow file (one row, with the shapes in the metadata)."""
         columns = [pa.array([array.reshape(-1)]) for array in arrays.values()]
         shapes = {key: list(array.shape) for key, array in arrays.items()}
         batch = pa.record_batch(columns, names=list(arrays))
         self.write_arrow(name, batch.replace_schema_metadata({"shapes": json.dumps(shapes)}))
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Read the arrays that `write_arrays` wrote; views of the mapped file where it is local."""
         batch = self.read_arrow(name)
         shapes = json.loads(batch.schema.metadata[b"shapes"])
         return {
@@ -177,10 +202,11 @@ class Storage:
 
 
 def tensor_column(array: np.ndarray) -> pa.Array:
-    """A fixed-shape tensor column of a (rows, ...) array; no copy where the array is contiguous."""
+    """Convert an array of shape (rows, ...) to a fixed-shape tensor column; no copy where the array is contiguous."""
     return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
 
 
 def tensor_array(column: pa.Array) -> np.ndarray:
-    """The (rows, ...) array of a fixed-shape tensor column, without a copy."""
-    return column.to_numpy_ndarray()
+    """Return a fixed-shape tensor column as an array of shape (rows, ...), without a copy."""
+    array: np.ndarray = column.to_numpy_ndarray()
+    return array

@@ -1,78 +1,86 @@
-"""The nodes of the cluster that is joined: what they have, and what they answer."""
+"""The nodes of the joined cluster: their resources, and their answers to questions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-
 ANSWER_SECONDS = 60.0
-
-
-MOST_ASKED = 1000
+"""How long nodes have to answer."""
+MAX_BUNDLES = 1000
+"""Pieces of work that the autoscaler is asked to make room for, at most."""
 
 
 def cluster_nodes() -> list[dict[str, float]]:
-    """Resources of each node that is alive, as Ray names them."""
+    """Return the resources of each node that is alive, by their names in Ray."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def named_nodes() -> dict[str, dict[str, float]]:
-    """Resources of each node that is alive, by the node's name."""
+    """Return the resources of each node that is alive, by the node's name."""
     import ray
 
     return {node_name(node): node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
 def ask_nodes(question: Callable[[], Result]) -> dict[str, Result | Exception]:
-    """What every node of the cluster answers, or what went wrong there, by the node's name. Nodes that do no work (a
-    head without CPUs) and such as are gone before they answer are left out.
+    """Call a function on every node of the cluster.
+
+    Nodes that do no work (a head without CPUs) and nodes that leave before they answer are left out.
 
     Args:
-        question: a function without arguments; it is called on each node in a task that takes none of its resources.
+        question: a function without arguments; each node calls it in a task that takes none of its resources.
+
+    Returns:
+        The function's result by the node's name, or the exception that it raised there; a `TimeoutError` where there
+        is no answer within `ANSWER_SECONDS`.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = ray.remote(num_cpus=0, max_retries=0)(question)
-    answers = {}
+    pending = {}
     for node in ray.nodes():
         if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU")):
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answers[node["NodeID"]] = (node_name(node), asked.options(scheduling_strategy=there).remote())
-    ray.wait([answer for _, answer in answers.values()], num_returns=max(1, len(answers)), timeout=ANSWER_SECONDS)
-    found: dict[str, Result | Exception] = {}
-    for name, answer in answers.values():
+            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            pending[node["NodeID"]] = (node_name(node), asked.options(scheduling_strategy=on_node).remote())
+    ray.wait([answer for _, answer in pending.values()], num_returns=max(1, len(pending)), timeout=ANSWER_SECONDS)
+    answers: dict[str, Result | Exception] = {}
+    for name, answer in pending.values():
         try:
-            found[name] = ray.get(answer, timeout=0)
+            answers[name] = ray.get(answer, timeout=0)
         except ray.exceptions.GetTimeoutError:
-            found[name] = TimeoutError(f"no answer within {ANSWER_SECONDS:.0f} s")
+            answers[name] = TimeoutError(f"no answer within {ANSWER_SECONDS:.0f} s")
             ray.cancel(answer, force=True)
         except Exception as error:
-            found[name] = error
+            answers[name] = error
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    return {name: found[name] for node, (name, _) in answers.items() if node in alive}
+    return {name: answers[name] for node, (name, _) in pending.items() if node in alive}
 
 
 def node_name(node: Mapping[str, Any]) -> str:
-    """A node as it is named to users: its address, and the beginning of its number in Ray's dashboard."""
+    """Return a node's name for users: its address, and the beginning of its ID in Ray's dashboard."""
     return f"node {node['NodeManagerAddress']} ({node['NodeID'][:6]})"
 
 
 def ask_autoscaler(resources: Mapping[str, float], number: int) -> None:
-    """Ask the cluster's autoscaler, where it has one, for room for so many pieces of work. A request stands until
-    another one, also one of another run, takes its place."""
+    """Ask the cluster's autoscaler, if it has one, for room for a number of pieces of work.
+
+    A request stands until another one replaces it, which may come from another run.
+
+    Args:
+        resources: resources of one piece.
+        number: number of pieces; at most `MAX_BUNDLES` are asked for.
+    """
     from ray.autoscaler.sdk import request_resources
 
-    request_resources(bundles=[dict(resources)] * min(number, MOST_ASKED))
+    request_resources(bundles=[dict(resources)] * min(number, MAX_BUNDLES))
 
 
 def cluster_total(resource: str) -> int:
+    """Return how much of a resource, such as GPU, the nodes have together."""
     return int(sum(node.get(resource, 0) for node in cluster_nodes()))

@@ -1,7 +1,6 @@
-"""What the nodes of a cluster hold at once: workers of the profile, actors of the affinities, trials.
+"""Placement of work on the nodes of a cluster: workers of the profile, actors of the affinities, trials.
 
-A request that no node can meet waits for ever in Ray, so none is made: fewer workers or smaller ones are asked for, or
-CPUs where no GPU can be used, and it is said.
+Ray queues infeasible requests forever; ask for less, or fall back to CPUs, and report it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Literal
 from stg_ray.errors import StgRayError
 
 Resources = Mapping[str, float]
-"""By their names in Ray: CPU, GPU."""
+"""Amounts by the names of resources in Ray: CPU, GPU."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ class Placement:
     """Equal pieces of work on the nodes of a cluster.
 
     Attributes:
-        resources: of each piece.
-        on_nodes: how many pieces each node holds at once.
-        instead: what was asked for and is not there, and what is done instead; empty if all is as asked for.
+        resources: resources of one piece.
+        on_nodes: number of pieces that each node holds at once.
+        instead: a note for users where the request cannot be met: what is done instead, and why; else empty.
     """
 
     resources: dict[str, float]
@@ -34,41 +33,48 @@ class Placement:
 
     @property
     def each(self) -> str:
-        """The resources of one piece in words."""
+        """The resources of one piece in words, such as `1 CPU and 0.5 GPU`."""
         return " and ".join(f"{amount:.3g} {name}" for name, amount in self.resources.items())
 
     @property
     def at_once(self) -> int:
+        """The number of pieces that all nodes hold at once."""
         return sum(self.on_nodes)
 
 
 def place(nodes: Sequence[Resources], gpus: float) -> Placement:
-    """Pieces of work with a CPU each, and a part of one GPU where a node has GPUs and CPUs.
+    """Place pieces of work with a CPU each, and a share of one GPU where a node has GPUs and CPUs.
 
     Args:
         nodes: resources of each node.
-        gpus: GPU of one piece, at most 1; 0 for none.
+        gpus: share of a GPU for one piece, at most 1; 0 for none.
 
     Raises:
         StgRayError: there is no CPU.
     """
-    alone = {"CPU": 1.0}
-    shared = alone | ({"GPU": gpus} if gpus else {})
+    on_cpu = {"CPU": 1.0}
+    on_gpu = on_cpu | ({"GPU": gpus} if gpus else {})
     has_gpus = bool(gpus) and any(node.get("GPU", 0) >= 1 for node in nodes)
-    if has_gpus and any(fits(node, shared) for node in nodes):
-        return Placement(shared, [fits(node, shared) for node in nodes])
-    on_nodes = [fits(node, alone) for node in nodes]
+    if has_gpus and any(fits(node, on_gpu) for node in nodes):
+        return Placement(on_gpu, [fits(node, on_gpu) for node in nodes])
+    on_nodes = [fits(node, on_cpu) for node in nodes]
     if not sum(on_nodes):
         raise _no_cpus()
-    return Placement(alone, on_nodes, "on CPUs: no node has both a GPU and a CPU" if has_gpus else "")
+    return Placement(on_cpu, on_nodes, "on CPUs: no node has both a GPU and a CPU" if has_gpus else "")
 
 
 def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_parts: int) -> tuple[int, Placement]:
-    """How many workers train together, and where they fit: one per GPU, else per CPU, if auto; as many CPUs for each as
-    fit. Never more workers than parts, nor than the nodes hold.
+    """Choose how many workers train one network together, and where they fit.
+
+    There are never more workers than parts, nor than the nodes hold. Each gets as many CPUs as fit.
 
     Args:
         nodes: resources of each node.
+        workers: the number that is asked for; auto: one per GPU, else one per CPU.
+        n_parts: number of parts of the task set.
+
+    Returns:
+        The number of workers, and their placement.
 
     Raises:
         StgRayError: there is no CPU.
@@ -80,12 +86,14 @@ def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_
     if not sum(cpus):
         raise _no_cpus()
     count = min(n_parts, sum(cpus), (gpus or sum(cpus)) if workers == "auto" else workers)
-    gpu = {"GPU": 1 / math.ceil(count / gpus)} if gpus else {}  # several workers on one GPU, where they are more
+    gpu = (
+        {"GPU": 1 / math.ceil(count / gpus)} if gpus else {}
+    )  # where there are more workers than GPUs, they share them
 
-    def room(of_one: int) -> int:
-        return sum(fits(node, {"CPU": of_one} | gpu) for node in usable)
+    def room(cpus_each: int) -> int:
+        return sum(fits(node, {"CPU": cpus_each} | gpu) for node in usable)
 
-    most = max((of_one for of_one in range(1, max(cpus) + 1) if room(of_one) >= count), default=1)
+    most = max((cpus_each for cpus_each in range(1, max(cpus) + 1) if room(cpus_each) >= count), default=1)
     count = min(count, room(most))
     resources: dict[str, float] = {"CPU": most} | gpu
     instead = ""
@@ -96,11 +104,15 @@ def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_
 
 
 def place_trials(nodes: Sequence[Resources], workers: int, gpus: float) -> tuple[int, Placement]:
-    """How many workers train each network, and where workers fit: as many as asked for, or as the nodes hold.
+    """Choose how many workers train each network, and where workers fit.
 
     Args:
         nodes: resources of each node.
-        gpus: GPU of one worker, at most 1.
+        workers: the number for each network that is asked for.
+        gpus: share of a GPU for one worker, at most 1.
+
+    Returns:
+        The number of workers for each network, at most as many as the nodes hold, and the placement of workers.
 
     Raises:
         StgRayError: there is no CPU.
@@ -114,7 +126,7 @@ def place_trials(nodes: Sequence[Resources], workers: int, gpus: float) -> tuple
 
 
 def fits(node: Resources, resources: Resources) -> int:
-    """How many pieces of work a node holds at once; what is less than a GPU is of one GPU."""
+    """Return how many pieces of work a node holds at once; a share of a GPU lies on one GPU."""
     most = int(node.get("CPU", 0) // resources["CPU"])
     gpu = resources.get("GPU", 0)
     return min(most, int(node.get("GPU", 0)) * int(1 / gpu + 1e-9)) if gpu else most
@@ -128,4 +140,5 @@ def _no_cpus() -> StgRayError:
 
 
 def cpus_here() -> int:
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""The Ray session of a run: its own local one, or a cluster that is joined; and waiting for Ray with a way out.
+"""The Ray session of a run (a local Ray, or a cluster that is joined), and waiting for Ray that can be interrupted.
 
 Ray Train and Tune install their own handlers of Ctrl-C when they run in the main thread, and these may end the process
-as if it had succeeded. So their blocking calls run in a thread, and the main thread waits, shows progress and is the
-one that is interrupted; leaving the session then ends whatever is still running.
+as if it had succeeded. So their blocking calls run in a thread, while the main thread waits, shows progress and
+receives the interrupt; leaving the session then ends whatever is still running.
 """
 
 from __future__ import annotations
@@ -28,38 +28,45 @@ Result = TypeVar("Result")
 POLL_SECONDS = 0.25
 CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 1.0
-
+"""Time between two looks at the nodes of the cluster."""
 
 RAY_SETTINGS = {
     # Ray's default of 2 s between looks at the workers is a quarter of a short epoch.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Tune's newer output prints its own tables whatever its verbosity.
+    # Tune's newer output prints its tables at any verbosity.
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # A thread of Tune's that outlives an interrupted session must not start a new one.
     "RAY_ENABLE_AUTO_CONNECT": "0",
     "TUNE_DISABLE_AUTO_INIT": "1",
 }
+"""Environment variables of every session."""
 
 OWN_RAY_SETTINGS = {
-    # The watcher of preempted nodes is a process of its own, and a laptop is not preempted.
+    # The watcher of preempted nodes is one more process, and a laptop is not preempted.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
+"""Further environment variables of a local session."""
 
 
 @contextmanager
 def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
-    """A Ray session: the cluster at `address`, else at $RAY_ADDRESS, else a Ray of its own ("local", never one that
-    happens to run). A session that exists already is used as it is and left open.
+    """Open a Ray session for the length of a `with` block.
 
-    However the block ends, no process of a Ray of its own is left behind.
+    A session that exists already is used as it is and left open. However the block ends, no process of a local Ray is
+    left behind.
+
+    Args:
+        address: the cluster to join; by default the one at $RAY_ADDRESS, else a new local Ray, never one that happens
+            to run.
+        verbose: show the output of Ray and of its workers.
 
     Raises:
         InputError: the cluster cannot be joined.
-        StgRayError: it was lost.
+        StgRayError: the cluster was lost.
     """
     target = ray_address(address)
     for name, value in (RAY_SETTINGS | (OWN_RAY_SETTINGS if target == "local" else {})).items():
@@ -72,24 +79,24 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
     check_address(address)
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
-    # Tune prints the traceback of every death of a trial that is tried again.
+    # Tune prints a traceback whenever a trial dies, even if the trial is retried.
     logging.getLogger("ray.tune").setLevel(level if verbose else logging.CRITICAL)
     before = _descendants()
     try:
         with _same_signal_handlers():
             _join(target, level, verbose)
         yield
-    except ray.exceptions.RayError as error:  # what a stage does not know of: the cluster itself was lost
+    except ray.exceptions.RayError as error:  # the stages handle all others: the cluster itself was lost
         raise _lost(root_cause(error)) from error
     finally:
         _end(before if target == "local" else None)
 
 
 class LazySession:
-    """A Ray session that begins when it is first needed, and ends with the block.
+    """A Ray session that begins when it is first needed, and ends with the `with` block.
 
     Attributes:
-        is_elsewhere: whether it would use a Ray that is there already, instead of one of its own.
+        is_elsewhere: whether it uses a Ray that runs already instead of starting one.
     """
 
     def __init__(self, address: str | None, *, verbose: bool = False) -> None:
@@ -99,7 +106,7 @@ class LazySession:
         self._is_up = False
 
     def start(self) -> None:
-        """Begin the session, unless it has begun.
+        """Begin the session, unless it has begun already.
 
         Raises:
             InputError: the cluster cannot be joined.
@@ -117,17 +124,18 @@ class LazySession:
 
 
 def ray_address(address: str | None) -> str:
+    """Return the address that a session would use: the one given, else $RAY_ADDRESS, else `local`."""
     return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def is_elsewhere(address: str | None) -> bool:
-    """Whether a session would use a Ray that is there already, instead of one of its own."""
-    ray = sys.modules.get("ray")  # settings of Ray's come before its import
+    """Return whether a session would use a Ray that runs already instead of starting one."""
+    ray = sys.modules.get("ray")  # not imported here: the environment variables must be set before
     return ray_address(address) != "local" or (ray is not None and ray.is_initialized())
 
 
 def check_address(address: str | None) -> None:
-    """Knock at the cluster's door: Ray itself tries for minutes before it says that nobody is there.
+    """Probe the address first: Ray itself retries for minutes.
 
     Raises:
         InputError: nothing answers at the address.
@@ -160,18 +168,21 @@ def _join(target: str, level: int, verbose: bool) -> None:
 
 
 def _end(before: set[psutil.Process] | None) -> None:
-    """Shut Ray down. Its agents outlive it when it is interrupted while it starts: what is left of a Ray of our own
-    (with the processes that there were before it) is killed."""
+    """Shut Ray down, and kill what is left of a local Ray: its agents outlive one that is interrupted while it starts.
+
+    Args:
+        before: this process's descendants from before the local Ray was started; None for a cluster.
+    """
     import ray
 
     in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # the end itself takes its second
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # shutting down takes a second
     try:
         started = _descendants()
         ray.shutdown()
         if before is not None:
-            ours = {process for process in (started | _descendants()) - before if _is_rays(process)}
-            _, alive = psutil.wait_procs(ours, timeout=1)
+            rays = {process for process in (started | _descendants()) - before if _is_rays(process)}
+            _, alive = psutil.wait_procs(rays, timeout=1)
             for process in alive:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -182,7 +193,7 @@ def _end(before: set[psutil.Process] | None) -> None:
 
 
 def _is_rays(process: psutil.Process) -> bool:
-    """Whether a process is part of Ray, by its command line: a notebook may have started others meanwhile."""
+    """Return whether a process belongs to Ray, by its command line: a notebook may have started others meanwhile."""
     with suppress(psutil.NoSuchProcess):
         return re.search(r"(^|[/ ])ray(::|/)", " ".join(process.cmdline())) is not None
     return False
@@ -194,7 +205,7 @@ def _descendants() -> set[psutil.Process]:
 
 @contextmanager
 def _same_signal_handlers() -> Iterator[None]:
-    """Keep the handlers of SIGINT and SIGTERM, which ray.init replaces by ones that end the process at once."""
+    """Restore the handlers of SIGINT and SIGTERM, which ray.init replaces by ones that end the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -207,7 +218,15 @@ def _same_signal_handlers() -> Iterator[None]:
 
 
 def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None) -> Result:
-    """Run a blocking Ray call in a thread; `poll` is called now and then. What it raises is raised here."""
+    """Run a blocking Ray call in a thread and wait for its result, so that the main thread can be interrupted.
+
+    Args:
+        work: the call; an exception that it raises is raised here.
+        poll: called every `POLL_SECONDS` while it runs.
+
+    Raises:
+        StgRayError: the node of this program is dead.
+    """
     outcome: list[Result] = []
     failure: list[BaseException] = []
 
@@ -233,15 +252,15 @@ def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None)
 
 
 def check_own_node() -> None:
-    """Without the node that it is connected to a program has no Ray any more, but Tune would wait for one for ever.
+    """Check that the node that this program is connected to is alive: without it, Tune would wait forever.
 
     Raises:
         StgRayError: that node is dead.
     """
     import ray
 
-    own = ray.get_runtime_context().get_node_id()
-    if any(node["NodeID"] == own and not node["Alive"] for node in ray.nodes()):
+    node_id = ray.get_runtime_context().get_node_id()
+    if any(node["NodeID"] == node_id and not node["Alive"] for node in ray.nodes()):
         raise _lost("the node of this program is dead")
 
 
@@ -250,15 +269,15 @@ def _lost(why: str) -> StgRayError:
 
 
 def root_cause(error: BaseException) -> str:
-    """The innermost message of an exception that Ray wrapped, in one line."""
-    seen: BaseException = error
+    """Return the last line of the innermost message of an exception that Ray wrapped."""
+    cause: BaseException = error
     for _ in range(20):
-        inner = getattr(seen, "cause", None) or seen.__cause__
-        failures = getattr(seen, "worker_failures", None)
+        inner = getattr(cause, "cause", None) or cause.__cause__
+        failures = getattr(cause, "worker_failures", None)
         if failures:
             inner = next(iter(failures.values()))
-        if not isinstance(inner, BaseException) or inner is seen:
+        if not isinstance(inner, BaseException) or inner is cause:
             break
-        seen = inner
-    lines = [line.strip() for line in str(seen).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else type(seen).__name__
+        cause = inner
+    lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else type(cause).__name__

@@ -1,4 +1,4 @@
-"""Whether all nodes of a cluster reach the same run directory: each of them is asked to read and to write there."""
+"""A check that all nodes of a cluster reach the same run directory: each of them reads and writes a file there."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ from stg_ray.cluster.nodes import ask_nodes, cluster_nodes
 from stg_ray.cluster.session import root_cause
 from stg_ray.errors import InputError, one_line
 
-WAY_OUT = (
+REMEDY = (
     "give --out a folder that all nodes mount (NFS and its like) or a bucket (s3://..., gs://...), or use a cluster of "
     "one node"
 )
 
 
 def check_shared(storage: Storage) -> None:
-    """Refuse a folder that some node does not share with this process. A single node shares it with itself.
+    """Refuse a folder that some node does not share with this process. On a single node every folder is shared.
 
     Raises:
-        InputError: which nodes, why, and what to do.
+        InputError: some nodes do not share the folder; the message names them.
     """
     if len(cluster_nodes()) > 1 and (apart := nodes_apart(storage)):
         shown = "; ".join(f"{node} {reason}" for node, reason in list(apart.items())[:3])
         more = f"; and {len(apart) - 3} more nodes" if len(apart) > 3 else ""
-        raise InputError(f"not all nodes reach the run directory {storage.uri} ({shown}{more}): {WAY_OUT}")
+        raise InputError(f"not all nodes reach the run directory {storage.uri} ({shown}{more}): {REMEDY}")
 
 
 def nodes_apart(storage: Storage) -> dict[str, str]:
-    """The nodes that do not share a folder with this process, and why: what is written here is read on every node, and
-    what every node writes is read here. Nodes that do not answer in time are not among them. Nothing stays behind.
+    """Return the nodes that do not share a folder with this process.
+
+    Every node reads a file that this process wrote, and this process reads the files that the nodes wrote. All of them
+    are deleted afterwards. Nodes that do not answer in time are left out.
+
+    Returns:
+        The reasons by the nodes' names.
 
     Raises:
-        OSError: this process cannot write there.
+        OSError: this process cannot write to the folder.
     """
     folder = f".probe-{uuid.uuid4().hex}"
     storage.write_bytes(f"{folder}/driver", folder.encode())
@@ -43,7 +48,7 @@ def nodes_apart(storage: Storage) -> dict[str, str]:
         reasons: dict[str, str | None] = {}
         for node, answer in answers.items():
             if isinstance(answer, TimeoutError):
-                continue  # a node that still installs its packages: what it is given waits as well
+                continue  # the node may still be installing its packages; work for it waits as well
             if isinstance(answer, Exception):
                 reasons[node] = f"did not answer: {root_cause(answer)}"
             elif not answer.startswith(folder):
@@ -57,8 +62,9 @@ def nodes_apart(storage: Storage) -> dict[str, str]:
 
 
 def _probe(uri: str, folder: str) -> Callable[[], str]:
+    """Return the function that a node calls: it returns the name of the file that it wrote, or what went wrong."""
+
     def probe() -> str:
-        """The name of a file that was written on this node, or what went wrong."""
         name = f"{folder}/{uuid.uuid4().hex}"
         try:
             storage = Storage(uri)

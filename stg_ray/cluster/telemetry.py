@@ -1,7 +1,7 @@
-"""What Prometheus is told of a run, through the metrics endpoints of Ray's nodes (`ray.util.metrics`).
+"""Metrics of a run for Prometheus, through the metrics endpoints of Ray's nodes (`ray.util.metrics`).
 
-Ray puts `ray_` before the names. Samples are counted where they are trained on, so that
-`rate(ray_stg_ray_samples_total[1m])` is samples per second, of all runs, of one, or of a stage.
+Ray prefixes their names with `ray_`. Every process counts the samples that it trains on, so
+`rate(ray_stg_ray_samples_total[1m])` is samples per second, of all runs, of one run, or of one stage.
 """
 
 from __future__ import annotations
@@ -18,30 +18,37 @@ GAUGES = {
     "parts_done": "Units of the affinities whose sums are there.",
     "trials_running": "Networks that are being trained.",
 }
+"""Descriptions by name."""
 
 
 class SampleCounter:
-    """Counts the training samples of a process."""
+    """A counter of the samples that this process trains on.
+
+    Args:
+        run: the run directory; its last component is the tag `run`.
+        stage: the tag `stage`.
+    """
 
     def __init__(self, run: Storage, stage: str) -> None:
         self.tags = _tags(run, stage)
-        self.waiting = 0
-        self.told = time.monotonic()
+        self.pending = 0
+        self.flushed = time.monotonic()
 
     def add(self, n_samples: int) -> None:
-        """Samples of a step; they are passed on once a second."""
-        self.waiting += n_samples
-        if time.monotonic() - self.told >= FLUSH_SECONDS:
+        """Count the samples of a step; Ray gets them once every `FLUSH_SECONDS`."""
+        self.pending += n_samples
+        if time.monotonic() - self.flushed >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        if self.waiting:
-            _metric("Counter", "samples", "Samples that networks were trained on.").inc(self.waiting, self.tags)
-        self.waiting, self.told = 0, time.monotonic()
+        """Pass the samples that are still pending to Ray."""
+        if self.pending:
+            _metric("Counter", "samples", "Samples that networks were trained on.").inc(self.pending, self.tags)
+        self.pending, self.flushed = 0, time.monotonic()
 
 
-def tell(run: Storage, stage: str, name: str, value: float) -> None:
-    """Set one of `GAUGES`."""
+def set_gauge(run: Storage, stage: str, name: str, value: float) -> None:
+    """Set one of the `GAUGES` of a run."""
     _metric("Gauge", name, GAUGES[name]).set(value, _tags(run, stage))
 
 

@@ -1,22 +1,12 @@
-"""The configuration of a run: its sections, the named presets, and how they are read.
+"""The configuration of a run: its sections, the named presets, and their loading from YAML.
 
-Imports neither torch nor Ray, so that `stg-ray --help` and `import stg_ray` are quick.
+This package imports neither torch nor Ray, so that `stg-ray --help` and `import stg_ray` are quick.
 """
 
 from stg_ray.config.data import DataConfig, ImageFolderConfig, ParquetConfig
-from stg_ray.config.sections import (
-    WHERE_IT_RUNS,
-    Affinity,
-    AffinityConfig,
-    BudgetConfig,
-    Config,
-    GroupingConfig,
-    ModelConfig,
-    PlanName,
-    ProfileConfig,
-    RetrainConfig,
-    TrainingConfig,
-)
+from stg_ray.config.grouping import BudgetConfig, GroupingConfig
+from stg_ray.config.sections import WHERE_IT_RUNS, Affinity, AffinityConfig, Config, PlanName, RetrainConfig
+from stg_ray.config.training import ModelConfig, ProfileConfig, TrainingConfig
 
 __all__ = [
     "WHERE_IT_RUNS",

@@ -1,4 +1,4 @@
-"""The `data` section of a configuration: where the task set comes from."""
+"""The section of a configuration about data: the source of the task set."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from stg_ray.errors import unknown
 Count = Annotated[int, Field(ge=1)]
 Auto = Literal["auto"]
 ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
-"""What a column of classes becomes: a task for each, one multi-class task, or one for each super-class."""
+"""Tasks made from a column of classes: one for each class, one multi-class task, or one for each super-class."""
 
 
 class Section(BaseModel):
+    """A section of the configuration: immutable, and without unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ParquetConfig(Section):
-    """Which columns of Parquet files are inputs, and which are labels."""
+    """Parquet files, with the columns that are inputs and those that are labels."""
 
     files: str | list[str]
-    """Paths or glob patterns, looked for here and in the data root."""
+    """Paths or glob patterns of the files, looked up in the current directory and in the data root."""
     features: list[str] = []
-    """Columns of numbers, as patterns such as `x_*`; or else `image` or `bits`."""
+    """Columns of numbers that are the inputs, as names or patterns such as `x_*`; or else `image` or `bits`."""
     image: str | None = None
-    """Column of encoded images, all of one size."""
+    """Column of encoded images (JPEG, PNG, ...) that are the inputs, of one size unless `data.image_size` is given."""
     bits: str | None = None
-    """Column of packed bits, the lowest first."""
+    """Column of packed bits that are the inputs, the lowest bit first."""
     labels: list[str] = []
-    """One column per task, as patterns such as `y_*`, null where a label is missing; or else `classes`."""
+    """Columns of labels, one per task, as names or patterns such as `y_*`, null where a label is missing; or else
+    `classes`."""
     classes: str | None = None
-    """Column of classes."""
+    """Column of classes from which the tasks are made."""
     class_tasks: ClassTasks = "one_vs_rest"
-    """What classes become: one task each, one multi-class task, or one multi-class task per super-class."""
+    """Tasks made from the classes: one_vs_rest, one for each class; multiclass, one for all; by_group, one multi-class
+    task for each super-class."""
     groups: str | None = None
-    """Column of super-classes: the known grouping of the classes."""
+    """Column of super-classes, which are the known groups of the classes."""
     split: str | None = None
-    """Column with train, val, test; made by seed if not given."""
+    """Column of splits: train, val or test; by default rows are split by seed."""
 
     @model_validator(mode="after")
     def _one_of_each(self) -> ParquetConfig:
@@ -58,42 +62,51 @@ class ImageFolderConfig(Section):
     """A folder of images: CLASS/IMAGE, or SPLIT/CLASS/IMAGE with the splits train, val and test."""
 
     folder: str
-    """Looked for here and in the data root."""
+    """Path of the folder, looked up in the current directory and in the data root."""
     class_tasks: Literal["one_vs_rest", "multiclass"] = "one_vs_rest"
-    """What classes become: one task each, or one multi-class task (to be joined with others)."""
+    """Tasks made from the classes: one_vs_rest, one for each class; multiclass, one for all (to be joined with other
+    sets)."""
 
 
 class DataConfig(Section):
-    """Where the task set comes from: a preset, Parquet files, a folder of images, an .npz file, a function of yours, or
-    several of these joined (exactly one)."""
+    """The source of the task set: exactly one of a preset, Parquet files, a folder of images, an .npz file, a function,
+    or several of these joined."""
 
     preset: str | None = None
+    """Name of a preset; `stg-ray presets` lists them."""
     parquet: ParquetConfig | None = None
+    """Parquet files, and the columns that are inputs and labels."""
     images: ImageFolderConfig | None = None
+    """Folder of images, with a folder for each class."""
     npz: str | None = None
-    """File with arrays `inputs` (N, ...), `labels` (N, K) and optionally `names`, `kinds`, `groups`, `split`."""
+    """File with the arrays `inputs` (N, ...), `labels` (N, K) and optionally `names`, `kinds`, `groups`, `split`."""
     function: str | None = None
-    """`module:function` that returns a TaskSet; the module is looked for in the current directory too."""
+    """Name of a function that returns a TaskSet, as `module:function`; the module may be in the current directory."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of `function`."""
     join: list[DataConfig] = []
-    """Several sets as one, their tasks named SET/TASK; `data: [a, b]` is short for `data: {join: [a, b]}`."""
+    """Sets that are joined to one, their tasks named SET/TASK; `data: [a, b]` is short for `data: {join: [a, b]}`."""
     name: str | None = None
     """Name of a set among those that are joined; by default its preset, or the name of its file, folder or function."""
     root: str | None = None
-    """Folder of the data; $STG_RAY_DATA, else ~/.cache/stg_ray, if not given. A relative `npz` is looked for in it."""
+    """Data root: the folder of the presets' data, in which relative paths are looked up too; by default $STG_RAY_DATA,
+    else ~/.cache/stg_ray."""
     image_size: Count | None = None
-    """Encoded images are cropped at their centre to a square and scaled to this size; as they are, if not given."""
+    """Side in pixels of the square to which encoded images are cropped at their centre and scaled; by default that of
+    the preset if it has one, else images stay as they are."""
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: every class of a task has the same part in its loss, however rare it is."""
+    """Weights of the classes in a task's loss; balanced: every class has the same share, however rare it is."""
     limit: Count | None = None
-    """Training rows at most (drawn by seed); validation and test rows stay."""
+    """Largest number of training rows, drawn by seed; validation and test rows stay. By default all are kept."""
     constant_tasks: Literal["refuse", "drop"] = "refuse"
+    """Treatment of tasks with a single label in the training, validation or test rows: the run is refused, or they are
+    dropped by name."""
     part_rows: Count | Auto = "auto"
-    """Training rows of a part; auto makes 16 parts, more where a part would exceed 8192 rows."""
+    """Number of training rows of a part; auto: 16 parts, or more where a part would exceed 8192 rows."""
 
     @property
     def rows_of_a_part(self) -> int | None:
+        """Training rows of a part; None for auto."""
         return None if self.part_rows == "auto" else self.part_rows
 
     @field_validator("join", mode="before")
@@ -127,11 +140,12 @@ class DataConfig(Section):
         return self
 
     def joined(self) -> dict[str, DataConfig]:
-        """The sets that are joined, by name; they look for their files where this one does."""
+        """Return the sets that are joined, by name, with the data root of this one unless they have one."""
         return {part.set_name: part.model_copy(update={"root": part.root or self.root}) for part in self.join}
 
     @property
     def set_name(self) -> str:
+        """Name of this set among those that are joined."""
         if self.name is not None:
             return self.name
         if self.parquet is not None:
@@ -142,10 +156,11 @@ class DataConfig(Section):
 
 
 def data_root(config: DataConfig) -> Path:
-    """Folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
+    """Return the folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
     return Path(config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray").expanduser()
 
 
 def npz_path(config: DataConfig) -> Path:
+    """Return the path of `data.npz`: as it is given, or in the data root where no file is there."""
     path = Path(config.npz or "").expanduser()
     return path if path.is_absolute() or path.exists() else data_root(config) / path

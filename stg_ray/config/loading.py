@@ -1,4 +1,4 @@
-"""Configurations from presets, YAML files and `--set`, and what is said when one is wrong."""
+"""Loading of configurations from presets, YAML files, mappings and `--set`, with messages for mistakes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,24 @@ from stg_ray.errors import InputError, one_line, unknown
 
 
 def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
-    """The configuration of a preset's name, a YAML file or a mapping, with `section.key=value` overrides on top.
+    """Load a configuration.
+
+    Args:
+        source: a preset's name, the path of a YAML file, or a mapping of sections.
+        overrides: settings as `section.key=value` that replace those of the source.
 
     Raises:
-        InputError: no such preset or file, bad YAML, an unknown key (the nearest known one is named), a bad value.
+        InputError: no such preset or file, bad YAML, an unknown key (the message names the nearest known one), or a
+            bad value.
+
+    Example:
+        >>> from stg_ray import load_config
+        >>> config = load_config("digits", ["grouping.groups=3"])
+        >>> config.data.preset, config.grouping.groups
+        ('digits', 3)
+        >>> load_config({"data": {"npz": "mine.npz"}, "profile": {"epoch": 3}})
+        Traceback (most recent call last):
+        stg_ray.errors.InputError: unknown key profile.epoch: did you mean profile.epochs?
     """
     values = _read(source) if isinstance(source, str) else copy.deepcopy(dict(source))
     if isinstance(values.get("data"), list):
@@ -35,7 +49,11 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
 
 
 def set_values(config: Config, overrides: Iterable[str]) -> Config:
-    """The configuration with `section.key=value` overrides; a preset's defaults are in it already."""
+    """Return a configuration with `section.key=value` overrides on top.
+
+    Raises:
+        InputError: an override is not of this form, its key is unknown, or its value is bad.
+    """
     values = config.model_dump()
     for override in overrides:
         _override(values, override)
@@ -70,7 +88,7 @@ def _override(values: dict[str, Any], text: str) -> None:
     *sections, last = key.strip().split(".")
     at = values
     for section in sections:
-        below = at[section] = {} if at.get(section) is None else at[section]  # a section that is off is None
+        below = at[section] = {} if at.get(section) is None else at[section]  # an optional section may be None
         if not isinstance(below, dict):
             raise InputError(f"--set {text}: {section} has no keys of its own")
         at = below
@@ -96,7 +114,7 @@ def _validated(values: Mapping[str, Any]) -> Config:
 
 
 def _explain(problem: Any) -> str:
-    """One problem of pydantic's in one line, with the nearest known key for an unknown one."""
+    """Describe one of pydantic's problems in one line, with the nearest known key for an unknown one."""
     where = [str(step) for step in problem["loc"]]
     if problem["type"] == "extra_forbidden":
         *path, name = where

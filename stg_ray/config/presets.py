@@ -1,4 +1,4 @@
-"""The named task sets: what `stg-ray run NAME` knows."""
+"""The presets: named task sets, for `stg-ray run NAME`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Preset:
     """A named task set.
 
     Attributes:
-        source: `module:function` that makes it, called with the data root, the seed, and `arguments`; an `image_size`
-            among them may be set by the user.
+        source: `module:function` that makes it, called with the data root, the seed, and `arguments`.
         tasks: number of tasks.
         samples: number of samples in all splits.
         origin: where the data comes from.
-        defaults: what differs from the configuration's own defaults.
+        arguments: keyword arguments of the function; users may set `data.image_size` where `image_size` is one.
+        defaults: settings that differ from the defaults of the configuration.
     """
 
     source: str

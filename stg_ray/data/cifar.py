@@ -1,5 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) as many tasks, from Parquet files under the data root, else
-by torchvision."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) as many tasks, from Parquet files in the data root, else by torchvision."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from stg_ray.tasks import Task, TaskSet
 
 
 def cifar10(root: Path, seed: int) -> TaskSet:
-    """The ten classes, one against the rest."""
+    """Load CIFAR-10: ten classes, each against the rest."""
     files = "cifar10/cifar10-*.parquet"
     if not any(root.glob(files)):
         return one_vs_rest(root, seed, "CIFAR10")
@@ -24,10 +23,10 @@ def cifar10(root: Path, seed: int) -> TaskSet:
 
 
 def cifar10_15(root: Path, seed: int) -> TaskSet:
-    """The fifteen tasks of STG-MTL (Sherif et al., arXiv 2307.03374).
+    """Load CIFAR-10 with the fifteen tasks of STG-MTL (Sherif et al., arXiv 2307.03374).
 
     The ten classes; living (classes 2 to 7); odd class number; upside down (a random half of the images is flipped, by
-    seed 67); not living, the same as living said the other way round; random labels (seed 61).
+    seed 67); not living, the negation of living; random labels (seed 61).
     """
     ten = cifar10(root, seed)
     classes = ten.labels.argmax(axis=1)
@@ -50,8 +49,10 @@ def cifar10_15(root: Path, seed: int) -> TaskSet:
 
 
 def cifar100(root: Path, seed: int) -> TaskSet:
-    """The hundred classes, one against the rest; the known groups are the twenty super-classes, which torchvision's
-    copy does not have."""
+    """Load CIFAR-100: a hundred classes, each against the rest.
+
+    The known groups are the twenty super-classes, which torchvision's copy does not have.
+    """
     files = "cifar100/cifar100-*.parquet"
     if not any(root.glob(files)):
         return one_vs_rest(root, seed, "CIFAR100")
@@ -59,8 +60,13 @@ def cifar100(root: Path, seed: int) -> TaskSet:
 
 
 def cifar100_coarse(root: Path, seed: int) -> TaskSet:
-    """The twenty super-classes, each a task of its own images: which of its five classes. torchvision's copy has no
-    super-classes."""
+    """Load CIFAR-100 with a task for each of the twenty super-classes: which of its five classes an image shows.
+
+    Tasks share no images.
+
+    Raises:
+        InputError: there are no Parquet files; torchvision's copy has no super-classes.
+    """
     files = "cifar100/cifar100-*.parquet"
     if not any(root.glob(files)):
         raise InputError(f"no {files} in the data root {root}: the super-classes are in no other copy (see data.root)")

@@ -19,14 +19,17 @@ def class_tasks(
     groups: Sequence[str] | None = None,
     tasks: ClassTasks = "one_vs_rest",
 ) -> dict[str, Any]:
-    """Labels, names, kinds and known groups, as `TaskSet.from_arrays` takes them.
+    """Make tasks from the classes of N samples.
 
     Args:
         classes: (N,) class of each sample, -1 where it is missing.
         names: name of each class.
         groups: super-class of each class.
-        tasks: one binary task per class; one multi-class task, named `class`; or one multi-class task per super-class,
-            whose labels are missing for the samples of other super-classes.
+        tasks: one_vs_rest, a binary task per class; multiclass, one multi-class task, named `class`; by_group, a
+            multi-class task per super-class, whose labels are missing for the samples of other super-classes.
+
+    Returns:
+        The arguments labels, names, kinds and groups of `TaskSet.from_arrays`.
 
     Raises:
         InputError: a class without a name, or tasks by group without groups.
@@ -47,6 +50,6 @@ def class_tasks(
     group_names = list(dict.fromkeys(groups))
     labels = np.full((len(classes), len(group_names)), MISSING, dtype=np.int16)
     for g, group in enumerate(group_names):
-        for number, member in enumerate(c for c, own in enumerate(groups) if own == group):
+        for number, member in enumerate(c for c, of_class in enumerate(groups) if of_class == group):
             labels[classes == member, g] = number
     return {"labels": labels, "names": group_names, "kinds": ["multiclass"] * len(group_names), "groups": None}

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits as 15 tasks, after the 15-task experiment of STG-MTL (Sherif et al.)."""
+"""scikit-learn's handwritten digits as 15 tasks, after the 15-task experiment of STG-MTL (Sherif et al. 2023)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from stg_ray.tasks import TaskSet
 
 
 def digits(root: Path, seed: int) -> TaskSet:
-    """1,797 real images of 8x8 as 15 binary tasks.
+    """Load 1,797 real images of 8x8 with 15 binary tasks.
 
-    The ten digits one against the rest; odd; at least five; has a closed loop (0, 6, 8, 9); the same said the other way
-    round; and random labels, which no grouping should put among meaningful tasks. `root` is not needed: the images
-    come with scikit-learn.
+    The ten digits, each against the rest; odd; at least five; closed loop (0, 6, 8, 9), and its negation; and random
+    labels, which no grouping should put among meaningful tasks.
+
+    Args:
+        root: the data root, which every preset is called with; these images come with scikit-learn.
+        seed: seed of the split.
     """
+    del root
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

@@ -1,4 +1,4 @@
-"""Images as arrays: decoding, one size for all, and arrays that are too large for memory."""
+"""Images as arrays: decoding, scaling to one size, and arrays that are too large for memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from PIL import Image, ImageOps
 from stg_ray.errors import InputError, one_line
 
 MAPPED_BYTES = 256 * 2**20
-"""Larger arrays lie in a file that is mapped into memory."""
+"""Size from which on an array lies in a file that is mapped into memory."""
 
 CHUNK = 1024
+"""Number of images that a thread decodes at a time."""
 
 
 def decode(source: bytes | Path, size: int | None = None, mode: str | None = None) -> np.ndarray:
-    """(C, H, W) uint8 pixels of an encoded image.
+    """Decode an image to (C, H, W) uint8 pixels.
 
     Args:
+        source: the encoded image, or the path of its file.
         size: crop the image at its centre to a square and scale it to (size, size).
         mode: "L" or "RGB"; by default "L" for grey images, "RGB" for all others.
     """
@@ -39,28 +41,30 @@ def decode(source: bytes | Path, size: int | None = None, mode: str | None = Non
 def decode_all(
     sources: Sequence[bytes | Path], where: Callable[[int], str], size: int | None = None, mode: str | None = None
 ) -> np.ndarray:
-    """(N, C, H, W) uint8 pixels of N encoded images.
+    """Decode N images of one shape to (N, C, H, W) uint8 pixels.
 
     Args:
-        where: the place of image i, for messages.
-        size, mode: as in `decode`.
+        sources: the encoded images, or the paths of their files.
+        where: a function that names image i in messages.
+        size: as in `decode`.
+        mode: as in `decode`.
 
     Raises:
         InputError: an image cannot be decoded, or has another shape than the first.
     """
 
-    def one(i: int) -> np.ndarray:
+    def pixels_of(i: int) -> np.ndarray:
         try:
             return decode(sources[i], size, mode)
         except Exception as error:  # Pillow's decoders raise many kinds for damaged data
             raise InputError(f"{where(i)} cannot be decoded ({one_line(error)})") from error
 
-    first = one(0)
+    first = pixels_of(0)
     images = large_array((len(sources), *first.shape), np.uint8)
 
     def fill(start: int) -> None:
         for i in range(start, min(start + CHUNK, len(sources))):
-            pixels = one(i)
+            pixels = pixels_of(i)
             if pixels.shape != first.shape:
                 raise InputError(
                     f"{where(i)} has the shape {pixels.shape}, {where(0)} {first.shape}: expected one shape (or set "
@@ -76,7 +80,7 @@ def decode_all(
 
 
 def common_mode(paths: Sequence[Path]) -> str:
-    """L if all images of these files are grey, else RGB; a file that is no image is left for decoding to tell."""
+    """Return "L" if the images of all these files are grey, else "RGB"; files that are not images are ignored."""
 
     def is_grey(path: Path) -> bool:
         try:
@@ -90,20 +94,20 @@ def common_mode(paths: Sequence[Path]) -> str:
 
 
 def large_array(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-    """An array to be filled; a large one is the mapping of a temporary file, which is gone with the array, so that it
-    takes no memory that could not be given back.
+    """Allocate an array.
+
+    A large one maps a temporary file, which is deleted with the array, so that the system can take its memory back.
 
     Raises:
-        InputError: there is no room for it in the temporary folder.
+        InputError: the temporary folder has no room for it.
     """
     n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if n_bytes <= MAPPED_BYTES:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile(prefix="stg_ray-") as file:
         try:
-            os.posix_fallocate(
-                file.fileno(), 0, n_bytes
-            )  # a full disk is told here, not by a signal while it is filled
+            # A full disk raises here, instead of killing the process while the array is filled.
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
         except OSError as error:
             raise InputError(
                 f"{n_bytes / 2**30:.1f} GiB for an array of the shape {shape} do not fit into {tempfile.gettempdir()} "

@@ -1,4 +1,4 @@
-"""Several task sets as one: all their tasks, over all their samples."""
+"""The joining of several task sets to one: all their tasks, over all their samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stg_ray.tasks import MISSING, TaskSet, observed
 
 
 def join_task_sets(sets: Mapping[str, TaskSet]) -> TaskSet:
-    """The tasks of several sets, named SET/TASK; a task has no labels for the samples of the other sets.
+    """Join several task sets; a task, now named SET/TASK, has no labels for the samples of the other sets.
 
     The known group of a task is SET/GROUP where its set has known groups, else SET.
 
@@ -25,8 +25,8 @@ def join_task_sets(sets: Mapping[str, TaskSet]) -> TaskSet:
     """
     shapes = {name: task_set.inputs.shape[1:] for name, task_set in sets.items()}
     if len(set(shapes.values())) > 1:
-        found = ", ".join(f"{shape} of {name}" for name, shape in shapes.items())
-        raise InputError(f"the inputs of the joined sets have different shapes ({found}): one trunk needs one shape")
+        shown = ", ".join(f"{shape} of {name}" for name, shape in shapes.items())
+        raise InputError(f"the inputs of the joined sets have different shapes ({shown}): one trunk needs one shape")
     all_sets = list(sets.values())
     n_rows, n_tasks = sum(len(s.inputs) for s in all_sets), sum(len(s.tasks) for s in all_sets)
     inputs = large_array((n_rows, *all_sets[0].inputs.shape[1:]), np.result_type(*(s.inputs.dtype for s in all_sets)))

@@ -1,4 +1,4 @@
-"""Omniglot (Lake, Salakhutdinov and Tenenbaum 2015) as fifty tasks: which character of its alphabet an image shows."""
+"""Omniglot (Lake, Salakhutdinov and Tenenbaum 2015) as fifty tasks, one for each alphabet: which character is shown."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ SIZE = 28
 
 
 def omniglot(root: Path, seed: int) -> TaskSet:
-    """Fifty multi-class tasks that share no images; of the twenty people who drew every character, the first fifteen
-    are for training. From omniglot/omniglot28.npz under the data root, else by torchvision, scaled to 28x28."""
+    """Load fifty multi-class tasks that share no images, scaled to 28x28.
+
+    Twenty people drew every character; the drawings of the first fifteen are for training, the others for tests. The
+    images come from omniglot/omniglot28.npz in the data root, else from torchvision.
+
+    Raises:
+        InputError: the file is damaged, or torchvision cannot download the images.
+    """
     file = root / "omniglot" / "omniglot28.npz"
     images, alphabets, characters, names, is_train = _from_npz(file) if file.is_file() else _from_torchvision(root)
     labels = np.full((len(images), len(names)), MISSING, dtype=np.int8)
@@ -32,10 +38,12 @@ def omniglot(root: Path, seed: int) -> TaskSet:
     )
 
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray, list[str], np.ndarray]
+Characters = tuple[np.ndarray, np.ndarray, np.ndarray, list[str], np.ndarray]
+"""Images (N, 1, 28, 28), their alphabets (N,) and characters (N,), names of the alphabets, and which are for training
+(N,)."""
 
 
-def _from_npz(file: Path) -> Found:
+def _from_npz(file: Path) -> Characters:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             halves = [[arrays[f"{key}_{half}"] for half in ("train", "test")] for key in ("x", "alphabet", "y")]
@@ -47,8 +55,8 @@ def _from_npz(file: Path) -> Found:
     return images.transpose(0, 3, 1, 2), alphabets, characters, names, is_train
 
 
-def _from_torchvision(root: Path) -> Found:
-    """torchvision has two halves of the alphabets; a file's name ends with the number of who drew it."""
+def _from_torchvision(root: Path) -> Characters:
+    """Load the two halves of the alphabets that torchvision has; a file's name ends with the number of its drawer."""
     paths, alphabets, characters = [], [], []
     for half in open_set("Omniglot", root).values():
         for image, character in half._flat_character_images:

@@ -1,7 +1,7 @@
-"""A task set from Parquet files: which columns are inputs, which are labels.
+"""Task sets from Parquet files.
 
-Inputs are number columns, one column of encoded images (JPEG, PNG, ...; decoded once, here), or one column of packed
-bits. Labels are columns of their own, null where missing, or one column of classes.
+Inputs are columns of numbers, one column of encoded images (JPEG, PNG, ...; decoded once, here), or one column of
+packed bits. Labels are one column per task, null where missing, or one column of classes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ BATCH_ROWS = 4096
 
 
 def read_parquet(config: ParquetConfig, root: Path, seed: int, image_size: int | None = None) -> TaskSet:
-    """The task set of Parquet files, read a batch of rows at a time.
+    """Read the task set of Parquet files, a batch of rows at a time.
+
+    Args:
+        config: the files, and the columns that are inputs and labels.
+        root: the data root, in which relative paths are looked up too.
+        seed: seed of the split, where no column has one.
+        image_size: side in pixels to which images are cropped and scaled; by default they stay as they are.
 
     Raises:
         InputError: no such file or column, a truncated file, an image that cannot be decoded (which file and row).
@@ -85,12 +91,17 @@ class _Inputs:
         for name in self.columns:
             _require(schema, name)
         types = [schema.field(name).type for name in self.columns]
-        strange = [n for n, t in zip(self.columns, types, strict=True) if not (pa.types.is_integer(t) or _is_real(t))]
-        if config.features and strange:
-            raise InputError(f"the feature column {strange[0]!r} is {schema.field(strange[0]).type}: expected numbers")
+        not_numbers = [
+            n for n, t in zip(self.columns, types, strict=True) if not (pa.types.is_integer(t) or _is_real(t))
+        ]
+        if config.features and not_numbers:
+            raise InputError(
+                f"the feature column {not_numbers[0]!r} is {schema.field(not_numbers[0]).type}: expected numbers"
+            )
         self.small = all(t == pa.uint8() or pa.types.is_boolean(t) for t in types)
 
     def add(self, batch: pa.RecordBatch, file: Path, row: int) -> None:
+        """Append the inputs of a batch of rows, of which the first is the given row of its file."""
         if self.config.image is not None:
             encoded = [value or b"" for value in batch.column(self.config.image).to_pylist()]
             block = decode_all(encoded, lambda i: f"{file}: the image in row {row + i}", self.image_size)
@@ -117,6 +128,7 @@ class _Inputs:
 
 
 def _stacked(arrays: Sequence[np.ndarray], file: Path, row: int) -> np.ndarray:
+    """Stack the inputs of a batch, which must have one shape; the first is in the given row of the file."""
     for i, array in enumerate(arrays):
         if array.shape != arrays[0].shape:
             raise InputError(
@@ -141,6 +153,7 @@ class _Labels:
         self.array = large_array((n_rows, len(columns)), np.float32 if self.real else np.int8)
 
     def add(self, batch: pa.RecordBatch) -> None:
+        """Append the labels of a batch of rows."""
         rows = slice(self.filled, self.filled + len(batch))
         for t, name in enumerate(self.columns):
             column = batch.column(name)
@@ -166,6 +179,7 @@ class _Labels:
 
 
 def _class_tasks(config: ParquetConfig, table: pa.Table, schema: pa.Schema) -> dict[str, Any]:
+    """Return the tasks of the column of classes, as arguments of `TaskSet.from_arrays`."""
     assert config.classes is not None, "called for a column of classes"
     classes, names = _codes(table.column(config.classes), schema, "class_names")
     groups = None
@@ -173,15 +187,15 @@ def _class_tasks(config: ParquetConfig, table: pa.Table, schema: pa.Schema) -> d
         coarse, coarse_names = _codes(table.column(config.groups), schema, "coarse_names")
         groups = []
         for c, name in enumerate(names):
-            found = np.unique(coarse[classes == c])
-            if len(found) != 1 or found[0] == MISSING:
-                raise InputError(f"the class {name!r} is in {len(found)} super-classes: expected one")
-            groups.append(coarse_names[found[0]])
+            of_class = np.unique(coarse[classes == c])
+            if len(of_class) != 1 or of_class[0] == MISSING:
+                raise InputError(f"the class {name!r} is in {len(of_class)} super-classes: expected one")
+            groups.append(coarse_names[of_class[0]])
     return class_tasks(classes, names, groups=groups, tasks=config.class_tasks)
 
 
 def _codes(column: pa.ChunkedArray, schema: pa.Schema, key: str) -> tuple[np.ndarray, list[str]]:
-    """(N,) int32 codes and the name of each; numbers are named by the schema's metadata `key` if it has it."""
+    """Encode a column as (N,) int32 codes, and name the codes; numbers by the list in the schema's metadata `key`."""
     named = json.loads((schema.metadata or {}).get(key.encode(), b"null"))
     if pa.types.is_integer(column.type) and named is not None:
         return pc.fill_null(column.cast(pa.int32()), MISSING).to_numpy(), [str(name) for name in named]
@@ -191,14 +205,14 @@ def _codes(column: pa.ChunkedArray, schema: pa.Schema, key: str) -> tuple[np.nda
 
 
 def _paths(patterns: str | list[str], root: Path) -> list[Path]:
-    found: list[Path] = []
+    paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         candidates = (Path(pattern).expanduser(), root / pattern)
         matches = next((m for m in (sorted(glob.glob(str(c))) for c in candidates) if m), [])
         if not matches:
             raise InputError(f"data.parquet.files: no file {pattern!r} here nor in the data root {root}")
-        found += map(Path, matches)
-    return found
+        paths += map(Path, matches)
+    return paths
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -208,18 +222,18 @@ def _open(path: Path) -> pq.ParquetFile:
         raise InputError(f"{path} is no whole Parquet file: {one_line(error)}") from error
 
 
-def _matching(names: Sequence[str], patterns: Sequence[str], what: str) -> list[str]:
+def _matching(names: Sequence[str], patterns: Sequence[str], key: str) -> list[str]:
     matched = []
     for pattern in patterns:
-        own = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-        if not own:
-            raise InputError(f"data.parquet.{what}: no column matches {pattern!r}")
-        matched += own
+        matches = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+        if not matches:
+            raise InputError(f"data.parquet.{key}: no column matches {pattern!r}")
+        matched += matches
     return list(dict.fromkeys(matched))
 
 
 def _without_prefix(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """Task names: columns without the prefix that their pattern names, as in `y_*`."""
+    """Return the names of columns as those of tasks, without the prefix of a single pattern such as `y_*`."""
     if len(patterns) == 1 and patterns[0].endswith("*") and "*" not in patterns[0][:-1]:
         return [name.removeprefix(patterns[0][:-1]) for name in names]
     return list(names)
@@ -231,4 +245,4 @@ def _require(schema: pa.Schema, name: str) -> None:
 
 
 def _is_real(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))

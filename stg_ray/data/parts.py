@@ -1,4 +1,4 @@
-"""The parts: a task set laid out once as numbered Arrow files, the unit of work, retry and resume.
+"""The parts: a task set laid out once as numbered Arrow files, the units of work, retry and resume.
 
     parts/index.json            tasks, shape of an input, normalisation, the parts of each split with their rows
     parts/train-00003.arrow     columns sample (row of the task set), inputs and labels (fixed-shape tensors)
@@ -27,7 +27,13 @@ MAX_PART_ROWS = 8192
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a split: `samples` (n,) row numbers in the task set, `inputs` (n, ...), `labels` (n, K)."""
+    """Some rows of a split.
+
+    Attributes:
+        samples: (n,) row numbers in the task set.
+        inputs: (n, ...) inputs.
+        labels: (n, K) labels.
+    """
 
     samples: np.ndarray
     inputs: np.ndarray
@@ -39,15 +45,16 @@ class Part:
 
 @dataclass(frozen=True)
 class PartIndex:
-    """What is known of the parts without reading them.
+    """Facts about the parts that are known without reading them.
 
     Attributes:
         tasks: the K tasks.
         input_shape: shape of one input.
-        input_mean, input_std: for normalisation, of the training rows: per channel for images, else per feature.
-        labels_per_sample: mean number of labels that a training row has (K where none is missing).
+        input_mean: mean of the training rows, for normalization: per channel for images, else per feature.
+        input_std: standard deviation of the training rows, likewise.
+        labels_per_sample: mean number of labels of a training row (K where none is missing).
         common_pairs: share of the pairs of tasks that have training rows labelled for both.
-        rows: rows of each part, by split.
+        rows: number of rows of each part, by split.
     """
 
     tasks: tuple[Task, ...]
@@ -60,29 +67,42 @@ class PartIndex:
 
     @property
     def names(self) -> list[str]:
+        """Names of the K tasks."""
         return [task.name for task in self.tasks]
 
     def n_parts(self, split: str = "train") -> int:
+        """Return the number of parts of a split."""
         return len(self.rows[split])
 
     def n_samples(self, split: str = "train") -> int:
+        """Return the number of rows of a split."""
         return sum(self.rows[split])
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the contents of index.json."""
         return {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PartIndex:
+        """Return the index with the contents of an index.json."""
         tuples = {key: tuple(values[key]) for key in ("input_shape", "input_mean", "input_std")}
         return cls(**{**values, **tuples, "tasks": tuple(map(Task.from_dict, values["tasks"]))})
 
 
 def part_name(split: str, number: int) -> str:
+    """Return the name of a part, such as train-00003."""
     return f"{split}-{number:05d}"
 
 
 def write_parts(task_set: TaskSet, storage: Storage, *, part_rows: int | None = None, seed: int = 0) -> PartIndex:
-    """Lay a task set out in `storage`; the index is written last, so parts without an index are no parts."""
+    """Lay a task set out in `storage`.
+
+    The index is written last: without it, parts are incomplete.
+
+    Args:
+        part_rows: as in `index_of`.
+        seed: seed of the order of the rows.
+    """
     storage.delete("index.json")
     index = index_of(task_set, part_rows=part_rows)
     for split in SPLITS:
@@ -93,10 +113,10 @@ def write_parts(task_set: TaskSet, storage: Storage, *, part_rows: int | None = 
 
 
 def index_of(task_set: TaskSet, *, part_rows: int | None = None) -> PartIndex:
-    """The index of the parts of a task set.
+    """Compute the index of the parts of a task set.
 
     Args:
-        part_rows: rows of a part; by default there are 16 parts, or more of at most 8192 rows.
+        part_rows: largest number of rows of a part; by default there are 16 parts, or more of at most 8192 rows.
     """
     train = task_set.rows("train")
     mean, std = _input_statistics(task_set.inputs, train)
@@ -119,12 +139,13 @@ def _part_sizes(n_rows: int, part_rows: int | None) -> list[int]:
 
 
 def part_rows_of(task_set: TaskSet, index: PartIndex, split: str, seed: int) -> list[np.ndarray]:
-    """The rows of the task set that each part of a split has, shuffled by seed."""
+    """Return the rows of the task set that each part of a split holds, shuffled by seed."""
     rows = generator(Stream.PARTS, seed, SPLITS.index(split)).permutation(task_set.rows(split))
     return np.split(rows, np.cumsum(index.rows[split])[:-1])
 
 
 def _common_pairs(labels: np.ndarray, rows: np.ndarray) -> float:
+    """Return the share of the pairs of tasks that have rows labelled for both."""
     n_tasks = labels.shape[1]
     common = np.zeros((n_tasks, n_tasks), dtype=bool)
     for block in _blocks(rows):
@@ -139,11 +160,12 @@ def _common_pairs(labels: np.ndarray, rows: np.ndarray) -> float:
 
 
 def read_index(storage: Storage) -> PartIndex:
+    """Read the index of the parts in `storage`."""
     return PartIndex.from_dict(storage.read_json("index.json"))
 
 
 def read_part(storage: Storage, split: str, number: int) -> Part:
-    """A part's arrays; views of the mapped file where the storage is local."""
+    """Read the arrays of a part; views of the mapped file where the storage is local."""
     batch = storage.read_arrow(f"{part_name(split, number)}.arrow")
     return Part(
         batch.column("sample").to_numpy(), tensor_array(batch.column("inputs")), tensor_array(batch.column("labels"))
@@ -151,7 +173,7 @@ def read_part(storage: Storage, split: str, number: int) -> Part:
 
 
 def read_split(storage: Storage, index: PartIndex, split: str, numbers: Sequence[int] | None = None) -> Part:
-    """Some parts of a split (all of them by default), one after the other, copied into one array each."""
+    """Read several parts of a split (by default all of them), in this order, copied into one array each."""
     chosen = range(index.n_parts(split)) if numbers is None else numbers
     parts = [read_part(storage, split, number) for number in chosen]
     return Part(*(np.concatenate([getattr(p, key) for p in parts]) for key in ("samples", "inputs", "labels")))
@@ -168,7 +190,7 @@ def _to_batch(task_set: TaskSet, rows: np.ndarray) -> pa.RecordBatch:
 
 
 def _input_statistics(inputs: np.ndarray, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel (images) or per feature, in float64, a block of rows at a time."""
+    """Compute mean and standard deviation per channel (images) or feature, in float64, a block of rows at a time."""
     per_channel = inputs.ndim > 2
     axes = (0, *range(2, inputs.ndim)) if per_channel else (0,)
     total = squares = 0.0
@@ -181,7 +203,7 @@ def _input_statistics(inputs: np.ndarray, rows: np.ndarray) -> tuple[tuple[float
     mean = np.asarray(total / count)
     variance = np.maximum(np.asarray(squares) / count - mean**2, 0)
     std = np.sqrt(variance)
-    std[std <= 1e-6 * np.maximum(1, np.abs(mean))] = 1.0  # a constant feature stays what it is
+    std[std <= 1e-6 * np.maximum(1, np.abs(mean))] = 1.0  # a constant feature is not scaled
     return tuple(mean.tolist()), tuple(std.tolist())
 
 

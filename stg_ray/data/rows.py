@@ -1,8 +1,8 @@
-"""Rows of parts without a copy of their own.
+"""Rows of parts that stay in their files, shared by all processes of a machine.
 
 Trials that run on one machine read the same inputs. Each maps the parts' files into memory and gathers its batches from
-there, so the system's page cache holds the inputs once, whatever the number of trials; what is larger than the memory
-is read from disk again. Where the parts are on an object store, each node keeps them in a folder of its own.
+there, so the system's page cache holds the inputs once, whatever the number of trials; inputs that do not fit into
+memory are read from disk again. Where the parts are on an object store, each node keeps a copy in a temporary folder.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from stg_ray.tasks import observed
 
 
 class MappedInputs:
-    """Some rows of several arrays that stay where they are, as one tensor of inputs: indexed, and split, by copies.
+    """Some rows of several mapped arrays, as one tensor of inputs; indexing and splitting it copies rows.
 
     Args:
         arrays: (n_i, ...) arrays, one after the other.
-        rows: (n,) which of all their rows these are.
+        rows: (n,) indices of the rows among all rows of the arrays.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> None:
@@ -37,29 +37,32 @@ class MappedInputs:
         return len(self.rows)
 
     def __getitem__(self, index: torch.Tensor | slice) -> torch.Tensor:
-        """The inputs (b, ...) at these positions, copied."""
+        """Return a copy of the inputs (b, ...) at b positions."""
         rows = self.rows[index if isinstance(index, slice) else index.numpy()]
         batch = np.empty((len(rows), *self.arrays[0].shape[1:]), dtype=self.arrays[0].dtype)
         number = np.searchsorted(self.starts, rows, side="right") - 1
         order = np.argsort(number, kind="stable")
         bounds = np.searchsorted(number[order], np.arange(len(self.arrays) + 1))
         for part in np.unique(number).tolist():
-            own = order[bounds[part] : bounds[part + 1]]
-            batch[own] = self.arrays[part][rows[own] - self.starts[part]]
+            in_part = order[bounds[part] : bounds[part + 1]]
+            batch[in_part] = self.arrays[part][rows[in_part] - self.starts[part]]
         return torch.from_numpy(batch)
 
     def split(self, size: int) -> Iterator[torch.Tensor]:
-        """All rows in their order, `size` at a time; one empty block if there are none."""
+        """Yield all rows in their order, `size` at a time; one empty block if there are no rows."""
         return (self[slice(start, start + size)] for start in range(0, max(1, len(self)), size))
 
 
 class TaskRows:
-    """The rows of a split that have a label for some of the tasks.
+    """The rows of a split that have a label for at least one of k tasks.
+
+    Args:
+        columns: indices of the k tasks.
 
     Attributes:
         samples: (n,) row numbers in the task set.
-        inputs: of these rows, mapped.
-        labels: (n, k) labels of the k tasks, as stored.
+        inputs: inputs of these rows, mapped.
+        labels: (n, k) labels, as stored.
     """
 
     def __init__(self, parts: Storage, index: PartIndex, split: str, columns: Sequence[int]) -> None:
@@ -76,8 +79,11 @@ class TaskRows:
 
 
 def on_this_node(parts: Storage, index: PartIndex, split: str) -> Storage:
-    """Where this node maps the parts of a split: where they are, or, if that is no file system, a folder of its own in
-    the temporary folder, which is filled once and used again by every trial of the same parts."""
+    """Return the storage from which this node maps the parts of a split.
+
+    That is the storage itself, or, for an object store, a copy in the node's temporary folder, which is filled once and
+    used by every trial of the same parts.
+    """
     if parts.is_local:
         return parts
     version = hashlib.sha256(parts.uri.encode() + parts.read_bytes("index.json")).hexdigest()[:16]

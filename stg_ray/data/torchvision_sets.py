@@ -1,4 +1,4 @@
-"""torchvision's image sets as task sets; downloaded by torchvision where there is a network."""
+"""torchvision's image sets as task sets; torchvision downloads them where there is a network."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SPLITS_OF_SET: dict[str, dict[str, dict[str, Any]]] = {
     "CelebA": {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}},
     "Omniglot": {"background": {"background": True}, "evaluation": {"background": False}},
 }
-"""What torchvision's classes call their training, validation and test images (Omniglot: its two sets of alphabets)."""
+"""Arguments of torchvision's classes for each split; Omniglot has two sets of alphabets instead."""
 
 
 def open_set(name: str, root: Path) -> dict[str, Any]:
-    """The data sets of torchvision's class `name` under `root`/torchvision, by split; downloaded if not there.
+    """Open the data sets of torchvision's class `name` in `root`/torchvision, by split; they are downloaded if missing.
 
     Raises:
-        InputError: they are not there and cannot be downloaded.
+        InputError: they are missing and cannot be downloaded.
     """
     kind = getattr(torchvision().datasets, name)
     folder = root / "torchvision"
@@ -52,7 +52,7 @@ def open_set(name: str, root: Path) -> dict[str, Any]:
 
 
 def one_vs_rest(root: Path, seed: int, name: str) -> TaskSet:
-    """The classes of the set `name`, one against the rest."""
+    """Load the set `name`: its classes, each against the rest."""
     halves = open_set(name, root)
     images = [_channels_first(np.asarray(half.data)) for half in halves.values()]
     if name == "EMNIST":  # stored with rows and columns exchanged
@@ -65,7 +65,7 @@ def one_vs_rest(root: Path, seed: int, name: str) -> TaskSet:
 
 
 def celeba(root: Path, seed: int, image_size: int) -> TaskSet:
-    """The forty attributes of the faces of CelebA (Liu et al. 2015), cropped and scaled to `image_size`."""
+    """Load the forty attributes of the faces of CelebA (Liu et al. 2015), cropped and scaled to `image_size`."""
     halves = open_set("CelebA", root)
     folder = root / "torchvision" / "celeba" / "img_align_celeba"
     paths = [folder / file for half in halves.values() for file in half.filename]
@@ -77,7 +77,7 @@ def celeba(root: Path, seed: int, image_size: int) -> TaskSet:
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:
-    """(N, C, H, W) of (N, H, W), (N, H, W, C) or (N, C, H, W)."""
+    """Bring images of shape (N, H, W), (N, H, W, C) or (N, C, H, W) into the shape (N, C, H, W)."""
     if images.ndim == 3:
         return images[:, None]
     return images.transpose(0, 3, 1, 2) if images.shape[-1] in (1, 3) else images

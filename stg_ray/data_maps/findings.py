@@ -1,4 +1,4 @@
-"""What a data map says by itself: how each task's samples are learned, and whose labels to look at again."""
+"""Findings of a data map by itself: how each task's samples are learned, and labels that are worth a second look."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pyarrow as pa
 from stg_ray.data_maps.state import DataMapState, in_regions
 
 N_SUSPECTS = 20
-"""Samples named for each task."""
+"""Number of suspects of each task."""
 
 Suspects = dict[str, np.ndarray]
+"""Samples whose labels may be wrong, as columns of equal length, with the names and types of `SUSPECT_TYPES`."""
 SUSPECT_TYPES = {
     "task": np.int32,
     "sample": np.int64,
@@ -23,8 +24,12 @@ SUSPECT_TYPES = {
 
 
 def region_sums(state: DataMapState) -> np.ndarray:
-    """(K, 6) float64 sums that add over shards: labelled samples; those that are easy, ambiguous, hard to learn; mean
-    confidences; variabilities."""
+    """Compute sums for each task that add over shards.
+
+    Returns:
+        (K, 6) float64: numbers of samples that are labelled, easy, ambiguous and hard to learn; sums of their mean
+        confidences and variabilities.
+    """
     present = ~np.isnan(state.mean)
     sums = [present.sum(axis=0), *(region.sum(axis=0) for region in in_regions(state))]
     values = [np.nansum(v, axis=0, dtype=np.float64) for v in (state.mean, state.variability)]
@@ -32,7 +37,11 @@ def region_sums(state: DataMapState) -> np.ndarray:
 
 
 def regions_table(names: Sequence[str], sums: np.ndarray) -> pa.Table:
-    """A row for each task: number of labelled samples, shares of the regions, mean confidence and variability."""
+    """Return a table with a row per task: labelled samples, shares of the regions, mean confidence and variability.
+
+    Args:
+        sums: (K, 6) `region_sums` of all samples.
+    """
     n = np.maximum(sums[:, :1], 1)
     columns = dict(
         zip(("easy", "ambiguous", "hard_to_learn", "confidence", "variability"), (sums[:, 1:] / n).T, strict=True)
@@ -41,12 +50,14 @@ def regions_table(names: Sequence[str], sums: np.ndarray) -> pa.Table:
 
 
 def suspects(state: DataMapState, samples: np.ndarray, labels: np.ndarray, n: int = N_SUSPECTS) -> Suspects:
-    """For each task the `n` hard-to-learn samples of the lowest mean confidence: where wrong labels are to be found
+    """Find the `n` hard-to-learn samples of the lowest mean confidence for each task, where wrong labels are likely
     (Swayamdipta et al. 2020, section 5).
 
     Args:
+        state: data map of the N samples and K tasks.
         samples: (N,) sample numbers.
         labels: (N, K) labels.
+        n: number of suspects of each task, at most.
 
     Returns:
         Columns task (its index), sample, label, confidence and variability.
@@ -63,11 +74,11 @@ def suspects(state: DataMapState, samples: np.ndarray, labels: np.ndarray, n: in
 
 
 def suspects_table(names: Sequence[str], shards: Sequence[Suspects], n: int = N_SUSPECTS) -> pa.Table:
-    """The suspects of all shards, by task, at most `n` of each, the lowest confidence first."""
-    found = {key: np.concatenate([shard[key] for shard in shards]) for key in SUSPECT_TYPES}
-    order = np.lexsort((found["sample"], found["confidence"], found["task"]))
-    found = {key: values[order] for key, values in found.items()}
-    first = np.searchsorted(found["task"], found["task"])  # where each one's task begins
+    """Return a table of the suspects of all shards, by task, at most `n` of each, the lowest confidence first."""
+    pooled = {key: np.concatenate([shard[key] for shard in shards]) for key in SUSPECT_TYPES}
+    order = np.lexsort((pooled["sample"], pooled["confidence"], pooled["task"]))
+    pooled = {key: values[order] for key, values in pooled.items()}
+    first = np.searchsorted(pooled["task"], pooled["task"])  # where the rows of each one's task begin
     kept = np.arange(len(first)) - first < n
-    columns = {key: values[kept] for key, values in found.items()}
+    columns = {key: values[kept] for key, values in pooled.items()}
     return pa.table(columns | {"task": np.array(names, dtype=object)[columns["task"]].tolist()})

@@ -1,4 +1,4 @@
-"""What a configuration would run and what it would cost, without running it."""
+"""The plan of a run: its stages, their costs and times, and its nodes, without running it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from stg_ray.tasks import TaskSet
 
 
 def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> list[tuple[str, str]]:
-    """The stages and what each would do, as (name, text).
+    """Estimate what each stage would do.
 
     Costs are samples x epochs x parameters. Times are those of this machine's CPUs, from training steps that are
     measured for a second or two. With `grouping.groups: auto` the number of groups is not known yet: the largest that
-    may be chosen is assumed, and said.
+    may be chosen is assumed, and the text says "at most".
 
     Args:
-        nodes: resources of the nodes of a cluster, by their names: what each of them holds at once is added.
+        nodes: resources of the nodes of a cluster, by their names; lines about what each holds at once are added.
+
+    Returns:
+        (name, text) of each line; the name is empty where a line continues a stage.
 
     Raises:
         InputError: the run would be refused.
@@ -69,15 +72,16 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
 
 
 def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resources]) -> list[tuple[str, str]]:
-    """What the nodes of a cluster are given in each stage."""
-    own = list(nodes.values())
+    """Describe the work that the nodes of a cluster hold at once in each stage."""
+    resources_of_nodes = list(nodes.values())
     wanted = config.profile.workers
-    workers, profile = place_workers(own, wanted[1] if isinstance(wanted, tuple) else wanted, index.n_parts())
-    of_each, trials = place_trials(own, config.retrain.workers, config.retrain.gpus)
+    most = wanted[1] if isinstance(wanted, tuple) else wanted
+    workers, profile = place_workers(resources_of_nodes, most, index.n_parts())
+    workers_each, trials = place_trials(resources_of_nodes, config.retrain.workers, config.retrain.gpus)
     stages = {
         "workers": profile,
-        "actors": place(own, config.affinity.gpus),
-        "trials" if of_each == 1 else f"workers of trials ({of_each} each)": trials,
+        "actors": place(resources_of_nodes, config.affinity.gpus),
+        "trials" if workers_each == 1 else f"workers of trials ({workers_each} each)": trials,
     }
     each = ", ".join(f"{name} of {placement.each}" for name, placement in stages.items())
     rows = [("cluster", f"{len(nodes)} node{'s' * (len(nodes) > 1)}, {workers} workers; {each}")]
@@ -90,9 +94,9 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
 
 
 def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[tuple[str, str]]:
-    """All networks, each once, then those of each plan; draws of random groups are one line."""
+    """Describe the training of all networks, each once, then of those of each plan; random groups are one line."""
     n_tasks, cpus = len(index.tasks), cpus_here()
-    number = config.grouping.groups if config.grouping.groups != "auto" else _most(config, index.names)
+    number = config.grouping.groups if config.grouping.groups != "auto" else _most_groups(config, index.names)
     labels = np.arange(n_tasks) * number // n_tasks
     plans = make_plans(Groups.from_labels(index.names, labels, "assumed"), index.tasks, config)
     specs = list(network_specs(plans, config))
@@ -106,18 +110,18 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
     pace = measure_pace(config, config.retrain, task_set, index)
     at_most = "at most " if config.grouping.groups == "auto" else ""
 
-    def text(own: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
-        cost = sum(sizes[spec.tasks] * spec.epochs for spec in own) * index.n_samples()
-        epochs = " or ".join(map(str, sorted({spec.epochs for spec in own})))
-        seconds = start + seconds_of_trials(own, pace, index, cpus, config.retrain.workers)
-        return f"{at_most}{len(own)} {plan}, {epochs} epochs, cost {cost:.2e}, about {_time(seconds)}"
+    def text(networks: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
+        cost = sum(sizes[spec.tasks] * spec.epochs for spec in networks) * index.n_samples()
+        epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
+        seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
+        return f"{at_most}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, about {_time(seconds)}"
 
     by_plan: dict[str, list[NetworkSpec]] = {}
     for spec in specs:
         by_plan.setdefault(re.sub(r"^random_\d+", "random", spec.plan), []).append(spec)
-    each = list({spec.fingerprint(config): spec for spec in specs}.values())
-    rows = [("retrain", f"{text(each, 'networks', START_SECONDS)} on {cpus} CPUs")]
-    return rows + [("", text(own, f"of {plan}")) for plan, own in sorted(by_plan.items())]
+    distinct = list({spec.fingerprint(config): spec for spec in specs}.values())
+    rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
+    return rows + [("", text(networks, f"of {plan}")) for plan, networks in sorted(by_plan.items())]
 
 
 def _time(seconds: float) -> str:
@@ -128,14 +132,15 @@ def _time(seconds: float) -> str:
 
 def _groups_text(config: Config, names: list[str]) -> str:
     if config.grouping.budget is not None:
-        return f"at most {_most(config, names)} groups, chosen by score"
+        return f"at most {_most_groups(config, names)} groups, chosen by score"
     if config.grouping.groups == "auto":
-        numbers = f"{config.grouping.min_groups} to {_most(config, names)}"
+        numbers = f"{config.grouping.min_groups} to {_most_groups(config, names)}"
         return f"{numbers} groups, chosen by {config.grouping.criterion}"
     return f"{config.grouping.groups} groups"
 
 
-def _most(config: Config, names: list[str]) -> int:
+def _most_groups(config: Config, names: list[str]) -> int:
+    """Return the largest number of groups that may be chosen."""
     if config.grouping.budget is not None:
         return conditions_of(config.grouping.budget.model_dump(), names).most_networks(len(names))
     return max(config.grouping.min_groups, most_groups(len(names), config.grouping.max_groups))

@@ -1,4 +1,4 @@
-"""What a run found, as a table in the terminal and as a self-contained page."""
+"""Reports of a run: tables in the terminal, and a self-contained page."""
 
 from stg_ray.report.stage import run
 from stg_ray.report.summary import Summary, summarize

@@ -1,4 +1,4 @@
-"""The page's figures. Task names are escaped: Plotly renders some markup in its texts."""
+"""Figures of the page. Task names are escaped, because Plotly renders some markup in its texts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ LAYOUT = {
     "margin": {"l": 10, "r": 10, "t": 30, "b": 10},
 }
 ROW_HEIGHT = 22
+"""Pixels of a task's row."""
 MAX_LABELLED = 80
+"""Number of tasks up to which their names are shown."""
 
 
 def plans(summary: Summary) -> go.Figure | None:
-    """Difference of each plan to all-in-one, with its interval."""
+    """Draw the difference of each plan to all-in-one, with its interval; None where no plan has one."""
     rows = [row for row in summary.plans if row.difference is not None]
     if not rows:
         return None
@@ -61,7 +63,7 @@ def plans(summary: Summary) -> go.Figure | None:
 
 
 def tasks(summary: Summary) -> go.Figure | None:
-    """Every task's metric under every plan, tasks in the order of their groups."""
+    """Draw every task's metric under every plan, tasks in the order of their groups; None where nothing was trained."""
     if not summary.plans:
         return None
     order = _order(summary)
@@ -84,7 +86,7 @@ def tasks(summary: Summary) -> go.Figure | None:
 
 
 def matrix(summary: Summary, values: TaskMatrix) -> go.Figure:
-    """A K x K matrix with the tasks in the order of their groups."""
+    """Draw a K x K matrix with the tasks in the order of their groups."""
     order = _order(summary)
     names = [html.escape(summary.index.names[t]) for t in order]
     ordered = values.values[np.ix_(order, order)].copy()
@@ -112,7 +114,7 @@ def matrix(summary: Summary, values: TaskMatrix) -> go.Figure:
 
 
 def number_of_groups(summary: Summary) -> go.Figure | None:
-    """The criterion by number of groups, where that number was chosen."""
+    """Draw the criterion by number of groups; None where that number was given, not chosen."""
     choice = summary.groups.parameters.get("n_groups")
     if not choice or not choice["curve"]:
         return None
@@ -129,7 +131,11 @@ def number_of_groups(summary: Summary) -> go.Figure | None:
 
 
 def regions(summary: Summary, shares: np.ndarray) -> go.Figure:
-    """Shares of easy, ambiguous and hard-to-learn samples of each task."""
+    """Draw the shares of easy, ambiguous and hard-to-learn samples of each task.
+
+    Args:
+        shares: (K, 3) shares in this order.
+    """
     order = _order(summary)
     names = [html.escape(summary.index.names[t]) for t in order]
     figure = go.Figure()
@@ -146,11 +152,11 @@ def regions(summary: Summary, shares: np.ndarray) -> go.Figure:
 
 
 def _marker(row: PlanRow) -> dict[str, str]:
-    """A colour for each plan, a symbol for the way it is served; open where it is trained from the profiled trunk."""
+    """Return a plan's colour, and a symbol for the way it is served; open where it starts from the profiled network."""
     name, profiled = base_of(row.plan)
     return {"color": COLORS[name], "symbol": SYMBOLS[row.serving] + ("-open" if profiled else "")}
 
 
 def _order(summary: Summary) -> np.ndarray:
-    """Indices of the tasks, group by group."""
+    """Return the indices of the tasks, group by group."""
     return np.argsort(summary.groups.labels, kind="stable")

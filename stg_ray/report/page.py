@@ -1,10 +1,11 @@
-"""The report stage: one self-contained page that opens from disk, without a network."""
+"""The page of a run: one self-contained HTML file that opens from disk, without a network."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -42,12 +43,12 @@ def write_page(run_dir: RunDir, config: Config) -> None:
 
 
 def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, Any]]:
-    """Title, explanation and figure of each section that has something to show."""
+    """Return the title, explanation and figure of each section that has something to show."""
     matrices = {
         name: TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in config.affinity.methods
     }
     shares = _shares(run)
-    found = [
+    candidates = [
         (
             "Did grouping help?",
             "Dots right of the dotted line: better than one network for all tasks.",
@@ -60,30 +61,33 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         ),
         (
             "Number of groups",
-            "The number with the largest score is taken, if groups hold together better than in graphs without any: "
-            "the same pairs shuffled, and Gaussian points of the same spread.",
+            "The number with the largest score is chosen, provided that the groups hold together better than those of "
+            "graphs without structure: the same pairs shuffled, and Gaussian points of the same spread.",
             figures.number_of_groups(summary),
         ),
         (
             "Data maps",
-            "Easy samples are predicted with high confidence throughout training, hard ones with low confidence: the "
-            "place to look for wrong labels. Ambiguous ones vary.",
+            "Easy samples are predicted with high confidence throughout training, hard ones with low confidence: look "
+            "for wrong labels among them. The confidence of ambiguous ones varies.",
             figures.regions(summary, shares) if shares is not None else None,
         ),
     ]
     return [
         {"title": title, "text": text, "figure": Markup(_div(figure))}
-        for title, text, figure in found
+        for title, text, figure in candidates
         if figure is not None
     ]
 
 
-def _div(figure: Any) -> str:
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
+def _div(figure: go.Figure) -> str:
+    html: str = figure.to_html(
+        full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
+    )
+    return html
 
 
 def _shares(run: RunDir) -> np.ndarray | None:
-    """Shares of the data map's regions by task (K, 3); none where all tasks are regressions."""
+    """Return the shares (K, 3) of the data map's regions by task; None where all tasks are regressions."""
     if not run.exists("profile/regions.parquet"):
         return None
     table = run.read_parquet("profile/regions.parquet")
@@ -91,10 +95,11 @@ def _shares(run: RunDir) -> np.ndarray | None:
 
 
 def _suspects(run: RunDir) -> list[dict[str, Any]]:
-    """The samples that the network believed least; few of each task, so that one does not fill the table."""
+    """Return the samples that the network believed least, few of each task, so that one does not fill the table."""
     if not run.exists("profile/suspects.parquet"):
         return []
     table = run.read_parquet("profile/suspects.parquet").to_pandas()
     each = max(2, N_SUSPECTS_SHOWN // max(1, table["task"].nunique()))
     table = table.groupby("task", sort=False).head(each).nsmallest(N_SUSPECTS_SHOWN, "confidence", keep="first")
-    return table.to_dict("records")
+    records: list[dict[str, Any]] = table.to_dict("records")
+    return records

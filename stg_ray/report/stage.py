@@ -1,4 +1,4 @@
-"""The report stage."""
+"""The report stage: one page from the artifacts of all other stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a run in the terminal: groups, plans, where the report lies."""
+"""Summary of a run in the terminal: its groups, its plans, and whether grouping helped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_FAILURES = 5
 
 
 def print_summary(console: Console, summary: Summary) -> None:
-    """The groups, the plans, and in a sentence or two whether grouping helped."""
+    """Print the groups, the plans, whether grouping helped in a sentence or two, and the networks that failed."""
     print_groups(console, summary.groups)
     if summary.plans:
         console.print(_plans(summary))
@@ -28,11 +28,12 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 
 def failure_text(failure: dict[str, Any]) -> str:
-    """A network that could not be trained, and why."""
+    """Describe a network that could not be trained, and why."""
     return f"{failure['plan']} group {failure['group']} seed {failure['seed']}: {failure['reason']}"
 
 
 def print_groups(console: Console, groups: Groups) -> None:
+    """Print the groups, with their certainty where it is known."""
     table = Table(box=None, pad_edge=False)
     table.add_column("group", justify="right")
     table.add_column("tasks", overflow="fold")
@@ -49,7 +50,7 @@ def print_groups(console: Console, groups: Groups) -> None:
 
 
 def certainty_text(groups: Groups, number: int) -> str:
-    """How often the group's tasks stay in it under resampling; nothing where that is not known."""
+    """Return how often the group's tasks stay in it under resampling, in percent; empty where that is not known."""
     share = groups.certainty(number)
     return "" if share is None else f"{share:.0%}"
 
@@ -65,7 +66,7 @@ def _plans(summary: Summary) -> Table:
 
 
 def difference_texts(row: PlanRow) -> tuple[str, str, str]:
-    """The difference to all-in-one, its interval, and the numbers of tasks helped and hurt."""
+    """Return the difference to all-in-one, its interval, and the numbers of tasks helped and hurt; empty if unknown."""
     d = row.difference
     if d is None:
         return "", "", ""
@@ -73,4 +74,5 @@ def difference_texts(row: PlanRow) -> tuple[str, str, str]:
 
 
 def cost_text(row: PlanRow) -> str:
+    """Return the cost of a plan in units of all-in-one, such as 3.4x; empty where it is unknown."""
     return "" if math.isnan(row.cost) else f"{row.cost:.1f}x"

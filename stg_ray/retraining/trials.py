@@ -13,7 +13,7 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place_trials
 from stg_ray.cluster.session import root_cause, wait_for
-from stg_ray.cluster.telemetry import SampleCounter, tell
+from stg_ray.cluster.telemetry import SampleCounter, set_gauge
 from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
 from stg_ray.progress import StageProgress
@@ -39,7 +39,7 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
             epochs_of_trial[trial.trial_id] = result.get("epoch", epochs_of_trial.get(trial.trial_id, 0))
 
         def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-            tell(run, "retrain", "trials_running", sum(trial.status == "RUNNING" for trial in trials))
+            set_gauge(run, "retrain", "trials_running", sum(trial.status == "RUNNING" for trial in trials))
 
         def on_experiment_end(self, trials: list, **info: Any) -> None:
             for trial in trials:

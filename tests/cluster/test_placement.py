@@ -1,4 +1,4 @@
-"""What is asked of a cluster is what it has: nothing waits for ever, and what is missing is said."""
+"""A cluster is asked only for what it has: no request waits forever, and what is missing is reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_pieces_fit_where_they_are_placed(
     assert placement.instead == ""
 
 
-def test_what_is_missing_is_said() -> None:
+def test_what_is_missing_is_reported() -> None:
     placement = place([{"GPU": 4}, CPU_NODE], 1.0)
     assert placement.resources == {"CPU": 1}
     assert placement.instead == "on CPUs: no node has both a GPU and a CPU"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from stg_ray import config as package
+from stg_ray.config import WHERE_IT_RUNS, Config, TrainingConfig
 from stg_ray.config.loading import load_config, set_values
-from stg_ray.config.presets import PRESETS
+from stg_ray.config.sections import BY_DEVICE, TRAININGS
 from stg_ray.errors import InputError
 
 
@@ -16,11 +20,6 @@ def test_a_preset_is_a_whole_configuration() -> None:
     assert config.data.preset == "digits"
     assert config.grouping.groups == 4
     assert load_config("digits", ["grouping.groups=auto"]).grouping.groups == "auto"
-
-
-def test_the_job_configurations_are_the_presets(repository: Path) -> None:
-    for name in PRESETS:
-        assert load_config(str(repository / "jobs" / "configs" / f"{name}.yaml")) == load_config(name)
 
 
 def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
@@ -96,3 +95,25 @@ def test_the_fingerprint_leaves_out_where_it_runs() -> None:
     assert config.differences(elsewhere) == []
     assert other.fingerprint(sections) != config.fingerprint(sections)
     assert config.differences(other) == ["profile.lr is 0.005, now 0.01"]
+
+
+def test_every_setting_is_documented() -> None:
+    """The string below a field says what the setting is."""
+    for file in Path(package.__file__).parent.glob("*.py"):
+        for section in ast.walk(ast.parse(file.read_text())):
+            if isinstance(section, ast.ClassDef) and section.name.endswith("Config") and section.bases:
+                assert ast.get_docstring(section), section.name
+                for field, below in zip(section.body, section.body[1:], strict=False):
+                    if isinstance(field, ast.AnnAssign):
+                        documented = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+                        assert documented, f"{section.name}.{ast.unparse(field.target)}"
+
+
+def test_settings_that_are_named_by_their_keys_exist() -> None:
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    trainings = {name for name, section in sections.items() if issubclass(section, TrainingConfig)}  # type: ignore[arg-type]
+    assert set(TRAININGS) == trainings
+    devices = {key for key, field in TrainingConfig.model_fields.items() if "auto" in get_args(field.annotation)}
+    assert set(BY_DEVICE) == devices
+    keys = {key for section in sections.values() for key in getattr(section, "model_fields", ())}
+    assert set(WHERE_IT_RUNS) <= keys

@@ -12,9 +12,10 @@ from PIL import Image
 from stg_ray.config.loading import load_config
 from stg_ray.data import images as images_module
 from stg_ray.data import load_task_set
+from stg_ray.data.image_folder import SPLIT_NAMES
 from stg_ray.data.images import decode, decode_all, large_array
 from stg_ray.errors import InputError
-from stg_ray.tasks import TaskSet
+from stg_ray.tasks import SPLITS, TaskSet
 
 RNG = np.random.default_rng(0)
 CLASSES = ("<b>cat</b>", "chien café", "鳥")
@@ -116,3 +117,7 @@ def test_a_large_array_is_a_mapped_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not isinstance(large_array((10, 10), np.uint8), np.memmap)
     with pytest.raises(InputError, match=r"GiB for an array .* do not fit into"):
         large_array((2**30, 2**30), np.uint8)
+
+
+def test_names_of_folders_lead_to_every_split() -> None:
+    assert set(SPLIT_NAMES.values()) == set(SPLITS) <= set(SPLIT_NAMES)

@@ -1,0 +1,81 @@
+"""The sections of a configuration about networks: the trunk, its training, and the all-task run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from stg_ray.config.data import Auto, Count, Section
+from stg_ray.errors import unknown
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ModelConfig(Section):
+    """The trunk that tasks share."""
+
+    trunk: str = "auto"
+    """Architecture of the trunk: linear, mlp, cnn, resnet18, resnet34, resnet50, or `module:function`, a function that
+    is called with the shape of one input and returns a module; auto: cnn for images, else mlp."""
+    width: Count = 128
+    """Number of units in each hidden layer of mlp, and of output features of linear, mlp and cnn."""
+    depth: Count = 2
+    """Number of layers of mlp."""
+    weights: str | None = None
+    """Weights that the trunk starts from: the path or URI of a checkpoint of the trunk or of a network of a run, which
+    every node must reach; or pretrained, torchvision's weights of a ResNet. By default they are random."""
+
+    @field_validator("trunk")
+    @classmethod
+    def _known_trunk(cls, trunk: str) -> str:
+        known = ("auto", "linear", "mlp", "cnn", "resnet18", "resnet34", "resnet50")
+        if trunk not in known and ":" not in trunk:
+            raise ValueError(unknown(trunk, known, "trunk") + ", or module:function of yours")
+        return trunk
+
+
+class TrainingConfig(Section):
+    """One training run on the sum of the tasks' losses."""
+
+    epochs: Count = 6
+    """Number of passes over the training rows."""
+    batch_size: Count = 64
+    """Number of rows in a training step, over all workers of the network."""
+    optimizer: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
+    """Optimizer; sgd has a (Nesterov) momentum of 0.9."""
+    lr: Positive = 5e-3
+    """Largest learning rate."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after the warm-up: down to zero at the last step, or constant."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Weight decay of the optimizer."""
+    clip: Positive | None = None
+    """Largest norm of a step's gradient; longer ones are scaled down to it. By default gradients are not clipped."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Precision of the forward and backward pass; auto: the faster one on the available devices (on CPUs, for a trunk
+    of this size), resolved before the first training and kept in config.yaml."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Memory format of images; auto: channels_last for trunks with convolutions, else contiguous."""
+    compile: bool = False
+    """Whether the network is compiled by torch.compile, which needs a C++ compiler on CPUs."""
+    flip: bool = False
+    """Whether every image is flipped left to right with probability 1/2, drawn anew in every epoch."""
+    crop: Annotated[int, Field(ge=0)] = 0
+    """Largest shift of an image in each direction, in pixels, drawn anew in every epoch; the margin is filled with
+    zeros."""
+
+
+class ProfileConfig(TrainingConfig):
+    """The all-task run that records the data maps."""
+
+    workers: Count | Auto | tuple[Count, Count] = "auto"
+    """Number of Ray Train workers; auto: one per GPU, else one per CPU; [LEAST, MOST]: as many within these bounds as
+    there is room for, more or fewer as nodes come and go."""
+    snapshots: Count = 1
+    """Number of snapshots of the data maps, at evenly spaced epochs that end with the last. They are cumulative; the
+    last alone told the tasks of CIFAR-100 apart better than four together."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """Number of restarts, from the last finished epoch, after workers died."""
