@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from stg_ray.affinities.estimators import estimator_of
 from stg_ray.affinities.gradients.start import copy_one_head, untrained_heads
 from stg_ray.affinities.source import RunSource
 from stg_ray.artifacts.storage import Storage
-from stg_ray.config import ModelConfig
+from stg_ray.config import AffinityConfig, ModelConfig
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import index_of, write_parts
 from stg_ray.in_memory import task_network
@@ -67,6 +69,7 @@ def test_planted_blocks_are_found_at_a_model_of_ones_own(
     assert matrix.samples <= 420
 
 
+@pytest.mark.filterwarnings("ignore:the network predicts only")
 def test_it_is_what_a_run_computes(make_task_set: Callable[..., sr.TaskSet], tmp_path: Path) -> None:
     task_set = make_task_set(n_samples=300, missing=0.2)
     run = Storage(tmp_path)
@@ -74,12 +77,23 @@ def test_it_is_what_a_run_computes(make_task_set: Callable[..., sr.TaskSet], tmp
     config = load_config({"data": {"npz": "none"}, "affinity": {"samples": 100}})
     network = build_network(config.model, index, index.tasks, 0).eval()
     estimator = estimator_of("landscape", config.affinity, index)
-    own = estimator(RunSource(run, config, network.state_dict()))
-    expected, error = estimator.combine([own.partial(n) for n in range(index.n_parts())], index.names)
+    instance = estimator(RunSource(run, config, network.state_dict()))
+    expected = estimator.combine([instance.partial(n) for n in range(index.n_parts())], index.tasks)
     found = sr.affinity(network, task_set, samples=100)
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-12)
     assert found.errors is not None
-    np.testing.assert_allclose(found.errors, error, rtol=1e-12)
+    assert expected.errors is not None
+    np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-12)
+    assert found.parameters == {"method": "landscape", "methods": ["landscape"], "samples": 100}
+
+
+def test_settings_have_the_types_and_defaults_of_the_affinity_section() -> None:
+    parameters = inspect.signature(sr.affinity).parameters
+    names = list(parameters)[list(parameters).index("samples") :]
+    assert set(names) == set(AffinityConfig.model_fields) - {"methods", "gpus", "max_retries"}
+    assert {name: parameters[name].default for name in names} == AffinityConfig().model_dump(include=set(names))
+    types, expected = get_type_hints(sr.affinity), get_type_hints(AffinityConfig)
+    assert {name: types[name] for name in names} == {name: expected[name] for name in names}
 
 
 def test_a_model_is_cut_at_its_last_layer() -> None:
@@ -100,6 +114,7 @@ def test_a_model_is_cut_at_its_last_layer() -> None:
     assert isinstance(model.head, nn.Linear), "the user's model is left alone"
 
 
+@pytest.mark.filterwarnings("ignore:the network predicts only")
 @pytest.mark.parametrize(
     ("model", "settings", "message"),
     [
