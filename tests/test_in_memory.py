@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import warnings
 from collections.abc import Callable
@@ -17,15 +16,13 @@ from torch import nn
 
 import stg_ray as sr
 from stg_ray.affinities.estimators import estimator_of
-from stg_ray.affinities.gradients.start import copy_one_head, untrained_heads
 from stg_ray.affinities.source import RunSource
 from stg_ray.artifacts.storage import Storage
-from stg_ray.config import AffinityConfig, ModelConfig
+from stg_ray.config import AffinityConfig
 from stg_ray.config.loading import load_config
-from stg_ray.data.parts import index_of, write_parts
+from stg_ray.data.parts import write_parts
 from stg_ray.in_memory import task_network
 from stg_ray.models import build_network
-from stg_ray.models.outputs import as_labels
 
 
 def _trained(task_set: sr.TaskSet) -> nn.Module:
@@ -155,46 +152,3 @@ def test_heads_that_were_never_trained_are_warned_about(make_task_set: Callable[
         sr.affinity(_trained(task_set), task_set)
         sr.affinity(random, task_set, start="initial")
         sr.affinity(random, task_set, method="label_correlation")
-
-
-def test_random_heads_are_told_from_trained_ones_for_every_kind_of_task() -> None:
-    rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(500, 6)).astype(np.float32)
-    hidden = inputs @ rng.normal(size=(6, 12))
-    labels = np.where(rng.random((500, 12)) < 0.2, np.nan, hidden)
-    labels[:, :4] = np.where(np.isnan(labels[:, :4]), np.nan, labels[:, :4] > 0)
-    labels[:, 4:8] = np.where(np.isnan(labels[:, 4:8]), np.nan, np.digitize(hidden[:, 4:8], (-1, 1)))
-    task_set = sr.TaskSet.from_arrays(
-        inputs, labels, kinds=["binary"] * 4 + ["multiclass"] * 4 + ["regression"] * 4, seed=0
-    )
-    untrained = []
-    for seed in range(20):
-        torch.manual_seed(seed)
-        network = build_network(ModelConfig(width=16), index_of(task_set), task_set.tasks, seed).eval()
-        untrained.append(untrained_heads(network, inputs, labels) is not None)
-    assert sum(untrained) >= 15
-    copied = copy.deepcopy(network)
-    copy_one_head(copied)
-    assert untrained_heads(copied, inputs, labels) is None
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    for _ in range(50):
-        optimizer.zero_grad()
-        network.layout.losses(network(torch.tensor(inputs)), as_labels(torch.tensor(labels))).mean().backward()
-        optimizer.step()
-    assert untrained_heads(network, inputs, labels) is None
-
-
-def test_tasks_whose_labels_are_all_alike_do_not_count() -> None:
-    """Of rare labels few rows have any."""
-    rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(400, 6)).astype(np.float32)
-    labels = (inputs[:, :4] > 0).astype(np.int8)
-    task_set = sr.TaskSet.from_arrays(inputs, np.concatenate([labels, np.eye(400, 36, dtype=np.int8)], axis=1))
-    network = build_network(ModelConfig(trunk="linear"), index_of(task_set), task_set.tasks, 0).eval()
-    with torch.no_grad():
-        network.trunk = nn.Identity()
-        network.heads = nn.Linear(6, 40)
-        network.heads.weight[:4] = 10 * torch.eye(4, 6)
-    seen = task_set.labels[40:]
-    assert (seen[:, 4:] == 0).all()
-    assert untrained_heads(network, inputs[40:], seen) is None

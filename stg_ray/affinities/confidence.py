@@ -63,12 +63,12 @@ def confidence_correlation(state: DataMapState, tasks: Sequence[str] | None = No
     Example:
         >>> import numpy as np
         >>> import stg_ray as sr
-        >>> confidences = np.array([[0.9, 0.8, 0.1], [0.5, 0.4, 0.6], [0.2, 0.3, 0.7]], np.float32)
+        >>> confidences = np.array([[0.9, 0.8, 0.6], [0.6, 0.7, 0.3], [0.2, 0.3, 0.4]], np.float32)
         >>> matrix = sr.confidence_correlation(sr.DataMapState.of_visit(confidences), ["cat", "dog", "car"])
         >>> print(matrix.values.round(1))
-        [[ 1.   1.  -0.9]
-         [ 1.   1.  -1. ]
-         [-0.9 -1.   1. ]]
+        [[1.  1.  0.6]
+         [1.  1.  0.4]
+         [0.6 0.4 1. ]]
     """
     values, present = log_odds(state)
     owner = np.arange(values.shape[1])

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from stg_ray.affinities.estimators import estimator_of
+from stg_ray.affinities.gradients.layers import Layers
+from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.start import starting_weights
 from stg_ray.affinities.source import RunSource
 from stg_ray.artifacts.storage import Storage
@@ -136,6 +138,11 @@ def example(trunk: str, n: int, seed: int, missing: float = 0.0) -> tuple[TaskNe
     labels = np.stack(columns, axis=1).astype(np.float64)
     labels[rng.random(labels.shape) < missing] = np.nan
     return network, torch.tensor(rng.normal(size=(n, 6))), torch.tensor(labels)
+
+
+def engine_of(network: TaskNetwork, layers: Layers, inputs: torch.Tensor) -> SampleGradients:
+    """Return the engine in double precision."""
+    return SampleGradients(network, layers, inputs, dtype=torch.float64)
 
 
 def looped(

@@ -1,8 +1,8 @@
 """Per-sample gradients of one layer's parameters, by the form that they have.
 
-No form holds the whole gradient (n, K, coordinates): a block of coordinates is computed when it is asked for. Outer
-products are those of linear layers and convolutions, scalings those of norms, lookups those of embeddings; what else
-there is comes from torch.func (`Functional`). `rules` says which layers have which form.
+The gradient of a large layer (n, K, coordinates) need never be in memory: a block of coordinates is computed when it
+is asked for. Outer products are the form of linear layers and convolutions, scalings that of norms, lookups that of
+embeddings; anything else comes from torch.func (`Functional`). `rules` says which layers have which form.
 """
 
 from __future__ import annotations
@@ -123,8 +123,7 @@ class OuterProducts(LayerGradients):
 
 @dataclass
 class Scalings(LayerGradients):
-    """Gradients of a norm: for its weight the sum over positions of e_it x_i with the standardised input x, for its
-    bias that of e_it.
+    """Sums over positions of e_it x_i for a norm's weight, with the standardised input x, and of e_it for its bias.
 
     Attributes:
         values: (n, K, rows, row_size), weight before bias.
