@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +18,7 @@ from stg_ray.affinities.estimators import OF_DATA_MAPS, check_methods, estimator
 from stg_ray.affinities.gradients.start import ROWS_LOOKED_AT, copy_one_head, untrained_heads
 from stg_ray.affinities.source import CPU, Source
 from stg_ray.artifacts.task_matrix import TaskMatrix
-from stg_ray.config import Config
+from stg_ray.config import Affinity, AffinityConfig, Config
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import Part, PartIndex, index_of, part_rows_of
 from stg_ray.data_maps.state import DataMapState
@@ -27,74 +28,145 @@ from stg_ray.models import TaskNetwork
 from stg_ray.tasks import Task, TaskSet
 
 Preprocess = Callable[[torch.Tensor], torch.Tensor]
+"""Converts raw inputs (n, ...) to those of a model."""
 
 
-def affinity(
+def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that editors show them
     model: nn.Module,
     task_set: TaskSet,
     *,
-    method: str = "landscape",
+    method: Affinity = "landscape",
     preprocess: Preprocess | None = None,
     seed: int = 0,
     device: str | torch.device = CPU,
-    profile: dict[str, Any] | None = None,
-    **settings: Any,
+    profile: Mapping[str, Any] | None = None,
+    samples: int | Literal["auto"] = 2048,
+    sampling: Literal["stratified", "random", "variability"] = "stratified",
+    statistic: Literal["auto", "aligned", "pooled", "sign"] = "auto",
+    start: str = "profiled",
+    layers: Literal["last", "all"] | list[str] = "last",
+    normalize: bool = False,
+    coordinates: int | None = None,
+    precision: Literal["float32", "float64"] = "float32",
+    tag_every: int = 10,
 ) -> TaskMatrix:
-    """How alike the tasks of a task set are at a trained model.
+    """Compute how alike the tasks of a task set are at a trained model, without a run directory and without Ray.
+
+    The settings from `samples` on are those of the `affinity` section, with the same defaults.
 
     Args:
         model: a TaskNetwork, or any module that ends in an nn.Linear with one output for each binary or regression
             task and one for each class of a multi-class task, in the order of the tasks; in evaluation mode.
-        task_set: of which the training rows are looked at.
+        task_set: K tasks; its training rows are looked at.
         method: landscape, logit_correlation, label_correlation, tag (which trains a copy of the model), or random.
-        preprocess: what the model needs its raw inputs to be made first; nothing by default.
+        preprocess: converts raw inputs (n, ...) to what the model takes; nothing by default.
         seed: of the choice of rows and coordinates, and of tag's training.
         device: where it is computed.
         profile: how tag trains, by the keys of the `profile` section: epochs, lr, batch_size, ...
-        settings: those of the `affinity` section: statistic, samples, sampling, layers, normalize, coordinates,
-            precision, tag_every. `start: initial` gives all tasks the model's first head.
+        samples: training rows whose gradients the landscape takes; auto: as many as the groups need.
+        sampling: which rows: stratified by the classes of all tasks, or random. (variability needs the data maps of a
+            run.)
+        statistic: aligned compares gradients at the same sample, pooled at different samples, sign their signs over
+            all samples; auto: aligned where half of the pairs of tasks or more share samples, else sign.
+        start: profiled: at the model as it is; initial: all tasks get the model's first head.
+        layers: parameters whose gradients are compared: those of the last layer with a weight matrix, all, or names of
+            modules and parameters of the model, with wildcards.
+        normalize: scale each gradient to unit L1 norm first.
+        coordinates: compare so many random coordinates of the layers whose distances have no closed form.
+        precision: of the gradients.
+        tag_every: steps of tag's training between two looks.
 
     Returns:
-        The K x K matrix, with standard errors.
+        The K x K matrix, with standard errors (NaN where they are not known). Its parameters are the method and the
+        settings that are not the defaults.
 
     Warns:
         UserWarning: the heads look as if they were not trained, so that the landscape is noise.
 
     Raises:
-        InputError: an unknown method or setting, a model that does not end as it must, is in training mode or mixes
-            samples, or tasks that the method has no meaning for.
+        InputError: an unknown method or value of a setting, a model that does not end as it must, is in training mode
+            or mixes samples, or tasks that the method has no meaning for.
+
+    Example:
+        >>> import numpy as np
+        >>> import stg_ray as sr
+        >>> from torch import nn
+        >>> inputs = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+        >>> labels = (inputs[:, [0, 0, 1]] > 0).astype(np.int8)  # the first two tasks are the same
+        >>> task_set = sr.TaskSet.from_arrays(inputs, labels, names=["a", "b", "c"])
+        >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+        >>> matrix = sr.affinity(model, task_set, method="label_correlation")
+        >>> print((matrix.values > 0.9).astype(int))
+        [[1 1 0]
+         [1 1 0]
+         [0 0 1]]
     """
-    given = {"methods": [method], **settings}
-    config = load_config({"data": {"npz": "in memory"}, "seed": seed, "affinity": given, "profile": profile or {}})
-    if method in OF_DATA_MAPS or config.affinity.sampling == "variability":
-        raise InputError("data maps are recorded while a network is trained: run the profile stage, or sr.run")
-    if config.affinity.starts_from_checkpoint:
-        raise InputError(f"affinity.start is {config.affinity.start!r}: load the checkpoint into the model instead")
-    index = index_of(task_set)
-    check_methods(config.affinity, index)
-    network = task_network(model, task_set.tasks, torch.tensor(task_set.inputs[:1]), preprocess)
-    source = ArraySource(task_set, index, network, config, torch.device(device))
-    estimator = estimator_of(method, config.affinity, index)
+    settings: dict[str, Any] = {
+        "samples": samples,
+        "sampling": sampling,
+        "statistic": statistic,
+        "start": start,
+        "layers": layers,
+        "normalize": normalize,
+        "coordinates": coordinates,
+        "precision": precision,
+        "tag_every": tag_every,
+    }
+    defaults = AffinityConfig()
+    given = {"methods": [method], **{key: v for key, v in settings.items() if v != getattr(defaults, key)}}
+    values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": given, "profile": dict(profile or {})}
+    source = _source(model, task_set, load_config(values), preprocess, torch.device(device))
     if method == "landscape" and (warning := untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))):
         warnings.warn(warning, stacklevel=2)
-    own = estimator(source)
+    return replace(_matrix(source, method), parameters={"method": method, **given})
+
+
+def _source(
+    model: nn.Module, task_set: TaskSet, config: Config, preprocess: Preprocess | None, device: torch.device
+) -> ArraySource:
+    """Check what was asked for, and return the source of the estimator.
+
+    Raises:
+        InputError: as `affinity` does.
+    """
+    settings = config.affinity
+    if set(OF_DATA_MAPS) & set(settings.methods) or settings.sampling == "variability":
+        raise InputError("data maps are recorded while a network is trained: run the profile stage, or sr.run")
+    if settings.starts_from_checkpoint:
+        raise InputError(f"affinity.start is {settings.start!r}: load the checkpoint into the model instead")
+    index = index_of(task_set)
+    check_methods(settings, index)
+    network = task_network(model, task_set.tasks, torch.tensor(task_set.inputs[:1]), preprocess)
+    return ArraySource(task_set, index, network, config, device)
+
+
+def _matrix(source: ArraySource, method: str) -> TaskMatrix:
+    """Compute an affinity one unit after the other."""
+    config, tasks = source.config, source.index.tasks
+    estimator = estimator_of(method, config.affinity, source.index)
+    instance = estimator(source)
     partials: list[Partial] = []
 
-    def first(n: int) -> Iterator[Partial]:
-        partials.extend(own.partial(number) for number in range(len(partials), n))
-        return iter(partials[:n])
+    def matrix_of(n_units: int) -> TaskMatrix:
+        partials.extend(instance.partial(number) for number in range(len(partials), n_units))
+        return estimator.combine(partials[:n_units], tasks)
 
     n_units = estimator.n_units(source)
     if grows_by_parts(config.affinity, estimator):
-        n_units = enough_parts(n_units, lambda n: estimator.combine(first(n), index.names)[0], config, group_tasks)
-    matrix, error = estimator.combine(first(n_units), index.names)
-    return TaskMatrix(matrix.tasks, matrix.values, matrix.kind, {"method": method, **given}, matrix.samples, error)
+        n_units = enough_parts(n_units, matrix_of, config, group_tasks)
+    return matrix_of(n_units)
 
 
 def task_network(
     model: nn.Module, tasks: tuple[Task, ...], example: torch.Tensor, preprocess: Preprocess | None
 ) -> TaskNetwork:
-    """A model as a trunk and heads: its last layer is cut off, in a copy.
+    """Return a model as a trunk and heads: its last layer is cut off, in a copy.
+
+    Args:
+        model: ends in an nn.Linear with the outputs of the tasks; a TaskNetwork is returned as it is.
+        tasks: the K tasks.
+        example: (1, ...) one raw input, on which the model is run.
+        preprocess: converts raw inputs to what the model takes.
 
     Raises:
         InputError: it does not end in a linear layer with the outputs of these tasks.
@@ -103,19 +175,8 @@ def task_network(
         return model
     n_outputs = sum(task.n_outputs for task in tasks)
     first = _Preprocessed(preprocess)
-    ends: list[tuple[str, torch.Tensor]] = []
-    handles = [
-        module.register_forward_hook(lambda *seen, name=name: ends.append((name, seen[2])))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
-        with torch.no_grad():
-            output = model(first(example))
-    finally:
-        for handle in handles:
-            handle.remove()
-    name = next((name for name, own in reversed(ends) if own is output), None)
+    with torch.no_grad():
+        name, output = _last_linear(model, first(example))
     head = None if name is None else model.get_submodule(name)
     if not isinstance(head, nn.Linear) or head.out_features != n_outputs:
         shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
@@ -136,7 +197,29 @@ def task_network(
     return network.train(model.training)
 
 
+def _last_linear(model: nn.Module, inputs: torch.Tensor) -> tuple[str | None, object]:
+    """Run a model, and return the name of the linear layer whose output is the model's, if there is one, and that."""
+    outputs: list[tuple[str, object]] = []
+
+    def noting(name: str) -> Callable[[nn.Module, object, object], None]:
+        return lambda _module, _inputs, output: outputs.append((name, output))
+
+    handles = [
+        module.register_forward_hook(noting(name))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        output = model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return next((name for name, of_linear in reversed(outputs) if of_linear is output), None), output
+
+
 class _Preprocessed(nn.Module):
+    """The first module of a model of the user's: its `preprocess`."""
+
     def __init__(self, preprocess: Preprocess | None) -> None:
         super().__init__()
         self.preprocess = preprocess
@@ -147,30 +230,40 @@ class _Preprocessed(nn.Module):
 
 @dataclass
 class ArraySource(Source):
-    """A task set's training rows as parts, and a model ."""
+    """A task set's training rows as parts, and a model.
+
+    Attributes:
+        model: of the user's, not changed.
+        rows: of the task set, by part.
+    """
 
     task_set: TaskSet
     index: PartIndex
     model: TaskNetwork
     config: Config
     device: torch.device
-    rows: list[Any] = field(init=False)
+    rows: list[np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
         self.rows = part_rows_of(self.task_set, self.index, "train", self.seed)
 
     def part(self, number: int) -> Part:
+        """Return a part of the training rows."""
         rows = self.rows[number]
         return Part(rows, self.task_set.inputs[rows], self.task_set.labels[rows])
 
     def states(self, number: int) -> list[DataMapState]:
+        """Refuse: there is no data map without a profile."""
+        del number
         raise InputError("there is no data map without a profile")
 
     def network(self) -> TaskNetwork:
+        """Return a copy of the model; at `start: initial` with one head for all tasks."""
         network = self.untrained()
         if self.settings.start == "initial":
             copy_one_head(network)
         return network
 
     def untrained(self) -> TaskNetwork:
+        """Return a copy of the model, from which training starts."""
         return copy.deepcopy(self.model).to(self.device)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -15,15 +16,13 @@ from torch import nn
 
 import stg_ray as sr
 from stg_ray.affinities.estimators import estimator_of
-from stg_ray.affinities.gradients.start import copy_one_head, untrained_heads
 from stg_ray.affinities.source import RunSource
 from stg_ray.artifacts.storage import Storage
-from stg_ray.config import ModelConfig
+from stg_ray.config import AffinityConfig
 from stg_ray.config.loading import load_config
-from stg_ray.data.parts import index_of, write_parts
+from stg_ray.data.parts import write_parts
 from stg_ray.in_memory import task_network
 from stg_ray.models import build_network
-from stg_ray.models.outputs import as_labels
 
 
 def _trained(task_set: sr.TaskSet) -> nn.Module:
@@ -67,6 +66,7 @@ def test_planted_blocks_are_found_at_a_model_of_ones_own(
     assert matrix.samples <= 420
 
 
+@pytest.mark.filterwarnings("ignore:the network predicts only")
 def test_it_is_what_a_run_computes(make_task_set: Callable[..., sr.TaskSet], tmp_path: Path) -> None:
     task_set = make_task_set(n_samples=300, missing=0.2)
     run = Storage(tmp_path)
@@ -74,12 +74,23 @@ def test_it_is_what_a_run_computes(make_task_set: Callable[..., sr.TaskSet], tmp
     config = load_config({"data": {"npz": "none"}, "affinity": {"samples": 100}})
     network = build_network(config.model, index, index.tasks, 0).eval()
     estimator = estimator_of("landscape", config.affinity, index)
-    own = estimator(RunSource(run, config, network.state_dict()))
-    expected, error = estimator.combine([own.partial(n) for n in range(index.n_parts())], index.names)
+    instance = estimator(RunSource(run, config, network.state_dict()))
+    expected = estimator.combine([instance.partial(n) for n in range(index.n_parts())], index.tasks)
     found = sr.affinity(network, task_set, samples=100)
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-12)
     assert found.errors is not None
-    np.testing.assert_allclose(found.errors, error, rtol=1e-12)
+    assert expected.errors is not None
+    np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-12)
+    assert found.parameters == {"method": "landscape", "methods": ["landscape"], "samples": 100}
+
+
+def test_settings_have_the_types_and_defaults_of_the_affinity_section() -> None:
+    parameters = inspect.signature(sr.affinity).parameters
+    names = list(parameters)[list(parameters).index("samples") :]
+    assert set(names) == set(AffinityConfig.model_fields) - {"methods", "gpus", "max_retries"}
+    assert {name: parameters[name].default for name in names} == AffinityConfig().model_dump(include=set(names))
+    types, expected = get_type_hints(sr.affinity), get_type_hints(AffinityConfig)
+    assert {name: types[name] for name in names} == {name: expected[name] for name in names}
 
 
 def test_a_model_is_cut_at_its_last_layer() -> None:
@@ -100,6 +111,7 @@ def test_a_model_is_cut_at_its_last_layer() -> None:
     assert isinstance(model.head, nn.Linear), "the user's model is left alone"
 
 
+@pytest.mark.filterwarnings("ignore:the network predicts only")
 @pytest.mark.parametrize(
     ("model", "settings", "message"),
     [
@@ -140,46 +152,3 @@ def test_heads_that_were_never_trained_are_warned_about(make_task_set: Callable[
         sr.affinity(_trained(task_set), task_set)
         sr.affinity(random, task_set, start="initial")
         sr.affinity(random, task_set, method="label_correlation")
-
-
-def test_random_heads_are_told_from_trained_ones_for_every_kind_of_task() -> None:
-    rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(500, 6)).astype(np.float32)
-    hidden = inputs @ rng.normal(size=(6, 12))
-    labels = np.where(rng.random((500, 12)) < 0.2, np.nan, hidden)
-    labels[:, :4] = np.where(np.isnan(labels[:, :4]), np.nan, labels[:, :4] > 0)
-    labels[:, 4:8] = np.where(np.isnan(labels[:, 4:8]), np.nan, np.digitize(hidden[:, 4:8], (-1, 1)))
-    task_set = sr.TaskSet.from_arrays(
-        inputs, labels, kinds=["binary"] * 4 + ["multiclass"] * 4 + ["regression"] * 4, seed=0
-    )
-    untrained = []
-    for seed in range(20):
-        torch.manual_seed(seed)
-        network = build_network(ModelConfig(width=16), index_of(task_set), task_set.tasks, seed).eval()
-        untrained.append(untrained_heads(network, inputs, labels) is not None)
-    assert sum(untrained) >= 15
-    copied = copy.deepcopy(network)
-    copy_one_head(copied)
-    assert untrained_heads(copied, inputs, labels) is None
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    for _ in range(50):
-        optimizer.zero_grad()
-        network.layout.losses(network(torch.tensor(inputs)), as_labels(torch.tensor(labels))).mean().backward()
-        optimizer.step()
-    assert untrained_heads(network, inputs, labels) is None
-
-
-def test_tasks_whose_labels_are_all_alike_do_not_count() -> None:
-    """Of rare labels few rows have any."""
-    rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(400, 6)).astype(np.float32)
-    labels = (inputs[:, :4] > 0).astype(np.int8)
-    task_set = sr.TaskSet.from_arrays(inputs, np.concatenate([labels, np.eye(400, 36, dtype=np.int8)], axis=1))
-    network = build_network(ModelConfig(trunk="linear"), index_of(task_set), task_set.tasks, 0).eval()
-    with torch.no_grad():
-        network.trunk = nn.Identity()
-        network.heads = nn.Linear(6, 40)
-        network.heads.weight[:4] = 10 * torch.eye(4, 6)
-    seen = task_set.labels[40:]
-    assert (seen[:, 4:] == 0).all()
-    assert untrained_heads(network, inputs[40:], seen) is None

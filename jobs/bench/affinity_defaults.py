@@ -119,7 +119,7 @@ def landscape(run: RunDir, config: sr.Config) -> tuple[TaskMatrix, list[str]]:
     source = RunSource(run, config, load_weights(run, "profile/network.pt"))
     estimator = LandscapeDistance(source)
     partials = (estimator.partial(number) for number in range(estimator.n_units(source)))
-    matrix, _ = LandscapeDistance.combine(partials, source.index.names)
+    matrix = LandscapeDistance.combine(partials, source.index.tasks)
     if source.index.names[0] in MACHINES:
         return matrix, ["machine" if name in MACHINES else "animal" for name in source.index.names]
     return matrix, [str(task.group) for task in source.index.tasks]

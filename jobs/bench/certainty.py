@@ -18,14 +18,15 @@ import numpy as np
 from jobs.bench.measure import show
 from stg_ray.affinities.base import Partial
 from stg_ray.affinities.data_map import DataMapDistance
-from stg_ray.affinities.resampling import Blocks
+from stg_ray.affinities.resampling import BlockSums
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.grouping.certainty import ResampledGraphs, certainty
 from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.graph import TaskGraph, task_graph
+from stg_ray.tasks import Task
 
 TASKS, GROUPS, PARTS, DRAWS = 40, 5, 16, 60
-NAMES = tuple(f"t{t}" for t in range(TASKS))
+NAMED = [Task(f"t{t}") for t in range(TASKS)]
 Samples = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
 
@@ -71,14 +72,16 @@ def graph_of(matrices: Sequence[TaskMatrix]) -> TaskGraph:
 def compare(samples: Samples, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, GROUPS, TASKS)
-    blocks = Blocks()
-    matrix, error = DataMapDistance.combine(blocks.of(partials(samples(rng, labels))), NAMES)
-    resamples = blocks.resampled(DataMapDistance, NAMES, seed)
-    new = [DataMapDistance.combine(partials(samples(rng, labels)), NAMES)[0] for _ in range(DRAWS)]
+    blocks, first = BlockSums(), partials(samples(rng, labels))
+    for partial in first:
+        blocks.add(partial)
+    matrix = DataMapDistance.combine(first, NAMED)
+    resamples = blocks.resampled(DataMapDistance, NAMED, seed)
+    new = [DataMapDistance.combine(partials(samples(rng, labels)), NAMED) for _ in range(DRAWS)]
     order = np.arange(TASKS)
     ways = {
         "truth": [graph_of([one]) for one in new],
-        "noise": ResampledGraphs([matrix], None, [error], graph_of, order=order, seed=seed),
+        "noise": ResampledGraphs([matrix], None, [matrix.errors], graph_of, order=order, seed=seed),
         "parts": ResampledGraphs([matrix], [resamples], None, graph_of, order=order, seed=seed),
     }
     found = Spectral(GROUPS).fit(graph_of([matrix])).labels_

@@ -15,11 +15,17 @@ from stg_ray.config import Config
 
 
 def partial_name(method: str, number: int) -> str:
+    """Return the file, relative to the run directory, that holds the sums of a method's unit."""
     return f"affinity/partials/{method}/{number:05d}.arrow"
 
 
 class AffinityActor:
-    """What an actor does: builds each estimator once, then computes the sums of the units it is given."""
+    """Builds each estimator once, then computes the sums of the units that it is given.
+
+    Args:
+        run: the run directory, a path or a URI.
+        config: the configuration as a dictionary.
+    """
 
     def __init__(self, run: str, config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
@@ -29,10 +35,10 @@ class AffinityActor:
         self.estimators: dict[str, Estimator] = {}
 
     def up(self) -> None:
-        """Returns when the actor runs."""
+        """Return as soon as the actor runs."""
 
     def load(self, weights: Mapping[str, torch.Tensor] | None) -> Source:
-        """What estimators are built from, with the weights of the network at which tasks are compared."""
+        """Build the source of the estimators, with the weights of the network at which tasks are compared."""
         import ray
 
         # A node's GPUs may be seen by an actor that was given none.
@@ -44,7 +50,9 @@ class AffinityActor:
         """Compute and write the sums of a unit. Doing it twice, after a retry, gives the same file.
 
         Args:
-            weights: a reference to them in the object store, looked up once.
+            method: the name of the affinity.
+            number: of the unit.
+            weights: at most one reference to them in the object store, looked up once.
         """
         import ray
 

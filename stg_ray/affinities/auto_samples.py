@@ -19,27 +19,30 @@ GroupTasks = Callable[..., Groups]
 FIRST = 4
 """Parts after which the groups are looked at first; then after twice as many, and so on."""
 
-SAME = 0.9
+MIN_AGREEMENT = 0.9
 """Adjusted Rand index of two groupings from which on they are taken for the same."""
 
 
 def grows_by_parts(settings: AffinityConfig, estimator: type[Estimator]) -> bool:
-    """Whether so many samples are taken as are needed: of the statistics that add over parts."""
+    """Return whether an estimator takes as many parts as it needs: a landscape that adds over them, under `auto`."""
     return settings.samples == "auto" and estimator in (LandscapeDistance, PooledAffinity)
 
 
 def enough_parts(n_parts: int, matrix_of: Callable[[int], TaskMatrix], config: Config, group_tasks: GroupTasks) -> int:
-    """The number of parts after which twice as many gave the same groups; all of them if that never was.
+    """Return the number of parts after which twice as many gave the same groups; all of them if that never was.
 
     Args:
+        n_parts: all parts.
         matrix_of: the matrix of the first n parts. It is asked for with growing n.
+        config: how the tasks are grouped.
+        group_tasks: `grouping.group_tasks`.
     """
-    groups = config.grouping
-    method = "spectral" if groups.method == "budget" else groups.method
+    grouping = config.grouping
+    method = "spectral" if grouping.method == "budget" else grouping.method
     before = None
     n = min(FIRST, n_parts)
     while True:
-        labels = group_tasks(matrix_of(n), method=method, n_groups=groups.groups, seed=config.seed).labels
-        if n == n_parts or (before is not None and adjusted_rand_score(before, labels) >= SAME):
+        labels = group_tasks(matrix_of(n), method=method, n_groups=grouping.groups, seed=config.seed).labels
+        if n == n_parts or (before is not None and adjusted_rand_score(before, labels) >= MIN_AGREEMENT):
             return n
         before, n = labels, min(2 * n, n_parts)

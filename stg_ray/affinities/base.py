@@ -1,4 +1,4 @@
-"""What an estimator of affinities is, and the sums that all of them return."""
+"""The contract of an estimator of affinities, and means per sample over parts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
+from stg_ray.tasks import Task
 
 if TYPE_CHECKING:
     from stg_ray.affinities.source import Source
 
 Partial = dict[str, np.ndarray]
+"""Sums of one unit by name, each of a size that depends on the tasks only, and `samples`, the rows that were used."""
 
 
 class Estimator(ABC):
-    """Computes an affinity a unit at a time: a training part, unless it says otherwise. It is built in the actors,
-    which then call `partial`.
+    """An affinity or distance of K tasks, computed a unit of work at a time.
 
-    `kind` says what its values mean, `about` is its line in the report; where `units_are_parts`, what it returns adds
-    over parts, and its errors are those of resampled parts.
+    Actors build the estimator and call `partial`; the driver calls `combine`. Neither needs Ray: a notebook may do
+    both.
+
+    Attributes:
+        kind: whether large values mean alike (affinity) or far (distance).
+        about: its line in the report.
+        units_are_parts: whether a unit is a training part. Then the partials add over parts, and the affinity is also
+            computed from resampled parts. Otherwise there is one unit, unless `n_units` says differently.
     """
 
     kind: ClassVar[Kind]
@@ -33,37 +40,86 @@ class Estimator(ABC):
 
     @classmethod
     def n_units(cls, source: Source) -> int:
-        """How many units there are; it does not depend on the cluster."""
-        return source.index.n_parts()
+        """Return the number of units, which does not depend on the cluster."""
+        return source.index.n_parts() if cls.units_are_parts else 1
 
     @abstractmethod
     def partial(self, number: int) -> Partial:
-        """K x K sums of one unit, in float64, and `samples`, the number of training rows that were used."""
+        """Compute the sums of unit `number`, in float64. The same unit gives the same sums, wherever it is computed."""
 
     @classmethod
     @abstractmethod
-    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
-        """The matrix from the units' sums, added in their order, and its standard errors (K, K)."""
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
+        """Compute the matrix (K, K) and its standard errors from the partials of all units.
+
+        Args:
+            partials: in the order of the units. They are read one at a time, so that memory does not grow with their
+                number.
+            tasks: the K tasks.
+        """
 
 
-def ratio_of_sums(partials: Iterable[Partial], total: str, count: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mean per sample over all parts, its standard error from the scatter of the parts about it, and the samples used.
+def task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Return the names of tasks, as a matrix keeps them."""
+    return tuple(task.name for task in tasks)
+
+
+class RatioSums:
+    """Running sums from which a mean per sample follows, and its standard error from the scatter of the parts.
 
     With part sums s_p and counts n_p the mean is r = sum s_p / sum n_p; its variance that of a ratio estimator,
     P/(P-1) sum (s_p - r n_p)^2 / (sum n_p)^2 (Cochran, Sampling Techniques, section 6.4). The sum of squares is kept
-    expanded, so that one part is in memory at a time. NaN where no sample is labelled for both tasks; the error is NaN
-    if there is one part only.
+    expanded, so that one part is in memory at a time.
+
+    Args:
+        total: the key of the part sums (K, K) in a partial.
+        count: the key of the counts (K, K).
+
+    Attributes:
+        samples: rows of all parts that were added.
     """
-    s = n = ss = sn = nn = np.zeros(())
-    n_parts = samples = 0
+
+    def __init__(self, total: str, count: str) -> None:
+        self.keys = total, count
+        self.n_parts = self.samples = 0
+        zero: np.ndarray = np.zeros(())
+        self.total = self.count = zero
+        self.total_squared = self.total_count = self.count_squared = zero
+
+    def add(self, partial: Partial) -> None:
+        """Add the sums of one part."""
+        total, count = (partial[key] for key in self.keys)
+        self.total, self.count = self.total + total, self.count + count
+        self.total_squared = self.total_squared + total**2
+        self.total_count = self.total_count + total * count
+        self.count_squared = self.count_squared + count**2
+        self.n_parts += 1
+        self.samples += int(partial["samples"])
+
+    def mean_and_error(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the means (K, K) and their standard errors.
+
+        Both are NaN where no sample is labelled for both tasks; the error is NaN if there is one part only.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = self.total / self.count
+            scatter = self.total_squared - 2 * mean * self.total_count + mean**2 * self.count_squared
+            if self.n_parts > 1:
+                error = np.sqrt(np.maximum(scatter, 0) * self.n_parts / (self.n_parts - 1)) / self.count
+            else:
+                error = np.full_like(mean, np.nan)
+        return mean, np.where(np.isnan(mean), np.nan, error)
+
+
+def ratio_of_sums(partials: Iterable[Partial], total: str, count: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Compute the means per sample over all parts (K, K), their standard errors, and the number of samples.
+
+    Args:
+        partials: of the parts, read one at a time.
+        total: the key of the part sums (K, K) in a partial.
+        count: the key of the counts (K, K).
+    """
+    sums = RatioSums(total, count)
     for partial in partials:
-        own_sum, own_count = partial[total], partial[count]
-        s, n = s + own_sum, n + own_count
-        ss, sn, nn = ss + own_sum**2, sn + own_sum * own_count, nn + own_count**2
-        n_parts += 1
-        samples += int(partial["samples"])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = s / n
-        scatter = np.maximum(ss - 2 * ratio * sn + ratio**2 * nn, 0)
-        error = np.sqrt(scatter * n_parts / (n_parts - 1)) / n if n_parts > 1 else np.full_like(ratio, np.nan)
-    return ratio, np.where(np.isnan(ratio), np.nan, error), samples
+        sums.add(partial)
+    return *sums.mean_and_error(), sums.samples

@@ -1,4 +1,4 @@
-"""Correlation of tasks by their data maps: are the same samples easy, and the same hard, for both?
+"""Correlation of tasks by their data maps: whether the same samples are easy, and the same hard, for both.
 
 rho(a, b) = Pearson's correlation, over samples labelled for both, of log(mu / (1 - mu)), mu the mean confidence of a
 sample at the last snapshot, which has all visits. Unlike the distance of data maps it leaves out how hard a task is
@@ -17,31 +17,33 @@ from typing import ClassVar
 import numpy as np
 
 from stg_ray.affinities.correlation import LabelCorrelation, correlations, moments
-from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.data_maps.state import DataMapState
+from stg_ray.tasks import Task
 
 SURE = 1e-4
 """Confidences nearer to 0 or 1 are taken for this near: the log-odds of a sample must not outweigh all others."""
 
 
 class ConfidenceCorrelation(LabelCorrelation):
-    """From the states that the profile stage left, by part."""
+    """The correlation of the data maps that the profile stage left, by part: one column for each task."""
 
     about: ClassVar[str] = (
         "Correlation of the tasks' data maps: large where the same samples are easy and the same are hard for both."
     )
 
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        self.owner = np.arange(len(self.tasks))
+    @classmethod
+    def column_owners(cls, tasks: Sequence[Task]) -> np.ndarray:
+        """Return the task of each column (K,): a task has one confidence, whatever the number of its classes."""
+        return np.arange(len(tasks))
 
     def columns(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log-odds (n, K) of a part's last snapshot, and where there are any (n, K)."""
         return log_odds(self.source.states(number)[-1])
 
 
 def log_odds(state: DataMapState) -> tuple[np.ndarray, np.ndarray]:
-    """(n, K) float64 log-odds of the mean confidences, 0 where there is none, and where there is one (n, K)."""
+    """Return the log-odds (n, K) of the mean confidences, in float64, 0 where there is none; and where there is one."""
     mean = state.mean.astype(np.float64)
     present = ~np.isnan(mean)
     near = np.clip(np.where(present, mean, 0.5), SURE, 1 - SURE)
@@ -49,13 +51,27 @@ def log_odds(state: DataMapState) -> tuple[np.ndarray, np.ndarray]:
 
 
 def confidence_correlation(state: DataMapState, tasks: Sequence[str] | None = None) -> TaskMatrix:
-    """The correlations of tasks from a data map in memory.
+    """Compute the correlations of K tasks from a data map in memory.
 
     Args:
+        state: the data map of all samples, with all visits.
         tasks: K names; task_0, ... if not given.
+
+    Returns:
+        The K x K matrix, without standard errors; NaN for tasks without common samples or of constant confidence.
+
+    Example:
+        >>> import numpy as np
+        >>> import stg_ray as sr
+        >>> confidences = np.array([[0.9, 0.8, 0.6], [0.6, 0.7, 0.3], [0.2, 0.3, 0.4]], np.float32)
+        >>> matrix = sr.confidence_correlation(sr.DataMapState.of_visit(confidences), ["cat", "dog", "car"])
+        >>> print(matrix.values.round(1))
+        [[1.  1.  0.6]
+         [1.  1.  0.4]
+         [0.6 0.4 1. ]]
     """
     values, present = log_odds(state)
     owner = np.arange(values.shape[1])
     names = tasks or [f"task_{t}" for t in owner]
-    found = correlations(moments(values, present, owner), owner)
-    return TaskMatrix(tuple(names), found, ConfidenceCorrelation.kind, samples=len(state.count))
+    matrix = correlations(moments(values, present), owner)
+    return TaskMatrix(tuple(names), matrix, ConfidenceCorrelation.kind, samples=len(state.count))

@@ -1,4 +1,4 @@
-"""Correlations of what the tasks are predicted to be, and of what they are: cheap references.
+"""Correlations of the tasks' labels, and of a network's outputs for them: cheap references.
 
 Of two tasks with one column each (binary, regression) it is Pearson's correlation, negative ones too; where one has a
 column for each class, the root of the RV coefficient |C_ab|_F^2 / (|C_aa|_F |C_bb|_F) of their covariances (Robert and
@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.affinities.base import Estimator, Partial, task_names
 from stg_ray.affinities.gradients.samples import classes_of
 from stg_ray.affinities.jackknife import Sums, fold_sums, jackknife
 from stg_ray.affinities.source import Source
@@ -22,9 +22,15 @@ from stg_ray.tasks import Task
 from stg_ray.tasks.labels import MISSING, observed
 from stg_ray.training.epoch import evaluate
 
+KEYS = ("count", "sums", "squares", "products", "samples")
+"""The sums of a partial. Those of a run that an older version began have another, which is not needed."""
+
 
 class LabelCorrelation(Estimator):
-    """Of the labels, over the rows that both tasks have labels for; a class is a column of zeros and ones."""
+    """The correlation of labels over the rows that both tasks have labels for.
+
+    A class of a multi-class task is a column of zeros and ones. Subclasses correlate other columns.
+    """
 
     kind: ClassVar[Kind] = "affinity"
     about: ClassVar[str] = "Correlation of the tasks' labels."
@@ -32,33 +38,36 @@ class LabelCorrelation(Estimator):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.tasks = source.index.tasks
-        self.owner = np.repeat(np.arange(len(self.tasks)), [task.n_outputs for task in self.tasks])
 
-    def partial(self, number: int) -> Partial:
-        values, present = self.columns(number)
-        sums = moments(values, present, self.owner)
-        rows = self.source.index.rows["train"][number]
-        # The task of each column, times the rows: it adds like the rest, and is got back by dividing.
-        return {**sums, "owner": self.owner * rows, "samples": np.array(rows)}
+    @classmethod
+    def column_owners(cls, tasks: Sequence[Task]) -> np.ndarray:
+        """Return the index (O,) of the task that each of the O columns belongs to, in ascending order."""
+        return np.repeat(np.arange(len(tasks)), [task.n_outputs for task in tasks])
 
     def columns(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values (n, O) of all columns in a part, 0 where there is none, and where tasks have values (n, K)."""
+        """Return the values (n, O) of all columns in a part, 0 where there is none, and where tasks have any (n, K)."""
         part = self.source.part(number)
         return label_columns(part.labels, self.tasks), observed(part.labels)
 
+    def partial(self, number: int) -> Partial:
+        """Compute the moments of a part's columns."""
+        return {**moments(*self.columns(number)), "samples": np.array(self.source.index.rows["train"][number])}
+
     @classmethod
-    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
-        """Jackknife errors over folds of the parts."""
-        folds = fold_sums(partials)
-        owner = np.round(folds[0]["owner"] / folds[0]["samples"]).astype(np.int64)
-        affinity, error = jackknife(folds, lambda sums: correlations(sums, owner))
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
+        """Compute the correlations, with jackknife errors over folds of the parts."""
+        folds = fold_sums({key: partial[key] for key in KEYS} for partial in partials)
+        owner = cls.column_owners(tasks)
+        values, errors = jackknife(folds, lambda sums: correlations(sums, owner))
         samples = int(sum(fold["samples"] for fold in folds))
-        return TaskMatrix(tuple(tasks), affinity, cls.kind, samples=samples), error
+        return TaskMatrix(task_names(tasks), values, cls.kind, samples=samples, errors=errors)
 
 
 class LogitCorrelation(LabelCorrelation):
-    """Of the network's outputs at all training rows, labelled or not; those of a multi-class task are centred at their
-    mean over classes, which changes no probability."""
+    """The correlation of the network's outputs at all training rows, labelled or not.
+
+    The outputs of a multi-class task are centred at their mean over classes, which changes no probability.
+    """
 
     about: ClassVar[str] = "Correlation of the profiled network's outputs for the tasks."
 
@@ -67,18 +76,24 @@ class LogitCorrelation(LabelCorrelation):
         self.network = source.network()
 
     def columns(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        inputs = torch.tensor(self.source.part(number).inputs)
-        blocks = [evaluate(self.network, block.to(self.source.device)) for block in inputs.split(256)]
-        outputs = torch.cat(blocks).double().numpy()
-        for task, own in zip(self.tasks, self.network.layout.columns, strict=True):
+        """Return the outputs (n, O) for a part, and that every task has some (n, K)."""
+        inputs = torch.split(torch.tensor(self.source.part(number).inputs), 256)
+        outputs = torch.cat([evaluate(self.network, rows.to(self.source.device)) for rows in inputs]).double().numpy()
+        for task, columns in zip(self.tasks, self.network.layout.columns, strict=True):
             if task.kind == "multiclass":
-                outputs[:, own] -= outputs[:, own].mean(axis=1, keepdims=True)
+                outputs[:, columns] -= outputs[:, columns].mean(axis=1, keepdims=True)
         return outputs, np.ones((len(outputs), len(self.tasks)), dtype=bool)
 
 
 def label_columns(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
-    """(n, O) float64: the label, or for a multi-class task one column of zeros and ones for each class; 0 where
-    missing."""
+    """Return the labels as columns (n, O), in float64, 0 where missing.
+
+    A multi-class task has one column of zeros and ones for each class, every other task its labels as they are.
+
+    Args:
+        labels: (n, K) as stored.
+        tasks: the K tasks.
+    """
     columns = []
     for t, (task, classes) in enumerate(zip(tasks, classes_of(labels, tasks), strict=True)):
         if task.kind == "multiclass":
@@ -88,23 +103,35 @@ def label_columns(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
-def moments(values: np.ndarray, present: np.ndarray, owner: np.ndarray) -> Sums:
-    """Sums from which covariances over common rows follow: `count` (K, K), `sums` and `squares` (O, K) of a column's
-    values over the rows that a task has, `products` (O, O). owner: (O,) the task of each column."""
-    assert values.shape[1] == len(owner)
+def moments(values: np.ndarray, present: np.ndarray) -> Sums:
+    """Compute the sums from which covariances over common rows follow; they add over rows.
+
+    Args:
+        values: (n, O) columns, 0 where there is no value.
+        present: (n, K) where a task has values.
+
+    Returns:
+        `count` (K, K) of common rows, `sums` and `squares` (O, K) of a column's values over the rows that a task has,
+        and `products` (O, O).
+    """
     products = values.T @ values
     if present.all():  # then the rows of any two tasks are all rows: two products less
         shape = (values.shape[1], present.shape[1])
         count = np.full((present.shape[1],) * 2, float(len(present)))
         sums, squares = (np.broadcast_to(v.sum(axis=0)[:, None], shape).copy() for v in (values, values**2))
     else:
-        there = present.astype(np.float64)
-        count, sums, squares = there.T @ there, values.T @ there, (values**2).T @ there
+        mask = present.astype(np.float64)
+        count, sums, squares = mask.T @ mask, values.T @ mask, (values**2).T @ mask
     return {"count": count, "sums": sums, "squares": squares, "products": products}
 
 
 def correlations(sums: Sums, owner: np.ndarray) -> np.ndarray:
-    """(K, K); NaN for pairs without common rows and for constant tasks."""
+    """Compute the correlations (K, K) from moments; NaN for pairs without common rows and for constant tasks.
+
+    Args:
+        sums: as `moments` returns them.
+        owner: (O,) the task of each column, in ascending order.
+    """
     n_tasks = len(sums["count"])
     starts = np.searchsorted(owner, np.arange(n_tasks))
     single = np.bincount(owner, minlength=n_tasks) == 1
@@ -121,4 +148,5 @@ def correlations(sums: Sums, owner: np.ndarray) -> np.ndarray:
         norms[norms <= np.maximum(rounding, 1e-12)] = np.nan
         size = np.sqrt(squares / (norms * norms.T))
     sign = np.where(np.outer(single, single), np.sign(covariance[np.ix_(starts, starts)]), 1)
-    return np.clip(sign * size, -1, 1)
+    clipped: np.ndarray = np.clip(sign * size, -1, 1)
+    return clipped

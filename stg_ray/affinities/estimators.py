@@ -1,7 +1,4 @@
-"""The estimators of affinities by name, and which of them these tasks have.
-
-A new affinity: a class as `base.Estimator` describes it, an entry in `ESTIMATORS`, and its name in `config.Affinity`.
-"""
+"""Registry of the estimators by name, and the checks that they have a meaning for these tasks."""
 
 from __future__ import annotations
 
@@ -32,33 +29,35 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "tag": TagAffinity,
     "random": RandomAffinity,
 }
-
+"""The estimator of each method; that of the landscape is its default statistic."""
 
 STATISTICS: dict[str, type[Estimator]] = {
     "aligned": LandscapeDistance,
     "pooled": PooledAffinity,
     "sign": SignAffinity,
 }
-
+"""The estimator of each statistic of the landscape."""
 
 OF_DATA_MAPS = ("data_map", "confidence_correlation")
-"""Methods that compare what the profile recorded."""
+"""Methods that compare the data maps of the profile."""
 
+AT_NETWORK = ("landscape", "logit_correlation")
+"""Methods that look at the trained network."""
 
 BY_SAMPLE = (*OF_DATA_MAPS, "landscape", "label_correlation")
 """Methods that compare tasks at samples that both have labels for; the landscape does where it is aligned."""
 
-
 FEW_COMMON_PAIRS = 0.5
-"""Where fewer of the pairs of tasks have common samples, the landscape is not compared sample by sample."""
+"""Share of the pairs of tasks with common samples, below which the landscape is not compared sample by sample."""
 
 
 def estimator_of(method: str, settings: AffinityConfig, index: PartIndex) -> type[Estimator]:
-    """The estimator of a method; the landscape's is that of its statistic."""
+    """Return the estimator of a method; the landscape's is that of its statistic."""
     return STATISTICS[statistic_of(settings, index)] if method == "landscape" else ESTIMATORS[method]
 
 
 def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:
+    """Return the statistic of the landscape, with `auto` resolved for these tasks."""
     if settings.statistic != "auto":
         return settings.statistic
     return "sign" if index.common_pairs < FEW_COMMON_PAIRS or settings.start == "initial" else "aligned"
@@ -68,7 +67,8 @@ def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
     """Refuse methods that have no meaning for these tasks.
 
     Raises:
-        InputError: data maps of regression tasks, or tasks none of which share samples.
+        InputError: data maps of regression tasks, coordinates of a statistic that takes all, or tasks none of which
+            share samples.
     """
     regression = [task.name for task in index.tasks if task.kind == "regression"]
     recorded = [method for method in settings.methods if method in OF_DATA_MAPS]
@@ -94,11 +94,11 @@ def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
 
 
 def check_network(settings: AffinityConfig, index: PartIndex, network: TaskNetwork) -> None:
-    """Refuse a network whose samples have no gradients of their own, names of layers that it does not have, and a
-    checkpoint that does not fit.
+    """Refuse a network that the affinities cannot look at.
 
     Raises:
-        InputError: as said.
+        InputError: the features of a sample depend on others, a name of a layer matches none, or the checkpoint does
+            not fit.
     """
     if "landscape" in settings.methods:
         SampleGradients(network.eval(), settings.layers, torch.zeros(2, *index.input_shape))

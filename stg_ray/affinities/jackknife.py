@@ -10,22 +10,23 @@ FOLDS = 4
 """Units are dealt to so many folds in turn."""
 
 Sums = dict[str, np.ndarray]
+"""Sums by name, which add over units."""
 
 
 def fold_sums(units: Iterable[Sums], n_folds: int = FOLDS) -> list[Sums]:
-    """The units' sums, unit u in fold u mod n_folds; fewer folds where there are fewer units."""
+    """Add the units' sums by fold: unit u is in fold u mod `n_folds`. Fewer units give fewer folds."""
     folds: list[Sums] = []
     for number, sums in enumerate(units):
         if number < n_folds:
             folds.append(dict(sums))
         else:
-            own = folds[number % n_folds]
-            folds[number % n_folds] = {key: own[key] + sums[key] for key in own}
+            fold = folds[number % n_folds]
+            folds[number % n_folds] = {key: fold[key] + sums[key] for key in fold}
     return folds
 
 
 def jackknife(folds: list[Sums], statistic: Callable[[Sums], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The statistic of all folds' sums, and its standard error: NaN with one fold only."""
+    """Compute a statistic of all folds' sums, and its standard error, of the same shape: NaN with one fold only."""
     total = {key: np.sum([fold[key] for fold in folds], axis=0) for key in folds[0]}
     value = statistic(total)
     if len(folds) == 1:
@@ -34,6 +35,7 @@ def jackknife(folds: list[Sums], statistic: Callable[[Sums], np.ndarray]) -> tup
 
 
 def jackknife_error(without: list[np.ndarray]) -> np.ndarray:
-    """From the statistic without each of n folds: sqrt((n - 1) / n sum (x - mean)^2)."""
-    spread = np.stack(without) - np.mean(without, axis=0)
-    return np.sqrt((len(without) - 1) / len(without) * np.square(spread).sum(axis=0))
+    """Compute the standard error from n values, each without one fold: sqrt((n - 1) / n sum (x - mean)^2)."""
+    deviations = np.stack(without) - np.mean(without, axis=0)
+    error: np.ndarray = np.sqrt((len(without) - 1) / len(without) * np.square(deviations).sum(axis=0))
+    return error

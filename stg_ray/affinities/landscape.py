@@ -16,7 +16,7 @@ import psutil
 import torch
 
 from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, squared_form
-from stg_ray.affinities.base import Estimator, Partial, ratio_of_sums
+from stg_ray.affinities.base import Estimator, Partial, RatioSums, task_names
 from stg_ray.affinities.gradients.capture import is_out_of_memory
 from stg_ray.affinities.gradients.per_sample import MEMORY, SampleGradients
 from stg_ray.affinities.gradients.samples import chosen_part
@@ -25,6 +25,7 @@ from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data.parts import Part
 from stg_ray.errors import StgRayError
 from stg_ray.models.outputs import as_labels
+from stg_ray.tasks import Task
 
 Result = TypeVar("Result")
 
@@ -32,7 +33,12 @@ PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 class Landscape(Estimator):
-    """What statistics of per-sample gradients share: the engine, the chosen rows, and a way on where memory ends."""
+    """The base of statistics of per-sample gradients: the engine, the chosen rows, and smaller batches on demand.
+
+    Attributes:
+        settings: the `affinity` section.
+        gradients: the engine, at the source's network.
+    """
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -46,17 +52,18 @@ class Landscape(Estimator):
         )
 
     def micro_batches(self, part: Part, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Raw inputs (n, ...) and labels (n, K), floating point, on the device."""
+        """Yield raw inputs (rows, ...) and labels (rows, K), floating point, on the device; the last may have fewer."""
         for start in range(0, len(part), rows):
-            own = slice(start, start + rows)
-            labels = as_labels(torch.tensor(part.labels[own]))
-            yield torch.tensor(part.inputs[own]).to(self.source.device), labels.to(self.source.device)
+            batch = slice(start, start + rows)
+            labels = as_labels(torch.tensor(part.labels[batch]))
+            yield torch.tensor(part.inputs[batch]).to(self.source.device), labels.to(self.source.device)
 
     def chosen(self, number: int) -> Part:
+        """Return the rows of a part whose gradients are compared."""
         return chosen_part(self.source, number)
 
     def within_memory(self, compute: Callable[[SampleGradients], Result]) -> Result:
-        """Compute with the micro-batches that there is memory for: half of them where it runs out.
+        """Compute with the micro-batches that there is memory for: they are halved each time it runs out.
 
         Raises:
             StgRayError: there is not enough for one sample.
@@ -81,7 +88,11 @@ class Landscape(Estimator):
 
 
 class LandscapeDistance(Landscape):
-    """K x K sums of distances, a part at a time."""
+    """The mean distance of the tasks' gradients at the same sample, a part at a time.
+
+    Attributes:
+        sample: the coordinates that are compared; None where all are.
+    """
 
     kind: ClassVar[Kind] = "distance"
     about: ClassVar[str] = (
@@ -95,7 +106,10 @@ class LandscapeDistance(Landscape):
         self.sample = None if n is None else CoordinateSample.draw(self.gradients.layers, n, source.seed)
 
     def partial(self, number: int) -> Partial:
-        """Sums over the chosen rows of a part; with random coordinates also `folds` (FOLDS, K, K), their estimates."""
+        """Compute `total` distances and `count` (K, K) of the chosen rows of a part.
+
+        With random coordinates there are also `folds` (COORDINATE_FOLDS, K, K), their estimates of the total.
+        """
         part = self.chosen(number)
         folds, count = self.within_memory(lambda gradients: self._sums(gradients, part))
         sums = {"total": folds.mean(axis=0), "count": count, "samples": np.array(len(part))}
@@ -118,33 +132,35 @@ class LandscapeDistance(Landscape):
         return squared_form(total, n_tasks).cpu().numpy(), count.cpu().numpy()
 
     @classmethod
-    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
-        folds: list[np.ndarray] = []
-
-        def noted() -> Iterator[Partial]:
-            for partial in partials:
-                if "folds" in partial:
-                    folds[:] = [partial["folds"] + (folds[0] if folds else 0)]
-                yield partial
-
-        distance, error, samples = ratio_of_sums(noted(), "total", "count")
-        parameters = {"coordinates_error": round(relative_error(folds[0]), 4)} if folds else {}
-        return TaskMatrix(tuple(tasks), distance, cls.kind, parameters, samples), error
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
+        """Compute the mean distances and their errors; with random coordinates also the error of these."""
+        sums = RatioSums("total", "count")
+        folds: np.ndarray | None = None
+        for partial in partials:
+            sums.add(partial)
+            if "folds" in partial:
+                folds = partial["folds"] if folds is None else partial["folds"] + folds
+        parameters = {} if folds is None else {"coordinates_error": round(relative_error(folds), 4)}
+        distance, errors = sums.mean_and_error()
+        return TaskMatrix(task_names(tasks), distance, cls.kind, parameters, sums.samples, errors)
 
 
 def relative_error(folds: np.ndarray) -> float:
-    """Standard error of the mean over folds (F, K, K) of independent estimates, relative to it: its median over pairs
-    of tasks."""
+    """Compute the standard error of the mean of independent estimates (F, K, K), relative to it.
+
+    Returns:
+        Its median over pairs of tasks; 0 where all means are 0.
+    """
     upper = np.triu_indices(folds.shape[1], 1)
-    own = folds[:, upper[0], upper[1]]
-    own = own[:, own.mean(axis=0) > 0]
-    if own.size == 0:
+    estimates = folds[:, upper[0], upper[1]]
+    estimates = estimates[:, estimates.mean(axis=0) > 0]
+    if estimates.size == 0:
         return 0.0
-    return float(np.median(own.std(axis=0, ddof=1) / np.sqrt(len(own)) / own.mean(axis=0)))
+    return float(np.median(estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates)) / estimates.mean(axis=0)))
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes for a micro-batch: `MEMORY`, halved until an actor on every CPU finds twice as much."""
+    """Return the bytes for a micro-batch: `MEMORY`, halved until an actor on every CPU finds twice as much."""
     if device.type == "cuda":
         available = torch.cuda.mem_get_info(device)[0]
     else:

@@ -1,4 +1,4 @@
-"""Actors that share the units of work: as many as there is room for, also when nodes come and go."""
+"""Pool of the actors that share the units of work: as many as there is room for, also when nodes come and go."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from stg_ray.affinities.actor import AffinityActor
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.nodes import ask_autoscaler, cluster_nodes
 from stg_ray.cluster.placement import Placement, place
@@ -20,17 +21,27 @@ from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
 
 Job = tuple[str, int]
+"""A unit of work: the method, and the number of its unit."""
 
 
 class ActorPool:
-    """Computes units on actors, each on one CPU (and a part of a GPU where there are any). Nothing is started before
-    there is something to do.
+    """Actors that compute units, each on one CPU (and a part of a GPU where there are any).
 
-    An actor gets its first unit when it is up, so that one that the cluster has no room for holds nothing back; and it
-    is let go when there is nothing left for it, so that one that replaces an actor which died finds room.
+    Nothing is started before there is something to do. An actor gets its first unit when it is up, so that one that the
+    cluster has no room for holds nothing back; and it is let go when there is nothing left for it, so that one that
+    replaces an actor which died finds room.
 
     Args:
+        run: the run directory.
+        config: of the run.
         weights: of the network at which tasks are compared; in the object store once, whatever the number of actors.
+        progress: of the stage.
+
+    Attributes:
+        actors: handles of those that were started and not let go.
+        flying: for each call that has not ended, its actor and unit (None: the actor is coming up).
+        waiting: units that no actor has, the next one last.
+        deaths: how often an actor died, by the unit that it had.
     """
 
     def __init__(
@@ -44,6 +55,8 @@ class ActorPool:
         self.placed: Placement | None = None
         self.looked = 0.0
         self.flying: dict[Any, tuple[Any, Job | None]] = {}
+        self.waiting: list[Job] = []
+        self.deaths: Counter[Job | None] = Counter()
 
     def __enter__(self) -> ActorPool:
         return self
@@ -60,15 +73,17 @@ class ActorPool:
         """Compute units; each is kept, by the actor itself, as soon as it is there.
 
         Args:
-            done, total: of the whole stage, for the progress.
+            jobs: the units.
+            done: units of the whole stage that are there already, for the progress.
+            total: units of the whole stage.
 
         Raises:
             StgRayError: a unit failed more often than `affinity.max_retries` allows.
         """
         import ray
 
-        waiting = list(reversed(jobs))
-        deaths: Counter[Job | None] = Counter()
+        self.waiting = list(reversed(jobs))
+        self.deaths.clear()
         left, before = len(jobs), done
         if left:
             placement = self.placement()
@@ -80,27 +95,37 @@ class ActorPool:
             self._grow(min(self.placement().at_once, left))
             ready, _ = ray.wait(list(self.flying), num_returns=1, timeout=POLL_SECONDS)
             for reference in ready:
-                actor, job = self.flying.pop(reference)
-                try:
-                    ray.get(reference)
-                except ray.exceptions.RayError as error:
-                    deaths[job] += 1
-                    self._check(error, job, deaths[job])
-                    self._let_go(actor)
-                    waiting += [job] if job else []
-                    continue
-                if job is not None:
+                if self._ended_with_sums(reference):
                     left -= 1
                     done += 1
-                if waiting:
-                    following = waiting.pop()
-                    self.flying[actor.partial.remote(*following, self.reference)] = (actor, following)
-                else:
-                    self._let_go(actor)
             if done == before:
                 self.progress.waits_for(f"room for an actor ({self.placement().each})")
             set_gauge(self.run, "affinity", "parts_done", done)
             self.progress.update(done, total, f"units on {len(self.actors)} actors")
+
+    def _ended_with_sums(self, reference: Any) -> bool:
+        """Look at a call that has ended and give its actor the next unit, or let the actor go.
+
+        Returns:
+            Whether a unit's sums are there now: not so if the actor just came up, or died.
+        """
+        import ray
+
+        actor, job = self.flying.pop(reference)
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayError as error:
+            self.deaths[job] += 1
+            self._check(error, job, self.deaths[job])
+            self._let_go(actor)
+            self.waiting += [job] if job else []
+            return False
+        if self.waiting:
+            following = self.waiting.pop()
+            self.flying[actor.partial.remote(*following, self.reference)] = (actor, following)
+        else:
+            self._let_go(actor)
+        return job is not None
 
     def _check(self, error: Exception, job: Job | None, n_deaths: int) -> None:
         """Raise unless an actor died, with its node or alone, and its work may be tried again.
@@ -123,7 +148,11 @@ class ActorPool:
         self.actors.remove(actor)
 
     def placement(self) -> Placement:
-        """Where actors fit, as seen within the last second: to ask for all nodes takes longer than a unit may."""
+        """Return where actors fit, as seen within the last second: asking all nodes takes longer than a unit may.
+
+        Raises:
+            StgRayError: there never was a node that works.
+        """
         if self.placed is None or time.monotonic() - self.looked > LOOK_SECONDS:
             check_own_node()
             try:
@@ -135,7 +164,7 @@ class ActorPool:
         return self.placed
 
     def _grow(self, n_actors: int) -> None:
-        """Start actors up to so many: at first, and when nodes have joined."""
+        """Start actors up to a number of them: at first, and when nodes have joined."""
         import ray
 
         missing = n_actors - len(self.actors)
@@ -144,8 +173,6 @@ class ActorPool:
         if self.weights is not None and not self.reference:
             # In a list the reference is passed on, not its value, which an actor looks up once.
             self.reference = [ray.put(self.weights)]
-        from stg_ray.affinities.actor import AffinityActor
-
         resources = self.placement().resources
         actors = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0))(AffinityActor)
         for _ in range(missing):

@@ -1,4 +1,4 @@
-"""Affinities by chance: what groups are worth that know nothing of the tasks."""
+"""Random affinities: a baseline that ignores the tasks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from stg_ray.affinities.base import Estimator, Partial
-from stg_ray.affinities.source import Source
+from stg_ray.affinities.base import Estimator, Partial, task_names
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.seeds import Stream, generator
+from stg_ray.tasks import Task
 
 
 class RandomAffinity(Estimator):
@@ -20,17 +20,16 @@ class RandomAffinity(Estimator):
     units_are_parts: ClassVar[bool] = False
     about: ClassVar[str] = "Random values, for comparison."
 
-    @classmethod
-    def n_units(cls, source: Source) -> int:
-        return 1
-
     def partial(self, number: int) -> Partial:
-        values = generator(Stream.RANDOM_AFFINITY, self.source.seed).random((len(self.source.index.tasks),) * 2)
-        upper = np.triu(values, 1)
-        return {"values": upper + upper.T + np.eye(len(values)), "samples": np.array(0)}
+        """Draw `values` (K, K), symmetric with ones on the diagonal."""
+        del number  # there is one unit
+        n_tasks = len(self.source.index.tasks)
+        upper = np.triu(generator(Stream.RANDOM_AFFINITY, self.source.seed).random((n_tasks, n_tasks)), 1)
+        return {"values": upper + upper.T + np.eye(n_tasks), "samples": np.array(0)}
 
     @classmethod
-    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
+        """Return the values; they have no standard errors (NaN)."""
         (partial,) = partials
         values = partial["values"]
-        return TaskMatrix(tuple(tasks), values, cls.kind, samples=0), np.full_like(values, np.nan)
+        return TaskMatrix(task_names(tasks), values, cls.kind, samples=0, errors=np.full_like(values, np.nan))

@@ -1,4 +1,4 @@
-"""What an estimator is built from: the parts, the network at which tasks are compared, and the settings."""
+"""The inputs of an estimator: the parts, the network at which tasks are compared, and the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ CPU = torch.device("cpu")
 
 
 class Source(ABC):
-    """Training parts and what belongs to them."""
+    """The training parts of a task set, their data maps, a network, and the configuration.
+
+    Attributes:
+        config: of the run.
+        index: of the parts.
+        device: on which networks are.
+    """
 
     config: Config
     index: PartIndex
@@ -27,22 +33,25 @@ class Source(ABC):
 
     @property
     def settings(self) -> AffinityConfig:
+        """The `affinity` section."""
         return self.config.affinity
 
     @property
     def training(self) -> TrainingConfig:
-        """How an affinity that trains trains: as the profile does."""
+        """The settings of an affinity that trains: those of the profile."""
         return self.config.profile
 
     @property
     def seed(self) -> int:
+        """The seed of the run."""
         return self.config.seed
 
     @abstractmethod
-    def part(self, number: int) -> Part: ...
+    def part(self, number: int) -> Part:
+        """Return a training part."""
 
     def examples(self, most: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first raw inputs (n, ...) and their labels (n, K)."""
+        """Return the first raw inputs (n, ...) and their labels (n, K), n at most `most`."""
         parts: list[Part] = []
         while len(parts) < self.index.n_parts() and sum(map(len, parts)) < most:
             parts.append(self.part(len(parts)))
@@ -51,15 +60,15 @@ class Source(ABC):
 
     @abstractmethod
     def states(self, number: int) -> list[DataMapState]:
-        """The data map of a part at each snapshot."""
+        """Return the data map of a part at each snapshot."""
 
     @abstractmethod
     def network(self) -> TaskNetwork:
-        """The network at which the landscape is looked at, in evaluation mode, on the device."""
+        """Return the network at which tasks are compared, in evaluation mode, on the device."""
 
     @abstractmethod
     def untrained(self) -> TaskNetwork:
-        """A network to train, on the device."""
+        """Return a network to train, on the device."""
 
 
 @dataclass
@@ -67,7 +76,10 @@ class RunSource(Source):
     """A run directory's parts, data maps and network.
 
     Args:
-        weights: of the network at which the landscape is looked at; those that the affinities need.
+        run: the run directory.
+        config: of the run.
+        weights: of the network at which tasks are compared; None where no affinity looks at it.
+        device: on which networks are.
     """
 
     run: Storage
@@ -79,9 +91,11 @@ class RunSource(Source):
         self.index = read_index(self.run.sub("parts"))
 
     def part(self, number: int) -> Part:
+        """Read a training part."""
         return read_part(self.run.sub("parts"), "train", number)
 
     def states(self, number: int) -> list[DataMapState]:
+        """Read the data map of a part at each snapshot."""
         file = f"{part_name('train', number)}.arrow"
         return [
             DataMapState.from_batch(self.run.read_arrow(f"profile/data_map/{snapshot}/{file}"))
@@ -89,10 +103,12 @@ class RunSource(Source):
         ]
 
     def network(self) -> TaskNetwork:
+        """Return a network with the weights, in evaluation mode."""
         network = self.untrained()
         if self.weights is not None:
             network.load_state_dict(self.weights)
         return network.eval()
 
     def untrained(self) -> TaskNetwork:
+        """Return a network as the profile initialises it."""
         return build_network(self.config.model, self.index, self.index.tasks, self.seed).to(self.device)

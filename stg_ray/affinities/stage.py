@@ -1,100 +1,131 @@
-"""The affinity stage: Ray actors take units of work, the driver adds their K x K sums in order."""
+"""The affinity stage: Ray actors compute the sums of units of work, the driver combines them in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from stg_ray.affinities.actor import partial_name
 from stg_ray.affinities.auto_samples import GroupTasks, enough_parts, grows_by_parts
 from stg_ray.affinities.base import Estimator, Partial
-from stg_ray.affinities.estimators import estimator_of, statistic_of
+from stg_ray.affinities.estimators import AT_NETWORK, estimator_of, statistic_of
 from stg_ray.affinities.gradients.start import ROWS_LOOKED_AT, starting_weights, untrained_heads
 from stg_ray.affinities.pool import ActorPool, Job
-from stg_ray.affinities.resampling import Blocks
-from stg_ray.affinities.source import RunSource
+from stg_ray.affinities.resampling import BlockSums
+from stg_ray.affinities.source import RunSource, Source
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
 from stg_ray.progress import StageProgress
 
+LANDSCAPE_SETTINGS = {"sampling", "layers", "normalize", "start", "precision", "coordinates"}
+"""Keys of the `affinity` section that are kept with the landscape's matrix."""
+
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks: GroupTasks) -> None:
     """Compute every affinity of `affinity.methods`; units whose sums are there already are not computed again.
 
-    Writes affinity/NAME.parquet, NAME.stderr.parquet and, of what adds over parts, NAME.resamples.arrow.
+    Writes affinity/NAME.parquet, NAME.stderr.parquet and, where units are parts, NAME.resamples.arrow.
 
     Raises:
         StgRayError: a unit failed more often than `affinity.max_retries` allows.
         InputError: the trunk cannot be compared, or a name of `affinity.layers` or the checkpoint is wrong.
     """
     methods = config.affinity.methods
-    needs_network = {"landscape", "logit_correlation"} & set(methods)
-    weights = starting_weights(run_dir, config) if needs_network else None
+    weights = starting_weights(run_dir, config) if set(AT_NETWORK) & set(methods) else None
     source = RunSource(run_dir, config, weights)
     index = source.index
-    estimators: dict[str, type[Estimator]] = {
-        method: estimator_of(method, config.affinity, index) for method in methods
-    }
-    units = {method: estimator.n_units(source) for method, estimator in estimators.items()}
-    grows = {method for method, estimator in estimators.items() if grows_by_parts(config.affinity, estimator)}
-    total = sum(units.values())
+    estimators: dict[str, type[Estimator]] = {m: estimator_of(m, config.affinity, index) for m in methods}
     with ActorPool(run_dir, config, weights, progress) as pool:
-
-        def compute(jobs: list[Job]) -> None:
-            there = {job for m, n in units.items() for job in _jobs(m, n) if run_dir.exists(partial_name(*job))}
-            pool.compute([job for job in jobs if job not in there], len(there), total)
-
-        compute([job for method, n in units.items() if method not in grows for job in _jobs(method, n)])
-        for method in grows:
-
-            def matrix_of(n: int, method: str = method) -> TaskMatrix:
-                compute(_jobs(method, n))
-                return _combined(run_dir, method, estimators[method], n, index.names)[0]
-
-            units[method] = enough_parts(index.n_parts(), matrix_of, config, group_tasks)
-    details = []
-    if "landscape" in methods and (warning := untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))):
-        details.append(f"beware: {warning}")
+        n_units = _compute(pool, source, estimators, group_tasks)
+    matrices = []
     for method, estimator in estimators.items():
-        blocks = Blocks()
-        matrix, error = _combined(run_dir, method, estimator, units[method], index.names, blocks)
-        settings = config.affinity.model_dump(
-            include={"sampling", "layers", "normalize", "start", "precision", "coordinates"}
-        )
-        about = {"method": method, "about": estimator.about}
-        if method == "landscape":
-            about |= {**settings, "statistic": statistic_of(config.affinity, index)}
-        matrix = replace(matrix, parameters={**about, **matrix.parameters})
-        run_dir.write_parquet(f"affinity/{method}.parquet", matrix.to_table())
-        run_dir.write_parquet(f"affinity/{method}.stderr.parquet", replace(matrix, values=error).to_table())
-        if (resampled := blocks.resampled(estimator, index.names, config.seed)) is not None:
-            run_dir.write_arrays(f"affinity/{method}.resamples.arrow", {"values": resampled})
-        details += describe(matrix)
+        blocks = BlockSums()
+        partials: Iterable[Partial] = _read_partials(run_dir, method, n_units[method])
+        if estimator.units_are_parts:
+            partials = map(blocks.add, partials)  # on their way: each is read once
+        matrix = estimator.combine(partials, index.tasks)
+        matrix = replace(matrix, parameters={**_about(source, method, estimator), **matrix.parameters})
+        _write(run_dir, method, matrix, blocks.resampled(estimator, index.tasks, config.seed))
+        matrices.append(matrix)
     progress.summary = "; ".join(
-        [f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts", *details]
+        [
+            f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts",
+            *_warnings(source, methods),
+            *(line for matrix in matrices for line in _accuracy(matrix)),
+        ]
     )
 
 
-def describe(matrix: TaskMatrix) -> list[str]:
-    """What a user must know of an approximation."""
-    n, error = matrix.parameters.get("coordinates"), matrix.parameters.get("coordinates_error")
-    if n is None:
-        return []
-    return [f"{n:,} random coordinates, error {error:.1%}" if error is not None else "all coordinates were compared"]
+def _compute(
+    pool: ActorPool, source: RunSource, estimators: Mapping[str, type[Estimator]], group_tasks: GroupTasks
+) -> dict[str, int]:
+    """Compute the units that are not there yet, and return the number of units of each method.
+
+    Under `samples: auto` a method has as many units as its groups need.
+    """
+    run, config, tasks = source.run, source.config, source.index.tasks
+    n_units = {method: estimator.n_units(source) for method, estimator in estimators.items()}
+    growing = [method for method, estimator in estimators.items() if grows_by_parts(config.affinity, estimator)]
+    total = sum(n_units.values())
+
+    def compute(jobs: Sequence[Job]) -> None:
+        done = {job for m, n in n_units.items() for job in _jobs(m, n) if run.exists(partial_name(*job))}
+        pool.compute([job for job in jobs if job not in done], len(done), total)
+
+    compute([job for method, n in n_units.items() if method not in growing for job in _jobs(method, n)])
+    for method in growing:
+
+        def matrix_of(n: int, method: str = method) -> TaskMatrix:
+            compute(_jobs(method, n))
+            return estimators[method].combine(_read_partials(run, method, n), tasks)
+
+        n_units[method] = enough_parts(source.index.n_parts(), matrix_of, config, group_tasks)
+    return n_units
 
 
 def _jobs(method: str, n_units: int) -> list[Job]:
     return [(method, number) for number in range(n_units)]
 
 
-def _combined(
-    run: Storage, method: str, estimator: type[Estimator], n_units: int, tasks: list[str], blocks: Blocks | None = None
-) -> tuple[TaskMatrix, np.ndarray]:
-    partials: Iterable[Partial] = (run.read_arrays(partial_name(*job)) for job in _jobs(method, n_units))
-    if blocks is not None and estimator.units_are_parts:
-        partials = blocks.of(partials)
-    return estimator.combine(partials, tasks)
+def _read_partials(run: Storage, method: str, n_units: int) -> Iterator[Partial]:
+    """Read the sums of a method's units one at a time, in their order."""
+    for job in _jobs(method, n_units):
+        yield run.read_arrays(partial_name(*job))
+
+
+def _about(source: Source, method: str, estimator: type[Estimator]) -> dict[str, Any]:
+    """Return the parameters that are kept with a method's matrix."""
+    about: dict[str, Any] = {"method": method, "about": estimator.about}
+    if method == "landscape":
+        about |= source.settings.model_dump(include=LANDSCAPE_SETTINGS)
+        about["statistic"] = statistic_of(source.settings, source.index)
+    return about
+
+
+def _write(run_dir: RunDir, method: str, matrix: TaskMatrix, resampled: np.ndarray | None) -> None:
+    """Write a matrix, its standard errors, and its resamplings (B, K, K) where there are any."""
+    assert matrix.errors is not None
+    run_dir.write_parquet(f"affinity/{method}.parquet", matrix.to_table())
+    run_dir.write_parquet(f"affinity/{method}.stderr.parquet", replace(matrix, values=matrix.errors).to_table())
+    if resampled is not None:
+        run_dir.write_arrays(f"affinity/{method}.resamples.arrow", {"values": resampled})
+
+
+def _warnings(source: Source, methods: Sequence[str]) -> list[str]:
+    if "landscape" not in methods:
+        return []
+    warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
+    return [f"beware: {warning}"] if warning else []
+
+
+def _accuracy(matrix: TaskMatrix) -> list[str]:
+    """Say how near an estimate from random coordinates is."""
+    n, error = matrix.parameters.get("coordinates"), matrix.parameters.get("coordinates_error")
+    if n is None:
+        return []
+    return [f"{n:,} random coordinates, error {error:.1%}" if error is not None else "all coordinates were compared"]

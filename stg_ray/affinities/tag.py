@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.affinities.base import Estimator, Partial, task_names
 from stg_ray.affinities.jackknife import FOLDS, Sums, jackknife
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork
 from stg_ray.seeds import Stream, generator, torch_seed
+from stg_ray.tasks import Task
 from stg_ray.training.compute import Compute
 from stg_ray.training.epoch import Optimization, check_finite, epoch_batches, train_epoch
 
@@ -84,7 +85,7 @@ class TagAffinity(Estimator):
         return {**sums, "samples": np.array(len(inputs))}
 
     @classmethod
-    def combine(cls, partials: Iterable[Partial], tasks: Sequence[str]) -> tuple[TaskMatrix, np.ndarray]:
+    def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
         (partial,) = partials
         folds = [{key: partial[key][f] for key in ("total", "count")} for f in range(FOLDS)]
 
@@ -93,7 +94,7 @@ class TagAffinity(Estimator):
                 return np.where(sums["count"] > 0, sums["total"] / np.maximum(sums["count"], 1), np.nan)
 
         affinity, error = jackknife(folds, mean)
-        return TaskMatrix(tuple(tasks), affinity, cls.kind, samples=int(partial["samples"])), error
+        return TaskMatrix(task_names(tasks), affinity, cls.kind, samples=int(partial["samples"]), errors=error)
 
 
 def effects_of_steps(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor, lr: float) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stg_ray.affinities.correlation import correlations, label_columns, moments
+from stg_ray.affinities.correlation import LabelCorrelation, correlations, label_columns, moments
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.labels import observed
 from tests.support.oracle import compute
@@ -23,7 +23,7 @@ def test_of_single_columns_it_is_pearsons(n: int, seed: int) -> None:
     labels = np.stack([rng.integers(0, 2, n), rng.normal(size=n), rng.integers(0, 2, n)], axis=1).astype(float)
     labels[:2, [0, 2]] = [[0, 1], [1, 0]]
     tasks = [Task("a"), Task("b", "regression", 1), Task("c")]
-    found = correlations(moments(label_columns(labels, tasks), observed(labels), np.arange(3)), np.arange(3))
+    found = correlations(moments(label_columns(labels, tasks), observed(labels)), np.arange(3))
     np.testing.assert_allclose(found, np.corrcoef(labels.T), atol=1e-9)
 
 
@@ -31,13 +31,11 @@ def test_over_common_rows_only() -> None:
     """Means and variances are those of the rows that both tasks have."""
     labels = np.array([[0, 0], [1, 1], [0, 0], [1, 1], [1, -1], [1, -1]])
     tasks = [Task("a"), Task("b")]
-    sums = moments(label_columns(labels, tasks), observed(labels), np.arange(2))
+    sums = moments(label_columns(labels, tasks), observed(labels))
     assert np.isclose(correlations(sums, np.arange(2))[0, 1], 1)
     apart = np.where(np.arange(6)[:, None] < [3, 0], labels, -1)
     apart[4:, 1] = [0, 1]
-    assert np.isnan(
-        correlations(moments(label_columns(apart, tasks), observed(apart), np.arange(2)), np.arange(2))[0, 1]
-    )
+    assert np.isnan(correlations(moments(label_columns(apart, tasks), observed(apart)), np.arange(2))[0, 1])
 
 
 def test_of_several_classes_it_does_not_depend_on_their_order_and_sees_what_is_the_same() -> None:
@@ -45,8 +43,9 @@ def test_of_several_classes_it_does_not_depend_on_their_order_and_sees_what_is_t
     a, c = rng.integers(0, 3, 400), rng.integers(0, 2, 400)
     labels = np.stack([a, (a + 1) % 3, c, (a == 2).astype(int)], axis=1)
     tasks = [Task("a", "multiclass", 3), Task("b", "multiclass", 3), Task("c"), Task("d")]
-    owner = np.repeat(np.arange(4), [3, 3, 1, 1])
-    found = correlations(moments(label_columns(labels, tasks), observed(labels), owner), owner)
+    owner = LabelCorrelation.column_owners(tasks)
+    assert owner.tolist() == [0, 0, 0, 1, 1, 1, 2, 3]
+    found = correlations(moments(label_columns(labels, tasks), observed(labels)), owner)
     assert np.allclose(np.diag(found), 1)
     assert np.isclose(found[0, 1], 1)
     assert abs(found[0, 2]) < 0.2
@@ -63,3 +62,22 @@ def test_labels_and_logits_of_parts(make_task_set: Callable[..., TaskSet], tmp_p
     logits, _, matrix = compute(task_set, tmp_path / "b", method="logit_correlation", start="initial")
     np.testing.assert_allclose(logits, np.ones((4, 4)), atol=1e-6), "one head for all tasks"
     assert matrix.kind == "affinity"
+
+
+def test_parts_of_an_older_version_and_of_this_one_are_combined() -> None:
+    """The older one kept the columns' tasks, times the rows, in every part."""
+    rng = np.random.default_rng(0)
+    tasks = [Task("a", "multiclass", 3), Task("b")]
+    partials = []
+    for _ in range(6):
+        labels = np.stack([rng.integers(0, 3, 50), rng.integers(0, 2, 50)], axis=1)
+        sums = moments(label_columns(labels, tasks), observed(labels))
+        partials.append({**sums, "samples": np.array(50)})
+    older = [{**partial, "owner": LabelCorrelation.column_owners(tasks) * 50} for partial in partials]
+    matrix = LabelCorrelation.combine(partials, tasks)
+    for mixed in (older, older[:3] + partials[3:], partials[:3] + older[3:]):
+        again = LabelCorrelation.combine(mixed, tasks)
+        assert np.array_equal(again.values, matrix.values)
+        assert again.errors is not None
+        assert matrix.errors is not None
+        assert np.array_equal(again.errors, matrix.errors)

@@ -6,54 +6,73 @@ import numpy as np
 import pytest
 
 from stg_ray.affinities.base import Partial
-from stg_ray.affinities.data_map import DataMapDistance
 from stg_ray.affinities.landscape import LandscapeDistance
-from stg_ray.affinities.resampling import MAX_BLOCKS, N_RESAMPLES, Blocks
+from stg_ray.affinities.resampling import MAX_BLOCKS, N_RESAMPLES, BlockSums
+from stg_ray.tasks import Task
 
-NAMES = ("a", "b", "c")
+TASKS = (Task("a"), Task("b"), Task("c"))
 
 
 def parts(n_parts: int, seed: int = 0) -> list[Partial]:
     rng = np.random.default_rng(seed)
-    found = []
+    partials = []
     for _ in range(n_parts):
         total = np.triu(rng.gamma(50, size=(3, 3)), 1)
-        found.append({"total": total + total.T, "count": np.full((3, 3), 10.0), "samples": np.array(10)})
-    return found
+        partials.append({"total": total + total.T, "count": np.full((3, 3), 10.0), "samples": np.array(10)})
+    return partials
+
+
+def blocks_of(partials: list[Partial]) -> BlockSums:
+    blocks = BlockSums()
+    for partial in partials:
+        blocks.add(partial)
+    return blocks
 
 
 def test_a_resampling_is_the_affinity_of_the_parts_that_were_drawn() -> None:
-    blocks, some = Blocks(), parts(4)
-    whole = LandscapeDistance.combine(blocks.of(some), NAMES)[0]
-    assert np.array_equal(whole.values, LandscapeDistance.combine(some, NAMES)[0].values)
-    resampled = blocks.resampled(LandscapeDistance, NAMES, 0)
+    partials = parts(4)
+    resampled = blocks_of(partials).resampled(LandscapeDistance, TASKS, 0)
     assert resampled is not None
     assert resampled.shape == (N_RESAMPLES, 3, 3)
     every = np.array(np.meshgrid(*[range(4)] * 3)).reshape(3, -1).T
-    possible = [LandscapeDistance.combine([some[p] for p in drawn], NAMES)[0].values for drawn in every]
-    for own in resampled:
-        assert min(np.abs(own - other).max() for other in possible) < 1e-5
+    possible = [LandscapeDistance.combine([partials[p] for p in drawn], TASKS).values for drawn in every]
+    for values in resampled:
+        assert min(np.abs(values - other).max() for other in possible) < 1e-5
+
+
+def test_parts_are_combined_while_they_are_added() -> None:
+    """They are read from storage once, one at a time."""
+    partials, blocks = parts(4), BlockSums()
+    matrix = LandscapeDistance.combine(map(blocks.add, partials), TASKS)
+    assert np.array_equal(matrix.values, LandscapeDistance.combine(partials, TASKS).values)
+    assert len(blocks.sums) == blocks.n_parts == 4
 
 
 def test_many_parts_become_a_few_blocks_that_hold_all_of_them() -> None:
-    blocks, some = Blocks(), parts(3 * MAX_BLOCKS + 1)
-    assert len(list(blocks.of(some))) == len(some)
+    partials = parts(3 * MAX_BLOCKS + 1)
+    blocks = blocks_of(partials)
     assert len(blocks.sums) == MAX_BLOCKS
-    assert sum(block["samples"] for block in blocks.sums) == 10 * len(some)
+    assert sum(block["samples"] for block in blocks.sums) == 10 * len(partials)
+
+
+def test_partials_of_an_older_version_may_have_a_key_more() -> None:
+    old, new = parts(MAX_BLOCKS), parts(2)
+    blocks = blocks_of([{**partial, "owner": np.zeros(3)} for partial in old] + new)
+    assert blocks.resampled(LandscapeDistance, TASKS, 0) is not None
 
 
 def test_their_spread_is_the_standard_error() -> None:
     spread, errors = [], []
     for seed in range(30):
-        blocks = Blocks()
-        errors.append(LandscapeDistance.combine(blocks.of(parts(6, seed)), NAMES)[1][0, 1] ** 2)
-        resampled = blocks.resampled(LandscapeDistance, NAMES, seed)
+        partials = parts(6, seed)
+        matrix = LandscapeDistance.combine(partials, TASKS)
+        resampled = blocks_of(partials).resampled(LandscapeDistance, TASKS, seed)
+        assert matrix.errors is not None
         assert resampled is not None
+        errors.append(matrix.errors[0, 1] ** 2)
         spread.append(resampled[:, 0, 1].var(ddof=1))
     assert np.mean(spread) == pytest.approx(np.mean(errors), rel=0.2)
 
 
 def test_one_part_has_nothing_to_draw_from() -> None:
-    blocks = Blocks()
-    list(blocks.of(parts(1)))
-    assert blocks.resampled(DataMapDistance, NAMES, 0) is None
+    assert blocks_of(parts(1)).resampled(LandscapeDistance, TASKS, 0) is None

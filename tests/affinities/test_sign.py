@@ -14,7 +14,6 @@ from sklearn.metrics import adjusted_rand_score
 
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
-from stg_ray.affinities.gradients.start import copy_one_head
 from stg_ray.affinities.sign import Block, blocks_of, centred_cosine, signed_sums
 from stg_ray.grouping import group_tasks
 from stg_ray.tasks import TaskSet
@@ -65,13 +64,6 @@ def test_centred_cosine_is_that_of_centred_vectors(n_tasks: int, dimension: int,
     norms = np.linalg.norm(centred, axis=1)
     expected = centred @ centred.T / np.outer(norms, norms)
     np.testing.assert_allclose(centred_cosine(vectors @ vectors.T), expected, rtol=1e-6, atol=1e-7)
-
-
-def test_one_head_for_all_tasks() -> None:
-    network, *_ = example("mlp", 1, 0)
-    copy_one_head(network)
-    rows = [network.heads.weight[own] for own in network.layout.columns]
-    assert all(torch.equal(own, rows[2][: len(own)]) for own in rows)
 
 
 def disjoint(n_tasks: int, n_hidden: int, seed: int) -> TaskSet:

@@ -39,6 +39,7 @@ def matrix(run: Path | RunDir, name: str = "landscape") -> np.ndarray:
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("ignore:the network predicts only")
 def test_actors_compute_what_one_process_does(
     make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter
 ) -> None:

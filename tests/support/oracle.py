@@ -1,4 +1,4 @@
-"""Small trunks with every kind of layer, and per-sample gradients as the loop over samples and tasks has them."""
+"""Small trunks with every kind of layer, per-sample gradients by a loop over samples and tasks, whole affinities."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from stg_ray.affinities.estimators import estimator_of
+from stg_ray.affinities.gradients.layers import Layers
+from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.start import starting_weights
 from stg_ray.affinities.source import RunSource
 from stg_ray.artifacts.storage import Storage
@@ -29,6 +31,7 @@ class Unused(nn.Module):
         self.first, self.second, self.unused = nn.Linear(6, 7), nn.Linear(7, 5, bias=False), nn.Linear(5, 9)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (n, d) of inputs (n, 6)."""
         return self.second(torch.relu(self.first(x)))
 
 
@@ -40,6 +43,7 @@ class Twice(nn.Module):
         self.layer = nn.Linear(6, 6)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (n, d) of inputs (n, 6)."""
         return self.layer(self.layer(x).tanh_())
 
 
@@ -53,6 +57,7 @@ class ByHand(nn.Module):
         self.tied.weight = self.second.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (n, d) of inputs (n, 6)."""
         hidden = torch.tanh(nn.functional.linear(x, self.first.weight, self.first.bias) + self.shift)
         return self.tied(torch.tanh(self.second(hidden)))
 
@@ -66,6 +71,7 @@ class Tokens(nn.Module):
         self.norm = nn.LayerNorm((6, 4))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (n, d) of inputs (n, 6)."""
         tokens = (x.abs() * 3).long().clamp(max=3)
         return self.norm(torch.tanh(self.mix(self.embed(tokens)))).mean(dim=1)
 
@@ -79,6 +85,7 @@ class Sequences(nn.Module):
         self.norm = nn.RMSNorm(2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (n, d) of inputs (n, 6)."""
         return self.norm(self.layer(x.reshape(-1, 3, 2))).flatten(1)
 
 
@@ -114,17 +121,17 @@ TASKS = [Task("b0"), Task("b1"), Task("m", "multiclass", 3), Task("r", "regressi
 
 
 def example(trunk: str, n: int, seed: int, missing: float = 0.0) -> tuple[TaskNetwork, torch.Tensor, torch.Tensor]:
-    """A network in double precision, inputs (n, 6), and labels (n, 4) of a task of every kind."""
+    """Return a network in double precision, inputs (n, 6), and labels (n, 4) of tasks of every kind."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     module = TRUNKS[trunk]().eval()
-    for own in module.modules():
-        if isinstance(own, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
-            for parameter in own.parameters():
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
+            for parameter in layer.parameters():
                 nn.init.normal_(parameter)
-        if isinstance(own, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.normal_(own.running_mean)
-            nn.init.uniform_(own.running_var, 0.5, 2)
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
     n_features = module(torch.zeros(2, 6)).shape[1]
     network = TaskNetwork(Normalize([0.1] * 6, [2.0] * 6, (6,)), module, n_features, TASKS).double().eval()
     columns = [rng.integers(0, 2, n), rng.integers(0, 2, n), rng.integers(0, 3, n), rng.normal(size=n)]
@@ -133,22 +140,29 @@ def example(trunk: str, n: int, seed: int, missing: float = 0.0) -> tuple[TaskNe
     return network, torch.tensor(rng.normal(size=(n, 6))), torch.tensor(labels)
 
 
+def engine_of(network: TaskNetwork, layers: Layers, inputs: torch.Tensor) -> SampleGradients:
+    """Return the engine in double precision."""
+    return SampleGradients(network, layers, inputs, dtype=torch.float64)
+
+
 def looped(
     network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor, names: list[str] | None = None
 ) -> torch.Tensor:
-    """(n, K, P) gradients of the named parameters of the trunk, all by default: one backward pass per sample and task;
-    0 where a label is missing."""
+    """Return the gradients (n, K, P) of the named parameters of the trunk, all by default; 0 where a label is missing.
+
+    There is one backward pass for each sample and task.
+    """
     parameters = [p for name, p in network.trunk.named_parameters() if names is None or name in names]
     gradients = torch.zeros(*labels.shape, sum(p.numel() for p in parameters), dtype=inputs.dtype)
     for i, t in (~torch.isnan(labels)).nonzero().tolist():
         loss = network.layout.losses(network(inputs[i : i + 1]), labels[i : i + 1])[0, t]
-        own = torch.autograd.grad(loss, parameters, materialize_grads=True, allow_unused=True)
-        gradients[i, t] = torch.cat([g.flatten() for g in own])
+        by_parameter = torch.autograd.grad(loss, parameters, materialize_grads=True, allow_unused=True)
+        gradients[i, t] = torch.cat([g.flatten() for g in by_parameter])
     return gradients
 
 
 def unit(gradients: torch.Tensor) -> torch.Tensor:
-    """Each sample's and task's gradient with an L1 norm of 1, or 0."""
+    """Scale each sample's and task's gradient to an L1 norm of 1; one of 0 stays 0."""
     norms = gradients.abs().sum(dim=2, keepdim=True)
     return torch.where(norms > 0, gradients / norms, 0)
 
@@ -163,7 +177,7 @@ def compute(
     profile: dict[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[np.ndarray, np.ndarray, TaskMatrix]:
-    """An affinity's values, its standard errors, and its matrix, from the parts of a task set, without Ray."""
+    """Return an affinity's values, its standard errors, and its matrix, from the parts of a task set, without Ray."""
     run = Storage(folder)
     write_parts(task_set, run.sub("parts"), part_rows=part_rows)
     affinity = {"methods": [method], "start": "initial", **settings}
@@ -171,7 +185,8 @@ def compute(
     config = load_config({"data": {"npz": "none"}, **sections})
     source = RunSource(run, config, starting_weights(run, config))
     estimator = estimator_of(method, config.affinity, source.index)
-    own = estimator(source)
-    partials = [own.partial(number) for number in range(estimator.n_units(source))]
-    matrix, error = estimator.combine(partials, source.index.names)
-    return matrix.values, error, matrix
+    instance = estimator(source)
+    partials = [instance.partial(number) for number in range(estimator.n_units(source))]
+    matrix = estimator.combine(partials, source.index.tasks)
+    assert matrix.errors is not None
+    return matrix.values, matrix.errors, matrix

@@ -1,1 +1,1 @@
-"""Per-sample gradients of all tasks with respect to shared parameters."""
+"""Per-sample gradients of all tasks' losses with respect to shared parameters."""

@@ -1,36 +1,55 @@
-"""What layers of a trunk are given and put out, and what comes back to them."""
+"""The inputs and outputs of a trunk's layers, and the errors that come back to them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+Hook = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
+
 
 @dataclass
 class Calls:
+    """What went into a layer and came out of it, call by call.
+
+    Attributes:
+        inputs: (n, ...) of each call, detached.
+        outputs: (n, ...) of each call, from which the features can be differentiated.
+    """
+
     inputs: list[torch.Tensor] = field(default_factory=list)
     outputs: list[torch.Tensor] = field(default_factory=list)
 
 
 class Capture:
-    """Runs the trunk and keeps what modules are given and put out."""
+    """A run of the trunk that keeps the inputs and outputs of some of its modules.
+
+    Args:
+        trunk: the trunk.
+        names: of the modules; each is called with one tensor and returns one.
+
+    Attributes:
+        calls: of each module that was called, by its name.
+    """
 
     def __init__(self, trunk: nn.Module, names: Sequence[str]) -> None:
         self.trunk, self.names = trunk, names
         self.calls: dict[str, Calls] = {}
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features of normalised inputs, and keep what the modules see."""
         handles = [self.trunk.get_submodule(n).register_forward_hook(self._hook(n)) for n in self.names]
         try:
-            return self.trunk(x)
+            features: torch.Tensor = self.trunk(x)
+            return features
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]
+    def _hook(self, name: str) -> Hook:
         def keep(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             calls = self.calls.setdefault(name, Calls())
             kept = output if output.requires_grad else output.detach().requires_grad_()
@@ -42,8 +61,19 @@ class Capture:
 
 
 def pull_back(features: torch.Tensor, outputs: list[torch.Tensor], v: torch.Tensor) -> list[torch.Tensor]:
-    """The errors (n, K, ...) at the outputs of layers: v_it (n, K, d) pulled back to them. With more tasks than
-    features, the unit vectors are, and v is multiplied by the Jacobians that they give."""
+    """Pull vectors at the features back to the outputs of layers.
+
+    With more tasks than features the unit vectors are pulled back instead, and v is multiplied by the Jacobians that
+    they give.
+
+    Args:
+        features: (n, d), with their graph, which is kept.
+        outputs: (n, ...) of the layers, from which the features were computed.
+        v: (n, K, d) the vectors.
+
+    Returns:
+        For each output the errors (n, K, ...).
+    """
     n, n_tasks, d = v.shape
     by_jacobian = n_tasks > d
     if by_jacobian:
@@ -51,7 +81,7 @@ def pull_back(features: torch.Tensor, outputs: list[torch.Tensor], v: torch.Tens
     else:
         vectors = v.transpose(0, 1)
     try:
-        found = torch.autograd.grad(
+        pulled = torch.autograd.grad(
             features, outputs, vectors, is_grads_batched=True, retain_graph=True, materialize_grads=True
         )
     except RuntimeError as error:
@@ -62,16 +92,19 @@ def pull_back(features: torch.Tensor, outputs: list[torch.Tensor], v: torch.Tens
             torch.autograd.grad(features, outputs, vector, retain_graph=True, materialize_grads=True)
             for vector in vectors
         ]
-        found = tuple(torch.stack(own) for own in zip(*one_by_one, strict=True))
+        pulled = tuple(torch.stack(of_output) for of_output in zip(*one_by_one, strict=True))
     errors = []
-    for back in found:
-        own = back.detach().transpose(0, 1)
-        errors.append((v @ own.flatten(2)).reshape(n, n_tasks, *own.shape[2:]) if by_jacobian else own)
+    for of_vectors in pulled:
+        by_sample = of_vectors.detach().transpose(0, 1)
+        if by_jacobian:
+            errors.append((v @ by_sample.flatten(2)).reshape(n, n_tasks, *by_sample.shape[2:]))
+        else:
+            errors.append(by_sample)
     return errors
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch, on a GPU or a CPU, or Python had no memory left."""
+    """Return whether torch, on a GPU or a CPU, or Python had no memory left."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )

@@ -1,8 +1,9 @@
-"""Which layers of a trunk are compared, and which rules hold for them."""
+"""Choice of the layers of a trunk whose gradients are compared, and of the rules that hold for them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -11,10 +12,12 @@ import torch
 from torch import nn
 
 from stg_ray.affinities.gradients.capture import Capture, pull_back
-from stg_ray.affinities.gradients.rules import RULES, LayerGradients, Rule
+from stg_ray.affinities.gradients.layer_gradients import LayerGradients
+from stg_ray.affinities.gradients.rules import RULES, Rule
 from stg_ray.errors import InputError
 
 Layers = Literal["last", "all"] | Sequence[str]
+"""The last layer with a weight matrix, every parameter, or names of modules and parameters, with wildcards."""
 
 TOLERANCE = 1e-3
 """Relative difference to automatic differentiation, in single precision, above which a rule does not hold."""
@@ -22,15 +25,16 @@ TOLERANCE = 1e-3
 
 @dataclass
 class Layer:
-    """Some parameters of one module of the trunk.
+    """Chosen parameters of one module of the trunk.
 
     Attributes:
         name: the module's.
-        parameters: full names of those that are looked at, in the module's order.
-        rule: None where torch.func has to do.
-        n_rows, row_size: its coordinates.
+        parameters: full names of the chosen ones, in the module's order.
+        rule: for its gradients; None where torch.func has to do.
+        n_rows: rows of its coordinates.
+        row_size: coordinates of a row.
         n_outputs: numbers that the module puts out for one sample, all calls together.
-        closed_form: its L1 distances need no gradient to be formed.
+        closed_form: whether its L1 distances need no gradient to be formed.
     """
 
     name: str
@@ -43,11 +47,24 @@ class Layer:
 
     @property
     def n_coordinates(self) -> int:
+        """The number of its coordinates."""
         return self.n_rows * self.row_size
 
 
 class Trace:
-    """Which modules with parameters of their own the trunk calls, in this order, and how much they put out."""
+    """The modules with parameters that the trunk calls, found by one run without gradients.
+
+    Args:
+        trunk: in evaluation mode.
+        x: (n, ...) normalised inputs.
+
+    Attributes:
+        sizes: by module, numbers that it puts out for one sample, all calls together; in the order of the last calls.
+        plain: modules that take one tensor and return one.
+
+    Raises:
+        InputError: the trunk uses no parameters.
+    """
 
     def __init__(self, trunk: nn.Module, x: torch.Tensor) -> None:
         self.sizes: dict[str, int] = {}
@@ -66,7 +83,7 @@ class Trace:
         if not self.sizes:
             raise InputError("the trunk uses no parameters: the landscape affinity compares gradients of shared ones")
 
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
         def note(_: nn.Module, args: tuple[object, ...], output: object) -> None:
             size = self.sizes.pop(name, 0)  # called again: it moves to the end
             if isinstance(output, torch.Tensor) and len(args) == 1 and isinstance(args[0], torch.Tensor):
@@ -78,7 +95,19 @@ class Trace:
 
 
 def choose(trunk: nn.Module, layers: Layers, trace: Trace) -> list[Layer]:
-    """The chosen parameters by the module that has them, in the order of the calls; those not called come last."""
+    """Return the chosen parameters by the module that has them.
+
+    Args:
+        trunk: the trunk.
+        layers: which of its parameters.
+        trace: of the trunk.
+
+    Returns:
+        Layers in the order of the calls; those that are not called come last.
+
+    Raises:
+        InputError: a name matches no parameter or module.
+    """
     owners: dict[str, list[str]] = {name: [] for name in trace.sizes}
     for name, _ in trunk.named_parameters():
         owners.setdefault(name.rpartition(".")[0], []).append(name)
@@ -109,10 +138,16 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def wanted(layer: Layer) -> frozenset[str]:
+    """Return the names of the layer's parameters within its module, as rules take them."""
     return frozenset(name.rpartition(".")[2] for name in layer.parameters)
 
 
 def check_independence(trunk: nn.Module, x: torch.Tensor) -> None:
+    """Refuse a trunk that mixes samples or is random, by two samples' features together and apart.
+
+    Raises:
+        InputError: the features of a sample depend on the others of its batch, or on the call.
+    """
     with torch.no_grad():
         with_itself, together = trunk(torch.cat([x[:1], x[:1]]))[:1], trunk(x)[:1]
     if not torch.allclose(with_itself, together, rtol=TOLERANCE, atol=TOLERANCE * float(together.abs().max())):
@@ -124,65 +159,93 @@ def check_independence(trunk: nn.Module, x: torch.Tensor) -> None:
 
 
 def with_rules(trunk: nn.Module, chosen: list[Layer], trace: Trace, x: torch.Tensor) -> list[Layer]:
-    """The layers with the rules that hold for them: found by type, and checked against automatic differentiation of
-    two samples. Parameters that the trunk does not use are left out, as their gradients are zero."""
+    """Give the layers the rules that hold for them.
+
+    Rules are looked up by the module's type, and compared with automatic differentiation of two samples.
+
+    Args:
+        trunk: in evaluation mode, its parameters without gradients.
+        chosen: layers without rules; they are changed.
+        trace: of the trunk.
+        x: (2, ...) normalised inputs.
+
+    Returns:
+        The layers without those whose parameters the trunk does not use, as their gradients are zero.
+    """
     candidates = {
         layer.name: rule
         for layer in chosen
         if layer.name in trace.plain and (rule := RULES.get(type(trunk.get_submodule(layer.name)))) is not None
     }
     parameters = dict(trunk.named_parameters())
-    looked_at = [parameters[name].requires_grad_() for layer in chosen for name in layer.parameters]
     capture = Capture(trunk, list(candidates))
-    try:
-        with torch.enable_grad():
-            features = capture.run(x)
-            generator = torch.Generator().manual_seed(0)
-            v = torch.randn(2, 2, features.shape[1], generator=generator).to(features)
-            truth = [
-                [
-                    torch.autograd.grad(
-                        features[i] @ v[i, t], looked_at, retain_graph=True, allow_unused=True, materialize_grads=False
-                    )
-                    for t in range(2)
-                ]
-                for i in range(2)
-            ]
-    finally:
-        for parameter in looked_at:
-            parameter.requires_grad_(False)
-    found = []
+    with _with_gradients([parameters[name] for layer in chosen for name in layer.parameters]) as chosen_parameters:
+        features = capture.run(x)
+        generator = torch.Generator().manual_seed(0)
+        v = torch.randn(2, 2, features.shape[1], generator=generator).to(features)
+        truth = _differentiated(features, v, chosen_parameters)
+    used_layers = []
     position = 0
     for layer in chosen:
-        own = slice(position, position + len(layer.parameters))
-        position = own.stop
-        used = any(g is not None for row in truth for gradients in row for g in gradients[own])
-        calls = capture.calls.get(layer.name)
-        if not used:
+        of_layer = slice(position, position + len(layer.parameters))
+        position = of_layer.stop
+        of_truth = [[gradients[of_layer] for gradients in of_sample] for of_sample in truth]
+        if all(gradient is None for of_sample in of_truth for of_task in of_sample for gradient in of_task):
             continue
+        used_layers.append(layer)
         layer.n_rows = sum(parameters[name].numel() for name in layer.parameters)
-        if calls is not None:
-            errors = pull_back(features, calls.outputs, v)
-            rule = candidates[layer.name]
-            gradients = rule(trunk.get_submodule(layer.name), wanted(layer), calls.inputs, errors)
-            if _agree(gradients, [[row[t][own] for t in range(2)] for row in truth]):
-                layer.rule, layer.n_outputs = rule, trace.sizes[layer.name]
-                layer.n_rows, layer.row_size = gradients.n_rows, gradients.row_size
-                layer.closed_form = gradients.equidistant() is not None
-        found.append(layer)
-    return found
+        calls = capture.calls.get(layer.name)
+        if calls is None:
+            continue
+        rule = candidates[layer.name]
+        errors = pull_back(features, calls.outputs, v)
+        by_rule = rule(trunk.get_submodule(layer.name), wanted(layer), calls.inputs, errors)
+        if _agree(by_rule, of_truth):
+            layer.rule, layer.n_outputs = rule, trace.sizes[layer.name]
+            layer.n_rows, layer.row_size = by_rule.n_rows, by_rule.row_size
+            layer.closed_form = by_rule.equidistant() is not None
+    return used_layers
 
 
-def _agree(gradients: LayerGradients, truth: list[list[tuple[torch.Tensor | None, ...]]]) -> bool:
+@contextmanager
+def _with_gradients(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Let parameters require gradients while the block runs."""
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            yield parameters
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+
+Gradients = tuple[torch.Tensor | None, ...]
+"""The gradient of one sample and task with respect to each parameter; None where it is not used."""
+
+
+def _differentiated(features: torch.Tensor, v: torch.Tensor, parameters: list[nn.Parameter]) -> list[list[Gradients]]:
+    """Compute the gradients of v_it . z_i by sample and task, one backward pass for each."""
+    return [
+        [
+            torch.autograd.grad(feature @ vector, parameters, retain_graph=True, allow_unused=True)
+            for vector in of_sample
+        ]
+        for feature, of_sample in zip(features, v, strict=True)
+    ]
+
+
+def _agree(by_rule: LayerGradients, truth: list[list[Gradients]]) -> bool:
+    """Return whether a rule gives the true gradients, within `TOLERANCE` of their L1 norm."""
     difference = total = 0.0
-    for i, row in enumerate(truth):
-        own = gradients.of_rows(slice(i, i + 1), 0, gradients.n_rows)[0]
-        for t, parts in enumerate(row):
+    for i, of_sample in enumerate(truth):
+        values = by_rule.of_rows(slice(i, i + 1), 0, by_rule.n_rows)[0]
+        for value, parts in zip(values, of_sample, strict=True):
             if any(part is None for part in parts):
                 return False
-            expected = torch.cat([p.reshape(gradients.n_rows, -1) for p in parts if p is not None], dim=1).flatten()
-            if expected.shape != own[t].shape:
+            expected = torch.cat([p.reshape(by_rule.n_rows, -1) for p in parts if p is not None], dim=1).flatten()
+            if expected.shape != value.shape:
                 return False
-            difference += float((own[t] - expected).abs().sum())
+            difference += float((value - expected).abs().sum())
             total += float(expected.abs().sum())
     return difference <= TOLERANCE * total

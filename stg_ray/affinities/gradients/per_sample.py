@@ -3,7 +3,7 @@
 The gradient of task t at sample i is g_it = J_i^T v_it, with v_it = dl_t/dz_i at the trunk's output z_i in R^d and J_i
 the trunk's Jacobian. One forward pass serves all tasks; the heads are linear, so all v_it come from one product; and
 at most min(K, d) vectors are pulled back through the trunk, those of the tasks or the unit vectors, in one batch.
-What a layer's own parameters see of them is in `layer_rules`.
+`rules` derives the gradients of a layer's parameters from them.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Iterator
 import torch
 
 from stg_ray.affinities.gradients.capture import Calls, Capture, pull_back
+from stg_ray.affinities.gradients.layer_gradients import Functional, LayerGradients
 from stg_ray.affinities.gradients.layers import Layer, Layers, Trace, check_independence, choose, wanted, with_rules
-from stg_ray.affinities.gradients.rules import Functional, LayerGradients
 from stg_ray.errors import InputError
 from stg_ray.models.network import TaskNetwork
 
 MEMORY = 512 * 2**20
-"""Bytes that a micro-batch may take. It is the same wherever there is so much, so that equal runs round in the same
-way."""
+"""Bytes that a micro-batch may take: the same wherever there is so much, so that equal runs round in the same way."""
 
 SEGMENT = 128 * 2**20
 """Bytes of errors, pulled back to several layers of one sample, that are held at once; a deeper trunk is gone through
 again for each such segment of layers."""
 
 MAX_ROWS = 256
+"""Samples of a micro-batch at most."""
 
 
 class SampleGradients:
@@ -75,42 +75,47 @@ class SampleGradients:
 
     @property
     def n_coordinates(self) -> int:
+        """The number of all layers' coordinates."""
         return sum(layer.n_coordinates for layer in self.layers)
 
     def halved(self) -> SampleGradients:
-        """The same with half the samples in a micro-batch."""
+        """Return the same engine with half the samples in a micro-batch."""
         other = copy.copy(self)
         other.rows = max(1, self.rows // 2)
         return other
 
     def of_layer(self, name: str) -> SampleGradients:
-        """The same for one of its layers."""
+        """Return the same engine for one of its layers."""
         other = copy.copy(self)
         other.layers = [layer for layer in self.layers if layer.name == name]
         other.rows = min(self.rows, other._rows_within(self.memory))
         return other
 
     def _rows_within(self, memory: int) -> int:
-        """Samples of a micro-batch: what is held for one of them is activations (twice, and as much for the graph),
-        the errors of a segment of layers, and numbers for each pair of tasks."""
+        """Return the samples of a micro-batch that fit into `memory` bytes.
+
+        One sample takes its activations (twice, and as much for the graph), the errors of a segment of layers, and
+        numbers for each pair of tasks.
+        """
         n_tasks, d = len(self.network.layout.tasks), self.network.heads.in_features
-        widest = max((sum(layer.n_outputs for layer in own) for own in self._segments()), default=0)
+        widest = max((sum(layer.n_outputs for layer in segment) for segment in self._segments()), default=0)
         pairs = n_tasks * (n_tasks - 1) // 2
         heads = d * (2 * self.network.layout.n_outputs + 3 * n_tasks)
         numbers = 4 * self.n_activations + 3 * n_tasks * widest + 2 * pairs + heads
         return max(1, min(MAX_ROWS, memory // (numbers * self.dtype.itemsize)))
 
     def at(self, inputs: torch.Tensor, labels: torch.Tensor) -> Pullback:
-        """The forward pass of a micro-batch: raw inputs (n, ...), labels (n, K) floating point, NaN where missing."""
+        """Run the trunk forward on raw inputs (n, ...), with labels (n, K), floating point, NaN where missing."""
         return Pullback(self, inputs, labels)
 
     def _segments(self) -> list[list[Layer]]:
+        """Return the layers with rules, in segments whose errors are held at once."""
         room = SEGMENT // (self.dtype.itemsize * len(self.network.layout.tasks))
         segments: list[list[Layer]] = []
         for layer in self.layers:
             if layer.rule is None:
                 continue
-            if segments and sum(own.n_outputs for own in segments[-1]) + layer.n_outputs <= room:
+            if segments and sum(other.n_outputs for other in segments[-1]) + layer.n_outputs <= room:
                 segments[-1].append(layer)
             else:
                 segments.append([layer])
@@ -118,7 +123,17 @@ class SampleGradients:
 
 
 class Pullback:
-    """A micro-batch, forward once; `layers` goes backward."""
+    """A micro-batch after one forward pass; `layers` goes backward, as often as it is called.
+
+    Args:
+        gradients: the engine.
+        inputs: (n, ...) raw inputs.
+        labels: (n, K) floating point, NaN where missing.
+
+    Attributes:
+        features: (n, d) of the trunk.
+        v: (n, K, d) gradients of the losses at the features.
+    """
 
     def __init__(self, gradients: SampleGradients, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         network = gradients.network
@@ -131,7 +146,7 @@ class Pullback:
         self.v = head_gradients(network, self.features, labels.to(gradients.dtype))
 
     def layers(self, scale: torch.Tensor | None = None) -> Iterator[tuple[Layer, LayerGradients]]:
-        """The gradients of one layer after the other, times `scale` (n, K) where it is given."""
+        """Yield the gradients of one layer after the other, times `scale` (n, K) where it is given."""
         v = self.v if scale is None else self.v * scale[:, :, None]
         trunk = self.gradients.network.trunk
         for segment in self.gradients._segments():
@@ -140,23 +155,28 @@ class Pullback:
             for layer, call in zip(segment, calls, strict=True):
                 assert layer.rule is not None
                 module = trunk.get_submodule(layer.name)
-                own = [next(errors) for _ in call.outputs]
-                yield layer, layer.rule(module, wanted(layer), call.inputs, own)
+                of_layer = [next(errors) for _ in call.outputs]
+                yield layer, layer.rule(module, wanted(layer), call.inputs, of_layer)
         for layer in self.gradients.layers:
             if layer.rule is None:
                 yield layer, Functional(trunk, layer.parameters, self.x, v)
 
 
 def head_gradients(network: TaskNetwork, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """v (n, K, d): the gradients of the K losses at the trunk's outputs `features` (n, d); 0 where a label is missing.
+    """Compute the gradients v (n, K, d) of the K losses at the trunk's outputs; 0 where a label is missing.
 
     Each output column belongs to one task, so the derivative of the sum of all losses with respect to the outputs
-    holds every task's own, side by side.
+    holds those of the tasks side by side.
+
+    Args:
+        network: with linear heads.
+        features: (n, d) outputs of the trunk.
+        labels: (n, K) floating point, NaN where missing.
     """
     with torch.enable_grad():
         outputs = network.heads(features.detach()).requires_grad_()
         (errors,) = torch.autograd.grad(network.layout.losses(outputs, labels).sum(), outputs)
-    columns = errors[:, :, None] * network.heads.weight.detach()
+    columns: torch.Tensor = errors[:, :, None] * network.heads.weight.detach()
     if len(network.layout.multiclass) == 0:
         return columns
     owner = torch.cat([torch.full((task.n_outputs,), t) for t, task in enumerate(network.layout.tasks)])
@@ -165,5 +185,5 @@ def head_gradients(network: TaskNetwork, features: torch.Tensor, labels: torch.T
 
 
 def as_input(inputs: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Floating point in the precision of the network; whole numbers stay what they are (images, tokens)."""
+    """Convert floating-point inputs to the precision of the network; whole numbers (images, tokens) stay."""
     return inputs.to(dtype) if inputs.is_floating_point() else inputs

@@ -1,4 +1,4 @@
-"""Which training rows the landscape looks at: some of every part."""
+"""Choice of the training rows whose gradients are compared, and the weights that balance their classes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from stg_ray.tasks import Task
 from stg_ray.tasks.labels import MISSING
 
 AUTO_ROWS = 256
-"""Rows of a part where `samples: auto` finds out how many parts are enough."""
+"""Rows of a part under `samples: auto`, which finds out how many parts are enough."""
 
 
 def rows_per_part(settings: AffinityConfig, index: PartIndex) -> int:
+    """Return the number of rows that are chosen in each part, at most."""
     return AUTO_ROWS if settings.samples == "auto" else math.ceil(settings.samples / index.n_parts())
 
 
 def chosen_part(source: Source, number: int) -> Part:
-    """The chosen rows of a part: `affinity.samples` of them in all parts together, by `affinity.sampling`."""
+    """Return the chosen rows of a part: `affinity.samples` of them in all parts together, by `affinity.sampling`."""
     part = source.part(number)
     n = rows_per_part(source.settings, source.index)
     if n >= len(part):
@@ -38,16 +39,34 @@ def chosen_part(source: Source, number: int) -> Part:
 
 
 def most_variable(variability: np.ndarray, n: int) -> np.ndarray:
-    """The n rows whose confidence, in the mean over their labelled tasks, varied most over the epochs (the ambiguous
-    ones of the data map), in ascending order. variability: (rows, K), NaN where a label is missing."""
+    """Return the n rows whose confidence varied most over the epochs: the ambiguous ones of the data map.
+
+    Args:
+        variability: (rows, K), NaN where a label is missing. Its mean over a row's labelled tasks decides.
+        n: rows to choose.
+
+    Returns:
+        (n,) indices in ascending order.
+    """
     present = ~np.isnan(variability)
     mean = np.where(present, variability, 0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
     return np.sort(np.argsort(-mean, kind="stable")[:n])
 
 
 def stratified(labels: np.ndarray, tasks: Sequence[Task], n: int, rng: np.random.Generator) -> np.ndarray:
-    """n rows in which the classes of all tasks are represented as evenly as they can be, in ascending order: again and
-    again a random row of the class that has fewest so far. labels: (rows, K)."""
+    """Return n rows in which the classes of all tasks are represented as evenly as they can be.
+
+    Again and again a random row of the class that has fewest so far is taken; rows without labels come last.
+
+    Args:
+        labels: (rows, K) as stored.
+        tasks: the K tasks.
+        n: rows to choose, at most `rows`.
+        rng: decides between equals.
+
+    Returns:
+        (n,) indices in ascending order.
+    """
     widths = [task.n_classes for task in tasks]
     first = np.cumsum([0, *widths])
     classes = np.stack(classes_of(labels, tasks), axis=1)
@@ -58,13 +77,13 @@ def stratified(labels: np.ndarray, tasks: Sequence[Task], n: int, rng: np.random
     count = rng.random(first[-1])  # less than one: chance decides between equals
     while taken.sum() < n and np.isfinite(count).any():
         rarest = int(count.argmin())
-        own = waiting[rarest]
-        while own and taken[own[-1]]:
-            own.pop()
-        if not own:
+        of_class = waiting[rarest]
+        while of_class and taken[of_class[-1]]:
+            of_class.pop()
+        if not of_class:
             count[rarest] = np.inf
             continue
-        row = own.pop()
+        row = of_class.pop()
         taken[row] = True
         count[of_row[row][of_row[row] != MISSING]] += 1
     unlabelled = [row for row in shuffled if not taken[row]]
@@ -73,7 +92,7 @@ def stratified(labels: np.ndarray, tasks: Sequence[Task], n: int, rng: np.random
 
 
 def classes_of(labels: np.ndarray, tasks: Sequence[Task]) -> list[np.ndarray]:
-    """For each task the classes (n,) of its labels, -1 where missing; a regression has one class."""
+    """Return for each task the classes (n,) of its labels (n, K), -1 where missing; a regression has one class."""
     columns = []
     for t, task in enumerate(tasks):
         column = labels[:, t]
@@ -86,20 +105,28 @@ def classes_of(labels: np.ndarray, tasks: Sequence[Task]) -> list[np.ndarray]:
 
 
 def class_counts(label_blocks: Sequence[np.ndarray], tasks: Sequence[Task]) -> list[np.ndarray]:
-    """For each task the number of its labels of each class; of a regression, of all."""
+    """Count for each task its labels of each class (n_classes,), over all blocks (n, K); a regression has one class."""
     counts = [np.zeros(task.n_classes) for task in tasks]
     for labels in label_blocks:
-        for t, (task, own) in enumerate(zip(tasks, classes_of(labels, tasks), strict=True)):
-            counts[t] += np.bincount(own[own != MISSING], minlength=task.n_classes)
+        for t, (task, classes) in enumerate(zip(tasks, classes_of(labels, tasks), strict=True)):
+            counts[t] += np.bincount(classes[classes != MISSING], minlength=task.n_classes)
     return counts
 
 
 def balanced_weights(labels: np.ndarray, tasks: Sequence[Task], counts: Sequence[np.ndarray]) -> np.ndarray:
-    """Weights w (n, K): 1 / (classes that occur x samples of the class); 0 where a label is missing. Of all samples
-    that were counted, each task's weights sum to 1."""
+    """Compute weights (n, K) that give every class of a task the same part.
+
+    A weight is 1 / (classes that occur x samples of the class), 0 where a label is missing. Over all samples that were
+    counted, each task's weights sum to 1.
+
+    Args:
+        labels: (n, K) as stored.
+        tasks: the K tasks.
+        counts: as `class_counts` returns them.
+    """
     weights = np.zeros(labels.shape)
-    for t, own in enumerate(classes_of(labels, tasks)):
+    for t, classes in enumerate(classes_of(labels, tasks)):
         with np.errstate(divide="ignore"):
             of_class = np.where(counts[t] > 0, 1 / counts[t], 0) / max(1, (counts[t] > 0).sum())
-        weights[:, t] = np.where(own == MISSING, 0, of_class[own])
+        weights[:, t] = np.where(classes == MISSING, 0, of_class[classes])
     return weights

@@ -1,4 +1,4 @@
-"""The point at which the landscape is looked at."""
+"""The network at which the landscape is looked at, and the check that its heads are trained or the same."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from stg_ray.tasks import observed
 
 
 def starting_weights(run: Storage, config: Config) -> dict[str, torch.Tensor]:
-    """The weights of the profiled network, of a network as it is initialised, or of a checkpoint of the user's.
+    """Return the weights of the profiled network, of a network as it is initialised, or of a checkpoint of the user's.
 
-    At random heads of their own, the heads would decide which tasks look alike, and what is found is noise (on
-    CIFAR-100 an adjusted Rand index of -0.03). So all tasks get one copied head, unless the heads are trained.
+    Separate random heads would decide which tasks look alike, and the affinity would be noise (on CIFAR-100 an adjusted
+    Rand index of -0.03). So all tasks get one copied head, unless the heads are trained.
 
     Raises:
         InputError: the checkpoint cannot be read, or is of another network.
@@ -36,19 +36,27 @@ def starting_weights(run: Storage, config: Config) -> dict[str, torch.Tensor]:
 
 
 def load_checkpoint(network: TaskNetwork, source: str) -> None:
-    """Load a checkpoint of the whole network, or of its trunk: then all tasks get one copied head."""
+    """Load a checkpoint of the whole network, or of its trunk: then all tasks get one copied head.
+
+    Args:
+        network: is changed.
+        source: a path or URI.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or is of another network.
+    """
     tensors = read_checkpoint(source, key="affinity.start")
     heads = {name: tensors.get(f"heads.{name}") for name in ("weight", "bias")}
     load_trunk(network.trunk, tensors, source, key="affinity.start")
     if all(value is None for value in heads.values()):
         copy_one_head(network)
         return
-    own = network.heads.state_dict()
-    for name, value in heads.items():
-        if value is None or value.shape != own[name].shape:
+    for name, before in network.heads.state_dict().items():
+        value = heads[name]
+        if value is None or value.shape != before.shape:
             found = "no such tensor" if value is None else f"the shape {tuple(value.shape)}"
             raise InputError(
-                f"affinity.start: {source} has {found} for heads.{name}, these tasks need {tuple(own[name].shape)}: "
+                f"affinity.start: {source} has {found} for heads.{name}, these tasks need {tuple(before.shape)}: "
                 "save a checkpoint of the same tasks, or of the trunk alone"
             )
     network.heads.load_state_dict(heads)
@@ -57,50 +65,62 @@ def load_checkpoint(network: TaskNetwork, source: str) -> None:
 @torch.no_grad()
 def copy_one_head(network: TaskNetwork) -> None:
     """Give all tasks the same head: class c of every task the same output, a single output that of class 0."""
-    widest = max(network.layout.columns, key=lambda own: own.stop - own.start)
+    widest = max(network.layout.columns, key=_width)
     weight, bias = network.heads.weight[widest].clone(), network.heads.bias[widest].clone()
-    for own in network.layout.columns:
-        width = own.stop - own.start
-        network.heads.weight[own], network.heads.bias[own] = weight[:width], bias[:width]
+    for columns in network.layout.columns:
+        width = _width(columns)
+        network.heads.weight[columns], network.heads.bias[columns] = weight[:width], bias[:width]
 
 
 def has_one_head(network: TaskNetwork) -> bool:
-    """Whether all tasks have the same head, as `copy_one_head` gives it."""
-    widest = max(network.layout.columns, key=lambda own: own.stop - own.start)
+    """Return whether all tasks have the same head, as `copy_one_head` gives it."""
+    widest = max(network.layout.columns, key=_width)
     weight = network.heads.weight
-    return all(torch.equal(weight[own], weight[widest][: own.stop - own.start]) for own in network.layout.columns)
+    return all(torch.equal(weight[columns], weight[widest][: _width(columns)]) for columns in network.layout.columns)
+
+
+def _width(columns: slice) -> int:
+    return int(columns.stop - columns.start)
 
 
 ROWS_LOOKED_AT = 1024
+"""Training rows by which `untrained_heads` is to judge."""
+
 ROWS_AT_ONCE = 64
 SHIFTS = 8
+"""Pairings of outputs with the labels of other samples."""
+
 UNTRAINED_BELOW = 0.75
 """Heads that were drawn at random predict about half of the tasks better than by chance, trained ones nearly all."""
 
 
 @torch.no_grad()
 def untrained_heads(network: TaskNetwork, inputs: np.ndarray, labels: np.ndarray) -> str | None:
-    """A warning where separate heads look as if they were never trained: then they decide which tasks look alike.
+    """Return a warning if separate heads look as if they were never trained: then they decide which tasks look alike.
 
     A task is predicted better than by chance where its loss is less than that of the same outputs at other samples.
 
     Args:
+        network: in evaluation mode.
         inputs: (n, ...) raw.
         labels: (n, K) as stored.
+
+    Returns:
+        None where the heads are trained, or all the same.
     """
     if has_one_head(network):
         return None
     device = network.heads.weight.device
-    outputs = torch.cat([network(block.to(device)) for block in torch.tensor(inputs).split(ROWS_AT_ONCE)])
+    outputs = torch.cat([network(rows.to(device)) for rows in torch.split(torch.tensor(inputs), ROWS_AT_ONCE)])
     target = as_labels(torch.tensor(labels).to(device))
-    own = network.layout.losses(outputs, target).sum(dim=0)
+    losses = network.layout.losses(outputs, target).sum(dim=0)
     n = len(inputs)
     shifted = torch.stack(
         [network.layout.losses(outputs.roll(1 + i * n // SHIFTS, 0), target).sum(dim=0) for i in range(SHIFTS)]
     ).mean(dim=0)
     seen = observed(labels)
     varied = np.where(seen, labels, np.inf).min(axis=0) < np.where(seen, labels, -np.inf).max(axis=0)
-    better = int(((own < shifted).cpu().numpy() & varied).sum())
+    better = int(((losses < shifted).cpu().numpy() & varied).sum())
     if better >= UNTRAINED_BELOW * varied.sum():
         return None
     return (
