@@ -36,7 +36,7 @@ def print_groups(console: Console, groups: Groups) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("group", justify="right")
     table.add_column("tasks", overflow="fold")
-    is_known = "certainty" in groups.parameters
+    is_known = groups.certainty is not None
     if is_known:
         table.add_column("certainty", justify="right")
     for number, members in enumerate(groups.groups):
@@ -50,7 +50,7 @@ def print_groups(console: Console, groups: Groups) -> None:
 
 def certainty_text(groups: Groups, number: int) -> str:
     """How often the group's tasks stay in it under resampling; nothing where that is not known."""
-    share = groups.certainty(number)
+    share = groups.mean_certainty(number)
     return "" if share is None else f"{share:.0%}"
 
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from stg_ray.errors import InputError
 from stg_ray.grouping.selection import Conditions, Selection, select, select_measured
 from stg_ray.grouping.selection.bounds import upper_bound
-from stg_ray.grouping.selection.problem import centred, task_scores
-from stg_ray.grouping.selection.search import add_helpers, beam_search
+from stg_ray.grouping.selection.helpers import add_helpers
+from stg_ray.grouping.selection.problem import off_diagonal_centred, task_scores
+from stg_ray.grouping.selection.search import beam_search
 
 
 def affinity(n_tasks: int, seed: int, n_blocks: int | None = None, noise: float = 0.3) -> np.ndarray:
@@ -185,7 +186,7 @@ def test_bounds_hold_and_searches_keep_the_conditions(problem: tuple[np.ndarray,
     except InputError:
         return
     unit = conditions.units(n_tasks)
-    inner = centred(values)
+    inner = off_diagonal_centred(values)
     bound = upper_bound(inner, unit, conditions, seconds=5)
     assert bound >= exact.score - 1e-9
     before = beam_search(inner, unit, conditions, 0)[0]
