@@ -192,7 +192,11 @@ def test_bounds_hold_and_searches_keep_the_conditions(problem: tuple[np.ndarray,
     before = beam_search(inner, unit, conditions, 0)[0]
     assert (before.sum(axis=0) == 1).all()
     assert len(before) <= conditions.most_networks(n_tasks)
-    assert np.nanmax(task_scores(inner, before), axis=0).mean() == pytest.approx(exact.score), "so few tasks it solves"
+    score = np.nanmax(task_scores(inner, before), axis=0).mean()
+    assert score <= exact.score + 1e-9
+    # From three pairs no single move or swap leads to two triples where groups have two tasks at least.
+    if conditions.min_size == 1:
+        assert score == pytest.approx(exact.score), "so few tasks it solves"
     if not overlap:
         return
     wide = Conditions(**{**vars(conditions), "overlap": True})
