@@ -33,7 +33,7 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.errors import InputError, PartlyFailed
 from stg_ray.grouping import group_tasks
 from stg_ray.grouping.inputs import as_matrix
-from stg_ray.grouping.joining import join_tasks
+from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.grouping.stage import check_grouping
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter, StageProgress
@@ -202,7 +202,7 @@ def add_tasks(out: str, file: str) -> Groups:
     with run_dir.lease():
         if not run_dir.is_done("group", config):
             raise InputError(f"group is not done in {run_dir.uri}: finish it first with stg-ray run")
-        groups = join_tasks(Groups.from_dict(run_dir.read_json("groups.json")), as_matrix(file))
+        groups = add_new_tasks(Groups.from_dict(run_dir.read_json("groups.json")), as_matrix(file))
         run_dir.write_json("groups.added.json", groups.to_dict())
     return groups
 

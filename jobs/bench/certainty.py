@@ -20,9 +20,10 @@ from stg_ray.affinities.base import Partial
 from stg_ray.affinities.data_map import DataMapDistance
 from stg_ray.affinities.resampling import BlockSums
 from stg_ray.artifacts.task_matrix import TaskMatrix
-from stg_ray.grouping.certainty import ResampledGraphs, certainty
+from stg_ray.grouping.certainty import certainty
 from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.graph import TaskGraph, task_graph
+from stg_ray.grouping.resamples import resampled_graphs
 from stg_ray.tasks import Task
 
 TASKS, GROUPS, PARTS, DRAWS = 40, 5, 16, 60
@@ -81,8 +82,8 @@ def compare(samples: Samples, seed: int) -> dict[str, np.ndarray]:
     order = np.arange(TASKS)
     ways = {
         "truth": [graph_of([one]) for one in new],
-        "noise": ResampledGraphs([matrix], None, [matrix.errors], graph_of, order=order, seed=seed),
-        "parts": ResampledGraphs([matrix], [resamples], None, graph_of, order=order, seed=seed),
+        "noise": resampled_graphs([matrix], None, [matrix.errors], graph_of, order=order, seed=seed),
+        "parts": resampled_graphs([matrix], [resamples], None, graph_of, order=order, seed=seed),
     }
     found = Spectral(GROUPS).fit(graph_of([matrix])).labels_
     clusterer = Spectral(int(found.max()) + 1)

@@ -1,27 +1,59 @@
-"""Groups of tasks: the artifact that grouping leaves (groups.json) and the schema of every plan (plans/PLAN.json)."""
+"""Groups of tasks: the artifact of the group stage (groups.json) and the schema of every plan (plans/PLAN.json)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from stg_ray.artifacts.evidence import NumberChoice, SelectionScore
+from stg_ray.artifacts.notebook import html_table, listed
+
 Serving = Literal["argmax", "ensemble"]
 """Who predicts a task: the network of the group that serves it, or all that have it, by membership."""
+
+PARAMETERS = {
+    "seed": "seed",
+    "draw": "draw",
+    "affinities": "affinities",
+    "n_groups": "number_choice",
+    "asked_for": "asked_for",
+    "certainty": "certainty",
+    "selection": "selection",
+    "added": "added",
+}
+"""Fields of `Groups` that groups.json has under "parameters", by their keys there and in their order."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Which tasks share a network.
+    """Groups of tasks that share a network, and how they were made.
 
     Attributes:
         tasks: names of all K tasks.
         groups: task names of each of the G groups; a task may be in several, and then helps those that do not serve it.
         membership: K x G; row t says how much task t belongs to each group, adding up to 1.
         serving: for each task the index of the group whose network serves it.
-        method, parameters: how it was found.
+        method: name of the clusterer or plan.
+        seed: of the clusterer's random starts, or of a random plan.
+        draw: number of a random plan.
+        affinities: weight of each affinity by its name.
+        number_choice: how the number of groups was chosen, where it was not given.
+        asked_for: number of groups that were asked for, where tasks that cannot be told apart leave fewer.
+        certainty: share of the resampled affinities in which each task stays in its group, where there are any.
+        selection: how good the groups are that were selected under a budget.
+        added: tasks that joined the groups later.
+        other: parameters of a file of another version, kept as they are.
+
+    Example:
+        >>> import numpy as np
+        >>> groups = Groups.from_labels(["cat", "car", "dog"], np.array([0, 1, 0]), "by hand")
+        >>> groups
+        Groups(3 tasks in 2 groups of 2, 1; by hand)
+        >>> groups.groups, groups.serving["car"], groups.membership[0]
+        ([['cat', 'dog'], ['car']], 1, [1.0, 0.0])
     """
 
     tasks: list[str]
@@ -29,7 +61,15 @@ class Groups:
     membership: list[list[float]]
     serving: dict[str, int]
     method: str
-    parameters: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    draw: int | None = None
+    affinities: dict[str, float] | None = None
+    number_choice: NumberChoice | None = None
+    asked_for: int | None = None
+    certainty: dict[str, float] | None = None
+    selection: SelectionScore | None = None
+    added: list[str] | None = None
+    other: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_labels(
@@ -37,55 +77,63 @@ class Groups:
         tasks: Sequence[str],
         labels: np.ndarray,
         method: str,
-        parameters: dict[str, Any] | None = None,
         *,
         membership: np.ndarray | None = None,
         members: np.ndarray | None = None,
     ) -> Groups:
-        """Groups from a label for each task, the group that serves it; numbered by the first task they serve.
+        """Make groups from a label for each task, numbered by the first task that each group serves.
 
         Args:
-            labels: (K,) of any type.
+            tasks: names of the K tasks.
+            labels: (K,) of any type; equal labels are served by the same group.
+            method: name of the clusterer or plan.
             membership: (K, G), columns in the order of the sorted labels; 1 for the group that serves, if not given.
-            members: (G, K) boolean, rows in that order: which tasks each group has; those that it serves, if not given.
+            members: (G, K) boolean, rows in that order: the tasks of each group; those that it serves, if not given.
         """
         known, first, label = np.unique(labels, return_index=True, return_inverse=True)
         order = np.argsort(first)
         number = np.argsort(order)[label]
         membership = np.eye(len(known))[number] if membership is None else membership[:, order]
         members = number == np.arange(len(known))[:, None] if members is None else members[order]
-        groups = [[tasks[t] for t in np.flatnonzero(own).tolist()] for own in members]
+        groups = [[tasks[t] for t in np.flatnonzero(row).tolist()] for row in members]
         serving = dict(zip(tasks, number.tolist(), strict=True))
-        return cls(list(tasks), groups, membership.tolist(), serving, method, parameters or {})
+        return cls(list(tasks), groups, membership.tolist(), serving, method)
 
-    def with_tasks_permuted(self, order: np.ndarray, method: str, parameters: dict[str, Any]) -> Groups:
-        """Groups of the same sizes, in which task t takes the place of task order[t]."""
+    def with_tasks_permuted(self, order: np.ndarray, method: str) -> Groups:
+        """Return groups of the same sizes, in which task t takes the place of task order[t].
+
+        Nothing of how these groups were made is kept.
+        """
         number = {task: t for t, task in enumerate(self.tasks)}
-        members = np.array([np.isin(order, [number[task] for task in own]) for own in self.groups])
+        members = np.array([np.isin(order, [number[task] for task in group]) for group in self.groups])
         used, labels = np.unique(self.labels[order], return_inverse=True)
-        return Groups.from_labels(self.tasks, labels, method, parameters, members=members[used])
+        return Groups.from_labels(self.tasks, labels, method, members=members[used])
 
     def with_members_above(self, membership: float) -> Groups:
-        """These groups, but every task in each where its membership is this or more, and in the one that serves it."""
+        """Return these groups with every task in each where its membership is this or more, and where it is served."""
         members = np.greater_equal(np.array(self.membership).T, membership)
         members[self.labels, np.arange(len(self.tasks))] = True
-        groups = [[self.tasks[t] for t in np.flatnonzero(own).tolist()] for own in members]
+        groups = [[self.tasks[t] for t in np.flatnonzero(row).tolist()] for row in members]
         return replace(self, groups=groups)
 
     def serving_weights(self, serving: Serving) -> np.ndarray:
-        """(K, G) weight of each group's network in what is predicted for a task; rows add up to 1.
+        """Return the weight of each group's network in the prediction of each task.
 
         Args:
             serving: argmax takes each task from the group that serves it; ensemble sums the outputs of all networks
                 that have the task, weighted by its memberships (Sherif et al., STG-MTL).
+
+        Returns:
+            (K, G) weights, whose rows add up to 1.
         """
-        served = np.eye(len(self.groups))[self.labels]
+        served: np.ndarray = np.eye(len(self.groups))[self.labels]
         if serving == "argmax":
             return served
-        has = np.array([np.isin(self.tasks, own) for own in self.groups]).T
+        has = np.array([np.isin(self.tasks, group) for group in self.groups]).T
         weights = np.where(has, np.array(self.membership, dtype=np.float64), 0.0)
         total = weights.sum(axis=1, keepdims=True)
-        return np.where(total > 0, weights / np.where(total > 0, total, 1.0), served)
+        shares: np.ndarray = np.where(total > 0, weights / np.where(total > 0, total, 1.0), served)
+        return shares
 
     @property
     def has_ensemble(self) -> bool:
@@ -97,27 +145,82 @@ class Groups:
         """(K,) index of the group that serves each task."""
         return np.array([self.serving[task] for task in self.tasks])
 
-    def certainty(self, group: int) -> float | None:
-        """Mean share of the resampled affinities in which the tasks that a group serves stay in it, where known."""
-        known = self.parameters.get("certainty")
+    def mean_certainty(self, group: int) -> float | None:
+        """Return the mean certainty of the tasks that a group serves; None where it is not known."""
+        known = self.certainty
         served = [task for task, g in self.serving.items() if g == group and known and task in known]
         return sum(known[task] for task in served) / len(served) if known and served else None
 
     @property
     def why_one(self) -> str:
-        """Why there is one group, where there is."""
-        if "selection" in self.parameters:
+        """The reason for a single group, as a clause."""
+        if self.selection is not None:
             return "under this budget no other choice was better"
-        if "asked_for" in self.parameters:
+        if self.asked_for is not None:
             return "the tasks cannot be told apart by this method"
-        choice = self.parameters.get("n_groups")
-        if choice is None:
+        if self.number_choice is None:
             return "one was asked for"
-        return "no structure was found among the tasks" if choice["curve"] else "there are too few tasks to tell"
+        curve = self.number_choice.curve
+        return "no structure was found among the tasks" if curve else "there are too few tasks to tell"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """How the groups were made, as groups.json has it under "parameters"."""
+        values = {key: getattr(self, name) for key, name in PARAMETERS.items()}
+        plain = {
+            key: value.to_dict() if isinstance(value, NumberChoice | SelectionScore) else value
+            for key, value in values.items()
+            if value is not None
+        }
+        return {**plain, **self.other}
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the content of groups.json."""
+        return {
+            "tasks": self.tasks,
+            "groups": self.groups,
+            "membership": self.membership,
+            "serving": self.serving,
+            "method": self.method,
+            "parameters": self.parameters,
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Groups:
-        return cls(**values)
+        """Read the content of groups.json; parameters that this version does not know are kept in `other`."""
+        parameters = dict(values.get("parameters", {}))
+        known = {name: parameters.pop(key) for key, name in PARAMETERS.items() if key in parameters}
+        records: dict[str, type[NumberChoice] | type[SelectionScore]]
+        records = {"n_groups": NumberChoice, "selection": SelectionScore}
+        for key, record in records.items():
+            name = PARAMETERS[key]
+            if name in known and (read := _record(record, known[name])) is None:
+                parameters[key] = known.pop(name)
+            elif name in known:
+                known[name] = read
+        rest = {key: value for key, value in values.items() if key != "parameters"}
+        return cls(**rest, **known, other=parameters)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(str(len(members)) for members in self.groups)
+        groups = f"{len(self.groups)} group{'s' * (len(self.groups) > 1)}"
+        return f"Groups({len(self.tasks)} tasks in {groups} of {sizes}; {self.method})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the groups for notebooks."""
+        shares = [self.mean_certainty(g) for g in range(len(self.groups))]
+        rows = [[str(g), listed(members)] for g, members in enumerate(self.groups)]
+        header = ["group", "tasks"]
+        if self.certainty is not None:
+            header.append("certainty")
+            rows = [[*row, "" if share is None else f"{share:.0%}"] for row, share in zip(rows, shares, strict=True)]
+        return html_table(f"{len(self.tasks)} tasks, grouped by {self.method}", header, rows)
+
+
+def _record(kind: type[NumberChoice] | type[SelectionScore], value: Any) -> NumberChoice | SelectionScore | None:
+    """Read a record that holds the whole value; None where the value has another form."""
+    try:
+        record = kind.from_dict(value)
+    except (KeyError, TypeError):
+        return None
+    return record if record.to_dict() == value else None

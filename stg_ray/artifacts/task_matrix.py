@@ -1,6 +1,6 @@
-"""A K x K matrix between tasks, its names and what it means: the artifact that affinities leave and groups start from.
+"""A K x K matrix between tasks with their names: the artifact of the affinity stage, from which groups are made.
 
-As a file: a Parquet table with the key column `__task__` and one column per task, and the JSON metadata key `stg_ray`.
+As a file it is a Parquet table with the key column `__task__`, a column per task, and the JSON metadata key `stg_ray`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,36 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from stg_ray.artifacts.notebook import SHOWN_TASKS, html_table
 from stg_ray.errors import InputError
 
 Kind = Literal["affinity", "distance"]
+"""Whether large values mean alike (affinity) or far apart (distance)."""
 
 KEY_COLUMN = "__task__"
 
 
 @dataclass(frozen=True)
 class TaskMatrix:
-    """Values (K, K) between `tasks`; `kind` says whether large means alike (affinity) or far (distance).
+    """How alike, or how far apart, K tasks are.
 
-    A pair of tasks without common samples is NaN. `errors` are the values' standard errors, where they are known; a
-    file holds either.
+    Attributes:
+        tasks: names of the K tasks, those of rows and columns.
+        values: (K, K); NaN for a pair of tasks without common samples. Row a, column b may differ from row b, column a.
+        kind: affinity (large means alike) or distance (large means far).
+        parameters: how the values were computed.
+        samples: how many samples they were computed from, where that is known.
+        errors: (K, K) standard errors of the values, where they are known. A file holds values or errors: those of
+            affinity/NAME.parquet are in affinity/NAME.stderr.parquet.
+
+    Example:
+        >>> import numpy as np
+        >>> values = np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 4.5], [4.0, 4.5, 0.0]])
+        >>> matrix = TaskMatrix(("cat", "dog", "car"), values, "distance", samples=500)
+        >>> matrix
+        TaskMatrix(distance of 3 tasks, 500 samples)
+        >>> float(TaskMatrix.from_table(matrix.to_table()).values[0, 2])
+        4.0
     """
 
     tasks: tuple[str, ...]
@@ -35,6 +52,7 @@ class TaskMatrix:
     errors: np.ndarray | None = None
 
     def to_table(self) -> pa.Table:
+        """Return the table that the matrix is written as; `errors` are a table of their own."""
         columns = {KEY_COLUMN: pa.array(self.tasks)}
         columns |= {task: pa.array(self.values[:, t]) for t, task in enumerate(self.tasks)}
         about = {"kind": self.kind, "parameters": self.parameters, "samples": self.samples}
@@ -42,10 +60,10 @@ class TaskMatrix:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> TaskMatrix:
-        """The matrix of such a table.
+        """Read the matrix from its table.
 
         Raises:
-            InputError: it is not square or has no `stg_ray` metadata.
+            InputError: the table is not square or has no `stg_ray` metadata.
         """
         metadata = (table.schema.metadata or {}).get(b"stg_ray")
         if metadata is None or table.column_names[:1] != [KEY_COLUMN]:
@@ -55,3 +73,22 @@ class TaskMatrix:
             raise InputError("the rows and columns of the table name different tasks")
         values = np.stack([table.column(task).to_numpy() for task in tasks], axis=1).astype(np.float64)
         return cls(tasks, values, **json.loads(metadata))
+
+    def __repr__(self) -> str:
+        return f"TaskMatrix({self._title()})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the first tasks' values for notebooks."""
+        shown = self.tasks[:SHOWN_TASKS]
+        more = len(self.tasks) - len(shown)
+        rows = [
+            [task, *("" if np.isnan(value) else f"{value:.4g}" for value in row)]
+            for task, row in zip(shown, self.values[: len(shown), : len(shown)], strict=True)
+        ]
+        if more:
+            rows.append([f"... and {more} more"])
+        return html_table(self._title(), ["", *shown], rows)
+
+    def _title(self) -> str:
+        samples = "" if self.samples is None else f", {self.samples:,} samples"
+        return f"{self.kind} of {len(self.tasks)} tasks{samples}"

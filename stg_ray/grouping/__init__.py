@@ -1,5 +1,7 @@
-"""From affinities to groups. A new clusterer: a class in a file of its own, as `base.Clusterer` describes it, an entry
-in `clusterers.CLUSTERERS`, and its name in `config.GroupingConfig.method`."""
+"""Groups from affinities: task graph, number of groups, clustering, certainty, and selection under a budget.
+
+To add a clusterer, see `clusterers/registry.py`.
+"""
 
 from stg_ray.grouping.graph import TaskGraph, task_graph
 from stg_ray.grouping.group_tasks import group_tasks

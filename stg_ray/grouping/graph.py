@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stg_ray.artifacts.task_matrix import TaskMatrix
-from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.errors import InputError
 
 
@@ -24,16 +23,21 @@ class TaskGraph:
     Attributes:
         affinity: (K, K) symmetric, in [0, 1], 0 on the diagonal and where there is no value.
         distance: (K, K) symmetric, 0 on the diagonal; pairs without a value have the largest one.
-        uncentred: (K, K) the distances as they were given, before `centred`.
+        given_distance: (K, K) the distances before they were `seen_from_centre`.
         neighbours: how many of a task's most alike tasks it has edges to; None for all.
-        points: of the tasks' data maps, where these are what is clustered.
+
+    Example:
+        >>> import numpy as np
+        >>> alike = np.array([[1.0, 0.9, 0.6, 0.1], [0.9, 1.0, 0.1, 0.2], [0.6, 0.1, 1.0, 0.3], [0.1, 0.2, 0.3, 1.0]])
+        >>> graph = task_graph([TaskMatrix(("cat", "dog", "car", "bus"), alike, "affinity")], neighbours=1)
+        >>> (graph.edges > 0).sum(axis=1).tolist()  # a chain: dog, cat, car, bus
+        [2, 1, 2, 1]
     """
 
     affinity: np.ndarray
     distance: np.ndarray
-    uncentred: np.ndarray
+    given_distance: np.ndarray
     neighbours: int | None = None
-    points: PointHistogram | None = None
 
     @property
     def edges(self) -> np.ndarray:
@@ -46,22 +50,24 @@ class TaskGraph:
         return np.where(near | near.T, self.affinity, 0)
 
     def permuted(self, rng: np.random.Generator) -> TaskGraph:
-        """The graph with its pairs shuffled: as many strong edges, but no structure."""
+        """Return the graph with its pairs shuffled: as many strong edges, but no structure."""
         upper = np.triu_indices(len(self.affinity), 1)
         order = rng.permutation(len(upper[0]))
         shuffled: list[np.ndarray] = []
-        for values in (self.affinity, self.distance, self.uncentred):
+        for values in (self.affinity, self.distance, self.given_distance):
             matrix = np.zeros_like(values)
             matrix[upper] = values[upper][order]
             shuffled.append(matrix + matrix.T)
-        return replace(self, affinity=shuffled[0], distance=shuffled[1], uncentred=shuffled[2])
+        return replace(self, affinity=shuffled[0], distance=shuffled[1], given_distance=shuffled[2])
 
 
 def task_graph(
     matrices: Sequence[TaskMatrix], weights: Mapping[int, float] | None = None, neighbours: int | None = None
 ) -> TaskGraph:
-    """The weighted mean of locally scaled affinities, and of distances in units of their own mean; for each pair over
-    the matrices that have a value for it.
+    """Combine matrices to one graph.
+
+    Its affinity is the weighted mean of locally scaled affinities, its distance that of distances in units of their own
+    mean; for each pair over the matrices that have a value for it.
 
     Args:
         matrices: at least one, of the same tasks; directed ones are symmetrised.
@@ -70,57 +76,71 @@ def task_graph(
 
     Raises:
         InputError: the matrices name different tasks, a value is infinite, or no pair has a value.
+
+    Example:
+        >>> import numpy as np
+        >>> values = np.array([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
+        >>> graph = task_graph([TaskMatrix(("cat", "dog", "car"), values, "affinity")])
+        >>> bool(graph.affinity[0, 1] > graph.affinity[0, 2])
+        True
     """
     tasks = matrices[0].tasks
-    affinity, distance, uncentred, total = np.zeros((4, len(tasks), len(tasks)))
+    affinity, distance, given_distance, total = np.zeros((4, len(tasks), len(tasks)))
     for position, matrix in enumerate(matrices):
         if matrix.tasks != tasks:
             raise InputError("the affinities to be combined name different tasks, or in a different order")
         weight = 1.0 if weights is None else weights.get(position, 1.0)
         given = as_distance(matrix)
-        own = centred(given) if matrix.kind == "distance" else given
-        present = np.isfinite(own)
-        affinity += weight * local_scaling(own)
-        distance += weight * _in_units_of_mean(own)
-        uncentred += weight * _in_units_of_mean(given)
+        seen = seen_from_centre(given) if matrix.kind == "distance" else given
+        present = np.isfinite(seen)
+        affinity += weight * local_scaling(seen)
+        distance += weight * _in_units_of_mean(seen)
+        given_distance += weight * _in_units_of_mean(given)
         total += weight * present
     if not (total[~np.eye(len(tasks), dtype=bool)] > 0).any():
         raise InputError("no pair of tasks has a value in the affinities: there is nothing to group by")
     with np.errstate(invalid="ignore", divide="ignore"):
-        affinity, distance, uncentred = (
-            np.where(total > 0, v / total, np.nan) for v in (affinity, distance, uncentred)
+        affinity, distance, given_distance = (
+            np.where(total > 0, v / total, np.nan) for v in (affinity, distance, given_distance)
         )
-    filled = [np.where(np.isnan(values), np.nanmax(values), values) for values in (distance, uncentred)]
+    filled = [np.where(np.isnan(values), np.nanmax(values), values) for values in (distance, given_distance)]
     return TaskGraph(np.nan_to_num(affinity), filled[0], filled[1], neighbours)
 
 
 def _in_units_of_mean(distance: np.ndarray) -> np.ndarray:
-    """The distances divided by the mean over pairs; 0 where there is none."""
+    """Divide distances by their mean over pairs; pairs without a value become 0."""
     pairs = distance[np.triu_indices(len(distance), 1)]
     unit = np.nanmean(pairs) if np.isfinite(pairs).any() else 0.0
-    return np.nan_to_num(distance) / (unit if unit > 0 else 1.0)
+    scaled: np.ndarray = np.nan_to_num(distance) / (unit if unit > 0 else 1.0)
+    return scaled
 
 
 def default_neighbours(n_tasks: int) -> int:
-    """About ln K keeps a graph of nearest neighbours connected (von Luxburg 2007, section 8.2); 4 at least.
+    """Return the number of neighbours that a task has by default: ln K, rounded down, but at least 4.
 
-    On CIFAR-100's data maps and landscape together, 4 neighbours found the super-classes best (mean adjusted Rand index
-    of six runs 0.41; with 3 or 5 of them 0.39, with 8 or 12 below 0.34): more edges, most of them between groups, drown
-    those within.
+    About ln K keeps a graph of nearest neighbours connected (von Luxburg 2007, section 8.2). On CIFAR-100's data maps
+    and landscape together, 4 neighbours gave the super-classes best (mean adjusted Rand index of six runs 0.41; with 3
+    or 5 of them 0.39, with 8 or 12 below 0.34): more edges, most of them between groups, drown those within.
     """
     return max(4, math.floor(math.log(n_tasks)))
 
 
 def as_distance(matrix: TaskMatrix) -> np.ndarray:
-    """The symmetric distances of a matrix; an affinity becomes its largest off-diagonal value minus itself. Pairs
-    without a value stay NaN; where one direction only has one, it counts."""
+    """Return the symmetric distances (K, K) of a matrix.
+
+    An affinity becomes its largest off-diagonal value minus itself. Pairs without a value stay NaN; where only one
+    direction has a value, it counts.
+
+    Raises:
+        InputError: a value is infinite.
+    """
     values = np.asarray(matrix.values, dtype=np.float64)
     if np.isinf(values).any():
         raise InputError("the matrix has infinite values: a pair without a value must be NaN")
     stacked = np.stack([values, values.T])
     present = ~np.isnan(stacked)
     with np.errstate(invalid="ignore"):
-        symmetric = np.where(present, stacked, 0).sum(axis=0) / present.sum(axis=0)
+        symmetric: np.ndarray = np.where(present, stacked, 0).sum(axis=0) / present.sum(axis=0)
     off_diagonal = ~np.eye(len(values), dtype=bool)
     if matrix.kind == "affinity" and np.isfinite(symmetric[off_diagonal]).any():
         symmetric = np.nanmax(symmetric[off_diagonal]) - symmetric
@@ -128,8 +148,8 @@ def as_distance(matrix: TaskMatrix) -> np.ndarray:
     return symmetric
 
 
-def centred(distance: np.ndarray) -> np.ndarray:
-    """Distances (K, K) of the directions in which the tasks lie, seen from their centre: sqrt(2 - 2 cosine).
+def seen_from_centre(distance: np.ndarray) -> np.ndarray:
+    """Return the distances (K, K) of the directions in which the tasks lie from their centre: sqrt(2 - 2 cosine).
 
     Distances between tasks have a part that says little of which are alike: how far a task is from all others, because
     it is hard or its labels are rare. The cosines follow from the distances alone, by the Gram matrix of the centred
@@ -149,14 +169,17 @@ def centred(distance: np.ndarray) -> np.ndarray:
         cosine = gram / np.outer(norm, norm)
     # A task at the centre has no direction: it is as far from all others.
     cosine = np.where(np.logical_or.outer(at_centre, at_centre) & np.isfinite(squared), 0, cosine)
-    result = np.sqrt(np.clip(2 - 2 * cosine, 0, 4))
+    result: np.ndarray = np.sqrt(np.clip(2 - 2 * cosine, 0, 4))
     result[squared == 0] = 0
     return result
 
 
 def local_scaling(distance: np.ndarray) -> np.ndarray:
-    """exp(-d_ab^2 / (sigma_a sigma_b)), sigma the distance to the min(7, K // 2)-th neighbour (Zelnik-Manor and Perona
-    2004). NaN distances are no edge; the diagonal is 0."""
+    """Return the affinities (K, K) of distances: exp(-d_ab^2 / (sigma_a sigma_b)), with sigma the distance to the
+    min(7, K // 2)-th neighbour (Zelnik-Manor and Perona 2004).
+
+    Pairs whose distance is NaN, and the diagonal, are 0.
+    """
     n_tasks = len(distance)
     others = np.where(np.eye(n_tasks, dtype=bool), np.inf, np.where(np.isnan(distance), np.inf, distance))
     neighbour = min(7, max(1, n_tasks // 2))
@@ -168,4 +191,5 @@ def local_scaling(distance: np.ndarray) -> np.ndarray:
     # A task with few neighbours has no such distance, identical tasks have 0: both must leave a usable scale.
     sigma = np.where(np.isfinite(sigma), sigma, finite.max())
     sigma = np.maximum(sigma, 1e-9 * finite.max() if finite.max() > 0 else 1.0)
-    return np.exp(-np.square(others) / np.outer(sigma, sigma))
+    scaled: np.ndarray = np.exp(-np.square(others) / np.outer(sigma, sigma))
+    return scaled

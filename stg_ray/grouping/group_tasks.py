@@ -1,30 +1,34 @@
-"""Group tasks by their affinities: `sr.group`, without a run and without a cluster."""
+"""Grouping of tasks by their affinities: `sr.group`, without a run and without a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from stg_ray.artifacts.evidence import DECIMALS
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data_maps.histogram import PointHistogram
-from stg_ray.errors import InputError, unknown
-from stg_ray.grouping.certainty import ResampledGraphs, certainty
-from stg_ray.grouping.clusterers.base import Clusterer
-from stg_ray.grouping.clusterers.points import PointClusters, ResampledPoints
+from stg_ray.errors import InputError
+from stg_ray.grouping.certainty import certainty
+from stg_ray.grouping.clusterers.base import Clusterer, Clustering
+from stg_ray.grouping.clusterers.points import PointClusters
 from stg_ray.grouping.clusterers.registry import CLUSTERERS, check_method
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
 from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
+from stg_ray.grouping.resamples import resampled_graphs, resampled_points
 from stg_ray.grouping.selection import Conditions, select
 from stg_ray.grouping.threads import one_thread_each
 
+CERTAINTY_DECIMALS = 4
+
 
 @one_thread_each
-def group_tasks(
+def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the `grouping` section is a keyword
     affinity: MatrixLike | Sequence[MatrixLike],
     *,
     names: Sequence[str] | None = None,
@@ -39,7 +43,7 @@ def group_tasks(
     criterion: Criterion = "silhouette",
     neighbours: int | Literal["auto", "all"] = "auto",
     overlap_above: float | None = None,
-    budget: Mapping[str, Any] | None = None,
+    budget: Mapping[str, Any] | Conditions | None = None,
     seed: int = 0,
     affinities: Sequence[str] | None = None,
 ) -> Groups:
@@ -49,107 +53,183 @@ def group_tasks(
         affinity: of the same K tasks: a TaskMatrix, an array, a data frame, a path to Parquet or CSV, or a data map; or
             several.
         names: of the tasks of an array or a DataMapState.
-        kind: what arrays, data frames and CSV hold: affinity (large means alike) or distance.
+        kind: of arrays, data frames and CSV: affinity (large means alike) or distance.
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
         resamples: (B, K, K) values of each matrix from resampled samples; they are preferred to its errors.
         weights: weight of each matrix in the sum of locally scaled affinities.
         method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture, gat, sdp), points,
             which clusters the points of a data map, or budget.
         n_groups: a number from 1 to K, or auto: chosen from `min_groups` to `max_groups` by `criterion`.
-        neighbours: edges of each task in the graph: a number, all, or auto (see `default_neighbours`).
+        min_groups: fewest groups that auto may choose; from 2 on, structure is not asked for.
+        max_groups: most groups that auto may choose (see `n_groups.most_groups`).
+        criterion: silhouette, eigengap, bic or stability, by which auto chooses.
+        neighbours: edges of each task in the graph: a number, all, or auto (see `graph.default_neighbours`).
         overlap_above: a task is also put into groups that do not serve it, where its membership is this or more.
-        budget: conditions of the method budget: see `selection.Conditions`, with task names in together and apart.
-        affinities: names of the matrices, kept in the result's parameters.
+        budget: of the method budget: `Conditions`, or a mapping with their names, with task names in together and
+            apart.
+        seed: of random starts and resamples.
+        affinities: names of the matrices, kept in the result.
 
     Raises:
-        InputError: an unknown method or one whose package is missing, fewer than 2 tasks, more groups than tasks,
-            matrices that are none.
+        InputError: an unknown method or one whose package is missing, fewer than 2 tasks, more groups than tasks, a
+            budget that cannot be kept, or sources that are not square matrices of the same tasks.
+
+    Example:
+        >>> import numpy as np
+        >>> alike = np.array([[1.0, 0.9, 0.1, 0.2], [0.9, 1.0, 0.2, 0.1], [0.1, 0.2, 1.0, 0.8], [0.2, 0.1, 0.8, 1.0]])
+        >>> names = ["cat", "dog", "car", "bus"]
+        >>> group_tasks(alike, names=names, n_groups=2).groups
+        [['cat', 'dog'], ['car', 'bus']]
+        >>> group_tasks(alike, names=names, method="budget", budget={"networks": 2, "apart": [["cat", "car"]]})
+        Groups(4 tasks in 2 groups of 2, 2; budget)
     """
     sources: list[Any] = list(affinity) if isinstance(affinity, list | tuple) else [affinity]
     sources = [as_points(source, names) or source for source in sources]
-    matrices = [as_matrix(source, names=names, kind=kind) for source in sources]
+    matrices = _matrices(sources, names, kind)
     tasks = matrices[0].tasks
-    matrices = [in_order_of(matrix, tasks, f"affinity {i}") for i, matrix in enumerate(matrices)]
     check_method(method, len(tasks))
     check_n_groups(n_groups, len(tasks))
-    parameters: dict[str, Any] = {"seed": seed}
-    if affinities is not None:
-        parameters["affinities"] = dict(zip(affinities, weights or [1.0] * len(matrices), strict=True))
-    # With random starts and ties the order of the tasks would matter: what follows sees them in an order of its own.
-    order = _own_order(matrices)
-    back = np.argsort(order)
-    matrices = [replace(matrix, values=matrix.values[np.ix_(order, order)]) for matrix in matrices]
-    edges = default_neighbours(len(tasks)) if neighbours == "auto" else None if neighbours == "all" else neighbours
-
-    def graph_of(some: Sequence[TaskMatrix]) -> TaskGraph:
-        return task_graph(some, None if weights is None else dict(enumerate(weights)), edges)
-
-    graph = graph_of(matrices)
+    weight_of = None if affinities is None else dict(zip(affinities, weights or [1.0] * len(matrices), strict=True))
+    problem = _prepare(matrices, weights, neighbours)
     if method == "budget":
-        found = select(graph.affinity, conditions_of(budget or {}, [tasks[t] for t in order]), seed=seed)
-        members = np.array([np.isin(np.arange(len(tasks)), group) for group in found.groups])
-        parameters["selection"] = found.to_dict()
-        return Groups.from_labels(tasks, found.serving[back], method, parameters, members=members[:, back])
-
-    others: Sequence[TaskGraph]
-    if method == "points":
-        histogram = _histogram(sources, [tasks[t] for t in order])
-        graph = replace(graph, points=histogram)
-        others = ResampledPoints(
-            histogram, lambda own: replace(task_graph([own.distances()], None, edges), points=own), seed=seed
-        )
-        clusterer: Clusterer = PointClusters(seed=seed)
+        groups = _select(problem, budget or {}, seed)
     else:
-        others = ResampledGraphs(matrices, resamples, errors, graph_of, order=order, seed=seed)
-        clusterer = CLUSTERERS[method](seed=seed)
-    if n_groups == "auto":
-        choice = choose_n_groups(
-            graph,
-            clusterer,
-            min_groups=min_groups,
-            max_groups=max_groups,
-            criterion=criterion,
-            resampled=others,
-            alone=_alone(matrices, weights, edges),
-            seed=seed,
-        )
-        parameters["n_groups"] = choice.to_dict()
-        n_groups = choice.chosen
-    clusterer.n_groups = n_groups
-    clusterer.fit(graph)
-    labels, membership = clusterer.labels_, clusterer.membership_
-    if membership.shape[1] < n_groups:
-        parameters["asked_for"] = n_groups  # tasks that cannot be told apart stay together
-    if others and membership.shape[1] > 1:
-        stays = certainty(labels, clusterer, others)[back]
-        parameters["certainty"] = dict(zip(tasks, stays.round(4).tolist(), strict=True))
-    members = labels == np.arange(membership.shape[1])[:, None]
-    if overlap_above is not None:
-        members |= np.greater_equal(membership.T, overlap_above)
-    return Groups.from_labels(
-        tasks, labels[back], method, parameters, membership=membership[back].round(6), members=members[:, back]
-    )
+        clustering = _clustering(problem, method, sources, errors, resamples, seed)
+        choice = None
+        if n_groups == "auto":
+            n_groups, choice = choose_n_groups(
+                problem.graph,
+                clustering,
+                min_groups=min_groups,
+                max_groups=max_groups,
+                criterion=criterion,
+                alone=problem.graphs_alone(),
+                seed=seed,
+            )
+        groups = replace(_fit(problem, clustering, method, n_groups, overlap_above), number_choice=choice)
+    return replace(groups, seed=seed, affinities=weight_of)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Tasks to be grouped, in an order that follows from their values alone.
+
+    With random starts and ties the order of the tasks would decide. So everything below `tasks` has its rows in the
+    order `order`, and `back` leads from there to the tasks as they were given.
+    """
+
+    tasks: tuple[str, ...]
+    order: np.ndarray
+    matrices: list[TaskMatrix]
+    weights: Sequence[float] | None
+    neighbours: int | None
+    graph: TaskGraph
+
+    @property
+    def back(self) -> np.ndarray:
+        """(K,) row of each task."""
+        return np.argsort(self.order)
+
+    def graph_of(self, matrices: Sequence[TaskMatrix]) -> TaskGraph:
+        """Return the graph of other values of the same matrices."""
+        weights = None if self.weights is None else dict(enumerate(self.weights))
+        return task_graph(matrices, weights, self.neighbours)
+
+    def graphs_alone(self) -> list[TaskGraph]:
+        """Return the graph of each matrix that counts and has a value, where there are several."""
+        if len(self.matrices) == 1:
+            return []
+        counting = [m for i, m in enumerate(self.matrices) if self.weights is None or self.weights[i] > 0]
+        off_diagonal = ~np.eye(len(self.tasks), dtype=bool)
+        return [task_graph([m], None, self.neighbours) for m in counting if np.isfinite(m.values[off_diagonal]).any()]
+
+
+def _matrices(sources: Sequence[Any], names: Sequence[str] | None, kind: Kind) -> list[TaskMatrix]:
+    """Return the matrices of all sources, with the tasks in the order of the first."""
+    matrices = [as_matrix(source, names=names, kind=kind) for source in sources]
+    return [in_order_of(matrix, matrices[0].tasks, f"affinity {i}") for i, matrix in enumerate(matrices)]
+
+
+def _prepare(
+    matrices: Sequence[TaskMatrix], weights: Sequence[float] | None, neighbours: int | Literal["auto", "all"]
+) -> _Problem:
+    """Put the tasks in an order that follows from their values (sorted rows, then columns), and make their graph."""
+    tasks = matrices[0].tasks
+    keys = [np.sort(side, axis=1) for matrix in matrices for side in (matrix.values, matrix.values.T)]
+    order = np.lexsort(np.concatenate(keys, axis=1).T[::-1])
+    ordered = [in_order_of(matrix, [tasks[t] for t in order], "the affinity") for matrix in matrices]
+    edges = default_neighbours(len(tasks)) if neighbours == "auto" else None if neighbours == "all" else neighbours
+    graph = task_graph(ordered, None if weights is None else dict(enumerate(weights)), edges)
+    return _Problem(tasks, order, ordered, weights, edges, graph)
+
+
+def _select(problem: _Problem, budget: Mapping[str, Any] | Conditions, seed: int) -> Groups:
+    """Select groups under a budget."""
+    conditions = Conditions.of(Conditions.of(budget, problem.tasks), problem.matrices[0].tasks)
+    selection = select(problem.graph.affinity, conditions, seed=seed)
+    members = np.array([np.isin(np.arange(len(problem.tasks)), group) for group in selection.groups])
+    back = problem.back
+    groups = Groups.from_labels(problem.tasks, selection.serving[back], "budget", members=members[:, back])
+    return replace(groups, selection=selection.evidence)
+
+
+def _clustering(
+    problem: _Problem,
+    method: str,
+    sources: Sequence[Any],
+    errors: Sequence[np.ndarray | None] | None,
+    resamples: Sequence[np.ndarray | None] | None,
+    seed: int,
+) -> Clustering[Any]:
+    """Return the clusterer of a method with its data: the points of a data map, or the task graph."""
+    if method == "points":
+        histogram = _histogram(sources, problem.matrices[0].tasks)
+        return Clustering(PointClusters(seed=seed), histogram, resampled_points(histogram, seed=seed))
+    others = resampled_graphs(problem.matrices, resamples, errors, problem.graph_of, order=problem.order, seed=seed)
+    return Clustering(CLUSTERERS[method](seed=seed), problem.graph, others)
 
 
 def _histogram(sources: Sequence[Any], tasks: Sequence[str]) -> PointHistogram:
-    """The first data map among the sources, its tasks in this order."""
+    """Return the first data map among the sources, its tasks in this order."""
     for source in sources:
         if isinstance(source, PointHistogram):
             return PointHistogram(tuple(tasks), source.counts[[source.tasks.index(task) for task in tasks]])
     raise InputError("grouping by points needs a data map: give an sr.DataMap, or the sr.DataMapState of some samples")
 
 
-def _alone(matrices: Sequence[TaskMatrix], weights: Sequence[float] | None, edges: int | None) -> list[TaskGraph]:
-    """The graph of each matrix that counts and has a value, where there are several."""
-    if len(matrices) == 1:
-        return []
-    counting = [matrix for i, matrix in enumerate(matrices) if weights is None or weights[i] > 0]
-    off_diagonal = ~np.eye(len(matrices[0].tasks), dtype=bool)
-    return [task_graph([m], None, edges) for m in counting if np.isfinite(m.values[off_diagonal]).any()]
+def _fit(
+    problem: _Problem, clustering: Clustering[Any], method: str, n_groups: int, overlap_above: float | None
+) -> Groups:
+    """Make the groups, with their certainty where there are resamples."""
+    clusterer = clustering.fit(n_groups)
+    labels, membership, back = clusterer.labels_, clusterer.membership_, problem.back
+    members = labels == np.arange(membership.shape[1])[:, None]
+    if overlap_above is not None:
+        members |= np.greater_equal(membership.T, overlap_above)
+    groups = Groups.from_labels(
+        problem.tasks,
+        labels[back],
+        method,
+        membership=membership[back].round(DECIMALS),
+        members=members[:, back],
+    )
+    return replace(
+        groups,
+        asked_for=n_groups if membership.shape[1] < n_groups else None,  # tasks that cannot be told apart stay together
+        certainty=_certainty(problem, clusterer, clustering.resamples),
+    )
+
+
+def _certainty(problem: _Problem, clusterer: Clusterer[Any], resamples: Sequence[Any]) -> dict[str, float] | None:
+    """Return the certainty of each task; None for a single group, or where there are no resamples."""
+    if not resamples or clusterer.membership_.shape[1] == 1:
+        return None
+    stays = certainty(clusterer.labels_, clusterer, resamples)[problem.back]
+    return dict(zip(problem.tasks, stays.round(CERTAINTY_DECIMALS).tolist(), strict=True))
 
 
 def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int) -> None:
-    """Refuse what no clusterer can do.
+    """Check a number of groups before anything runs.
 
     Raises:
         InputError: fewer than 2 tasks, or more groups than tasks.
@@ -158,31 +238,3 @@ def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int) -> None:
         raise InputError(f"there is {n_tasks} task: grouping needs at least 2")
     if n_groups != "auto" and not 1 <= n_groups <= n_tasks:
         raise InputError(f"grouping.groups={n_groups} but there are {n_tasks} tasks: expected 1 to {n_tasks}, or auto")
-
-
-def conditions_of(budget: Mapping[str, Any], tasks: Sequence[str]) -> Conditions:
-    """The conditions of a budget whose `together` and `apart` are lists of task names, two or more each.
-
-    Raises:
-        InputError: a name is none of the tasks', or the conditions contradict each other.
-    """
-    position = {task: t for t, task in enumerate(tasks)}
-    pairs: dict[str, Any] = {}
-    for key in ("together", "apart"):
-        pairs[key] = []
-        for listed in budget.get(key, ()):
-            for name in listed:
-                if name not in position:
-                    raise InputError(f"grouping.budget.{key}: {unknown(name, tasks, 'task')}")
-            at = [position[name] for name in listed]
-            pairs[key] += [(a, b) for i, a in enumerate(at) for b in at[i + 1 :]]
-    rest = {key: value for key, value in budget.items() if key not in pairs}
-    conditions = Conditions(**rest, **pairs, names=tasks)
-    conditions.units(len(tasks))
-    return conditions
-
-
-def _own_order(matrices: Sequence[TaskMatrix]) -> np.ndarray:
-    """An order of the tasks that follows from their values alone: by their sorted rows, then columns."""
-    keys = [np.sort(side, axis=1) for matrix in matrices for side in (matrix.values, matrix.values.T)]
-    return np.lexsort(np.concatenate(keys, axis=1).T[::-1])

@@ -1,9 +1,10 @@
-"""What a user brings as an affinity: arrays, data frames, the run's Parquet or CSV files of their own."""
+"""Affinities that users bring: arrays, data frames, data maps, and Parquet or CSV files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -19,22 +20,25 @@ from stg_ray.data_maps.state import DataMapState
 from stg_ray.errors import InputError, one_line
 
 PointsLike = PointHistogram | DataMap | DataMapState
+"""Data maps, whose tasks are compared by their points."""
+
 MatrixLike = TaskMatrix | PointsLike | np.ndarray | pd.DataFrame | str | os.PathLike[str]
 
 
 def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: Kind = "affinity") -> TaskMatrix:
-    """The K x K matrix of an array, a data frame, or a file.
+    """Return the K x K matrix of an array, a data frame, a file or a data map.
 
     Args:
         source: a TaskMatrix; an array (K, K); a data frame whose index and columns name the tasks; a path to Parquet as
             in affinity/, or to CSV with the tasks' names in the first row and column; a data map, whose tasks are as
             far apart as the shares of their points (see `PointHistogram.distances`).
         names: of the tasks of an array or a DataMapState; task 0, task 1, ... if not given.
-        kind: what an array, a data frame or a CSV file holds: affinity (large means alike) or distance. A TaskMatrix
-            and the run's Parquet say so themselves.
+        kind: of an array, a data frame or a CSV file: affinity (large means alike) or distance. A TaskMatrix and the
+            run's Parquet have their kind with them.
 
     Raises:
-        InputError: it is not square, rows and columns name different tasks, a value is no number or infinite.
+        InputError: the source is not square, its rows and columns name different tasks, or a value is no number or
+            infinite.
     """
     if isinstance(source, TaskMatrix):
         return source
@@ -52,7 +56,7 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
 
 
 def as_points(source: object, names: Sequence[str] | None = None) -> PointHistogram | None:
-    """The histograms of a data map's points; None of what is no data map."""
+    """Return the histograms of a data map's points; None for any other source."""
     if isinstance(source, DataMapState):
         return PointHistogram.of(source, names)
     if isinstance(source, DataMap):
@@ -61,17 +65,25 @@ def as_points(source: object, names: Sequence[str] | None = None) -> PointHistog
 
 
 def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], what: str) -> TaskMatrix:
-    """The matrix with its rows and columns in this order.
+    """Return the matrix with its rows and columns in this order.
+
+    Args:
+        matrix: of the K tasks in any order.
+        tasks: names of the K tasks.
+        what: the matrix, in words for the error.
 
     Raises:
-        InputError: it lacks one of the tasks, or has another.
+        InputError: the matrix lacks one of the tasks, or has another.
     """
     lacking, stray = set(tasks) - set(matrix.tasks), set(matrix.tasks) - set(tasks)
     if lacking or stray:
-        found = f"lacks {sorted(lacking)[0]!r}" if lacking else f"has {sorted(stray)[0]!r}, which is no task of the run"
-        raise InputError(f"{what} {found}: expected one row and one column for each of the {len(tasks)} tasks")
-    order = [matrix.tasks.index(task) for task in tasks]
-    return TaskMatrix(tuple(tasks), matrix.values[np.ix_(order, order)], matrix.kind, matrix.parameters, matrix.samples)
+        wrong = f"lacks {sorted(lacking)[0]!r}" if lacking else f"has {sorted(stray)[0]!r}, which is no task of the run"
+        raise InputError(f"{what} {wrong}: expected one row and one column for each of the {len(tasks)} tasks")
+    position = {task: t for t, task in enumerate(matrix.tasks)}
+    order = [position[task] for task in tasks]
+    pairs = np.ix_(order, order)
+    errors = None if matrix.errors is None else matrix.errors[pairs]
+    return replace(matrix, tasks=tuple(tasks), values=matrix.values[pairs], errors=errors)
 
 
 def _from_file(path: Path, kind: Kind) -> TaskMatrix:

@@ -1,4 +1,4 @@
-"""The group stage: task graph, number of groups, clustering or selection. All on the driver, from K x K matrices."""
+"""The group stage: it groups the tasks on the driver, from the K x K matrices of a run directory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from stg_ray.data.parts import read_index
 from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.errors import InputError
 from stg_ray.grouping.clusterers.registry import check_method
-from stg_ray.grouping.group_tasks import check_n_groups, conditions_of, group_tasks
+from stg_ray.grouping.group_tasks import check_n_groups, group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
+from stg_ray.grouping.selection import Conditions
 from stg_ray.progress import StageProgress
 
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
-    """Group the tasks by the affinities in the run directory and the user's own, and write groups.json."""
+    """Group the tasks by the affinities of the run and of `grouping.files`, and write groups.json."""
     settings = config.grouping
     sources: list[TaskMatrix | PointHistogram]
     errors: list[np.ndarray | None] | None = None
@@ -30,10 +31,11 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     else:
         computed = config.affinity.methods
         matrices = [_read(run_dir, name) for name in computed]
-        own = read_files(config, matrices[0].tasks)
-        names, sources = [*computed, *settings.files], [*matrices, *own]
-        errors = [*(_read(run_dir, f"{name}.stderr").values for name in computed), *(None for _ in own)]
-        resamples = [*(_resamples(run_dir, name) for name in computed), *(None for _ in own)]
+        from_files = read_files(config, matrices[0].tasks)
+        names, sources = [*computed, *settings.files], [*matrices, *from_files]
+        unknown = [None] * len(from_files)
+        errors = [*(_read(run_dir, f"{name}.stderr").values for name in computed), *unknown]
+        resamples = [*(_resamples(run_dir, name) for name in computed), *unknown]
     groups = group_tasks(
         sources,
         errors=errors,
@@ -59,16 +61,16 @@ def _read(run: RunDir, name: str) -> TaskMatrix:
 
 
 def _resamples(run: RunDir, name: str) -> np.ndarray | None:
-    """(B, K, K) values from resampled parts; None where an affinity does not add over parts."""
+    """Read (B, K, K) values from resampled parts; None where an affinity does not add over parts."""
     file = f"affinity/{name}.resamples.arrow"
     return run.read_arrays(file)["values"] if run.exists(file) else None
 
 
 def read_points(run: RunDir) -> PointHistogram:
-    """The histograms of a run's data maps, which every worker of the profile adds its parts to.
+    """Read the histograms of a run's data maps, to which every worker of the profile adds its parts.
 
     Raises:
-        InputError: the profile left none.
+        InputError: the run has none.
     """
     if not run.exists("profile/points.arrow"):
         raise InputError(f"{run.uri} has no profile/points.arrow: run stg-ray profile {run.uri} again")
@@ -77,16 +79,20 @@ def read_points(run: RunDir) -> PointHistogram:
 
 
 def read_files(config: Config, tasks: Sequence[str]) -> list[TaskMatrix]:
-    """The matrices of `grouping.files`, in the order of these tasks."""
+    """Read the matrices of `grouping.files`, in the order of these tasks.
+
+    Raises:
+        InputError: a file cannot be read or names other tasks.
+    """
     return [in_order_of(as_matrix(path), tasks, path) for path in config.grouping.files.values()]
 
 
 def check_grouping(config: Config, tasks: Sequence[str], regressions: Sequence[str] = ()) -> None:
-    """Refuse what cannot be grouped, before anything is computed.
+    """Check a configuration before anything is computed.
 
     Raises:
-        InputError: a method whose package is missing, too few or too many tasks, more groups than tasks, conditions
-            that contradict each other, a file that cannot be read or names other tasks; points of regressions.
+        InputError: a method whose package is missing, too few or too many tasks, more groups than tasks, a budget that
+            contradicts itself, a file that cannot be read or names other tasks, or points of regressions.
     """
     check_method(config.grouping.method, len(tasks))
     if config.grouping.method == "points" and regressions:
@@ -97,19 +103,20 @@ def check_grouping(config: Config, tasks: Sequence[str], regressions: Sequence[s
     if config.grouping.groups == "auto":
         check_n_groups(config.grouping.min_groups, len(tasks))
     if config.grouping.budget is not None:
-        conditions_of(config.grouping.budget.model_dump(), tasks)
+        Conditions.of(config.grouping.budget.model_dump(), tasks)
     read_files(config, tasks)
 
 
 def describe(groups: Groups) -> str:
+    """Return a line on the groups, for the progress of the stage."""
     if len(groups.groups) == 1:
         return f"one group: {groups.why_one}"
     sizes = ", ".join(str(len(members)) for members in groups.groups)
-    fewer = f" ({groups.parameters['asked_for']} were asked for)" if "asked_for" in groups.parameters else ""
+    fewer = "" if groups.asked_for is None else f" ({groups.asked_for} were asked for)"
     text = f"{len(groups.tasks)} tasks in {len(groups.groups)} groups of {sizes}{fewer}"
-    if (selection := groups.parameters.get("selection")) is not None:
-        proof = "proved best" if selection["optimal"] else f"no choice exceeds {selection['bound']:.4f}"
-        text += f"; mean score {selection['score']:.4f}, {proof}"
-    if (certainty := groups.parameters.get("certainty")) is not None:
-        text += f"; mean certainty {sum(certainty.values()) / len(certainty):.2f}"
+    if (selection := groups.selection) is not None:
+        proof = "proved best" if selection.optimal else f"no choice exceeds {selection.bound:.4f}"
+        text += f"; mean score {selection.score:.4f}, {proof}"
+    if groups.certainty is not None:
+        text += f"; mean certainty {sum(groups.certainty.values()) / len(groups.certainty):.2f}"
     return text

@@ -7,7 +7,6 @@ parts that release Python's lock overlap, which saves a fifth of the time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
@@ -15,16 +14,18 @@ from typing import ParamSpec, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from stg_ray.cluster.placement import cpus_here
+
 Arguments = ParamSpec("Arguments")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 FEW_TASKS = 300
-"""Below, the threads wait for Python's lock most of the time: one is faster."""
+"""Below this many, threads wait for Python's lock most of the time: one is faster."""
 
 
 def one_thread_each(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The function with BLAS and OpenMP at one thread, whatever the environment says."""
+    """Decorate a function to run with BLAS and OpenMP at one thread, whatever the environment says."""
 
     @wraps(function)
     def limited(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -35,9 +36,14 @@ def one_thread_each(function: Callable[Arguments, Result]) -> Callable[Arguments
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], *, n_tasks: int) -> list[Result]:
-    """What `work`, on matrices of so many tasks, returns for each item, in their order."""
+    """Apply `work` to each item and return the results in their order.
+
+    Args:
+        work: on matrices of `n_tasks` tasks; it runs in threads where there are `FEW_TASKS` or more.
+        items: arguments of `work`.
+        n_tasks: K.
+    """
     if n_tasks < FEW_TASKS:
         return [work(item) for item in items]
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(cpus) as pool:
+    with ThreadPoolExecutor(cpus_here()) as pool:
         return list(pool.map(work, items))

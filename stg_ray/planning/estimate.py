@@ -14,8 +14,8 @@ from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
-from stg_ray.grouping.group_tasks import conditions_of
 from stg_ray.grouping.n_groups import most_groups
+from stg_ray.grouping.selection import Conditions
 from stg_ray.models import build_network
 from stg_ray.pipeline import check
 from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_trials
@@ -142,7 +142,7 @@ def _groups_text(config: Config, names: list[str]) -> str:
 def _most_groups(config: Config, names: list[str]) -> int:
     """Return the largest number of groups that may be chosen."""
     if config.grouping.budget is not None:
-        return conditions_of(config.grouping.budget.model_dump(), names).most_networks(len(names))
+        return Conditions.of(config.grouping.budget.model_dump(), names).most_networks(len(names))
     return max(config.grouping.min_groups, most_groups(len(names), config.grouping.max_groups))
 
 

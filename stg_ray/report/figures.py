@@ -115,14 +115,11 @@ def matrix(summary: Summary, values: TaskMatrix) -> go.Figure:
 
 def number_of_groups(summary: Summary) -> go.Figure | None:
     """Draw the criterion by number of groups; None where that number was given, not chosen."""
-    choice = summary.groups.parameters.get("n_groups")
-    if not choice or not choice["curve"]:
+    choice = summary.groups.number_choice
+    if choice is None or not choice.curve:
         return None
-    criterion = choice["criterion"]
-    numbers = [point["groups"] for point in choice["curve"]]
-    figure = go.Figure(
-        go.Scatter(x=numbers, y=[point[criterion] for point in choice["curve"]], mode="lines+markers", name="tasks")
-    )
+    criterion, numbers = choice.criterion, list(choice.curve)
+    figure = go.Figure(go.Scatter(x=numbers, y=list(choice.curve.values()), mode="lines+markers", name="tasks"))
     figure.update_traces(marker_color=COLORS["ours"], line_color=COLORS["ours"])
     figure.update_layout(**LAYOUT, height=300)
     figure.update_xaxes(title="number of groups", dtick=1 if len(numbers) < 16 else None)

@@ -37,7 +37,7 @@ def print_groups(console: Console, groups: Groups) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("group", justify="right")
     table.add_column("tasks", overflow="fold")
-    is_known = "certainty" in groups.parameters
+    is_known = groups.certainty is not None
     if is_known:
         table.add_column("certainty", justify="right")
     for number, members in enumerate(groups.groups):
@@ -51,7 +51,7 @@ def print_groups(console: Console, groups: Groups) -> None:
 
 def certainty_text(groups: Groups, number: int) -> str:
     """Return how often the group's tasks stay in it under resampling, in percent; empty where that is not known."""
-    share = groups.certainty(number)
+    share = groups.mean_certainty(number)
     return "" if share is None else f"{share:.0%}"
 
 

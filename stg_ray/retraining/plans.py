@@ -182,6 +182,6 @@ def _random_plans(ours: Groups, config: Config) -> dict[str, Plan]:
     plans = {}
     for draw in range(config.retrain.random_groups):
         order = generator(Stream.RANDOM_GROUPS, config.seed, draw).permutation(len(ours.tasks))
-        about = {"seed": config.seed, "draw": draw}
-        plans[f"random_{draw}"] = Plan(ours.with_tasks_permuted(order, "random", about), config.retrain.epochs)
+        groups = replace(ours.with_tasks_permuted(order, "random"), seed=config.seed, draw=draw)
+        plans[f"random_{draw}"] = Plan(groups, config.retrain.epochs)
     return plans

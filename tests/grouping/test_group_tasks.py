@@ -80,7 +80,7 @@ def test_hard_cases_do_not_break_a_clusterer(method: str) -> None:
         groups = group_tasks(TaskMatrix(names, values, "distance"), method=method, n_groups=3)
         assert sorted(task for members in groups.groups for task in members) == sorted(names)
         assert np.allclose(np.sum(groups.membership, axis=1), 1)
-        asked = groups.parameters.get("asked_for", len(groups.groups))
+        asked = groups.asked_for or len(groups.groups)
         assert asked == 3, "fewer groups than asked for are said"
         assert all(task in groups.groups[groups.serving[task]] for task in names)
     found = group_tasks(TaskMatrix(names, some_missing, "distance"), method=method, n_groups=3)
@@ -96,7 +96,7 @@ def test_few_tasks_and_large_and_small_units(method: str, n_tasks: int) -> None:
         for n_groups in (1, n_tasks, "auto"):
             groups = group_tasks(values, method=method, n_groups=n_groups)
             assert np.allclose(np.sum(groups.membership, axis=1), 1, atol=1e-5)
-            asked = groups.parameters.get("asked_for", len(groups.groups))
+            asked = groups.asked_for or len(groups.groups)
             assert asked == (1 if n_groups == "auto" else n_groups)
 
 
@@ -166,9 +166,7 @@ def test_iterated_fuzzy_c_means_stands_still() -> None:
     """The answer solves both of its equations, which that of one step from k-means does not."""
     matrix, _ = blocks(20, 3, 0.3, 0)
     graph = task_graph([matrix])
-    clusterer = FuzzyCMeans(3)
-    clusterer.fuzziness = 1.5
-    u = clusterer.fit(graph).membership_
+    u = FuzzyCMeans(3, fuzziness=1.5).fit(graph).membership_
     points = classical_scaling(graph.distance)
     weight = u**1.5
     centroids = weight.T @ points / weight.sum(axis=0)[:, None]
@@ -194,7 +192,8 @@ def test_a_budget_chooses_groups() -> None:
     budget = {"networks": 3, "together": [["t0", "t1"]], "apart": []}
     groups = group_tasks(matrix, method="budget", budget={"networks": 3})
     assert adjusted_rand_score(labels, groups.labels) == 1.0
-    assert groups.parameters["selection"]["optimal"]
+    assert groups.selection is not None
+    assert groups.selection.optimal
     groups = group_tasks(matrix, method="budget", budget=budget)
     assert groups.serving["t0"] == groups.serving["t1"]
     with pytest.raises(InputError, match=r"budget.together: unknown task 'tO': did you mean 't"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks, task_graph
+from stg_ray.grouping.clusterers.base import Clustering
 from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
 from tests.grouping.test_group_tasks import blocks
@@ -55,8 +57,9 @@ def test_structure_in_one_affinity_is_enough() -> None:
     matrix, _ = blocks(40, 4, 0.2, 0)
     noise = TaskMatrix(matrix.tasks, stretched_noise(40, np.random.default_rng(0)), "distance")
     graph = task_graph([noise])
-    assert choose_n_groups(graph, Spectral()).chosen == 1
-    assert choose_n_groups(graph, Spectral(), alone=[graph, task_graph([matrix])]).chosen > 1
+    clustering = Clustering(Spectral(), graph)
+    assert choose_n_groups(graph, clustering)[0] == 1
+    assert choose_n_groups(graph, clustering, alone=[graph, task_graph([matrix])])[0] > 1
 
 
 def test_groups_of_points_are_found_among_points() -> None:
@@ -68,12 +71,14 @@ def test_groups_of_points_are_found_among_points() -> None:
     assert adjusted_rand_score(labels, groups.labels) == 1.0
 
 
-@pytest.mark.parametrize("criterion", ["silhouette", "eigengap", "bic", "stability"])
+@pytest.mark.parametrize("criterion", get_args(Criterion))
 def test_every_criterion_counts_planted_blocks(criterion: Criterion) -> None:
     matrix, labels = blocks(40, 5, 0.2, 0)
     groups = group_tasks(matrix, errors=[np.full((40, 40), 0.2)], criterion=criterion)
     assert adjusted_rand_score(labels, groups.labels) == 1.0
-    assert max(groups.parameters["n_groups"]["curve"], key=lambda point: point[criterion])["groups"] == 5
+    assert groups.number_choice is not None
+    curve = groups.number_choice.curve
+    assert max(curve, key=lambda n: curve[n]) == 5
 
 
 def test_a_range_is_kept() -> None:
@@ -86,17 +91,23 @@ def test_a_range_is_kept() -> None:
         group_tasks(matrix, criterion="stability")
 
 
+def certainty_of(matrix: TaskMatrix, error: float) -> dict[str, float]:
+    groups = group_tasks(matrix, n_groups=2, errors=[np.full(matrix.values.shape, error)])
+    assert groups.certainty is not None
+    return groups.certainty
+
+
 def test_certainty_is_high_where_the_errors_are_small_and_low_where_a_task_is_between_groups() -> None:
     matrix, _ = blocks(20, 2, 0.05, 0)
     values = matrix.values.copy()
     values[0, 1:] = values[1:, 0] = 1.5
     matrix = TaskMatrix(matrix.tasks, values, "distance")
-    sure = group_tasks(matrix, n_groups=2, errors=[np.full((20, 20), 1e-6)]).parameters["certainty"]
+    sure = certainty_of(matrix, 1e-6)
     assert all(sure[task] == 1 for task in matrix.tasks[1:])
-    unsure = group_tasks(matrix, n_groups=2, errors=[np.full((20, 20), 0.1)]).parameters["certainty"]
+    unsure = certainty_of(matrix, 0.1)
     assert unsure["t0"] < min(unsure[task] for task in matrix.tasks[1:])
-    assert "certainty" not in group_tasks(matrix, n_groups=2, errors=[np.full((20, 20), np.nan)]).parameters
-    lost = group_tasks(matrix, n_groups=2, errors=[np.full((20, 20), 5.0)]).parameters["certainty"]
+    assert group_tasks(matrix, n_groups=2, errors=[np.full((20, 20), np.nan)]).certainty is None
+    lost = certainty_of(matrix, 5.0)
     assert np.mean(list(lost.values())) < 0.8
 
 
@@ -108,4 +119,4 @@ def test_resampled_values_are_preferred_to_errors_and_follow_the_tasks(criterion
     moved[0, 0] = 0
     resamples = np.stack([moved] * 5 + [matrix.values] * 5)
     found = group_tasks(matrix, errors=[np.zeros((20, 20))], resamples=[resamples], criterion=criterion, min_groups=2)
-    assert found.parameters["certainty"] == {task: 0.5 if task == "t0" else 1.0 for task in matrix.tasks}
+    assert found.certainty == {task: 0.5 if task == "t0" else 1.0 for task in matrix.tasks}

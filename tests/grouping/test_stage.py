@@ -54,7 +54,8 @@ def grouped(run: RunDir, config: Config) -> tuple[Groups, str]:
 def test_groups_with_their_certainty(run: RunDir, tmp_path: Path) -> None:
     groups, summary = grouped(run, CONFIG)
     assert groups.labels.tolist() == LABELS.tolist()
-    assert set(groups.parameters["certainty"]) == set(NAMES)
+    assert groups.certainty is not None
+    assert set(groups.certainty) == set(NAMES)
     assert summary == "12 tasks in 3 groups of 4, 4, 4; mean certainty 1.00"
     console = Console(record=True, width=80, file=(tmp_path / "terminal").open("w"))
     print_groups(console, groups)
@@ -64,7 +65,9 @@ def test_groups_with_their_certainty(run: RunDir, tmp_path: Path) -> None:
     for name in ("data_map", "landscape"):
         lost = np.stack([distances(rng.permutation(LABELS), 0) for _ in range(10)])
         run.write_arrays(f"affinity/{name}.resamples.arrow", {"values": lost.astype(np.float32)})
-    assert min(grouped(run, CONFIG)[0].parameters["certainty"].values()) < 1, "resampled parts are preferred to errors"
+    again = grouped(run, CONFIG)[0].certainty
+    assert again is not None
+    assert min(again.values()) < 1, "resampled parts are preferred to errors"
 
 
 def test_a_budget_with_names(run: RunDir) -> None:
@@ -83,7 +86,8 @@ def test_a_budget_with_names(run: RunDir) -> None:
     assert len({groups.serving[task] for task in ("t0", "t3", "t6")}) == 3
     assert max(map(len, groups.groups)) <= 5
     assert "mean score" in summary
-    assert groups.parameters["selection"]["score"] <= groups.parameters["selection"]["bound"]
+    assert groups.selection is not None
+    assert groups.selection.score <= groups.selection.bound
 
 
 def test_a_file_of_ones_own_counts_by_its_weight(run: RunDir, tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_a_file_of_ones_own_counts_by_its_weight(run: RunDir, tmp_path: Path) ->
     assert grouped(run, with_own)[0].labels.tolist() == other.tolist()
     little = set_values(CONFIG, [*files, "grouping.weights={mine: 0.01}"])
     assert grouped(run, little)[0].labels.tolist() == LABELS.tolist()
-    assert grouped(run, little)[0].parameters["affinities"] == {"data_map": 1.0, "landscape": 1.0, "mine": 0.01}
+    assert grouped(run, little)[0].affinities == {"data_map": 1.0, "landscape": 1.0, "mine": 0.01}
     check_grouping(with_own, NAMES)
     with pytest.raises(InputError, match=r"mine.csv has 't11', which is no task of the run"):
         check_grouping(with_own, NAMES[:11])

@@ -1,1 +1,1 @@
-"""Clusterers of tasks, one a file."""
+"""Clusterers of tasks, one per file; `registry` names them and says how to add one."""

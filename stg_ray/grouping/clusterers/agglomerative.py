@@ -12,7 +12,10 @@ from stg_ray.grouping.clusterers.base import Clusterer, soft_membership
 from stg_ray.grouping.graph import TaskGraph
 
 
-class Agglomerative(Clusterer):
-    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
-        tree = linkage(squareform(graph.distance, checks=False), method="average")
-        return [soft_membership(graph.affinity, fcluster(tree, n, criterion="maxclust")) for n in numbers]
+class Agglomerative(Clusterer[TaskGraph]):
+    """Average linkage on the distances (Sokal and Michener 1958), with memberships by mean affinity."""
+
+    def memberships(self, data: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Return memberships (K, n) for each number n of groups."""
+        tree = linkage(squareform(data.distance, checks=False), method="average")
+        return [soft_membership(data.affinity, fcluster(tree, n, criterion="maxclust")) for n in numbers]

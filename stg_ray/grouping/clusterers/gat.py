@@ -1,7 +1,7 @@
-"""Graph attention embedding of the task graph and a Gaussian mixture over it (Thakur et al., arXiv 2412.04413).
+"""Gaussian mixture over a graph attention embedding of the task graph (Thakur et al., arXiv 2412.04413).
 
-A graph attention network makes each task's embedding from those of its neighbours and of theirs, and so carries what
-pairs do not show. The paper's loss and sizes are not on record; here are ours:
+A graph attention network computes each task's embedding from those of its neighbours and of theirs, and so carries more
+than pairs show. The paper does not give its loss and sizes; these are ours:
 
 - nodes start with their leading `FEATURES` coordinates by classical scaling, edges carry their affinity;
 - two layers (GATv2: Brody, Alon and Yahav 2022), 4 heads of 16 units, then an embedding of 16 units and length 1;
@@ -39,17 +39,20 @@ SHARPNESS = 5.0
 _initialising = threading.Lock()  # torch's random state is the process's
 
 
-class GraphAttention(Clusterer):
-    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+class GraphAttention(Clusterer[TaskGraph]):
+    """Gaussian mixture over a graph attention embedding (Thakur et al., arXiv 2412.04413); needs torch-geometric."""
+
+    def memberships(self, data: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Return memberships (K, n) for each number n of groups."""
         # Tasks that cannot be told apart differ by rounding only: they are one point.
-        points = embedding(graph, self.seed).round(4)
+        points = embedding(data, self.seed).round(4)
         points = points / max(points.std(axis=0).max(), 1e-4)
         return [fit_mixture(points, n, self.seed).predict_proba(points) for n in numbers]
 
 
 @one_thread_each
 def embedding(graph: TaskGraph, seed: int) -> np.ndarray:
-    """(K, EMBEDDING) embeddings of length 1; zeros where the graph has no edges."""
+    """Train the network on a graph and return (K, EMBEDDING) embeddings of length 1; zeros without any edges."""
     edges = graph.edges
     ends = np.nonzero(edges)
     if len(ends[0]) == 0:
@@ -71,10 +74,11 @@ def embedding(graph: TaskGraph, seed: int) -> np.ndarray:
             logits = functional.softplus(network.scale) * SHARPNESS * (z @ z.T)[pair] + network.offset
             loss = functional.binary_cross_entropy_with_logits(logits, target, pos_weight=balance)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
     with torch.no_grad():
-        return network(x, index, weight).double().numpy()
+        result: np.ndarray = network(x, index, weight).double().numpy()
+    return result
 
 
 class _Attention(nn.Module):

@@ -1,4 +1,4 @@
-"""k-means of the tasks, and memberships from its centroids, as in STG-MTL (Sherif et al., arXiv 2307.03374).
+"""k-means of the tasks with memberships from its centroids, as in STG-MTL (Sherif et al., arXiv 2307.03374).
 
 The points are the classical scaling of the distances (the eigenvectors of the centred Gram matrix), which for Euclidean
 distances such as the data maps' is an exact change of coordinates: K points in fewer than K dimensions. Memberships are
@@ -17,22 +17,31 @@ from stg_ray.grouping.clusterers.base import Clusterer, fuzzy_membership
 from stg_ray.grouping.graph import TaskGraph
 
 FUZZINESS = 1.07
+"""The paper's m."""
+
 RESTARTS = 10
 
 
-class KMeansGrouping(Clusterer):
-    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
-        points = classical_scaling(graph.distance)
+class KMeansGrouping(Clusterer[TaskGraph]):
+    """k-means on classical scaling, with fuzzy memberships from its centroids (Sherif et al., STG-MTL)."""
+
+    def memberships(self, data: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Return memberships (K, n) for each number n of groups."""
+        points = classical_scaling(data.distance)
         return [fuzzy_membership(self._squared(points, n), FUZZINESS) for n in numbers]
 
     def _squared(self, points: np.ndarray, n: int) -> np.ndarray:
-        """(K, n) squared distances to the centroids."""
+        """Return (K, n) squared distances to the centroids."""
         n = min(n, len(np.unique(points, axis=0)))  # identical tasks are one point
-        return np.square(KMeans(n, n_init=RESTARTS, random_state=self.seed).fit_transform(points))
+        squared: np.ndarray = np.square(KMeans(n, n_init=RESTARTS, random_state=self.seed).fit_transform(points))
+        return squared
 
 
 def classical_scaling(distance: np.ndarray) -> np.ndarray:
-    """Points (K, m) with these distances; parts of the distances that are not Euclidean are left out."""
+    """Return points (K, m) with these distances (Torgerson 1952).
+
+    Parts of the distances that are not Euclidean are left out. The last coordinate has the largest spread.
+    """
     centre = np.eye(len(distance)) - 1 / len(distance)
     values, vectors = eigh(-0.5 * centre @ np.square(distance) @ centre)
     kept = values > 1e-12 * max(values.max(), 1e-300)

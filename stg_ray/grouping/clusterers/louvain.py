@@ -1,7 +1,7 @@
 """Louvain communities of the task graph (Blondel et al. 2008, by networkx).
 
-The method has no number of groups but a resolution. It is run at resolutions from coarse to fine; the first partition
-with enough communities is taken, and its most alike communities are merged until as many are left as were asked for.
+The method has a resolution instead of a number of groups. It runs at resolutions from coarse to fine; the first
+partition with enough communities is taken, and its most alike communities are merged until the number is right.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from stg_ray.grouping.graph import TaskGraph
 RESOLUTIONS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0)
 
 
-class Louvain(Clusterer):
-    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
-        network = nx.from_numpy_array(graph.edges)
-        n_tasks = len(graph.affinity)
+class Louvain(Clusterer[TaskGraph]):
+    """Louvain communities (Blondel et al. 2008), merged to the number of groups."""
+
+    def memberships(self, data: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Return memberships (K, n) for each number n of groups."""
+        network = nx.from_numpy_array(data.edges)
+        n_tasks = len(data.affinity)
         most = max(numbers)
         partitions: list[np.ndarray] = []
         for resolution in RESOLUTIONS:
@@ -34,15 +37,15 @@ class Louvain(Clusterer):
                 break
         else:
             partitions.append(np.arange(n_tasks))
-        found = []
+        memberships = []
         for n in numbers:
             enough = next(labels for labels in partitions if labels.max() + 1 >= n)
-            found.append(soft_membership(graph.affinity, _merged(graph.affinity, enough, n)))
-        return found
+            memberships.append(soft_membership(data.affinity, _merged(data.affinity, enough, n)))
+        return memberships
 
 
 def _merged(affinity: np.ndarray, labels: np.ndarray, n_groups: int) -> np.ndarray:
-    """The labels after merging, again and again, the two groups with the largest mean affinity between them."""
+    """Merge the two groups with the largest mean affinity between them until `n_groups` are left."""
     labels = np.unique(labels, return_inverse=True)[1]
     while (n := int(labels.max()) + 1) > n_groups:
         inside = np.eye(n)[labels]

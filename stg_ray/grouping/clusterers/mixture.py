@@ -23,19 +23,28 @@ SMALLEST_VARIANCE = 1e-3
 """Of a component, the widest coordinate having 1: otherwise a component shrinks onto two or three tasks."""
 
 
-class Mixture(Clusterer):
-    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
-        points = leading_points(graph)
+class Mixture(Clusterer[TaskGraph]):
+    """Gaussian mixture with spherical covariances (by scikit-learn), on leading coordinates of classical scaling."""
+
+    def memberships(self, data: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Return memberships (K, n) for each number n of groups."""
+        points = leading_points(data)
         return [fit_mixture(points, n, self.seed).predict_proba(points) for n in numbers]
 
     def bayesian_information(self, graph: TaskGraph, numbers: Sequence[int]) -> list[float]:
-        """Minus the Bayesian information criterion (Schwarz 1978) for each number of components: large is good."""
+        """Return minus the Bayesian information criterion (Schwarz 1978) for each number of components."""
         points = leading_points(graph)
         return [-float(fit_mixture(points, n, self.seed).bic(points)) for n in numbers]
 
 
 def fit_mixture(points: np.ndarray, n: int, seed: int) -> GaussianMixture:
-    """Mixture of n components, fewer where there are fewer distinct points, whose widest coordinate has variance 1."""
+    """Fit a mixture of n components, fewer where there are fewer distinct points.
+
+    Args:
+        points: (K, m), whose widest coordinate has variance 1.
+        n: components.
+        seed: of the restarts.
+    """
     n = min(n, len(np.unique(points, axis=0)))  # identical tasks are one point
     mixture = GaussianMixture(
         n, covariance_type="spherical", n_init=RESTARTS, random_state=seed, reg_covar=SMALLEST_VARIANCE
@@ -44,8 +53,9 @@ def fit_mixture(points: np.ndarray, n: int, seed: int) -> GaussianMixture:
 
 
 def leading_points(graph: TaskGraph) -> np.ndarray:
-    """(K, m) leading coordinates in units of their largest spread, the widest first."""
+    """Return (K, m) leading coordinates in units of their largest spread, the widest first."""
     points = classical_scaling(graph.distance)[:, ::-1]
     variance = np.square(points).sum(axis=0)
     kept = min(MAX_DIMENSIONS, int(np.searchsorted(np.cumsum(variance), variance.sum() / 2)) + 1)
-    return points[:, :kept] / max(points.std(axis=0).max(), 1e-300)
+    leading: np.ndarray = points[:, :kept] / max(points.std(axis=0).max(), 1e-300)
+    return leading

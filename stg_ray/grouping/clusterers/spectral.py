@@ -15,31 +15,39 @@ from stg_ray.grouping.clusterers.base import Clusterer
 from stg_ray.grouping.graph import TaskGraph
 
 
-class Spectral(Clusterer):
-    def memberships(self, graph: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
-        vectors = spectral_embedding(graph.edges, max(numbers))
+class Spectral(Clusterer[TaskGraph]):
+    """Spectral clustering with column-pivoted QR (Damle, Minden and Ying 2019); it has no random starts."""
+
+    def memberships(self, data: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Return memberships (K, n) for each number n of groups."""
+        vectors = spectral_embedding(data.edges, max(numbers))
         return [cluster_qr(vectors[:, :n]) for n in numbers]
 
 
 def normalized_affinity(affinity: np.ndarray) -> np.ndarray:
-    """D^(-1/2) A D^(-1/2), D the tasks' degrees; a task without any edge becomes a component of its own."""
+    """Return D^(-1/2) A D^(-1/2), D being the tasks' degrees.
+
+    A task without any edge becomes a component of its own.
+    """
     degree = affinity.sum(axis=1)
     scale = 1 / np.sqrt(np.where(degree > 0, degree, 1))
-    normalized = affinity * np.outer(scale, scale)
+    normalized: np.ndarray = affinity * np.outer(scale, scale)
     normalized[np.diag_indices_from(normalized)] += degree == 0  # the eigenvalue 1, like any component
     return normalized
 
 
 def spectral_embedding(affinity: np.ndarray, n_vectors: int) -> np.ndarray:
-    """(K, n_vectors) eigenvectors of the normalised affinity, the largest eigenvalue first."""
+    """Return (K, n_vectors) eigenvectors of the normalised affinity, the largest eigenvalue first."""
     n_tasks = len(affinity)
-    _, vectors = eigh(normalized_affinity(affinity), subset_by_index=(n_tasks - n_vectors, n_tasks - 1))
+    vectors: np.ndarray = eigh(normalized_affinity(affinity), subset_by_index=(n_tasks - n_vectors, n_tasks - 1))[1]
     return vectors[:, ::-1]
 
 
 def cluster_qr(vectors: np.ndarray) -> np.ndarray:
-    """Memberships (K, n) from K points in as many dimensions as there are groups: the shares of the squared length of
-    each point along the axes that the factorisation finds, one per group."""
+    """Return memberships (K, n) from K points in n dimensions, one for each group.
+
+    They are the shares of each point's squared length along the axes that the factorisation gives, one per group.
+    """
     n_groups = vectors.shape[1]
     if n_groups == 1:
         return np.ones((len(vectors), 1))
@@ -48,4 +56,5 @@ def cluster_qr(vectors: np.ndarray) -> np.ndarray:
     squared = np.square(vectors @ (left @ right))
     total = squared.sum(axis=1, keepdims=True)
     # A task that none of these vectors reaches (more components than groups) belongs to each group as much.
-    return np.where(total > 1e-24, squared / np.maximum(total, 1e-24), 1 / n_groups)
+    shares: np.ndarray = np.where(total > 1e-24, squared / np.maximum(total, 1e-24), 1 / n_groups)
+    return shares

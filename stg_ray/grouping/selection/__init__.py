@@ -1,4 +1,4 @@
-"""Selection under a budget: which groups to train, when only so many networks can be afforded.
+"""Selection under a budget: the groups to train when only so many networks can be afforded.
 
 `select` starts from an affinity, `select_measured` from the losses of groups that were trained.
 """

@@ -1,7 +1,7 @@
 """Upper bounds of the mean score of any selection, where there are too many groups to list them.
 
 By sizes: in a group of s tasks a task scores at most the mean of its s - 1 largest affinities. How many groups of each
-size there are, and which task is in a group of which size, is a small mixed-integer programme.
+size there are, and in which size each task is, is a small mixed-integer programme.
 
 By eigenvalues, without overlap: with v_g = 1_g / sqrt(s), a group of mean inner affinity m scores s m <= (s - 1) m + c
 = v_g'(A + cI) v_g for any c >= m. The v_g of a partition are orthonormal and span the vector of ones, so the sum is at
@@ -21,7 +21,14 @@ from stg_ray.grouping.selection.problem import Conditions
 
 
 def upper_bound(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, *, seconds: float) -> float:
-    """The least of the bounds, in units of the mean score."""
+    """Compute the least of the bounds, in units of the mean score.
+
+    Args:
+        affinity: (K, K), centred, 0 on the diagonal.
+        unit: (K,) unit of each task.
+        conditions: that the groups keep.
+        seconds: time limit of the programme.
+    """
     best = _best_by_size(affinity, unit, conditions)
     sizes = np.arange(conditions.min_size, conditions.largest(len(affinity)) + 1)
     bound = min(_by_sizes(best, sizes, conditions, seconds), float(best.max(axis=1).mean()))
@@ -31,60 +38,62 @@ def upper_bound(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, 
 
 
 def _best_by_size(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions) -> np.ndarray:
-    """(K, S) most that each task can score in a group of each allowed size; -inf where its unit does not fit in."""
+    """Return (K, S) the most that each task can score in a group of each allowed size; -inf where its unit does not
+    fit in."""
     n_tasks = len(affinity)
     allowed = affinity.astype(np.float64).copy()
-    for a, b in conditions.apart:
+    for a, b in conditions.pairs_apart:
         allowed[a, b] = allowed[b, a] = -np.inf
     same = unit[:, None] == unit
-    company = np.where(same, 0, allowed)
-    must = np.where(same & ~np.eye(n_tasks, dtype=bool), affinity, 0).sum(axis=1)
-    own = same.sum(axis=1)
-    top = -np.sort(-np.where(same, -np.inf, company), axis=1)
+    from_unit = np.where(same & ~np.eye(n_tasks, dtype=bool), affinity, 0).sum(axis=1)
+    unit_size = same.sum(axis=1)
+    top = -np.sort(-np.where(same, -np.inf, allowed), axis=1)
     sums = np.concatenate([np.zeros((n_tasks, 1)), np.cumsum(top, axis=1)], axis=1)
     columns = []
     for size in range(conditions.min_size, conditions.largest(n_tasks) + 1):
-        others = size - own
-        total = must + np.where(others >= 0, sums[np.arange(n_tasks), np.maximum(others, 0)], -np.inf)
+        others = size - unit_size
+        total = from_unit + np.where(others >= 0, sums[np.arange(n_tasks), np.maximum(others, 0)], -np.inf)
         columns.append(total / max(size - 1, 1))
     return np.stack(columns, axis=1)
 
 
 def _by_sizes(best: np.ndarray, sizes: np.ndarray, conditions: Conditions, seconds: float) -> float:
+    """Return the bound by sizes: x_ts puts task t in a group of size s, n_s is the number of groups of that size."""
     n_tasks, n_sizes = best.shape
     task, size = np.nonzero(np.isfinite(best))
     n_pairs = len(task)
     pair = np.arange(n_pairs)
-    shape = n_pairs + n_sizes
-    once = coo_matrix((np.ones(n_pairs), (task, pair)), shape=(n_tasks, shape))
+    n_variables = n_pairs + n_sizes
+    no_pairs = np.zeros(n_pairs)
+    once = coo_matrix((np.ones(n_pairs), (task, pair)), shape=(n_tasks, n_variables))
     places = coo_matrix(
         (
             np.concatenate([np.ones(n_pairs), -sizes.astype(float)]),
-            (np.concatenate([size, np.arange(n_sizes)]), np.arange(shape)),
+            (np.concatenate([size, np.arange(n_sizes)]), np.arange(n_variables)),
         ),
-        shape=(n_sizes, shape),
+        shape=(n_sizes, n_variables),
     )
+    networks = np.concatenate([no_pairs, np.ones(n_sizes)])
     constraints = [
         LinearConstraint(once.tocsr(), 1, 1),
         LinearConstraint(places.tocsr(), -np.inf if conditions.overlap else 0, 0),
-        LinearConstraint(
-            np.concatenate([np.zeros(n_pairs), np.ones(n_sizes)])[None], 0, conditions.most_networks(n_tasks)
-        ),
+        LinearConstraint(networks[None], 0, conditions.most_networks(n_tasks)),
     ]
     if conditions.cost is not None:
-        costs = np.concatenate([np.zeros(n_pairs), conditions.cost_of(sizes)])
+        costs = np.concatenate([no_pairs, conditions.cost_of(sizes)])
         constraints.append(LinearConstraint(costs[None], -np.inf, conditions.cost * (1 + 1e-12)))
-    found = milp(
+    solution = milp(
         -np.concatenate([best[task, size], np.zeros(n_sizes)]) / n_tasks,
-        integrality=np.concatenate([np.zeros(n_pairs), np.ones(n_sizes)]),
+        integrality=networks,
         bounds=Bounds(0, np.concatenate([np.ones(n_pairs), np.full(n_sizes, n_tasks)])),
         constraints=constraints,
         options={"time_limit": seconds},
     )
-    return math.inf if found.mip_dual_bound is None else -float(found.mip_dual_bound)
+    return math.inf if solution.mip_dual_bound is None else -float(solution.mip_dual_bound)
 
 
 def _by_eigenvalues(affinity: np.ndarray, largest_mean: float, conditions: Conditions) -> float:
+    """Return the bound by eigenvalues of a symmetric affinity, over all numbers of groups that are allowed."""
     n_tasks = len(affinity)
     most = conditions.most_networks(n_tasks)
     fewest = math.ceil(n_tasks / conditions.largest(n_tasks))
@@ -94,7 +103,7 @@ def _by_eigenvalues(affinity: np.ndarray, largest_mean: float, conditions: Condi
     values = np.delete(values, np.abs(values).argmin())
     shift = max(0.0, largest_mean)
     totals = [
-        affinity.sum() / n_tasks + n_groups * shift + values[: n_groups - 1].sum()
+        float(affinity.sum() / n_tasks + n_groups * shift + values[: n_groups - 1].sum())
         for n_groups in range(fewest, most + 1)
     ]
     return max(totals) / n_tasks

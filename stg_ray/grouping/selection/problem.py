@@ -1,34 +1,46 @@
-"""What a selection under a budget has to keep, and what it answers.
+"""The problem of a selection under a budget: conditions on the groups, the tasks' scores, and the answer.
 
-A task's score in a group is its mean affinity to the other members; alone it scores 0 (METHODS: Standley et al. 2020,
-TAG: Fifty et al. 2021). Chosen are groups that together serve every task once, with the largest mean score.
+A task's score in a group is its mean affinity to the other members; alone it scores 0 (Standley et al. 2020; TAG: Fifty
+et al. 2021). Groups are chosen that together serve every task once, with the largest mean score.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
+from typing import Any, cast
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from stg_ray.errors import InputError
+from stg_ray.artifacts.evidence import DECIMALS, SelectionScore
+from stg_ray.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the chosen groups must keep. Tasks are given by their positions.
+    """Conditions that the chosen groups keep: the budget (`grouping.budget`), with the tasks that it is for.
 
     Attributes:
         networks: groups at most; no limit if None.
         cost: total cost at most, a group of s tasks costing `network_cost` + s `task_cost`; no limit if None.
+        network_cost, task_cost: cost of a network, and of each task in it.
         min_size, max_size: tasks of a group, at least and at most.
-        together, apart: pairs of tasks; a group has both or none of the former, and never both of the latter.
+        together: lists of tasks of which a group has all or none; a task is a position, or one of `names`.
+        apart: lists of tasks of which a group has one at most.
         overlap: whether a task may be in several groups. One of them serves it, in the others it helps.
-        names: of the tasks, for what is said of them.
+        names: of the K tasks, in the order of their positions.
+
+    Example:
+        >>> budget = {"networks": 2, "together": [["cat", "dog", "fox"]], "apart": [["cat", "car"]]}
+        >>> conditions = Conditions.of(budget, ["car", "bus", "cat", "dog", "fox"])
+        >>> conditions.pairs_together, conditions.pairs_apart
+        ([(2, 3), (2, 4), (3, 4)], [(2, 0)])
+        >>> conditions.most_networks(5)
+        2
     """
 
     networks: int | None = None
@@ -37,35 +49,96 @@ class Conditions:
     task_cost: float = 0.0
     min_size: int = 1
     max_size: int | None = None
-    together: Sequence[tuple[int, int]] = field(default=())
-    apart: Sequence[tuple[int, int]] = field(default=())
+    together: Sequence[Sequence[int | str]] = ()
+    apart: Sequence[Sequence[int | str]] = ()
     overlap: bool = False
-    names: Sequence[str] = field(default=())
+    names: Sequence[str] = ()
 
-    def cost_of(self, size: np.ndarray | int) -> np.ndarray | float:
+    @classmethod
+    def of(cls, budget: Mapping[str, Any] | Conditions, tasks: Sequence[str]) -> Conditions:
+        """Return the conditions of a budget for these tasks, in this order.
+
+        Args:
+            budget: a mapping with the keys of `grouping.budget`, or conditions for the same tasks in another order.
+            tasks: names of the K tasks.
+
+        Raises:
+            InputError: an unknown key or task, or conditions that contradict each other.
+        """
+        if not isinstance(budget, Conditions):
+            keys = [own.name for own in fields(cls)]
+            for key in budget:
+                if key not in keys:
+                    raise InputError(unknown(key, keys, "key of grouping.budget"))
+            budget = cls(**budget)
+        before = budget.names or tasks
+        together, apart = (
+            [[task if isinstance(task, str) else before[task] for task in listed] for listed in lists]
+            for lists in (budget.together, budget.apart)
+        )
+        conditions = replace(budget, together=together, apart=apart, names=tuple(tasks))
+        conditions.units(len(tasks))
+        return conditions
+
+    @property
+    def pairs_together(self) -> list[tuple[int, int]]:
+        """Positions of all pairs of tasks that must be together.
+
+        Raises:
+            InputError: a name is none of the tasks'.
+        """
+        return self._pairs("together")
+
+    @property
+    def pairs_apart(self) -> list[tuple[int, int]]:
+        """Positions of all pairs of tasks that must be apart.
+
+        Raises:
+            InputError: a name is none of the tasks'.
+        """
+        return self._pairs("apart")
+
+    def _pairs(self, key: str) -> list[tuple[int, int]]:
+        position: dict[int | str, int] = {name: t for t, name in enumerate(self.names)}
+        lists: Sequence[Sequence[int | str]] = getattr(self, key)
+        for task in (task for listed in lists for task in listed):
+            if isinstance(task, str) and task not in position:
+                raise InputError(f"grouping.budget.{key}: {unknown(task, self.names, 'task')}")
+        at = [[position.get(task, task) for task in listed] for listed in lists]
+        return [pair for listed in at for pair in combinations(cast("list[int]", listed), 2)]
+
+    def cost_of(self, size: np.ndarray) -> np.ndarray:
+        """Return the costs of groups of these sizes, of the same shape."""
         return self.network_cost + self.task_cost * size
 
     def largest(self, n_tasks: int) -> int:
+        """Return the most tasks that a group may have."""
         return min(n_tasks, self.max_size or n_tasks)
 
     def most_networks(self, n_tasks: int) -> int:
-        """Groups that can be afforded: every task is in one at least, and no group is needed that serves no task."""
+        """Return how many groups the budget pays for.
+
+        Every task is in one group at least, and no group is needed that serves no task.
+        """
         most = n_tasks if self.networks is None else min(n_tasks, self.networks)
         if self.cost is not None and self.network_cost > 0:
             most = min(most, math.floor((self.cost - self.task_cost * n_tasks) / self.network_cost + 1e-9))
         return most
 
     def units(self, n_tasks: int) -> np.ndarray:
-        """(K,) number of the unit of each task: the tasks that must be together, directly or through others.
+        """Return the unit of each task: tasks that must be together, directly or through others, are one unit.
+
+        Returns:
+            (K,) number of each task's unit.
 
         Raises:
-            InputError: what must be together must also be apart, or is too large for any group; the budget pays for
-                too few groups.
+            InputError: tasks that must be together must also be apart, or are too many for any group; the budget pays
+                for too few groups.
         """
-        pairs = np.array(self.together, dtype=np.intp).reshape(-1, 2)
+        pairs = np.array(self.pairs_together, dtype=np.intp).reshape(-1, 2)
         links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_tasks, n_tasks))
-        unit = connected_components(links, directed=False)[1]
-        clash = [(a, b) for a, b in self.apart if unit[a] == unit[b]]
+        unit: np.ndarray = connected_components(links, directed=False)[1]
+        clash = [(a, b) for a, b in self.pairs_apart if unit[a] == unit[b]]
         if clash:
             a, b = (repr(self.names[t]) if self.names else t for t in clash[0])
             raise InputError(f"tasks {a} and {b} must be apart, but also together: leave one out")
@@ -84,14 +157,19 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Selection:
-    """The groups that were chosen, and how sure it is that none are better.
+    """The groups that were chosen, and a bound on how much better others could be.
 
     Attributes:
         groups: positions of each group's tasks.
-        serving: (K,) the group that serves each task.
+        serving: (K,) index of the group that serves each task.
         score: mean score of the tasks.
         bound: no choice that keeps the conditions has a larger mean score than this.
-        method: how it was found: "all groups" (mixed-integer programme over every group) or "search".
+        method: "all groups" (a mixed-integer programme over every group) or "search".
+
+    Example:
+        >>> import numpy as np
+        >>> Selection([(0, 1), (2,)], np.array([0, 0, 1]), score=0.5, bound=0.75, method="search").gap
+        0.25
     """
 
     groups: list[tuple[int, ...]]
@@ -107,29 +185,46 @@ class Selection:
 
     @property
     def is_optimal(self) -> bool:
+        """Whether no other choice is better, up to the solver's accuracy."""
         return self.bound - self.score <= 1e-7 * max(1.0, abs(self.bound))
 
-    def to_dict(self) -> dict[str, Any]:
-        values = {"score": self.score, "bound": self.bound, "gap": self.gap}
-        rounded = {key: round(value, 6) for key, value in values.items()}
-        return {**rounded, "optimal": self.is_optimal, "method": self.method}
+    @property
+    def evidence(self) -> SelectionScore:
+        """The rounded numbers that groups.json keeps."""
+        score, bound, gap = (round(value, DECIMALS) for value in (self.score, self.bound, self.gap))
+        return SelectionScore(score, bound, gap, self.is_optimal, self.method)
 
 
-def centred(affinity: np.ndarray) -> np.ndarray:
-    """Minus the mean of its off-diagonal values, so that being alone (0) is as good as company taken at random."""
+def off_diagonal_centred(affinity: np.ndarray) -> np.ndarray:
+    """Subtract the mean of the off-diagonal affinities (K, K): being alone (0) is then as good as random company."""
     off_diagonal = ~np.eye(len(affinity), dtype=bool)
     return np.where(off_diagonal, affinity - affinity[off_diagonal].mean(), 0)
 
 
 def task_scores(affinity: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """(n, K) score of each task in each of n groups, `members` (n, K) being boolean; NaN where it is no member."""
+    """Compute the score of each task in each group.
+
+    Args:
+        affinity: (K, K); row a says how much task a gains from each other task.
+        members: (n, K) boolean members of n groups.
+
+    Returns:
+        (n, K) scores; NaN where a task is no member.
+    """
     sizes = members.sum(axis=1, keepdims=True)
     sums = members.astype(np.float64) @ np.where(np.eye(len(affinity), dtype=bool), 0, affinity).T
     return np.where(members, sums / np.maximum(sizes - 1, 1), np.nan)
 
 
 def serve(members: np.ndarray, scores: np.ndarray, bound: float, method: str) -> Selection:
-    """The selection of these groups, each task served where it scores best; groups that serve nobody are dropped."""
+    """Serve each task in the group where it scores best; groups that serve no task are dropped.
+
+    Args:
+        members: (n, K) boolean members of the groups.
+        scores: (n, K) scores of the tasks in them, NaN where a task is no member.
+        bound: of the mean score of any choice.
+        method: how the groups were chosen.
+    """
     serving = np.nanargmax(scores, axis=0)
     used, serving = np.unique(serving, return_inverse=True)
     score = float(np.nanmax(scores, axis=0).mean())

@@ -9,35 +9,50 @@ import numpy as np
 
 from stg_ray.errors import InputError
 from stg_ray.grouping.selection.bounds import upper_bound
-from stg_ray.grouping.selection.problem import Conditions, Selection, centred, serve, task_scores
+from stg_ray.grouping.selection.helpers import add_helpers
+from stg_ray.grouping.selection.problem import Conditions, Selection, off_diagonal_centred, serve, task_scores
 from stg_ray.grouping.selection.programme import all_groups, choose
-from stg_ray.grouping.selection.search import add_helpers, beam_search
+from stg_ray.grouping.selection.search import beam_search
 
 
 def select(
     affinity: np.ndarray, conditions: Conditions, *, centre: bool = True, seconds: float = 8.0, seed: int = 0
 ) -> Selection:
-    """Groups that maximise the tasks' mean score.
+    """Select groups that maximise the tasks' mean score.
 
     Args:
         affinity: (K, K); row a says how much task a gains from each other task.
+        conditions: that the groups keep.
         centre: subtract the mean off-diagonal affinity; False where 0 already means as good as alone.
         seconds: time after which an unfinished proof is given up.
+        seed: of the search's starts.
 
     Raises:
-        InputError: the conditions contradict each other, or nothing was found that keeps them.
+        InputError: the conditions contradict each other, or no groups are known that keep them.
+
+    Example:
+        >>> import numpy as np
+        >>> gain = np.array([[0, 3, 0, 0], [2, 0, 0, 0], [0, 0, 0, 2], [0, 0, 1, 0]])
+        >>> selection = select(gain, Conditions(networks=2))
+        >>> selection.groups, selection.is_optimal
+        ([(0, 1), (2, 3)], True)
     """
     n_tasks = len(affinity)
-    affinity = centred(affinity) if centre else np.where(np.eye(n_tasks, dtype=bool), 0, affinity)
+    affinity = off_diagonal_centred(affinity) if centre else np.where(np.eye(n_tasks, dtype=bool), 0, affinity)
     unit = conditions.units(n_tasks)
     members = all_groups(n_tasks, unit, conditions)
     if members is None:
         bound = upper_bound(affinity, unit, conditions, seconds=seconds / 4)
         return _search(affinity, unit, conditions, bound, seed)
     scores = task_scores(affinity, members)
-    costs = np.asarray(conditions.cost_of(members.sum(axis=1)))
-    limits = {"networks": conditions.networks, "cost": conditions.cost, "overlap": conditions.overlap}
-    chosen, bound = choose(scores, costs, **limits, seconds=seconds)  # type: ignore[arg-type]
+    chosen, bound = choose(
+        scores,
+        conditions.cost_of(members.sum(axis=1)),
+        networks=conditions.networks,
+        cost=conditions.cost,
+        overlap=conditions.overlap,
+        seconds=seconds,
+    )
     if bound == -math.inf:
         raise InputError("no choice of groups keeps all conditions on cost, sizes and pairs: loosen one")
     if chosen is None:
@@ -54,19 +69,30 @@ def select_measured(
     overlap: bool = True,
     seconds: float = 60.0,
 ) -> Selection:
-    """Groups with the least mean loss, among n groups that were trained and measured.
+    """Select the groups with the least mean loss, among n groups that were trained and measured.
 
     Args:
         losses: (n, K) loss of every task in each group; NaN where the task is no member.
         costs: (n,) of the groups; 1 each if not given.
-        networks, cost: groups, and their total cost, at most.
+        networks: groups at most.
+        cost: total cost of the groups at most.
         overlap: whether a task may be in several groups; the one with the least loss serves it.
+        seconds: time after which an unfinished proof is given up.
 
     Returns:
         A selection whose scores are minus the losses.
 
     Raises:
         InputError: a loss is infinite, or no choice serves every task within the budget.
+
+    Example:
+        >>> import numpy as np
+        >>> losses = np.array([[0.2, np.nan], [np.nan, 0.3], [0.1, 0.5]])
+        >>> one = select_measured(losses, networks=1)
+        >>> one.groups, one.score
+        ([(0, 1)], -0.3)
+        >>> select_measured(losses, networks=2).groups
+        [(1,), (0, 1)]
     """
     losses = np.asarray(losses, dtype=np.float64)
     if np.isinf(losses).any():
@@ -79,20 +105,21 @@ def select_measured(
 
 
 def _search(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, bound: float, seed: int) -> Selection:
-    """The best of a beam of partitions, with helpers where groups may overlap."""
-    found = [m for m in beam_search(affinity, unit, conditions, seed) if not _is_broken(m, conditions)]
-    if not found:
+    """Return the best of a beam of partitions, with helpers where groups may overlap."""
+    beam = [m for m in beam_search(affinity, unit, conditions, seed) if not _is_broken(m, conditions)]
+    if not beam:
         raise InputError("no search found groups that keep all conditions on cost, sizes and pairs: loosen one")
     if conditions.overlap:
-        found = [add_helpers(affinity, unit, conditions, members) for members in found]
-    scores = [task_scores(affinity, members) for members in found]
-    best = int(np.argmax([np.nanmax(own, axis=0).mean() for own in scores]))
-    return serve(found[best], scores[best], bound, "search")
+        beam = [add_helpers(affinity, unit, conditions, members) for members in beam]
+    scores = [task_scores(affinity, members) for members in beam]
+    best = int(np.argmax([np.nanmax(by_group, axis=0).mean() for by_group in scores]))
+    return serve(beam[best], scores[best], bound, "search")
 
 
 def _is_broken(members: np.ndarray, conditions: Conditions) -> bool:
+    """Whether groups break a condition."""
     sizes = members.sum(axis=1)
-    clash = any((members[:, a] & members[:, b]).any() for a, b in conditions.apart)
+    clash = any((members[:, a] & members[:, b]).any() for a, b in conditions.pairs_apart)
     out_of_bounds = sizes.min() < conditions.min_size or sizes.max() > conditions.largest(members.shape[1])
-    too_dear = conditions.cost is not None and np.sum(conditions.cost_of(sizes)) > conditions.cost * (1 + 1e-12)
+    too_dear = conditions.cost is not None and conditions.cost_of(sizes).sum() > conditions.cost * (1 + 1e-12)
     return bool(clash or out_of_bounds or too_dear)

@@ -1,36 +1,13 @@
-"""The graph attention embedding: seeded, of the graph alone, and no burden where its package is missing."""
+"""The graph attention embedding is seeded and is of the graph alone."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 import torch
 
-from stg_ray.config.loading import load_config, set_values
-from stg_ray.errors import InputError
 from stg_ray.grouping import task_graph
 from stg_ray.grouping.clusterers.gat import embedding
-from stg_ray.grouping.clusterers.registry import EXTRAS, check_method
-from stg_ray.grouping.stage import check_grouping
 from tests.grouping.test_group_tasks import blocks
-
-
-@pytest.mark.parametrize("method", EXTRAS)
-def test_a_missing_package_is_named_before_anything_runs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_method(method, 9)
-    monkeypatch.setitem(EXTRAS, method, ("a_package_that_nobody_has", EXTRAS[method][1]))
-    config = set_values(load_config("digits"), [f"grouping.method={method}"])
-    with pytest.raises(InputError, match=rf"grouping.method={method} needs .*: pip install 'stg_ray\[{method}\]'"):
-        check_grouping(config, [f"t{t}" for t in range(9)])
-    check_method("spectral", 9)
-
-
-def test_every_extra_is_an_extra_of_the_package(repository: Path) -> None:
-    declared = (repository / "pyproject.toml").read_text()
-    for method, (_, package) in EXTRAS.items():
-        assert f'\n{method} = ["{package}' in declared
 
 
 def test_the_embedding_is_seeded_and_leaves_the_process_as_it_was() -> None:

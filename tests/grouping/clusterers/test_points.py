@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from stg_ray.config.loading import load_config, set_values
 from stg_ray.data.parts import write_parts
 from stg_ray.data_maps.histogram import BINS, LARGEST_VARIABILITY, point_counts
 from stg_ray.errors import InputError
-from stg_ray.grouping import group_tasks, task_graph
+from stg_ray.grouping import group_tasks
 from stg_ray.grouping import run as group
 from stg_ray.grouping.clusterers.points import PointClusters
 from stg_ray.grouping.stage import check_grouping
@@ -62,7 +61,7 @@ def test_histograms_of_parts_add_up_to_a_loop_over_the_points(n: int, n_tasks: i
 def test_memberships_are_those_of_the_points_themselves() -> None:
     state = state_of(EASY)
     histogram = sr.PointHistogram.of(state)
-    clusterer = PointClusters(3).fit(replace(task_graph([histogram.distances()]), points=histogram))
+    clusterer = PointClusters(3).fit(histogram)
     points = np.stack([state.mean, state.variability], axis=-1)
     present = ~np.isnan(state.mean)
     labels = np.full(present.shape, -1)
@@ -78,7 +77,7 @@ def test_certainty_is_how_often_a_task_stays_with_other_samples() -> None:
     """A task between the two kinds goes here or there with the samples, the others stay."""
     easy = np.append(EASY, 0.44)
     groups = sr.group(state_of(easy), method="points", n_groups=2)
-    certainty = np.array(list(groups.parameters["certainty"].values()))
+    certainty = np.array(list(groups.certainty.values()))
     first = np.array([np.flatnonzero(groups.labels == g)[0] for g in groups.labels])
     drawn = [sr.group(state_of(easy, seed=seed), method="points", n_groups=2).labels for seed in range(1, 21)]
     stays = np.mean([own == own[first] for own in drawn], axis=0)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from stg_ray.errors import InputError
 from stg_ray.grouping.selection import Conditions, Selection, select, select_measured
 from stg_ray.grouping.selection.bounds import upper_bound
-from stg_ray.grouping.selection.problem import centred, task_scores
-from stg_ray.grouping.selection.search import add_helpers, beam_search
+from stg_ray.grouping.selection.helpers import add_helpers
+from stg_ray.grouping.selection.problem import off_diagonal_centred, task_scores
+from stg_ray.grouping.selection.search import beam_search
 
 
 def affinity(n_tasks: int, seed: int, n_blocks: int | None = None, noise: float = 0.3) -> np.ndarray:
@@ -185,13 +186,17 @@ def test_bounds_hold_and_searches_keep_the_conditions(problem: tuple[np.ndarray,
     except InputError:
         return
     unit = conditions.units(n_tasks)
-    inner = centred(values)
+    inner = off_diagonal_centred(values)
     bound = upper_bound(inner, unit, conditions, seconds=5)
     assert bound >= exact.score - 1e-9
     before = beam_search(inner, unit, conditions, 0)[0]
     assert (before.sum(axis=0) == 1).all()
     assert len(before) <= conditions.most_networks(n_tasks)
-    assert np.nanmax(task_scores(inner, before), axis=0).mean() == pytest.approx(exact.score), "so few tasks it solves"
+    score = np.nanmax(task_scores(inner, before), axis=0).mean()
+    assert score <= exact.score + 1e-9
+    # From three pairs no single move or swap leads to two triples where groups have two tasks at least.
+    if conditions.min_size == 1:
+        assert score == pytest.approx(exact.score), "so few tasks it solves"
     if not overlap:
         return
     wide = Conditions(**{**vars(conditions), "overlap": True})
