@@ -40,9 +40,6 @@ PlanName = Literal[
     "known",
 ]
 
-PROFILED = "_profiled"
-"""Ends the name of a plan whose networks start from the profile, where the plan is trained from scratch too."""
-
 
 class ModelConfig(Section):
     """The trunk that tasks share."""
