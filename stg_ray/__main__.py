@@ -1,3 +1,5 @@
+"""Entry point of `python -m stg_ray`."""
+
 from stg_ray.cli import main
 
 main()

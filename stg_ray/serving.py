@@ -1,4 +1,4 @@
-"""Trained networks that predict together: those of one plan and seed, whichever tasks each of them has."""
+"""Predictions by the trained networks of a plan, which serve all tasks together."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from stg_ray.data.parts import PartIndex, read_index, read_part
 from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.models import OutputLayout, TaskNetwork, build_network, load_weights
 from stg_ray.training.compute import PLAIN, Compute
-from stg_ray.training.epoch import Inputs
+from stg_ray.training.evaluation import Inputs
 
 BATCH_SIZE = 1024
+"""Inputs that are predicted at once."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What is predicted for N inputs.
+    """The predictions of all K tasks for N inputs; `predictions["task"]` is that of one task.
 
     Attributes:
         by_task: by the task's name p(positive) (N,), class probabilities (N, C), or values (N,) in the labels' unit.
-        array: (N, O) all of it side by side, in the order of the tasks: (N, K) where no task is multi-class.
+        array: (N, O) predictions side by side, in the order of the tasks: (N, K) where no task is multi-class.
         columns: the columns of `array` that belong to each task.
     """
 
@@ -40,16 +41,35 @@ class Predictions:
     columns: dict[str, slice]
 
     def __getitem__(self, task: str) -> np.ndarray:
+        """Return the prediction of a task, as in `by_task`."""
         return self.by_task[task]
 
 
 class Predictor:
-    """The networks of a plan, one for each group.
+    """The networks of a plan, one for each group, which predict all K tasks together; `load` returns it.
+
+    Args:
+        index: of the parts that the networks were trained on: tasks, shape and normalisation of the inputs.
+        groups: the plan.
+        networks: of each group, with its weights; they are moved to the device and put into evaluation mode.
+        compute: where and in which precision they predict.
+        input_dtype: of the inputs as the task set has them, which exported networks take.
 
     Attributes:
         tasks: names of all K tasks, in the order of the task set.
+        serving: the group that serves each task.
         groups: the plan: `groups.serving` has the group that serves each task, `groups.membership` the memberships.
         networks: the trained network of each group.
+        layout: the columns of all K tasks in `outputs`.
+
+    Example:
+        A prediction, and programs that run without stg_ray::
+
+            predictor = sr.load("runs/digits")
+            predictions = predictor.predict(images)  # (N, ...) as the task set has them
+            predictions["digit 3"]                   # (N,) p(positive)
+            predictions.array                        # (N, K) all tasks, in the order of predictor.tasks
+            predictor.export("exported")             # a .pt2 file for each network, and serving.json
     """
 
     def __init__(
@@ -69,6 +89,7 @@ class Predictor:
 
     @property
     def tasks(self) -> list[str]:
+        """Names of all K tasks, in the order of the task set."""
         return self.index.names
 
     @property
@@ -82,9 +103,10 @@ class Predictor:
         """Predict all tasks.
 
         Args:
-            inputs: (N, ...) as the task set has them, not normalised.
+            inputs: (N, ...) as the task set has them, not normalised; an array or a tensor.
             serving: argmax takes each task from the network of the group that serves it; ensemble sums the outputs
                 (logits) of all networks that have the task, weighted by its memberships.
+            batch_size: inputs that are predicted at once.
 
         Raises:
             InputError: inputs have another shape than those that the networks were trained on.
@@ -100,7 +122,16 @@ class Predictor:
 
     @torch.no_grad()
     def outputs(self, inputs: Inputs, *, serving: Serving = "argmax", batch_size: int = BATCH_SIZE) -> torch.Tensor:
-        """Outputs (N, O) of all tasks on the CPU, before they become probabilities; O as `layout` has it."""
+        """Compute outputs (N, O) of all tasks, on the CPU, before they become probabilities.
+
+        Args:
+            inputs: (N, ...) raw inputs, not checked.
+            serving: as in `predict`.
+            batch_size: inputs that are computed at once.
+
+        Returns:
+            (N, O) logits, and standardised values of regression tasks, in the columns of `layout`.
+        """
         weights = self.groups.serving_weights(serving)
         shares = [self._shares(network.layout, weights[:, group]) for group, network in enumerate(self.networks)]
         blocks = []
@@ -114,11 +145,14 @@ class Predictor:
         return torch.cat(blocks) if blocks else torch.zeros(0, self.layout.n_outputs)
 
     def export(self, folder: str | os.PathLike[str]) -> None:
-        """Write every network as a program of torch.export, which runs without stg_ray, for batches of any size.
+        """Write every network as a torch.export program, which runs without stg_ray, for batches of any size.
 
         `group-G.pt2` takes raw inputs (N, ...) and returns outputs (N, O): logits, or standardised values of regression
-        tasks. `serving.json` says which columns are whose, which network serves each task, the weights of the ensemble,
-        and how a regression's output becomes a value (times scale, plus center).
+        tasks. `serving.json` has the columns of each task, the network that serves it, the weights of the ensemble, and
+        how a regression's output becomes a value (times scale, plus center).
+
+        Args:
+            folder: a path or a URI.
 
         Raises:
             StgRayError: torch.export cannot trace the trunk.
@@ -129,7 +163,7 @@ class Predictor:
             plain = Compute().place(copy.deepcopy(network))
             try:
                 program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-            except Exception as error:  # torch.export has no base class of its own: whatever the trunk ran into
+            except Exception as error:  # torch.export has no base class for its errors, and raises the trunk's too
                 raise StgRayError(
                     f"the network of group {group} cannot be exported, torch.export does not take its trunk as it is "
                     f"written ({type(error).__name__}: {one_line(error)[:300]}): "
@@ -141,6 +175,7 @@ class Predictor:
         target.write_json("serving.json", self._about())
 
     def _about(self) -> dict[str, Any]:
+        """The content of serving.json."""
         ensemble = self.groups.serving_weights("ensemble")
         return {
             "tasks": [
@@ -152,8 +187,8 @@ class Predictor:
                 {
                     "file": f"group-{group}.pt2",
                     "columns": {
-                        task.name: [own.start, own.stop]
-                        for task, own in zip(network.layout.tasks, network.layout.columns, strict=True)
+                        task.name: [columns.start, columns.stop]
+                        for task, columns in zip(network.layout.tasks, network.layout.columns, strict=True)
                     },
                 }
                 for group, network in enumerate(self.networks)
@@ -163,20 +198,26 @@ class Predictor:
         }
 
     def _shares(self, layout: OutputLayout, weights: np.ndarray) -> tuple[list[int], list[int], torch.Tensor]:
-        """Columns of a network's outputs, where they go in those of all tasks, and their weights."""
+        """A network's output columns that count, the columns of all tasks' outputs where they go, and their weights.
+
+        Args:
+            layout: of the network.
+            weights: (K,) of the network for each task.
+        """
         number = {name: t for t, name in enumerate(self.tasks)}
         sources: list[int] = []
         targets: list[int] = []
         factors: list[float] = []
-        for task, own in zip(layout.tasks, layout.columns, strict=True):
+        for task, columns in zip(layout.tasks, layout.columns, strict=True):
             t = number[task.name]
             if weights[t] > 0:
-                sources += range(own.start, own.stop)
+                sources += range(columns.start, columns.stop)
                 targets += range(self.layout.columns[t].start, self.layout.columns[t].stop)
                 factors += [float(weights[t])] * task.n_outputs
         return sources, targets, torch.tensor(factors)
 
-    def _checked(self, inputs: Any) -> torch.Tensor:
+    def _checked(self, inputs: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """The inputs as a tensor that the networks take: bytes as they are, all else in float32."""
         tensor = torch.as_tensor(inputs)
         if tuple(tensor.shape[1:]) != self.index.input_shape or tensor.ndim < 2:
             expected = ", ".join(map(str, self.index.input_shape))
@@ -191,15 +232,26 @@ def load(
     seed: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Predictor:
-    """The trained networks of a run.
+    """Load the trained networks of a run.
 
     Args:
         directory: the run directory, a path or a URI.
         plan: as in `plans/`; ours by default, all_in_one where the tasks came out as one group.
         seed: of the training; by default the first one.
+        device: where the networks predict.
+
+    Returns:
+        The networks of one plan and seed, which predict all tasks.
 
     Raises:
         InputError: this is no run, its networks are not trained yet, or it has no such plan or seed.
+
+    Example:
+        The networks of our groups, and one network of all tasks to compare them with::
+
+            predictor = sr.load("runs/digits")
+            baseline = sr.load("runs/digits", "all_in_one")
+            predictor.predict(images)["digit 3"] - baseline.predict(images)["digit 3"]
     """
     run = RunDir(directory)
     config = run.read_config()
@@ -218,7 +270,15 @@ def load(
 
 
 def load_predictor(run: Storage, config: Config, plan: str, seed: int, device: torch.device | str) -> Predictor:
-    """The networks of a plan that is published, run as they were when they were scored."""
+    """Load the published networks of a plan, computed as they were when they were scored.
+
+    Args:
+        run: the run directory.
+        config: of the run.
+        plan: as in `plans/`.
+        seed: of the training.
+        device: where the networks predict.
+    """
     index = read_index(run.sub("parts"))
     groups = Groups.from_dict(run.read_json(f"plans/{plan}.json"))
     model = config.model.model_copy(update={"weights": None})  # where the trunk started does not matter any more

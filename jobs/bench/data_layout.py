@@ -27,7 +27,9 @@ from stg_ray.data import load_task_set
 from stg_ray.data.parts import read_index, read_split, write_parts
 from stg_ray.models import build_network
 from stg_ray.models.outputs import as_labels
-from stg_ray.training.epoch import Optimization, epoch_batches, train_epoch
+from stg_ray.seeds import Stream
+from stg_ray.training.batches import CommonBatches, Draws, epoch_batches
+from stg_ray.training.trainer import Rows, Trainer
 
 LARGE = "large.parquet"
 
@@ -105,9 +107,13 @@ def feeding(parts: Storage, rounds: int) -> dict[str, float]:
     config = load_config("cifar100")
     network = build_network(config.model, index, index.tasks, 0)
     batches = epoch_batches(len(inputs), len(inputs) // config.profile.batch_size, np.random.default_rng(0))
-    divisors = [len(batch) * index.labels_per_sample for batch in batches]
-    few = 20
-    optimization = Optimization(network, config.profile, n_steps=few)
+    few = min(20 * config.profile.batch_size, len(inputs))
+    trainer = Trainer(
+        network,
+        Rows(inputs[:few], labels[:few], data.samples[:few]),
+        CommonBatches(few, config.profile.batch_size, index.labels_per_sample, Draws(0, Stream.PROFILE_BATCHES)),
+        config.profile,
+    )
 
     def feed() -> float:
         began = time.perf_counter()
@@ -118,8 +124,8 @@ def feeding(parts: Storage, rounds: int) -> dict[str, float]:
 
     def train() -> float:
         began = time.perf_counter()
-        train_epoch(network, network.layout, optimization, inputs, labels, batches[:few], divisors=divisors[:few])
-        return sum(map(len, batches[:few])) / (time.perf_counter() - began)
+        trainer.epoch(1)
+        return few / (time.perf_counter() - began)
 
     train()
     speed = alternate({"batches": feed, "training": train}, rounds)

@@ -30,11 +30,10 @@ from jobs.bench.measure import show
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import session
-from stg_ray.config.sections import PROFILED
 from stg_ray.progress import Reporter
 from stg_ray.report import summarize
 from stg_ray.report.comparison import Difference, paired_difference
-from stg_ray.report.summary import OTHERS, PlanRow
+from stg_ray.report.summary import PlanRow
 from stg_ray.report.terminal import cost_text, difference_texts
 
 SEEDS = 3
@@ -117,7 +116,7 @@ def compare(names: list[str], folder: Path, quick: bool, overrides: list[str]) -
         result[name] = {
             "plans": [
                 {
-                    "plan": row.plan,
+                    "plan": row.plan.name,
                     "serving": row.serving,
                     "networks": row.networks,
                     "mean": row.mean,
@@ -130,7 +129,7 @@ def compare(names: list[str], folder: Path, quick: bool, overrides: list[str]) -
             "ours_against": {other: vars(difference) for other, difference in summary.against.items()},
             "seconds": round(seconds, 1),
         }
-    for other in [plan + start for start in ("", PROFILED) for plan in OTHERS]:
+    for other in dict.fromkeys(other for own in result.values() for other in own["ours_against"]):
         found = [Difference(**own["ours_against"][other]) for own in result.values() if other in own["ours_against"]]
         better, clear = (sum(d.mean > 0 for d in found), sum(d.low > 0 for d in found))
         rows.append((f"ours better than {other}", f"{better} of {len(found)} sets, clearly on {clear}", ""))

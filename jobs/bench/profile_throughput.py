@@ -41,10 +41,12 @@ from stg_ray.config.loading import load_config
 from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter
+from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import DeviceFacts, resolve_auto
+from stg_ray.training.batches import CommonBatches, Draws, epoch_batches
 from stg_ray.training.compute import Compute, training_process
-from stg_ray.training.epoch import Optimization, epoch_batches, train_epoch
+from stg_ray.training.trainer import Rows, Trainer
 
 BATCH = 128
 TASK_COUNTS = (15, 100)
@@ -193,7 +195,6 @@ class Sides:
         self.compute = Compute.of(self.config.profile)
         n_steps = len(self.inputs) // BATCH
         self.batches = epoch_batches(len(self.inputs), n_steps, np.random.default_rng(0))
-        self.divisors = [len(batch) * self.index.labels_per_sample for batch in self.batches]
 
     def _timed(self, epoch: Callable[[], None], epochs: int = 1) -> float:
         began = time.perf_counter()
@@ -226,28 +227,18 @@ class Sides:
         return self._train(record=True)
 
     def _train(self, *, record: bool) -> float:
-        from stg_ray.profiling.worker import Recorder, Shard
+        from stg_ray.profiling.recorder import Recorder, Shard
 
         network = build_network(self.config.model, self.index, self.index.tasks, 0)
-        self.compute.place(network)
-        optimization = Optimization(network, self.config.profile, len(self.batches))
+        batches = CommonBatches(len(self.inputs), BATCH, self.index.labels_per_sample, Draws(0, Stream.PROFILE_BATCHES))
+        trainer = Trainer(network, Rows(self.inputs, self.labels, self.data.samples), batches, self.config.profile)
         recorder = Recorder(self.index, Shard.of(self.index, 0, 1), self.data)
 
         def keep(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
             recorder.record(rows, network.layout.confidences(outputs, target))
 
         def epoch() -> None:
-            train_epoch(
-                network,
-                network.layout,
-                optimization,
-                self.inputs,
-                self.labels,
-                self.batches,
-                divisors=self.divisors,
-                compute=self.compute,
-                record=keep if record else None,
-            )
+            trainer.epoch(1, record=keep if record else None)
             if record:
                 recorder.finish_epoch()
 

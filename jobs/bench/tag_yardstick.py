@@ -22,8 +22,11 @@ from stg_ray.data.parts import index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.in_memory import affinity
 from stg_ray.models import build_network
+from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
-from stg_ray.training.epoch import Optimization, epoch_batches, train_epoch
+from stg_ray.training.batches import CommonBatches, Draws
+from stg_ray.training.trainer import Rows as TrainingRows
+from stg_ray.training.trainer import Trainer
 
 Rows = list[tuple[str, str, str]]
 
@@ -41,21 +44,19 @@ def tag(quick: bool) -> tuple[Rows, dict]:
     network = build_network(config.model, index, index.tasks, 0)
     rows = task_set.rows("train")
     inputs, labels = torch.tensor(task_set.inputs[rows]), torch.tensor(task_set.labels[rows])
-    n_steps = -(-len(rows) // config.profile.batch_size)
-    optimization = Optimization(network, config.profile, config.profile.epochs * n_steps)
+    batches = CommonBatches(len(rows), config.profile.batch_size, len(truth), Draws(0, Stream.TAG_BATCHES))
+    trainer = Trainer(network, TrainingRows(inputs, labels, rows), batches, config.profile)
     effects: list[np.ndarray] = []
     look_seconds: list[float] = []
 
     def look(batch: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
         began = time.perf_counter()
-        lr = float(optimization.optimizer.param_groups[0]["lr"])
+        lr = trainer.optimization.learning_rate
         effects.append(effects_of_steps(network, inputs[batch], target, lr).numpy())
         look_seconds.append(time.perf_counter() - began)
 
-    for epoch in range(config.profile.epochs):
-        batches = epoch_batches(len(rows), n_steps, np.random.default_rng([0, epoch]))
-        divisors = [len(batch) * len(truth) for batch in batches]
-        train_epoch(network, network.layout, optimization, inputs, labels, batches, divisors=divisors, record=look)
+    for epoch in range(1, config.profile.epochs + 1):
+        trainer.epoch(epoch, record=look)
     network.eval()
 
     def tag_labels(every: int, n: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.tasks import Task
 from stg_ray.tasks.labels import MISSING, observed
-from stg_ray.training.epoch import evaluate
+from stg_ray.training.evaluation import evaluate
 
 KEYS = ("count", "sums", "squares", "products", "samples")
 """The sums of a partial. Those of a run that an older version began have another, which is not needed."""

@@ -1,7 +1,7 @@
-"""Task affinity grouping (Fifty et al., NeurIPS 2021, arXiv 2109.04617): what a step on one task does to the others.
+"""Task affinity grouping (TAG; Fifty et al., NeurIPS 2021, arXiv 2109.04617): how a step on a task changes others.
 
 Z_ij = 1 - L_j(theta after one step on L_i) / L_j(theta) on the same batch, theta the shared parameters and the heads
-fixed, averaged over a training run on all tasks. It is directed, and costs about 1 + K steps wherever it is looked at.
+fixed, averaged over a training run on all tasks. It is directed; a look at it costs about 1 + K training steps.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork
-from stg_ray.seeds import Stream, generator, torch_seed
+from stg_ray.seeds import Stream
 from stg_ray.tasks import Task
-from stg_ray.training.compute import Compute
-from stg_ray.training.epoch import Optimization, check_finite, epoch_batches, train_epoch
+from stg_ray.training.batches import CommonBatches, Draws
+from stg_ray.training.trainer import Rows, Trainer, check_finite
 
 
 class TagAffinity(Estimator):
-    """One unit: a training run of its own, with the profile's settings, that looks at the tasks every
-    `affinity.tag_every` steps."""
+    """TAG by a training run on all tasks, with the profile's settings, that looks at them every `affinity.tag_every`
+    steps. The run is one unit; its inputs are not augmented."""
 
     kind: ClassVar[Kind] = "affinity"
     units_are_parts: ClassVar[bool] = False
@@ -37,55 +37,45 @@ class TagAffinity(Estimator):
 
     @classmethod
     def n_units(cls, source: Source) -> int:
+        """Return 1: the training run cannot be divided."""
+        del source
         return 1
 
     def partial(self, number: int) -> Partial:
-        """`total` and `count` (FOLDS, K, K) of the looks, dealt to folds in turn."""
-        source, training = self.source, self.source.training
-        parts = [source.part(p) for p in range(source.index.n_parts())]
-        inputs = torch.from_numpy(np.concatenate([part.inputs for part in parts]))
-        labels = torch.from_numpy(np.concatenate([part.labels for part in parts]))
-        network, compute = source.untrained(), Compute.of(training, source.device)
-        compute.place(network)
-        n_steps = -(-len(inputs) // training.batch_size)
-        optimization = Optimization(network, training, training.epochs * n_steps)
-        n_tasks = len(source.index.tasks)
-        sums = {key: np.zeros((FOLDS, n_tasks, n_tasks)) for key in ("total", "count")}
-        step = looks = 0
+        """Train, and return `total` and `count` (FOLDS, K, K) of the looks, dealt to folds in turn.
 
-        def look(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
-            nonlocal step, looks
-            step += 1
-            if (step - 1) % source.settings.tag_every:
-                return
-            lr = float(optimization.optimizer.param_groups[0]["lr"])
-            effects = effects_of_steps(network, inputs[rows].to(source.device), target, lr).cpu().numpy()
-            sums["count"][looks % FOLDS] += ~np.isnan(effects)
-            sums["total"][looks % FOLDS] += np.nan_to_num(effects)
-            looks += 1
-
-        for epoch in range(1, training.epochs + 1):
-            torch.manual_seed(torch_seed(source.seed, epoch))
-            batches = epoch_batches(len(inputs), n_steps, generator(Stream.TAG_BATCHES, source.seed, epoch))
-            divisors = [len(rows) * source.index.labels_per_sample for rows in batches]
-            totals = train_epoch(
-                network,
-                network.layout,
-                optimization,
-                inputs,
-                labels,
-                batches,
-                divisors=divisors,
-                compute=compute,
-                record=look,
-            )
-            check_finite(totals, source.index.names, epoch)
-        if not looks:
+        Raises:
+            StgRayError: a loss became non-finite, or the training ended before the first look.
+        """
+        del number  # there is one unit
+        trainer = self._trainer()
+        looks = _Looks(trainer, self.source.settings.tag_every)
+        for epoch in range(1, trainer.settings.epochs + 1):
+            totals = trainer.epoch(epoch, record=looks.record)
+            check_finite(totals, self.source.index.names, epoch)
+        if not looks.n_looks:
             raise StgRayError("tag looked at no step: lower affinity.tag_every")
-        return {**sums, "samples": np.array(len(inputs))}
+        return {**looks.sums, "samples": np.array(len(trainer.rows.samples))}
+
+    def _trainer(self) -> Trainer:
+        """An untrained network of all tasks, on all training rows."""
+        source = self.source
+        parts = [source.part(number) for number in range(source.index.n_parts())]
+        samples, inputs, labels = (
+            np.concatenate([getattr(part, key) for part in parts]) for key in ("samples", "inputs", "labels")
+        )
+        batches = CommonBatches(
+            len(inputs),
+            source.training.batch_size,
+            source.index.labels_per_sample,
+            Draws(source.seed, Stream.TAG_BATCHES),
+        )
+        rows = Rows(torch.from_numpy(inputs), torch.from_numpy(labels), samples)
+        return Trainer(source.untrained(), rows, batches, source.training, device=source.device)
 
     @classmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
+        """Average the looks; the standard errors (K, K) are those of a jackknife over their folds."""
         (partial,) = partials
         folds = [{key: partial[key][f] for key in ("total", "count")} for f in range(FOLDS)]
 
@@ -97,13 +87,42 @@ class TagAffinity(Estimator):
         return TaskMatrix(task_names(tasks), affinity, cls.kind, samples=int(partial["samples"]), errors=error)
 
 
+class _Looks:
+    """Sums of the effects of steps at every `every`-th step of a training, from the first on."""
+
+    def __init__(self, trainer: Trainer, every: int) -> None:
+        self.trainer, self.every = trainer, every
+        n_tasks = len(trainer.network.layout.tasks)
+        self.sums = {key: np.zeros((FOLDS, n_tasks, n_tasks)) for key in ("total", "count")}
+        self.n_steps = self.n_looks = 0
+
+    def record(self, rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
+        del outputs  # the effects are those of the loss, which is computed once more for its gradients
+        self.n_steps += 1
+        if (self.n_steps - 1) % self.every:
+            return
+        trainer = self.trainer
+        inputs = trainer.rows.inputs[rows].to(trainer.compute.device)
+        effects = effects_of_steps(trainer.network, inputs, target, trainer.optimization.learning_rate).cpu().numpy()
+        fold = self.n_looks % FOLDS
+        self.sums["count"][fold] += ~np.isnan(effects)
+        self.sums["total"][fold] += np.nan_to_num(effects)
+        self.n_looks += 1
+
+
 def effects_of_steps(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor, lr: float) -> torch.Tensor:
-    """Z (K, K) on one batch: row i is a step of learning rate `lr` on task i's mean loss; NaN where a task has no label
-    or no loss. The network, its buffers and torch's random state are left as they were.
+    """Compute Z (K, K) on one batch: row i is a step of learning rate `lr` on task i's mean loss.
+
+    The network, its buffers and torch's random state are left as they were.
 
     Args:
+        network: of K tasks; its trunk's parameters take the steps.
         inputs: (n, ...) raw inputs.
         labels: (n, K) floating point, NaN for missing.
+        lr: learning rate of the steps.
+
+    Returns:
+        (K, K) relative decrease of the column's loss; NaN where a task has no label or a loss of 0.
     """
     trunk = network.trunk
     buffers = dict(trunk.named_buffers())
@@ -115,8 +134,8 @@ def effects_of_steps(network: TaskNetwork, inputs: torch.Tensor, labels: torch.T
 
         def losses(values: dict[str, torch.Tensor]) -> torch.Tensor:
             torch.set_rng_state(state)  # the same dropout before and after
-            own = {**values, **{name: b.clone() for name, b in buffers.items()}}
-            outputs = network.heads(functional_call(trunk, own, (x,)))
+            state_of_trunk = {**values, **{name: b.clone() for name, b in buffers.items()}}
+            outputs = network.heads(functional_call(trunk, state_of_trunk, (x,)))
             return network.layout.losses(outputs, labels).sum(dim=0) / count.clamp(min=1)
 
         with torch.enable_grad():

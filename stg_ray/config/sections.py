@@ -40,9 +40,6 @@ PlanName = Literal[
     "known",
 ]
 
-PROFILED = "_profiled"
-"""The suffix of a plan whose networks start from the profile, where the same plan is also trained from scratch."""
-
 
 class AffinityConfig(Section):
     """The affinities of the tasks: how alike they are, by which methods."""

@@ -1,4 +1,4 @@
-"""Trunks, heads, and the network of some tasks. A new trunk: a function in `trunks.py` and its name in `TRUNKS`."""
+"""Trunks, heads, and the network of a group of tasks. A new trunk is a function in `trunks.py`, named in `TRUNKS`."""
 
 from stg_ray.models.files import load_weights, save_network
 from stg_ray.models.network import TaskNetwork, build_network

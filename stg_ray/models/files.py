@@ -1,4 +1,4 @@
-"""Weights of networks as files that are read without running code from them."""
+"""Files of networks' weights, which are read without running code from them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,27 @@ from stg_ray.errors import InputError, one_line
 
 
 def save_network(storage: Storage, name: str, network: nn.Module) -> None:
-    """The weights (and normalisation) of a network."""
+    """Write the weights (and the normalisation) of a network, on the CPU."""
     buffer = io.BytesIO()
     torch.save({key: value.cpu() for key, value in network.state_dict().items()}, buffer)
     storage.write_bytes(name, buffer.getvalue())
 
 
 def load_weights(storage: Storage, name: str) -> dict[str, torch.Tensor]:
-    return torch.load(io.BytesIO(storage.read_bytes(name)), weights_only=True, map_location="cpu")
+    """Read the tensors that `save_network` wrote, by name, on the CPU."""
+    weights: dict[str, torch.Tensor] = torch.load(
+        io.BytesIO(storage.read_bytes(name)), weights_only=True, map_location="cpu"
+    )
+    return weights
 
 
 def read_checkpoint(source: str, *, key: str = "model.weights") -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint (a path or a URI): a mapping of names to tensors, or one under `state_dict`, `model`
-    or `network`, as training scripts save it; `key` is the setting that named it.
+    """Read the tensors of a checkpoint: a mapping of names to tensors, or one under `state_dict`, `model` or `network`,
+    as training scripts save it.
+
+    Args:
+        source: a path or a URI.
+        key: the setting that names the checkpoint, for messages.
 
     Raises:
         InputError: there is no such file, or it holds something else.
@@ -54,12 +62,18 @@ def read_checkpoint(source: str, *, key: str = "model.weights") -> dict[str, tor
 def load_trunk(
     trunk: nn.Module, tensors: Mapping[str, torch.Tensor], source: str, *, key: str = "model.weights"
 ) -> None:
-    """Start a trunk from a checkpoint's tensors, named as the trunk's own are or with `trunk.` or `module.` before.
+    """Start a trunk from a checkpoint's tensors, named as in the trunk or with `trunk.` or `module.` before.
 
-    What the checkpoint has beside (heads, a classifier) is left.
+    Other tensors of the checkpoint (heads, a classifier) are left alone.
+
+    Args:
+        trunk: changed in place.
+        tensors: of the checkpoint, by name.
+        source: of the checkpoint, for messages.
+        key: the setting that names the checkpoint, for messages.
 
     Raises:
-        InputError: a tensor of the trunk is not there, or has another shape.
+        InputError: a tensor of the trunk is missing, or has another shape.
     """
     wanted = trunk.state_dict()
     prefix = max(("", "trunk.", "module.", "module.trunk."), key=lambda p: sum(p + name in tensors for name in wanted))

@@ -1,4 +1,4 @@
-"""The network of some tasks: normalisation, a shared trunk, and one matrix for all heads."""
+"""The network of a group of tasks: normalisation, a shared trunk, and one matrix for all heads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class InputFormat(Protocol):
-    """What a network must know of its inputs: the index of a task set's parts has it.
+    """The facts of its inputs that a network is built from; the index of a task set's parts has them.
 
     Attributes:
         input_shape: shape of one input.
@@ -25,18 +25,30 @@ class InputFormat(Protocol):
     """
 
     @property
-    def input_shape(self) -> tuple[int, ...]: ...
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        ...
 
     @property
-    def input_mean(self) -> tuple[float, ...]: ...
+    def input_mean(self) -> tuple[float, ...]:
+        """Mean per channel of images, else per feature."""
+        ...
 
     @property
-    def input_std(self) -> tuple[float, ...]: ...
+    def input_std(self) -> tuple[float, ...]:
+        """Standard deviation per channel of images, else per feature."""
+        ...
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std per channel (images) or per feature, in floating point; it belongs to the network, so that
-    raw inputs are all that a served network needs."""
+    """(x - mean) / std per channel (images) or per feature, in floating point.
+
+    It belongs to the network, so that a served network takes raw inputs.
+
+    Args:
+        mean, std: of the training rows, per channel or feature.
+        input_shape: shape of one input: (channels, ...) or (features,).
+    """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], input_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -47,11 +59,25 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(shape))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Normalise raw inputs (batch, ...)."""
         return (inputs - self.mean) / self.std
 
 
 class TaskNetwork(nn.Module):
-    """Outputs (batch, O) of all tasks from raw inputs; `layout` says which columns are whose."""
+    """A network of K tasks, which computes the outputs (batch, O) of all of them from raw inputs (batch, ...).
+
+    Only the trunk is shared; a task's head is its rows of one linear layer.
+
+    Args:
+        normalize: of raw inputs.
+        trunk: maps normalised inputs to features (batch, d).
+        n_features: d.
+        tasks: in the order of their outputs.
+
+    Attributes:
+        layout: which of the O outputs are whose, and the losses and predictions that are computed from them.
+        heads: the linear layer (d to O) of all heads.
+    """
 
     def __init__(self, normalize: nn.Module, trunk: nn.Module, n_features: int, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -61,19 +87,23 @@ class TaskNetwork(nn.Module):
         self.heads = nn.Linear(n_features, self.layout.n_outputs)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        features = self.trunk(self.normalize(inputs))
+        """Compute outputs (batch, O) in float32: logits, and standardised values of regression tasks."""
+        features: torch.Tensor = self.trunk(self.normalize(inputs))
+        outputs: torch.Tensor
         if not torch.is_autocast_enabled(features.device.type):
-            return self.heads(features)
+            outputs = self.heads(features)
+            return outputs
         # In bf16 outputs would have three digits: confidences would be steps, and rankings full of ties.
         with torch.autocast(features.device.type, enabled=False):
-            return self.heads(features.float())
+            outputs = self.heads(features.float())
+            return outputs
 
     def load_from(self, tensors: Mapping[str, torch.Tensor], tasks: Sequence[Task]) -> None:
-        """Take over the weights of a network of these tasks and others.
+        """Take over the weights of a network that has these tasks among others.
 
         Args:
-            tensors: of that network, by name.
-            tasks: that network's, in the order of its outputs.
+            tensors: the other network's weights, by name.
+            tasks: the other network's, in the order of its outputs.
         """
         columns = dict(zip([task.name for task in tasks], OutputLayout(tasks).columns, strict=True))
         rows = [row for task in self.layout.tasks for row in range(columns[task.name].start, columns[task.name].stop)]
@@ -81,11 +111,22 @@ class TaskNetwork(nn.Module):
 
     @property
     def n_parameters(self) -> int:
+        """Number of trained parameters, of the trunk and the heads."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 def build_network(config: ModelConfig, inputs: InputFormat, tasks: Sequence[Task], seed: int) -> TaskNetwork:
-    """A freshly initialised network; equal seeds give equal trunks, whatever the tasks."""
+    """Build a freshly initialised network; equal seeds give equal trunks, whatever the tasks.
+
+    Args:
+        config: of the trunk.
+        inputs: shape and normalisation of the inputs.
+        tasks: in the order of their outputs.
+        seed: of the initialisation; torch's random state is left as it was.
+
+    Raises:
+        InputError: the trunk does not take such inputs, or a checkpoint does not fit it.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk, n_features = build_trunk(config, inputs.input_shape)

@@ -1,7 +1,7 @@
-"""Outputs of all tasks side by side in one matrix, and what is computed from them for all tasks at once.
+"""Outputs of all tasks side by side in one matrix, and their losses, confidences and predictions, all tasks at once.
 
-A binary or regression task owns one column, a multi-class task one for each class. Multi-class tasks of different
-sizes are served together by a softmax over segments of columns, so a thousand heads are a few tensor operations.
+A binary or regression task has one column, a multi-class task one for each class. Multi-class tasks of different
+sizes are computed together by a softmax over segments of columns, so a thousand heads are a few tensor operations.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from stg_ray.tasks import Task
 
 
 class OutputLayout(nn.Module):
-    """Columns of K tasks in an output matrix of shape (batch, O); buffers only, no parameters.
+    """The columns of K tasks in an output matrix of shape (batch, O); a module of buffers only, without parameters.
 
-    Labels are (batch, K) floating point with NaN for missing; see `as_labels`.
+    The columns of a task follow those of the task before. Labels are (batch, K) floating point with NaN for missing;
+    see `as_labels`.
+
+    Attributes:
+        tasks: the K tasks.
+        columns: of each task, as slices.
+        n_outputs: O, the number of columns.
+        binary, multiclass, regression: indices of the tasks of each kind.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -63,10 +70,14 @@ class OutputLayout(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def losses(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Losses (batch, K): cross-entropy for classification, half the squared standardised error for regression;
-        times the weight of the label's class, where a task has such weights.
+        """Compute losses (batch, K): cross-entropy, or half the squared standardised error of a regression task.
 
-        0 where a label is missing.
+        They are multiplied by the weight of the label's class, where a task has class weights, and 0 where a label is
+        missing.
+
+        Args:
+            outputs: (batch, O).
+            labels: (batch, K) floating point, NaN for missing.
         """
         labels = labels.to(outputs.dtype)
         present = ~torch.isnan(labels)
@@ -88,9 +99,13 @@ class OutputLayout(nn.Module):
         return losses * present
 
     def confidences(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """p(true label) (batch, K): 1 - |y - sigmoid(o)| for binary tasks, softmax at the true class for multi-class.
+        """Compute p(true label) (batch, K): 1 - |y - sigmoid(o)| of binary tasks, softmax at the true class of others.
 
-        NaN where a label is missing, and for regression tasks, which have no such probability.
+        It is NaN where a label is missing, and for regression tasks, which have no such probability.
+
+        Args:
+            outputs: (batch, O).
+            labels: (batch, K) floating point, NaN for missing.
         """
         labels = labels.to(outputs.dtype)
         target = torch.nan_to_num(labels)
@@ -103,10 +118,14 @@ class OutputLayout(nn.Module):
         return torch.where(torch.isnan(labels), labels, confidences)
 
     def predictions(self, outputs: torch.Tensor) -> list[torch.Tensor]:
-        """By task: p(positive) (batch,), class probabilities (batch, C), or the value (batch,) in its own unit."""
+        """Turn outputs (batch, O) into predictions, by task.
+
+        Returns:
+            Of each task p(positive) (batch,), class probabilities (batch, C), or values (batch,) in the labels' unit.
+        """
         result = []
-        for task, own in zip(self.tasks, self.columns, strict=True):
-            columns = outputs[:, own]
+        for task, of_task in zip(self.tasks, self.columns, strict=True):
+            columns = outputs[:, of_task]
             if task.kind == "binary":
                 result.append(columns[:, 0].sigmoid())
             elif task.kind == "multiclass":
@@ -127,12 +146,13 @@ class OutputLayout(nn.Module):
         return outputs.gather(1, true) - top - total.log()
 
     def _standardised(self, target: torch.Tensor) -> torch.Tensor:
+        """Labels (batch, R) of the R regression tasks, in units of their spread about their center."""
         chosen = self.regression
         return (target[:, chosen] - self.center[chosen]) / self.scale[chosen]
 
 
 def as_labels(labels: torch.Tensor) -> torch.Tensor:
-    """Labels as the losses take them: float32, NaN for missing."""
+    """Turn labels as they are stored (-1 or NaN for missing) into float32 with NaN for missing."""
     if labels.is_floating_point():
         return labels.float()
     return torch.where(labels < 0, torch.nan, labels.float())

@@ -1,11 +1,11 @@
-"""Trunks: networks that map a batch of normalised inputs to (batch, d) features, shared by all tasks."""
+"""Trunks: networks shared by all tasks, which map normalised inputs (batch, ...) to features (batch, d)."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
@@ -17,18 +17,19 @@ from stg_ray.models.files import load_trunk, read_checkpoint
 if TYPE_CHECKING:
     from stg_ray.config import ModelConfig
 
+Trunk: TypeAlias = "Callable[[tuple[int, ...], ModelConfig], nn.Module]"
 
 CIFAR_FORM_BELOW = 64
 """Pixels: smaller images leave nothing to a ResNet's strided and pooled first layers."""
 
 
 def linear(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
-    """One linear layer."""
+    """Build one linear layer to `width` features."""
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), config.width))
 
 
 def mlp(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
-    """`depth` layers of `width` units, each with ReLU."""
+    """Build `depth` layers of `width` units, each with ReLU."""
     sizes = [math.prod(input_shape)] + [config.width] * config.depth
     layers: list[nn.Module] = [nn.Flatten()]
     for n_in, n_out in itertools.pairwise(sizes):
@@ -37,9 +38,13 @@ def mlp(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
 
 
 def cnn(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
-    """A small CNN: three 3x3 convolutions (32, 64, 128 channels) with ReLU, halved to at least 4x4, one linear layer.
+    """Build a small CNN: three 3x3 convolutions (32, 64, 128 channels) with ReLU, halved to at least 4x4, one linear
+    layer with ReLU.
 
     At 32x32x3 and width 128 it has 355,520 parameters.
+
+    Raises:
+        InputError: the inputs are no images (channels, height, width).
     """
     if len(input_shape) != 3:
         raise InputError(f"model.trunk=cnn needs images of shape (channels, height, width), inputs are {input_shape}")
@@ -60,14 +65,19 @@ def cnn(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
 
 
 def resnet(depth: int, input_shape: tuple[int, ...]) -> nn.Module:
-    """torchvision's ResNet (He et al. 2016) without its classifier; for images below 64 pixels in its CIFAR form, whose
-    first convolution is 3x3 without stride and without pooling. It has 512 features, 2048 from a depth of 50."""
+    """Build torchvision's ResNet (He et al. 2016) without its classifier: 512 features, or 2048 from a depth of 50.
+
+    For images below 64 pixels it has its CIFAR form, whose first convolution is 3x3 without stride and without pooling.
+
+    Raises:
+        InputError: the inputs are no images (channels, height, width).
+    """
     if len(input_shape) != 3:
         raise InputError(
             f"model.trunk=resnet{depth} needs images of shape (channels, height, width), not {input_shape}"
         )
     channels, *sides = input_shape
-    network = getattr(torchvision().models, f"resnet{depth}")()
+    network: nn.Module = getattr(torchvision().models, f"resnet{depth}")()
     if min(sides) < CIFAR_FORM_BELOW:
         network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()
@@ -77,48 +87,52 @@ def resnet(depth: int, input_shape: tuple[int, ...]) -> nn.Module:
     return network
 
 
-def resnet18(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
-    return resnet(18, input_shape)
+def _resnet(depth: int) -> Trunk:
+    """The builder of a ResNet: the settings of a trunk's size do not apply to it."""
+    return lambda input_shape, _config: resnet(depth, input_shape)
 
 
-def resnet34(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
-    return resnet(34, input_shape)
-
-
-def resnet50(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
-    return resnet(50, input_shape)
-
-
-TRUNKS: dict[str, Callable[[tuple[int, ...], ModelConfig], nn.Module]] = {
+TRUNKS: dict[str, Trunk] = {
     "linear": linear,
     "mlp": mlp,
     "cnn": cnn,
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
+    "resnet18": _resnet(18),
+    "resnet34": _resnet(34),
+    "resnet50": _resnet(50),
 }
+"""Builders by the names that `model.trunk` takes, called with the shape of one input and the model's settings."""
 
 
 def _pretrained(name: str, input_shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """torchvision's weights of a ResNet, from torch's cache or downloaded."""
     if not name.startswith("resnet") or input_shape[0] != 3 or min(input_shape[1:]) < CIFAR_FORM_BELOW:
         raise InputError(
             f"model.weights=pretrained: torchvision has weights for resnet18, resnet34 and resnet50 on RGB images of "
             f"{CIFAR_FORM_BELOW} pixels or more, not for {name} on {input_shape}: name a checkpoint, or leave it out"
         )
     try:
-        return torchvision().models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+        weights = torchvision().models.get_model_weights(name).DEFAULT
+        tensors: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"model.weights=pretrained: the weights of {name} are not in torch's cache and cannot be downloaded "
             f"({one_line(error)}): name a checkpoint instead"
         ) from error
+    return tensors
 
 
 def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
-    """The trunk and its number of features d, found by running it on two blank inputs.
+    """Build the trunk of a configuration, and count its features by running it on two blank inputs.
+
+    Args:
+        config: the trunk's name, its size, and the checkpoint it starts from.
+        input_shape: shape of one input.
+
+    Returns:
+        The trunk, and the number d of its features.
 
     Raises:
-        InputError: the trunk does not take such inputs, or does not give (batch, d).
+        InputError: the trunk does not take such inputs, does not give (batch, d), or its checkpoint does not fit.
     """
     name = config.trunk
     if name == "auto":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +10,7 @@ from stg_ray.affinities.gradients.samples import rows_per_part
 from stg_ray.artifacts.groups import Groups
 from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials, place_workers
 from stg_ray.config import Config
+from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
@@ -116,9 +116,10 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
         return f"{at_most}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, about {_time(seconds)}"
 
+    trained = trained_plans(config.retrain)
     by_plan: dict[str, list[NetworkSpec]] = {}
     for spec in specs:
-        by_plan.setdefault(re.sub(r"^random_\d+", "random", spec.plan), []).append(spec)
+        by_plan.setdefault(trained[spec.plan].of_all_draws.name, []).append(spec)
     distinct = list({spec.fingerprint(config): spec for spec in specs}.values())
     rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
     return rows + [("", text(networks, f"of {plan}")) for plan, networks in sorted(by_plan.items())]

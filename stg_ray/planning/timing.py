@@ -1,4 +1,4 @@
-"""How long networks would train here, from a short measurement: one thread, some of the task set's own rows."""
+"""Estimated training times, from a short measurement on this machine: one thread, some rows of the task set."""
 
 from __future__ import annotations
 
@@ -13,24 +13,33 @@ from stg_ray.config import Config, ModelConfig, TrainingConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.models import build_network
 from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet, observed
 from stg_ray.training.auto import DeviceFacts, resolve_auto
-from stg_ray.training.compute import Compute
-from stg_ray.training.epoch import Optimization, epoch_batches, evaluate, train_epoch
+from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.metrics import primary_score
+from stg_ray.training.trainer import Rows, Trainer
 
 MEASURED_SECONDS = 0.4
+"""Of each of the few measurements."""
 MEASURED_ROWS = 1024
+"""Training rows that are predicted, at most; steps are trained on the first batch of them."""
 START_SECONDS = 4.0
 """Until the first worker of a stage trains: Ray's processes import torch."""
 TRIAL_SECONDS = 0.5
-"""What a trial takes beside its epochs: it is scheduled, reads its rows, is scored, writes its network."""
+"""Of a trial beside its epochs: it is scheduled, reads its rows, is scored, writes its network."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of one thread: of a training step and of a prediction, per sample, at 1 and at K tasks, and of one task's
-    score on the validation rows."""
+    """Seconds that one thread takes.
+
+    Attributes:
+        n_tasks: K, the number of tasks of the task set.
+        step: seconds per sample of a training step, of networks of 1 and of K tasks.
+        predict: seconds per sample of a prediction, likewise.
+        score: seconds of one task's score on the validation rows.
+    """
 
     n_tasks: int
     step: tuple[float, float]
@@ -38,14 +47,21 @@ class Pace:
     score: float
 
     def epoch(self, n_tasks: int, n_train: int, n_val: int) -> float:
-        """One epoch of a network, the choice of the best epoch included."""
+        """Return the seconds of an epoch of a network of `n_tasks` tasks, the choice of the best epoch included."""
         share = (n_tasks - 1) / max(1, self.n_tasks - 1)
         step, predict = ((1 - share) * pair[0] + share * pair[1] for pair in (self.step, self.predict))
         return n_train * step + n_val * predict + n_tasks * self.score
 
 
 def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, index: PartIndex) -> Pace:
-    """Train and evaluate networks of one task and of all for a moment each."""
+    """Train and evaluate networks of one task and of all for a moment each.
+
+    Args:
+        config: of the run; its model is measured.
+        training: settings of the profile or of the groups' networks; `auto` becomes what pays on this CPU.
+        task_set: whose first training rows are used.
+        index: of the task set's parts.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -53,7 +69,7 @@ def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, in
         training = resolve_auto(
             training, DeviceFacts.of_cpu(), build_network(model, index, index.tasks, 0), index.input_shape
         )
-        some = [_pace(model, training, task_set, index, n) for n in (1, len(index.tasks))]
+        one, all_tasks = (_pace(model, training, task_set, index, n) for n in (1, len(index.tasks)))
         val = task_set.rows("val")
         labels = task_set.labels[val, 0]
         labels = labels[observed(labels)]
@@ -63,33 +79,30 @@ def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, in
         score = _seconds(lambda: primary_score(task, noise, labels)) if len(labels) else 0.0
     finally:
         torch.set_num_threads(threads)
-    return Pace(len(index.tasks), (some[0][0], some[1][0]), (some[0][1], some[1][1]), score)
+    return Pace(len(index.tasks), (one[0], all_tasks[0]), (one[1], all_tasks[1]), score)
 
 
 def _pace(
     model: ModelConfig, training: TrainingConfig, task_set: TaskSet, index: PartIndex, n_tasks: int
 ) -> tuple[float, float]:
-    """Seconds per sample of a training step, and of a prediction."""
+    """Measure the seconds per sample of a training step, and of a prediction."""
     rows = task_set.rows("train")[:MEASURED_ROWS]
     inputs = torch.from_numpy(np.ascontiguousarray(task_set.inputs[rows]))
     labels = torch.from_numpy(np.ascontiguousarray(task_set.labels[rows, :n_tasks]))
-    network = build_network(model, index, index.tasks[:n_tasks], 0)
-    compute = Compute.of(training)
-    compute.place(network)
-    optimization = Optimization(network, training, 1000)
     n_rows = min(training.batch_size, len(rows))
-
-    def step() -> None:
-        batch = epoch_batches(len(rows), max(1, len(rows) // n_rows), np.random.default_rng(0))[:1]
-        train_epoch(
-            network, network.layout, optimization, inputs, labels, batch, divisors=[len(batch[0])], compute=compute
-        )
-
-    return _seconds(step) / n_rows, _seconds(lambda: evaluate(network, inputs, compute=compute)) / len(rows)
+    trainer = Trainer(
+        build_network(model, index, index.tasks[:n_tasks], 0),
+        Rows(inputs[:n_rows], labels[:n_rows], rows[:n_rows]),
+        CommonBatches(n_rows, n_rows, 1.0, Draws(0, Stream.NETWORK_BATCHES)),  # an epoch is one step
+        training.model_copy(update={"epochs": 1000}),
+    )
+    with torch.random.fork_rng(devices=[]):
+        step = _seconds(lambda: trainer.epoch(1))
+    return step / n_rows, _seconds(lambda: trainer.evaluate(inputs)) / len(rows)
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Median seconds of a call, over as many as fit into the measurement; the first, which warms up, is left out."""
+    """Measure the median seconds of a call, over as many as fit into the time; the first, a warm-up, is left out."""
     work()
     times: list[float] = []
     until = time.perf_counter() + MEASURED_SECONDS
@@ -101,7 +114,12 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def seconds_of_trials(specs: Iterable[NetworkSpec], pace: Pace, index: PartIndex, cpus: int, workers: int = 1) -> float:
-    """Until the networks are trained, each by so many CPUs, as many at a time as there is room for."""
+    """Estimate the seconds until networks are trained, as many at a time as there is room for.
+
+    Args:
+        cpus: of the machine or cluster.
+        workers: that train one network together, a CPU each.
+    """
     n_train, n_val = index.n_samples(), index.n_samples("val")
     each = [TRIAL_SECONDS + spec.epochs * pace.epoch(len(spec.tasks), n_train, n_val) for spec in specs]
     return max(sum(each) / cpus, max(each, default=0.0) / min(cpus, workers))

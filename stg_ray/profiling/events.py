@@ -1,4 +1,4 @@
-"""The metrics of the profiling run for TensorBoard, beside metrics.parquet."""
+"""The losses and confidences of the profile for TensorBoard, beside metrics.parquet."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ FOLDER = "profile/tensorboard"
 
 
 def write_events(run: Storage, names: Sequence[str], history: Sequence[dict[str, Any]]) -> None:
-    """Add the last epoch of `history` to profile/tensorboard. Event files are appended to, which object stores cannot:
-    there only metrics.parquet is written."""
+    """Add the last epoch of `history` to profile/tensorboard.
+
+    Event files are appended to, which object stores cannot do: there only metrics.parquet is written.
+
+    Args:
+        names: of the K tasks.
+        history: a record for each epoch: its number, and lists of K losses and confidences.
+    """
     if not run.is_local:
         return
     last = history[-1]
-    # A file of its own for every epoch: files are named by the second, and an epoch may be shorter. One that is trained
+    # A file for every epoch: files are named by the second, and an epoch may be shorter. An epoch that is trained
     # again, after a restart, replaces what was written of it.
     suffix = f".epoch-{last['epoch']:04d}"
     with SummaryWriter(run.path(FOLDER), purge_step=last["epoch"], filename_suffix=suffix) as writer:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import place_workers
+from stg_ray.cluster.placement import Placement, place_workers
 from stg_ray.cluster.session import root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, part_name, read_index
@@ -14,40 +17,89 @@ from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.errors import StgRayError
 from stg_ray.progress import StageProgress
 
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
 PROGRESS_SECONDS = 1.0
+"""Between two looks at the workers' notes of their progress."""
 
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     """Train one network on all tasks and record the data maps.
 
-    Writes profile/network.pt, profile/metrics.parquet and profile/data_map/epoch-*/. An interrupted run continues from
+    Writes profile/network.pt, profile/metrics.parquet and profile/data_map/epoch-*/. An interrupted run goes on from
     its last epoch: Ray Train finds its checkpoints under .ray/profile.
 
     Raises:
         StgRayError: a loss became non-finite, or workers died more often than `profile.max_failures` allows.
     """
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from stg_ray.profiling.worker import train_worker
 
     index = read_index(run_dir.sub("parts"))
     if _is_whole(run_dir, config, index):
         progress.summary = f"{config.profile.epochs} epochs, trained before"
         return
     _drop_broken_checkpoints(run_dir)
-    wanted = config.profile.workers
-    most = wanted[1] if isinstance(wanted, tuple) else wanted
-    workers, placement = place_workers(cluster_nodes(), most, index.n_parts())
-    resources = placement.resources
-    if placement.instead and not isinstance(wanted, tuple):
-        progress.note(placement.instead)
-    elastic = (min(wanted[0], workers), min(wanted[1], index.n_parts())) if isinstance(wanted, tuple) else None
-    trainer = TorchTrainer(
+    workers = _Workers.of(config, index)
+    if workers.placement.instead and not workers.elastic:
+        progress.note(workers.placement.instead)
+    try:
+        wait_for(_ray_trainer(run_dir, config, workers).fit, _poll(run_dir, workers, progress))
+    except ray.train.TrainingFailedError as error:
+        raise StgRayError(f"the profiling run failed: {root_cause(error)}") from error
+    if run_dir.exists("profile/failure.json"):
+        failure = run_dir.read_json("profile/failure.json")
+        run_dir.forget("profile")
+        raise StgRayError(failure)
+    how = f"{config.profile.precision}, {config.profile.memory_format}"
+    progress.summary = (
+        f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {workers.text} workers, {how}"
+    )
+    run_dir.delete("profile/progress.json")
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """The workers that the cluster has room for.
+
+    Attributes:
+        number: of workers.
+        placement: the resources of each.
+        elastic: fewest and most workers, where their number may change while they train.
+    """
+
+    number: int
+    placement: Placement
+    elastic: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, config: Config, index: PartIndex) -> _Workers:
+        wanted, n_parts = config.profile.workers, index.n_parts()
+        most = wanted[1] if isinstance(wanted, tuple) else wanted
+        number, placement = place_workers(cluster_nodes(), most, n_parts)
+        elastic = (min(wanted[0], number), min(wanted[1], n_parts)) if isinstance(wanted, tuple) else None
+        return cls(number, placement, elastic)
+
+    @property
+    def text(self) -> str:
+        return f"{self.elastic[0]} to {self.elastic[1]}" if self.elastic else str(self.number)
+
+
+def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTrainer:
+    """Ray Train's run of `train_worker` on every worker, which goes on from its checkpoints in the run directory."""
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from stg_ray.profiling.worker import train_worker
+
+    resources = workers.placement.resources
+    return TorchTrainer(
         train_worker,
         train_loop_config={"run": run_dir.uri, "config": config.model_dump(), "threads": int(resources["CPU"])},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=elastic or workers, use_gpu="GPU" in resources, resources_per_worker=resources
+            num_workers=workers.elastic or workers.number,
+            use_gpu="GPU" in resources,
+            resources_per_worker=resources,
         ),
         # nccl refuses two workers on one GPU; gloo does not.
         torch_config=TorchConfig(backend="gloo" if resources.get("GPU", 1) < 1 else None),
@@ -60,6 +112,9 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         ),
     )
 
+
+def _poll(run_dir: RunDir, workers: _Workers, progress: StageProgress) -> Callable[[], None]:
+    """A function that shows how far the first worker is, once a second at most."""
     looked = 0.0
 
     def poll() -> None:
@@ -70,22 +125,11 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         try:
             state = run_dir.read_json("profile/progress.json")
         except OSError:  # not there yet, or a storage that fails once: the next look may succeed
-            progress.waits_for(f"{workers} times {placement.each}")
+            progress.waits_for(f"{workers.number} times {workers.placement.each}")
         else:
-            progress.update(state["done"], state["total"], f"steps on {workers} workers")
+            progress.update(state["done"], state["total"], f"steps on {workers.number} workers")
 
-    try:
-        wait_for(trainer.fit, poll)
-    except ray.train.TrainingFailedError as error:
-        raise StgRayError(f"the profiling run failed: {root_cause(error)}") from error
-    if run_dir.exists("profile/failure.json"):
-        failure = run_dir.read_json("profile/failure.json")
-        run_dir.forget("profile")
-        raise StgRayError(failure)
-    how = f"{config.profile.precision}, {config.profile.memory_format}"
-    on = f"{elastic[0]} to {elastic[1]}" if elastic else str(workers)
-    progress.summary = f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {on} workers, {how}"
-    run_dir.delete("profile/progress.json")
+    return poll
 
 
 def _is_whole(run: RunDir, config: Config, index: PartIndex) -> bool:

@@ -1,4 +1,4 @@
-"""Does a plan do better than another? A paired bootstrap over tasks and trainings."""
+"""The comparison of two plans: a paired bootstrap over tasks and trainings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from stg_ray.seeds import Stream, generator
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean difference with its 95 % interval, and how many tasks are helped and hurt (by the mean over trainings)."""
+    """The difference of two plans in the metric.
+
+    Attributes:
+        mean: over tasks and trainings.
+        low, high: of its 95 % interval.
+        helped, hurt: numbers of tasks that are better and worse, by their means over trainings.
+    """
 
     mean: float
     low: float
@@ -28,7 +34,12 @@ class Difference:
 
 
 class TrainingNoise(NamedTuple):
-    """Standard deviation of the mean over tasks from training to training, and from how many degrees of freedom."""
+    """The noise of a training's mean over tasks.
+
+    Attributes:
+        deviation: its standard deviation from training to training.
+        degrees: degrees of freedom of that estimate.
+    """
 
     deviation: float
     degrees: int
@@ -54,9 +65,10 @@ def paired_difference(
         noise: of a training's mean over tasks, for a side with a single one; that of the other side if not given. Where
             that has a single one too, the interval is that of the tasks alone.
         n_resamples: bootstrap samples; each draws tasks, and trainings of either side, with replacement.
+        seed: of the bootstrap; equal seeds give equal intervals.
 
     Returns:
-        The mean of (values - baseline) over tasks and trainings. Tasks with a NaN on either side are left out.
+        The difference values - baseline. Tasks with a NaN on either side are left out; NaN if none is left.
     """
     kept = ~(np.isnan(values).any(axis=1) | np.isnan(baseline).any(axis=1))
     values, baseline = values[kept], baseline[kept]
@@ -83,9 +95,15 @@ def paired_difference(
 
 
 def training_noise(plans: Sequence[np.ndarray]) -> TrainingNoise | None:
-    """Standard deviation of the mean over tasks from training to training, pooled over plans (T, S) of two or more.
+    """Estimate the noise of a training's mean over tasks, pooled over the plans that have two trainings or more.
 
-    Draws of random groups are such trainings too, so it has what another grouping would have changed.
+    Draws of random groups count as trainings too, so the noise includes that of another grouping.
+
+    Args:
+        plans: (T, S) metric of T tasks in the S trainings of each plan.
+
+    Returns:
+        The noise; None where no plan has two trainings.
     """
     several = [np.nanmean(values, axis=0) for values in plans if values.shape[1] > 1 and np.isfinite(values).any()]
     if not several:

@@ -8,9 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from stg_ray.artifacts.task_matrix import TaskMatrix
-from stg_ray.report.summary import PlanRow, Summary, base_of
+from stg_ray.config import PlanName
+from stg_ray.report.summary import PlanRow, Summary
 
-COLORS = {
+COLORS: dict[PlanName, str] = {
     "ours": "#0b6e4f",
     "ours_soft": "#3fa37c",
     "all_in_one": "#6c757d",
@@ -150,8 +151,8 @@ def regions(summary: Summary, shares: np.ndarray) -> go.Figure:
 
 def _marker(row: PlanRow) -> dict[str, str]:
     """Return a plan's colour, and a symbol for the way it is served; open where it starts from the profiled network."""
-    name, profiled = base_of(row.plan)
-    return {"color": COLORS[name], "symbol": SYMBOLS[row.serving] + ("-open" if profiled else "")}
+    is_open = "-open" if row.plan.beside_scratch else ""
+    return {"color": COLORS[row.plan.base], "symbol": SYMBOLS[row.serving] + is_open}
 
 
 def _order(summary: Summary) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Plans: the groupings whose networks are trained, ours and the baselines, and what each network is."""
+"""Plans: the groupings whose networks are trained (ours and the baselines), and the specification of each network."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import network_place
 from stg_ray.config import WHERE_IT_RUNS, Config
-from stg_ray.config.sections import PROFILED
+from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 
 OF_PLANS = {"plans", "seeds", "random_groups", "membership_above", "start", "epochs"}
-"""Settings that decide which networks there are; what of it decides what becomes of one stands in its spec."""
+"""Settings that decide which networks there are; a network's spec has those that decide its training."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Plan:
     ensemble: bool = False
 
     def weights(self, group: int) -> tuple[float, ...] | None:
-        """Weight of each task's loss in the network of a group; None where all count the same."""
+        """Return the weight of each task's loss in the network of a group; None where all count the same."""
         if not self.soft:
             return None
         number = {task: t for t, task in enumerate(self.groups.tasks)}
@@ -54,8 +54,12 @@ class NetworkSpec:
     """One network to be trained: a group of a plan, in one of its trainings.
 
     Attributes:
+        plan: its name.
+        group: number of the group.
+        tasks: names of the group's tasks.
         seed: of the training, by which it is published.
         draws: seed of the network's random draws: its initialisation, its batches, dropout.
+        epochs: of its training.
         weights: multiply its tasks' losses; all 1 if None.
         start: digest of the profiled network, if it starts from that.
     """
@@ -76,22 +80,25 @@ class NetworkSpec:
 
     @property
     def title(self) -> str:
+        """The network in words, for logs and messages."""
         return f"{self.plan} group {self.group} seed {self.seed}"
 
     def fingerprint(self, config: Config) -> str:
-        """Hash of all that decides the trained network, whatever plan it is for: its name among the networks."""
-        not_its_own = {"profiled_lr"} if self.start is None else set()
-        training = config.retrain.model_dump(exclude={*OF_PLANS, *WHERE_IT_RUNS, *not_its_own})
-        own = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
-        own["start"] = self.start
-        text = json.dumps([config.fingerprint(("seed", "data", "model")), training, own], sort_keys=True)
+        """Hash all that decides the trained network, whatever plan it is for: its name among the networks."""
+        of_others = {"profiled_lr"} if self.start is None else set()
+        training = config.retrain.model_dump(exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
+        network = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
+        network["start"] = self.start
+        text = json.dumps([config.fingerprint(("seed", "data", "model")), training, network], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the spec as values that JSON and Ray take."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
+        """Read what `to_dict` returned, from JSON too."""
         weights = values["weights"]
         return cls(
             **{**values, "tasks": tuple(values["tasks"]), "weights": None if weights is None else tuple(weights)}
@@ -99,41 +106,51 @@ class NetworkSpec:
 
 
 def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[str, Plan]:
-    """The plans of `retrain.plans` by name; draws of random groups are random_0, random_1, ...
+    """Make the plans of `retrain.plans`, by name; draws of random groups are random_0, random_1, ...
 
     all_in_one_equal_cost is trained for as many epochs as the networks of ours together, all_in_one_ensemble has as
-    many networks of all tasks: what more training, and more networks, give without a choice of tasks. Ours with a
-    single group is all-in-one, and what is made from it is too: then none of them is a plan of its own.
+    many networks of all tasks: these show what more training, and more networks, give without a choice of tasks. Where
+    ours are a single group they are all-in-one, and so is every plan made from them: none of them is trained then.
+
+    Args:
+        ours: the groups that were found.
+        tasks: all K tasks, in the order of the task set.
+
+    Raises:
+        InputError: `known` is asked for and the task set has no known groups.
     """
     check_plans(config, tasks)
+    plans = {}
+    for name, trained in trained_plans(config.retrain).items():
+        plan = _plan(trained, ours, tasks, config)
+        if plan is not None:
+            plans[name] = replace(plan, profiled=trained.profiled)
+    return plans
+
+
+def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: Config) -> Plan | None:
+    """A plan's groups and epochs; None where it is not trained, because of the number of our groups."""
     names, epochs = ours.tasks, config.retrain.epochs
-    one = Plan(Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one"), epochs)
-    plans: dict[str, Plan] = {}
-    for plan in config.retrain.plans:
-        if plan == "all_in_one":
-            plans[plan] = one
-        elif plan == "single_task":
-            plans[plan] = Plan(Groups.from_labels(names, np.arange(len(names)), plan), epochs)
-        elif plan == "known":
-            plans[plan] = Plan(Groups.from_labels(names, np.array([task.group for task in tasks]), plan), epochs)
-        elif len(ours.groups) == 1:
-            continue
-        elif plan == "ours":
-            plans[plan] = Plan(ours, epochs)
-        elif plan == "all_in_one_equal_cost":
-            plans[plan] = replace(one, epochs=len(ours.groups) * epochs)
-        elif plan == "all_in_one_ensemble":
-            plans[plan] = Plan(_copies(names, len(ours.groups)), epochs, ensemble=True)
-        elif plan == "ours_soft":
-            plans[plan] = Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
-        else:
-            plans |= _random_plans(ours, config)
-    if "ours" in config.retrain.plans and len(ours.groups) == 1:
-        plans.setdefault("all_in_one", one)
-    if config.retrain.start == "scratch":
-        return plans
-    warm = {name: replace(plan, profiled=True) for name, plan in plans.items()}
-    return warm if config.retrain.start == "profiled" else plans | {name + PROFILED: warm[name] for name in plans}
+    all_in_one = Plan(Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one"), epochs)
+    if trained.base == "all_in_one":
+        stands_for_ours = trained.base not in config.retrain.plans
+        return None if stands_for_ours and len(ours.groups) > 1 else all_in_one
+    if trained.base == "single_task":
+        return Plan(Groups.from_labels(names, np.arange(len(names)), "single_task"), epochs)
+    if trained.base == "known":
+        return Plan(Groups.from_labels(names, np.array([task.group for task in tasks]), "known"), epochs)
+    if len(ours.groups) == 1:
+        return None
+    if trained.base == "ours":
+        return Plan(ours, epochs)
+    if trained.base == "ours_soft":
+        return Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
+    if trained.base == "all_in_one_equal_cost":
+        return replace(all_in_one, epochs=len(ours.groups) * epochs)
+    if trained.base == "all_in_one_ensemble":
+        return Plan(_copies(names, len(ours.groups)), epochs, ensemble=True)
+    assert trained.draw is not None, "only random groups are left, which are drawn"
+    return Plan(_random_groups(ours, config.seed, trained.draw), epochs)
 
 
 def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
@@ -147,10 +164,10 @@ def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
 
 
 def network_specs(plans: Mapping[str, Plan], config: Config, profiled: str = "") -> Iterator[NetworkSpec]:
-    """Every network of every plan and seed, the longest first, so that a long trial does not come last.
+    """Yield every network of every plan and seed, the longest training first, so that a long trial does not come last.
 
     Args:
-        profiled: digest of the profiled network.
+        profiled: digest of the profiled network, for the plans that start from it.
     """
     seeds = config.retrain.seeds
     specs = [
@@ -177,11 +194,7 @@ def _copies(tasks: list[str], n_groups: int) -> Groups:
     return Groups(tasks, [tasks] * n_groups, membership, dict.fromkeys(tasks, 0), "all_in_one_ensemble")
 
 
-def _random_plans(ours: Groups, config: Config) -> dict[str, Plan]:
+def _random_groups(ours: Groups, seed: int, draw: int) -> Groups:
     """Random groups of the sizes of ours."""
-    plans = {}
-    for draw in range(config.retrain.random_groups):
-        order = generator(Stream.RANDOM_GROUPS, config.seed, draw).permutation(len(ours.tasks))
-        groups = replace(ours.with_tasks_permuted(order, "random"), seed=config.seed, draw=draw)
-        plans[f"random_{draw}"] = Plan(groups, config.retrain.epochs)
-    return plans
+    order = generator(Stream.RANDOM_GROUPS, seed, draw).permutation(len(ours.tasks))
+    return replace(ours.with_tasks_permuted(order, "random"), seed=seed, draw=draw)

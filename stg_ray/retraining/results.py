@@ -1,4 +1,4 @@
-"""The tables of the retrain stage: what the trained networks scored, alone and together, and what they cost."""
+"""The tables of the retrain stage: the scores of the trained networks, alone and together, and their costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,16 @@ from stg_ray.training.compute import training_process
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of some tasks on a split; `group` is the group that serves each task."""
+    """Scores of some tasks on a split, in one training of a plan.
+
+    Attributes:
+        plan: its name.
+        seed: of the training.
+        serving: how the plan's networks predict: argmax or ensemble.
+        split: val or test.
+        scores: metrics by task and by name.
+        group: number of the group that serves each task, by task.
+    """
 
     plan: str
     seed: int
@@ -33,23 +42,27 @@ class Scored:
 
 
 def argmax_scores(networks: list[dict[str, Any]], plans: dict[str, Plan]) -> list[Scored]:
-    """What each network scored on the tasks that it serves."""
-    found = []
+    """Take from each network's scores those of the tasks that it serves.
+
+    Args:
+        networks: contents of their network.json, with their specs.
+        plans: by name, at least those of the networks.
+    """
+    scored = []
     for network in networks:
         serving = plans[network["plan"]].groups.serving
         for split, scores in network["scores"].items():
-            own = {task: metrics for task, metrics in scores.items() if serving[task] == network["group"]}
-            found.append(
-                Scored(network["plan"], network["seed"], "argmax", split, own, dict.fromkeys(own, network["group"]))
-            )
-    return found
+            served = {task: metrics for task, metrics in scores.items() if serving[task] == network["group"]}
+            groups = dict.fromkeys(served, network["group"])
+            scored.append(Scored(network["plan"], network["seed"], "argmax", split, served, groups))
+    return scored
 
 
 def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[tuple[str, int]]) -> list[Scored]:
-    """Scores of the plans in which several networks predict a task together, by Ray tasks.
+    """Score the plans in which several networks predict a task together, by Ray tasks.
 
     Args:
-        failed: trainings (plan, seed) in which a network is not there.
+        failed: trainings (plan, seed) in which a network is missing; they are left out.
     """
     import ray
 
@@ -78,18 +91,18 @@ def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[t
 
 
 def _score_ensemble(run: str, config: dict[str, Any], plan: str, seed: int) -> dict[str, Scores]:
-    """A Ray task."""
+    """Score one training of a plan, in a Ray task."""
     with training_process(1):
         return ensemble_scores(Storage(run), Config.model_validate(config), plan, seed, device_here())
 
 
 def results_table(scored: list[Scored]) -> pa.Table:
-    """One row per plan, seed, task, split, way of serving and metric."""
+    """Lay out scores as a table with a row per plan, seed, task, split, way of serving and metric."""
     columns = ("plan", "group", "task", "split", "serving", "metric", "value", "seed")
     rows = [
-        (own.plan, own.group[task], task, own.split, own.serving, metric, value, own.seed)
-        for own in scored
-        for task, metrics in own.scores.items()
+        (each.plan, each.group[task], task, each.split, each.serving, metric, value, each.seed)
+        for each in scored
+        for task, metrics in each.scores.items()
         for metric, value in metrics.items()
     ]
     types = (pa.string(), pa.int64(), pa.string(), pa.string(), pa.string(), pa.string(), pa.float64(), pa.int64())
@@ -98,7 +111,7 @@ def results_table(scored: list[Scored]) -> pa.Table:
 
 
 def costs_table(networks: list[dict[str, Any]]) -> pa.Table:
-    """samples x epochs x parameters, and seconds of training, of every network."""
+    """Lay out each network's cost (samples x epochs x parameters) and its seconds of training."""
     types = {"plan": pa.string(), "group": pa.int64(), "seed": pa.int64(), "cost": pa.int64(), "seconds": pa.float64()}
     rows = [{key: network[key] for key in types} for network in networks]
     return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))

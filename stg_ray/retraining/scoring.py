@@ -1,4 +1,4 @@
-"""Scores of what networks predict, alone and together."""
+"""Scores of networks' predictions, alone and together."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from stg_ray.tasks import observed
 from stg_ray.training.metrics import score
 
 Scores = dict[str, dict[str, float]]
-"""By task and metric; NaN where a metric is not defined."""
+"""Metrics by task and by name; NaN where a metric is not defined."""
 
 SCORED = ("val", "test")
 """The splits that networks are scored on."""
 
 
 def scores_of(layout: OutputLayout, outputs: torch.Tensor, labels: np.ndarray) -> Scores:
-    """All metrics of the layout's K tasks from their outputs (N, O), each on the rows that have a label for it.
+    """Compute all metrics of the layout's K tasks, each on the rows that have a label for it.
 
     Args:
+        outputs: (N, O) on the CPU.
         labels: (N, K) as stored, -1 or NaN where missing.
     """
     scores = {}
@@ -35,7 +36,7 @@ def scores_of(layout: OutputLayout, outputs: torch.Tensor, labels: np.ndarray) -
 
 
 def ensemble_scores(run: Storage, config: Config, plan: str, seed: int, device: str) -> dict[str, Scores]:
-    """By split, the scores of a plan whose networks predict every task together, weighted by its memberships."""
+    """Score a plan whose networks predict every task together, weighted by its memberships; scores by split."""
     predictor = load_predictor(run, config, plan, seed, device)
     index = read_index(run.sub("parts"))
     scores = {}

@@ -1,4 +1,4 @@
-"""The retrain stage: the networks of all plans are trained, published and scored."""
+"""The retrain stage: it trains, publishes and scores the networks of all plans."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from stg_ray.retraining.trials import run_trials
 def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     """Train the networks of all plans and write plans/, models/, results.parquet, costs.parquet and failures.json.
 
-    Networks that are finished for this configuration are kept; what is missing is submitted.
+    Networks that are finished for this configuration are kept; those that are missing are submitted.
 
     Raises:
-        PartlyFailed: trials failed; all others are finished and in the results, failures.json names the failed ones.
+        PartlyFailed: trials failed; failures.json names them, all others are finished and in the results.
     """
     ours = Groups.from_dict(run_dir.read_json("groups.json"))
     plans = make_plans(ours, read_index(run_dir.sub("parts")).tasks, config)
@@ -54,7 +54,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
 
 
 def _publish(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> list[dict[str, Any]]:
-    """Make models/ hold the networks of these plans and no others; what is known of each network, by plan and group."""
+    """Make models/ hold these networks and no others, and return the contents of each network.json with its spec."""
     run.delete("models")
     networks = []
     for spec in specs:

@@ -1,4 +1,4 @@
-"""What one trial does: train the network of some tasks, keep its best epoch, score it.
+"""The training of one network: prepare it, train it and keep its best epoch, score it, write it.
 
 Networks are kept under the hash of all that decides them, so that plans share equal ones and none is taken for another.
 A finished network is a folder with network.pt and, written last, network.json; an unfinished one has a checkpoint of
@@ -13,26 +13,73 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config, TrainingConfig
-from stg_ray.data.parts import read_index
+from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
-from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
 from stg_ray.retraining.plans import NetworkSpec
-from stg_ray.retraining.scoring import scores_of
-from stg_ray.seeds import Stream, generator, torch_seed
-from stg_ray.tasks import Task, observed
-from stg_ray.training.augmentation import Augmentation
-from stg_ray.training.compute import Compute
-from stg_ray.training.epoch import Optimization, check_finite, epoch_batches, evaluate, train_epoch
+from stg_ray.retraining.scoring import SCORED, Scores, scores_of
+from stg_ray.seeds import Stream
+from stg_ray.tasks import observed
+from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.metrics import primary_score
 from stg_ray.training.ranks import ALONE, Ranks
+from stg_ray.training.trainer import Rows, Trainer, check_finite
+
+
+def train_network(
+    run: Storage,
+    config: Config,
+    spec: NetworkSpec,
+    *,
+    device: torch.device | str,
+    report: Callable[[int], None],
+    count: Callable[[int], None] | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Train the network of `spec` on the training rows of its tasks, and write its folder, unless it is finished.
+
+    The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch is chosen by the mean
+    primary metric on the validation rows, weighted alike; where training starts from the profiled network, that is a
+    candidate as epoch 0. The scores are on validation and test rows.
+
+    Ranks that train it together share the rows of every batch; rank 0 evaluates and writes. The same network comes out
+    but for rounding, unless it has batch norm, whose statistics are of each rank's rows, or dropout.
+
+    Args:
+        run: the run directory, with parts/ and, if the spec starts from it, the profiled network.
+        config: of the run.
+        spec: the network, its tasks and its seeds.
+        device: where it is trained.
+        report: called with the number of every epoch done, on every rank.
+        count: called with the number of samples that this rank takes in a step.
+        ranks: this process among those that train the network together.
+
+    Raises:
+        StgRayError: a task's loss became non-finite, or there are fewer rows than ranks.
+    """
+    if ranks.from_first(lambda: is_finished(run, network_folder(spec, config)), device):
+        return
+    trial = _Trial.prepare(run, config, spec, device, ranks)
+    state = trial.train(report, count)
+    if ranks.is_first:
+        trial.write(state, trial.score(state))
+
+
+def network_folder(spec: NetworkSpec, config: Config) -> str:
+    """Return the folder of a network in its run directory."""
+    return f".networks/{spec.fingerprint(config)}"
+
+
+def is_finished(run: Storage, folder: str) -> bool:
+    """Whether a network's folder holds the trained network and its scores."""
+    return run.exists(f"{folder}/network.json")
 
 
 @dataclass
@@ -45,7 +92,7 @@ class _State:
     best_weights: dict[str, torch.Tensor] | None = None
     seconds: float = 0.0
 
-    def judge(self, network: TaskNetwork, value: float) -> None:
+    def keep_if_best(self, network: TaskNetwork, value: float) -> None:
         """Keep the network as it is after this epoch if its value is the best so far."""
         # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
         if value > self.best_value or value == -math.inf:
@@ -53,150 +100,154 @@ class _State:
             self.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
 
 
-def train_network(
-    run: Storage,
-    config: Config,
-    spec: NetworkSpec,
-    *,
-    device: torch.device | str,
-    report: Callable[[int], None],
-    count: Callable[[int], None] = lambda n_samples: None,
-    ranks: Ranks = ALONE,
-) -> None:
-    """Train the network of `spec` on the training rows of its tasks, and write its folder.
+@dataclass
+class _Trial:
+    """A network that is being trained, with its rows of every split.
 
-    The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch is chosen by the mean
-    primary metric on the validation rows, weighted alike, the profiled network among them as epoch 0 where training
-    starts from it; the scores are on validation and test rows.
-    `report` is called with the number of every epoch done, `count` with the number of this process's samples in it.
-
-    Processes that train it together share the rows of every batch; the first of them evaluates and writes. The
-    same network comes out but for rounding, unless it has batch norm, whose statistics are of each process's rows, or
-    dropout.
-
-    Raises:
-        StgRayError: a task's loss became non-finite, or there are fewer rows than processes.
+    Attributes:
+        rows: of the network's tasks, by split.
+        weights: (k,) of the tasks' losses and scores.
     """
-    folder = network_folder(spec, config)
-    if ranks.from_first(lambda: is_finished(run, folder), device):
-        return
-    index = read_index(run.sub("parts"))
-    columns = [index.names.index(name) for name in spec.tasks]
-    tasks = [index.tasks[t] for t in columns]
-    data = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", "val", "test")}
-    inputs, labels = data["train"].inputs, torch.from_numpy(data["train"].labels)
-    weights = np.ones(len(tasks)) if spec.weights is None else np.array(spec.weights)
-    labels_per_sample = float((observed(data["train"].labels) @ weights).mean())
 
-    compute = Compute.of(config.retrain, device)
-    task_weights = None if spec.weights is None else torch.tensor(weights, dtype=torch.float32, device=compute.device)
-    network = build_network(config.model, index, tasks, spec.draws)
-    if spec.start is not None:
-        network.load_from(load_weights(run, "profile/network.pt"), index.tasks)
-    compute.place(network)
-    model = compute.compiled(ranks.wrap(network))
-    augment = Augmentation.of(config.retrain, index.input_shape, data["train"].samples)
-    if len(inputs) < ranks.world:
-        raise StgRayError(f"{len(inputs)} rows for {ranks.world} workers: set retrain.workers to fewer")
-    n_steps = min(math.ceil(len(inputs) / config.retrain.batch_size), len(inputs) // ranks.world)
-    optimization = Optimization(network, _settings(config, spec), spec.epochs * n_steps)
-    checkpoint = f"{folder}/checkpoint.pt"
-    saved = ranks.from_first(lambda: run.read_bytes(checkpoint) if run.exists(checkpoint) else None, device)
-    state = _State() if saved is None else _restore(saved, network, optimization)
-    if state.epoch == 0 and spec.start is not None and ranks.is_first:
-        # Training on fewer tasks need not be better than the profile: then that network is kept.
-        state.judge(network, _mean_primary(network, tasks, weights, data["val"], compute))
-    while state.epoch < spec.epochs:
-        began = time.monotonic()
-        epoch = state.epoch + 1
-        torch.manual_seed(torch_seed(spec.draws, epoch, ranks.rank))
-        batches = epoch_batches(len(inputs), n_steps, generator(Stream.NETWORK_BATCHES, spec.draws, epoch))
-        divisors = [len(batch) * labels_per_sample / ranks.world for batch in batches]
-        own = [batch[ranks.rank :: ranks.world] for batch in batches]
-        if augment is not None:
-            augment.draw(Stream.NETWORK_AUGMENTATION, spec.draws, epoch)
-        totals = train_epoch(
-            model,
-            network.layout,
-            optimization,
-            inputs,
-            labels,
-            own,
-            divisors=divisors,
-            task_weights=task_weights,
-            compute=compute,
-            augment=augment,
+    run: Storage
+    folder: str
+    spec: NetworkSpec
+    rows: dict[str, TaskRows]
+    weights: np.ndarray
+    trainer: Trainer
+
+    @classmethod
+    def prepare(
+        cls, run: Storage, config: Config, spec: NetworkSpec, device: torch.device | str, ranks: Ranks
+    ) -> _Trial:
+        """Read the rows, build the network at its start, and set up its training."""
+        index = read_index(run.sub("parts"))
+        columns = [index.names.index(name) for name in spec.tasks]
+        rows = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", *SCORED)}
+        train, settings = rows["train"], _settings(config, spec)
+        weights = np.ones(len(columns)) if spec.weights is None else np.array(spec.weights)
+        batches = CommonBatches(
+            len(train),
+            settings.batch_size,
+            labels_per_sample=float((observed(train.labels) @ weights).mean()),
+            draws=Draws(spec.draws, Stream.NETWORK_BATCHES, Stream.NETWORK_AUGMENTATION),
+            ranks=ranks,
         )
-        check_finite(ranks.sum(totals, compute.device), spec.tasks, epoch)  # all of them leave here, or none
-        count(sum(map(len, own)))
-        state.epoch = epoch
-        if ranks.is_first:
-            state.judge(network, _mean_primary(network, tasks, weights, data["val"], compute))
-            state.seconds += time.monotonic() - began
-            run.write_bytes(checkpoint, _saved(network, optimization, state))
-        report(epoch)
+        trainer = Trainer(
+            _network_at_start(run, config, spec, index),
+            Rows(train.inputs, torch.from_numpy(train.labels), train.samples),
+            batches,
+            settings,
+            device=device,
+            task_weights=spec.weights,
+        )
+        return cls(run, network_folder(spec, config), spec, rows, weights, trainer)
 
-    if not ranks.is_first:
-        return
-    assert state.best_weights is not None, "at least one epoch was trained"
-    network.load_state_dict(state.best_weights)
-    scores = {
-        split: scores_of(network.layout, evaluate(network, data[split].inputs, compute=compute), data[split].labels)
-        for split in ("val", "test")
-    }
-    save_network(run, f"{folder}/network.pt", network)
-    run.write_json(
-        f"{folder}/network.json",
-        {
-            "tasks": list(spec.tasks),
-            "seed": spec.seed,
-            "epochs": spec.epochs,
-            "best_epoch": state.best_epoch,
-            "cost": len(inputs) * spec.epochs * network.n_parameters,
-            "parameters": network.n_parameters,
-            "seconds": round(state.seconds, 3),
-            "scores": scores,
-        },
-    )
-    run.delete(checkpoint)
+    @property
+    def ranks(self) -> Ranks:
+        return self.trainer.batches.ranks
+
+    @property
+    def checkpoint(self) -> str:
+        return f"{self.folder}/checkpoint.pt"
+
+    def train(self, report: Callable[[int], None], count: Callable[[int], None] | None) -> _State:
+        """Train the epochs that are left, each kept in a checkpoint."""
+        record = None if count is None else partial(_count_rows, count)
+        state, trainer, device = self._restore(), self.trainer, self.trainer.compute.device
+        if state.epoch == 0 and self.spec.start is not None and self.ranks.is_first:
+            # Training on fewer tasks need not be better than the profile: then that network is kept.
+            state.keep_if_best(trainer.network, self._validation_score())
+        while state.epoch < self.spec.epochs:
+            began = time.monotonic()
+            epoch = state.epoch + 1
+            totals = trainer.epoch(epoch, record)
+            check_finite(self.ranks.sum(totals, device), self.spec.tasks, epoch)  # all ranks leave here, or none
+            state.epoch = epoch
+            if self.ranks.is_first:
+                state.keep_if_best(trainer.network, self._validation_score())
+                state.seconds += time.monotonic() - began
+                self._save(state)
+            report(epoch)
+        return state
+
+    def score(self, state: _State) -> dict[str, Scores]:
+        """Put the network back to its best epoch, and score it on the validation and the test rows."""
+        assert state.best_weights is not None, "at least one epoch was trained"
+        network = self.trainer.network
+        network.load_state_dict(state.best_weights)
+        scores = {}
+        for split in SCORED:
+            rows = self.rows[split]
+            scores[split] = scores_of(network.layout, self.trainer.evaluate(rows.inputs), rows.labels)
+        return scores
+
+    def write(self, state: _State, scores: dict[str, Scores]) -> None:
+        """Write the network and, last, what is known of it."""
+        network, epochs = self.trainer.network, self.spec.epochs
+        save_network(self.run, f"{self.folder}/network.pt", network)
+        self.run.write_json(
+            f"{self.folder}/network.json",
+            {
+                "tasks": list(self.spec.tasks),
+                "seed": self.spec.seed,
+                "epochs": epochs,
+                "best_epoch": state.best_epoch,
+                "cost": len(self.rows["train"]) * epochs * network.n_parameters,
+                "parameters": network.n_parameters,
+                "seconds": round(state.seconds, 3),
+                "scores": scores,
+            },
+        )
+        self.run.delete(self.checkpoint)
+
+    def _validation_score(self) -> float:
+        """Mean primary metric of the tasks that have one on the validation rows, weighted as their losses; or -inf."""
+        rows, layout = self.rows["val"], self.trainer.network.layout
+        predictions = layout.predictions(self.trainer.evaluate(rows.inputs))
+        values = []
+        for t, (task, prediction) in enumerate(zip(layout.tasks, predictions, strict=True)):
+            labelled = observed(rows.labels[:, t])
+            values.append(primary_score(task, prediction.numpy()[labelled], rows.labels[labelled, t]))
+        defined = ~np.isnan(values) & (self.weights > 0)
+        if not defined.any():
+            return -math.inf
+        return float(np.average(np.array(values)[defined], weights=self.weights[defined]))
+
+    def _save(self, state: _State) -> None:
+        buffer = io.BytesIO()
+        torch.save({**self.trainer.state_dict(), "state": dict(vars(state))}, buffer)
+        self.run.write_bytes(self.checkpoint, buffer.getvalue())
+
+    def _restore(self) -> _State:
+        """Go on from the last epoch's checkpoint, if there is one."""
+        data = self.ranks.from_first(
+            lambda: self.run.read_bytes(self.checkpoint) if self.run.exists(self.checkpoint) else None,
+            self.trainer.compute.device,
+        )
+        if data is None:
+            return _State()
+        saved = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        self.trainer.load_state_dict(saved)
+        return _State(**saved["state"])
 
 
 def _settings(config: Config, spec: NetworkSpec) -> TrainingConfig:
-    if spec.start is None:
-        return config.retrain
-    return config.retrain.model_copy(update={"lr": config.retrain.lr * config.retrain.profiled_lr})
+    """The settings of a network's training: with its epochs, and its learning rate where it starts from the profile."""
+    share = 1.0 if spec.start is None else config.retrain.profiled_lr
+    return config.retrain.model_copy(update={"epochs": spec.epochs, "lr": config.retrain.lr * share})
 
 
-def network_folder(spec: NetworkSpec, config: Config) -> str:
-    return f".networks/{spec.fingerprint(config)}"
+def _network_at_start(run: Storage, config: Config, spec: NetworkSpec, index: PartIndex) -> TaskNetwork:
+    """The network as its training begins: freshly initialised, or cut out of the profiled one."""
+    by_name = {task.name: task for task in index.tasks}
+    network = build_network(config.model, index, [by_name[name] for name in spec.tasks], spec.draws)
+    if spec.start is not None:
+        network.load_from(load_weights(run, "profile/network.pt"), index.tasks)
+    return network
 
 
-def is_finished(run: Storage, folder: str) -> bool:
-    return run.exists(f"{folder}/network.json")
-
-
-def _mean_primary(
-    network: TaskNetwork, tasks: list[Task], weights: np.ndarray, part: TaskRows, compute: Compute
-) -> float:
-    """Mean primary metric of the tasks that have one on these rows, weighted as their losses are; -inf if none has."""
-    outputs = evaluate(network, part.inputs, compute=compute)
-    values = []
-    for t, (task, prediction) in enumerate(zip(tasks, network.layout.predictions(outputs), strict=True)):
-        rows = observed(part.labels[:, t])
-        values.append(primary_score(task, prediction.numpy()[rows], part.labels[rows, t]))
-    defined = ~np.isnan(values) & (weights > 0)
-    return float(np.average(np.array(values)[defined], weights=weights[defined])) if defined.any() else -math.inf
-
-
-def _saved(network: TaskNetwork, optimization: Optimization, state: _State) -> bytes:
-    buffer = io.BytesIO()
-    saved = {"network": network.state_dict(), "optimization": optimization.state_dict(), "state": dict(vars(state))}
-    torch.save(saved, buffer)
-    return buffer.getvalue()
-
-
-def _restore(data: bytes, network: TaskNetwork, optimization: Optimization) -> _State:
-    saved: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    network.load_state_dict(saved["network"])
-    optimization.load_state_dict(saved["optimization"])
-    return _State(**saved["state"])
+def _count_rows(count: Callable[[int], None], rows: np.ndarray, outputs: torch.Tensor, labels: torch.Tensor) -> None:
+    """Tell `count` the number of rows of a batch."""
+    del outputs, labels
+    count(len(rows))

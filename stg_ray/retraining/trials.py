@@ -6,14 +6,14 @@ import pickle
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import place_trials
-from stg_ray.cluster.session import root_cause, wait_for
-from stg_ray.cluster.telemetry import SampleCounter, set_gauge
+from stg_ray.cluster.placement import Placement, place_trials
+from stg_ray.cluster.session import wait_for
+from stg_ray.cluster.telemetry import SampleCounter
 from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
 from stg_ray.progress import StageProgress
@@ -22,45 +22,48 @@ from stg_ray.retraining.trial import is_finished, network_folder, train_network
 from stg_ray.training.compute import training_process
 from stg_ray.training.ranks import ALONE, Ranks
 
+if TYPE_CHECKING:
+    from ray.tune import Tuner
+
+    from stg_ray.retraining.watch import Watch
+
 
 def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: StageProgress) -> dict[str, str]:
-    """Train the networks, each a trial; the reasons of those that failed, by their folders.
+    """Train networks, each in a trial, and return the reasons of those that failed, by their folders.
 
     A trial that ends badly is tried again from its last epoch, `retrain.max_failures` times, and takes no other down.
     """
-    from ray import tune
-
-    total = sum(spec.epochs for spec in specs)
-    epochs_of_trial: dict[str, int] = {}
-    failures: dict[str, str] = {}
-
-    class Watch(tune.Callback):
-        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-            epochs_of_trial[trial.trial_id] = result.get("epoch", epochs_of_trial.get(trial.trial_id, 0))
-
-        def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-            set_gauge(run, "retrain", "trials_running", sum(trial.status == "RUNNING" for trial in trials))
-
-        def on_experiment_end(self, trials: list, **info: Any) -> None:
-            for trial in trials:
-                folder = network_folder(NetworkSpec.from_dict(trial.config["spec"]), config)
-                if not is_finished(run, folder):
-                    error = _error_of(trial)
-                    reason = trial.last_result.get("failure") or (error and root_cause(error))
-                    if reason:
-                        failures[folder] = reason
+    from stg_ray.retraining.watch import Watch
 
     workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpus)
     if placement.instead:
         progress.note(placement.instead)
+    watch = Watch(run, config)
+    total = sum(spec.epochs for spec in specs)
 
     def poll() -> None:
-        if not epochs_of_trial:
+        if not watch.epochs_of_trial:
             times = f"{workers} times " if workers > 1 else ""
             progress.waits_for(f"room for a network ({times}{placement.each})")
-        progress.update(sum(epochs_of_trial.values()), total, f"epochs of {len(specs)} networks")
+        progress.update(sum(watch.epochs_of_trial.values()), total, f"epochs of {len(specs)} networks")
 
-    tuner = tune.Tuner(
+    tuner = _tuner(run, config, specs, workers, placement, watch)
+    run.delete(".ray/retrain")
+    with suppress(EOFError, pickle.UnpicklingError):  # of Tune's own list of results, which is not used
+        wait_for(tuner.fit, poll)
+    for spec in specs:
+        if not is_finished(run, folder := network_folder(spec, config)):
+            watch.failures.setdefault(folder, "its trial ended early")
+    return watch.failures
+
+
+def _tuner(
+    run: RunDir, config: Config, specs: list[NetworkSpec], workers: int, placement: Placement, watch: Watch
+) -> Tuner:
+    """Tune's experiment: a trial for each network, as many at a time as there is room for."""
+    from ray import tune
+
+    return tune.Tuner(
         # Workers of Ray Train have resources of their own: their trial only waits, but Tune wants it to have some.
         tune.with_resources(_trial, placement.resources if workers == 1 else {"memory": 1}),
         param_space={
@@ -81,28 +84,14 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
             storage_path=run.path(".ray"),
             storage_filesystem=None if run.is_local else run.fs,
             failure_config=tune.FailureConfig(max_failures=config.retrain.max_failures),
-            callbacks=[Watch()],
+            callbacks=[watch],
             verbose=0,
         ),
     )
-    run.delete(".ray/retrain")
-    with suppress(EOFError, pickle.UnpicklingError):  # of Tune's own list of results, which is not used
-        wait_for(tuner.fit, poll)
-    for spec in specs:
-        if not is_finished(run, folder := network_folder(spec, config)):
-            failures.setdefault(folder, "its trial ended early")
-    return failures
-
-
-def _error_of(trial: Any) -> BaseException | None:
-    """The last error of a trial; none where Tune's file of it is cut off, because the disk is full."""
-    try:
-        return trial.get_pickled_error()
-    except (OSError, EOFError, pickle.UnpicklingError):
-        return None
 
 
 def device_here() -> str:
+    """Return the device of this Ray worker: the GPU that it was given, else the CPU."""
     import ray
     import torch
 
@@ -111,7 +100,7 @@ def device_here() -> str:
 
 
 def _trial(job: dict[str, Any]) -> None:
-    """Tune's trainable, in a process of its own."""
+    """Train the network of a trial, as Tune's trainable in a worker process."""
     from ray import tune
 
     if job["together"]:
@@ -121,7 +110,7 @@ def _trial(job: dict[str, Any]) -> None:
 
 
 def _train_together(job: dict[str, Any]) -> None:
-    """Train a network by several workers of Ray Train. What they tell goes to Tune, which also tries again."""
+    """Train a network by several workers of Ray Train. Their reports go to Tune, which also tries again."""
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
@@ -142,7 +131,7 @@ def _train_together(job: dict[str, Any]) -> None:
             name=f"retrain/workers-{uuid.uuid4().hex}",
             storage_path=run.path(".ray"),
             storage_filesystem=None if run.is_local else run.fs,
-            # Of workers for which there is no room Ray Train would wait for ever.
+            # Ray Train would wait for ever for workers that there is no room for.
             failure_config=ray.train.FailureConfig(controller_failure_limit=config.max_failures),
             callbacks=[TuneReportCallback()],
         ),
@@ -150,12 +139,19 @@ def _train_together(job: dict[str, Any]) -> None:
 
 
 def _worker(job: dict[str, Any]) -> None:
+    """Train a network as one of its Ray Train workers."""
     import ray.train
 
     _train(job, ray.train.report, Ranks.of_ray_train())
 
 
 def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks: Ranks) -> None:
+    """Train a network as one of its ranks.
+
+    Args:
+        job: run (URI), config and spec (mappings).
+        report: Tune's or Ray Train's.
+    """
     run = Storage(job["run"])
     samples = SampleCounter(run, "retrain")
     try:
@@ -171,10 +167,10 @@ def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks:
             )
         samples.flush()
     except StgRayError as error:
-        # Such as a loss that became non-finite: it would again. To Tune it is no failure, so it is not tried again.
+        # For example a loss that became non-finite, which it would again: reported, so that Tune does not try again.
         report({"failure": str(error)})
     except OSError as error:
-        # Said by itself: where the disk is full, Tune's own account of the error is cut off.
+        # Reported by itself: where the disk is full, Tune's file of the error is cut off.
         if ranks.world == 1:
             report({"failure": one_line(error)})
         raise

@@ -1,1 +1,1 @@
-"""Training of networks, for the profile, the groups and whatever else trains one."""
+"""Training of networks: one Trainer for the profile, the groups' networks, TAG and the timing."""

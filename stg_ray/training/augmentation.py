@@ -1,4 +1,4 @@
-"""Random flips and crops of a batch of images, on its device, with a draw of its own for every image."""
+"""Random flips and crops of batches of images, on their device, drawn for each image by itself."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 class Augmentation:
     """Flips images left to right, and shifts them by up to `crop` pixels (zeros come in).
 
-    The draws of an epoch belong to the samples, by their number in the task set: who trains on them does not matter.
+    The draws of an epoch belong to the samples, by their number in the task set: which worker trains on them does not
+    matter.
 
     Args:
         samples: (n,) sample numbers of the rows that batches will index.
+        flip: whether half of the images are flipped.
+        crop: largest shift in each direction, in pixels.
     """
 
     def __init__(self, samples: np.ndarray, *, flip: bool, crop: int) -> None:
@@ -31,10 +34,10 @@ class Augmentation:
 
     @classmethod
     def of(cls, config: TrainingConfig, input_shape: tuple[int, ...], samples: np.ndarray) -> Augmentation | None:
-        """What the configuration asks for, if anything.
+        """Return the augmentation that the configuration asks for, or None.
 
         Raises:
-            InputError: inputs are no images, or smaller than the shift.
+            InputError: the inputs are no images (C, H, W), or not larger than the shift.
         """
         if not config.flip and not config.crop:
             return None
@@ -45,7 +48,7 @@ class Augmentation:
         return cls(samples, flip=config.flip, crop=config.crop)
 
     def draw(self, stream: Stream, seed: int, epoch: int) -> None:
-        """Draw for a new epoch."""
+        """Draw the flips and shifts of a new epoch."""
         n = int(self.samples.max(initial=-1)) + 1
         # A generator for each kind of draw: then sample i's does not depend on how many samples there are here.
         if self.flip:
@@ -56,7 +59,12 @@ class Augmentation:
             self.shifts = torch.from_numpy(shifts[self.samples])
 
     def __call__(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """The augmented images (b, C, H, W) of the given rows."""
+        """Return the augmented images (b, C, H, W).
+
+        Args:
+            images: (b, C, H, W) images as the task set has them.
+            rows: (b,) their indices among `samples`, on the CPU.
+        """
         if self.flip:
             flips = self.flips[rows].to(images.device, non_blocking=True)
             images = torch.where(flips[:, None, None, None], images.flip(-1), images)

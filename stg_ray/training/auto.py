@@ -1,11 +1,11 @@
-"""What the settings `auto` of a training become: by the device that trains, and by how much a network computes."""
+"""Resolution of the settings `auto` of a training, by the device that trains and by how much the network computes."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -24,37 +24,45 @@ on 8x8 images (3 million) 0.94, of smaller MLPs 0.8 to 1.5."""
 
 PAYS_BELOW = 0.85
 """Share of the time in float32 that a convolution in bf16 may take. Where it pays it took 0.6 to 0.7, on a busy
-machine too: far enough from here that equal machines settle alike."""
+machine too: far enough from here that equal machines decide alike."""
 
 Training = TypeVar("Training", bound=TrainingConfig)
 
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What decides the defaults: the kind of device that trains, and whether it is faster in bf16."""
+    """The facts of a device that decide the defaults.
+
+    Attributes:
+        kind: cpu or cuda.
+        bf16: whether it is faster in bfloat16.
+    """
 
     kind: str
     bf16: bool
 
     @classmethod
     def here(cls) -> DeviceFacts:
-        """Of this process: GPUs are faster in bf16 from compute capability 8 on."""
+        """Return the facts of this process's device: GPUs are faster in bf16 from compute capability 8 on."""
         if torch.cuda.is_available():
             return cls("cuda", torch.cuda.get_device_capability()[0] >= 8)
         return cls.of_cpu()
 
     @classmethod
     def of_cpu(cls) -> DeviceFacts:
-        """CPUs with instructions for bf16 may be faster by them or not: one convolution is timed in both precisions."""
+        """Return the facts of this machine's CPU: bf16 instructions do not always pay, so a convolution is timed."""
         # Builds of torch without oneDNN (such as those for Apple's processors) lack the question, too.
-        has_units = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        has_units = has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return cls("cpu", has_units and bf16_to_float32_time() < PAYS_BELOW)
 
 
 @cache
 def bf16_to_float32_time() -> float:
-    """Time of a convolution, forward and backward, in bf16, in units of its time in float32; on one thread, the best of
-    ten each, taken in turn (a tenth of a second)."""
+    """Time a convolution, forward and backward: its time in bf16 over that in float32.
+
+    On one thread, the best of ten each, taken in turn (a tenth of a second). The ratio is kept for the process.
+    """
     with torch.random.fork_rng(devices=[]):
         convolution = nn.Conv2d(32, 64, 3, padding=1)
     convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -64,32 +72,41 @@ def bf16_to_float32_time() -> float:
     torch.set_num_threads(1)
     try:
         for _ in range(12):
-            for bf16, own in seconds.items():
+            for bf16, times in seconds.items():
                 began = time.perf_counter()
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                     outputs = convolution(images)
                 outputs.sum().backward()
-                own.append(time.perf_counter() - began)
+                times.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
     return min(seconds[True][2:]) / min(seconds[False][2:])
 
 
 def trunk_flops(network: TaskNetwork, input_shape: tuple[int, ...]) -> float:
-    """Floating-point operations of one sample's way through the trunk, in matrix products and convolutions."""
+    """Count the floating-point operations of one sample in the trunk, forward, in matrix products and convolutions."""
     training = network.training
     with FlopCounterMode(display=False) as counter:  # with gradients: without, fused layers are not counted
         network.eval().trunk(network.normalize(torch.zeros(2, *input_shape)))
     network.train(training)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 def resolve_auto(
     training: Training, facts: DeviceFacts, network: TaskNetwork, input_shape: tuple[int, ...]
 ) -> Training:
-    """Replace `auto` by what pays: bf16 by the device and, on CPUs, by how much the network computes; channels_last for
-    trunks with convolutions (1.3 to 2 times as fast for the small CNN on a CPU, no difference for ResNet-18; what
-    tensor cores want on a GPU)."""
+    """Replace `auto` in the settings of a training by what pays.
+
+    The precision depends on the device and, on CPUs, on how much the network computes. Trunks with convolutions take
+    channels_last: 1.3 to 2 times as fast for the small CNN on a CPU, no difference for ResNet-18, and the format of
+    tensor cores on a GPU.
+
+    Args:
+        training: settings, of which only those that are `auto` are changed.
+        facts: of the device that will train.
+        network: of the tasks, as it will be trained; it is left as it was.
+        input_shape: shape of one input.
+    """
     changes: dict[str, Any] = {}
     if training.precision == "auto":
         pays = facts.bf16 and (facts.kind == "cuda" or trunk_flops(network, input_shape) >= BF16_FROM_FLOPS)
@@ -101,11 +118,12 @@ def resolve_auto(
 
 
 def device_facts() -> DeviceFacts:
-    """Facts of the devices that train, asked where they are; CPUs must all be faster in bf16."""
+    """Ask the cluster's devices that will train for their facts; bf16 pays if it does on the CPUs of every node."""
     import ray
 
     if cluster_total("GPU"):
-        return ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(lambda: DeviceFacts.here()).remote())
+        on_a_gpu = ray.remote(num_cpus=0, num_gpus=0.01)(lambda: DeviceFacts.here())
+        return cast("DeviceFacts", ray.get(on_a_gpu.remote()))
     if len(cluster_nodes()) == 1:
         return DeviceFacts.of_cpu()
     answers = [facts for facts in ask_nodes(lambda: DeviceFacts.of_cpu()).values() if isinstance(facts, DeviceFacts)]
@@ -113,7 +131,7 @@ def device_facts() -> DeviceFacts:
 
 
 def resolve_auto_on_cluster(config: Config, network: TaskNetwork, input_shape: tuple[int, ...]) -> Config:
-    """Replace `auto` in the trainings of a configuration by what pays on the devices of the cluster that is joined."""
+    """Replace `auto` in both trainings of a configuration by what pays on the devices of the joined cluster."""
     facts = device_facts()
     sections = {name: resolve_auto(getattr(config, name), facts, network, input_shape) for name in TRAININGS}
     return config.model_copy(update=sections)

@@ -1,4 +1,4 @@
-"""How a network is run: on which device, in which precision and memory format, compiled or not."""
+"""The computation of a network: its device, its precision and memory format, compiled or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-"""Of glibc's malloc.h."""
+"""Parameters of glibc's mallopt, from malloc.h."""
 
 
 @contextmanager
 def training_process(threads: int) -> Iterator[None]:
-    """Make this process one that only trains: so many threads, and memory that is kept until the training ends.
+    """Set this process up for training: `threads` threads of torch, and memory that is kept until the training ends.
 
     What a step frees, the next one needs again, but glibc gives it back to the system meanwhile, the more so in a
     thread other than the first, which is where Ray Train and Tune train. A worker of the profile was 0.82 times as fast
@@ -49,7 +49,14 @@ def training_process(threads: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Compute:
-    """Settings that change the speed of a training run, and its results by rounding only."""
+    """Settings that change the speed of a training run, and its results by rounding only.
+
+    Attributes:
+        device: where the network and its batches are.
+        bf16: compute the trunk in bfloat16 by autocast; the heads of a TaskNetwork stay in float32.
+        channels_last: keep weights and images in that memory format.
+        compile: compile the network by torch.compile.
+    """
 
     device: torch.device = CPU
     bf16: bool = False
@@ -58,7 +65,7 @@ class Compute:
 
     @classmethod
     def of(cls, config: TrainingConfig, device: torch.device | str = CPU) -> Compute:
-        """As configured; what is still `auto` is plain."""
+        """Return the settings of a configuration on a device; those that are still `auto` are plain."""
         return cls(
             torch.device(device),
             bf16=config.precision == "bf16",
@@ -67,16 +74,17 @@ class Compute:
         )
 
     def place(self, network: nn.Module) -> nn.Module:
-        """Move a network to the device, its weights in the memory format."""
-        if self.channels_last:
-            return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """Move a network to the device, its weights in the memory format, and return it."""
+        if self.channels_last:  # the stub of Module.to has no overload for a memory format alone
+            return cast("nn.Module", network.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
         return network.to(self.device)
 
-    def compiled(self, model: nn.Module) -> Any:
-        return torch.compile(model) if self.compile else model
+    def compiled(self, model: nn.Module) -> nn.Module:
+        """Return the model compiled, if it is to be; it shares its parameters with the original."""
+        return cast("nn.Module", torch.compile(model)) if self.compile else model
 
     def batch(self, rows: torch.Tensor) -> torch.Tensor:
-        """A batch on the device; from pinned memory if it is a GPU, so that the copy does not hold up the next step."""
+        """Return rows on the device, by way of pinned memory to a GPU: the copy does not hold up the next step then."""
         if self.device.type == "cuda":
             rows = rows.pin_memory().to(self.device, non_blocking=True)
         if self.channels_last and rows.ndim == 4:
@@ -84,12 +92,13 @@ class Compute:
         return rows
 
     def forward(self, model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        """Outputs; those of a TaskNetwork are in float32, whatever the precision on the way."""
+        """Return the outputs of a batch; those of a TaskNetwork are in float32, whatever the precision on the way."""
         precision: AbstractContextManager[Any] = nullcontext()
         if self.bf16:
             precision = torch.autocast(self.device.type, torch.bfloat16)
         with precision:
-            return model(batch)
+            return cast("torch.Tensor", model(batch))
 
 
 PLAIN = Compute()
+"""float32 on the CPU."""

@@ -1,4 +1,4 @@
-"""Scores of a task's predictions, by scikit-learn."""
+"""Metrics of a task's predictions, by scikit-learn."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from sklearn import metrics as sk
 from stg_ray.tasks import Task
 
 PRIMARY = {"binary": "average_precision", "multiclass": "average_precision", "regression": "r2"}
-"""The metric by kind of task that chooses the epoch and stands in the comparison of plans."""
+"""The metric of each kind of task that chooses the epoch and stands in the comparison of plans."""
 
 
 def primary_metric(task: Task) -> str:
+    """Return the name of the metric by which a task is compared."""
     return PRIMARY[task.kind]
 
 
 def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
-    """The primary metric alone; R2 is cut at -1, so that a mean over tasks is not that of one bad regression."""
+    """Return the primary metric; R2 is cut at -1, so that one bad regression does not decide a mean over tasks.
+
+    Args:
+        prediction: p(positive) (n,), class probabilities (n, C), or values (n,).
+        labels: (n,) true labels, none missing.
+
+    Returns:
+        The metric; NaN where it is not defined, such as where a single class occurs.
+    """
     if task.kind == "regression":
         return float(np.maximum(sk.r2_score(labels, prediction), -1)) if len(labels) > 1 else np.nan
     if len(np.unique(labels)) < 2:
@@ -27,7 +36,7 @@ def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> flo
 
 
 def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """All metrics of one task on its labelled samples.
+    """Compute all metrics of one task on its labelled samples.
 
     Args:
         prediction: p(positive) (n,), class probabilities (n, C), or values (n,).
@@ -54,9 +63,8 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
         roc_auc = sk.roc_auc_score(labels[:, None] == present, prediction[:, present], average="macro")
     ranked = {"average_precision": _average_precision(task, prediction, labels), "roc_auc": roc_auc}
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # a class that is predicted but does not occur is no mistake of ours
+        # A class that is predicted but does not occur is no mistake of ours.
+        warnings.simplefilter("ignore", UserWarning)
         decided = {
             "accuracy": sk.accuracy_score(labels, predicted),
             "balanced_accuracy": sk.balanced_accuracy_score(labels, predicted),
@@ -68,7 +76,7 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
 
 
 def _average_precision(task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
-    """Of the positives, or the mean over the classes that occur: the others have no ranking to score."""
+    """Average precision of the positives, or its mean over the classes that occur: others have no ranking to score."""
     if task.kind == "binary":
         return float(sk.average_precision_score(labels, prediction))
     present = np.unique(labels)

@@ -1,4 +1,4 @@
-"""The processes that train one network together, as one of them sees them."""
+"""The ranks of a training: the processes that train one network together, as one of them sees them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ Result = TypeVar("Result")
 class Ranks:
     """This process among those of a training run; by default it is alone.
 
-    Every batch is shared among all of them, and the mean of their gradients is taken: a loss that is to be the whole
-    batch's is so divided by its `world`-th part (`divisor / world`).
+    Every batch is shared among the ranks. Gradients are averaged over ranks, so each rank divides its loss by
+    divisor / world.
+
+    Attributes:
+        rank: number of this process, from 0.
+        world: number of processes.
     """
 
     rank: int = 0
@@ -26,7 +30,7 @@ class Ranks:
 
     @classmethod
     def of_ray_train(cls) -> Ranks:
-        """Of this Ray Train worker."""
+        """Return the rank of this Ray Train worker among the workers of its run."""
         import ray.train
 
         context = ray.train.get_context()
@@ -34,22 +38,32 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """The one that writes what all of them share."""
+        """Whether this is rank 0, which evaluates and writes for all ranks."""
         return self.rank == 0
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network whose backward pass takes the mean of all gradients; it must be on its device."""
+        """Return the network with a backward pass that averages gradients over ranks; itself if there is one rank.
+
+        Args:
+            network: equal on all ranks, and on its device already.
+        """
         if self.world == 1:
             return network
         import ray.train.torch
 
         # Gradients that are views of what is sent are not copied back and forth.
-        return ray.train.torch.prepare_model(
+        wrapped: nn.Module = ray.train.torch.prepare_model(
             network, move_to_device=False, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
         )
+        return wrapped
 
     def from_first(self, read: Callable[[], Result], device: torch.device | str) -> Result:
-        """What `read` gives in the first process: two that look at the same file may see different ones."""
+        """Return what `read` returns on rank 0, on every rank: two ranks may see different states of one file.
+
+        Args:
+            read: called on rank 0 only; its result is pickled.
+            device: through which the ranks talk: a GPU where the backend is nccl.
+        """
         if self.world == 1:
             return read()
         box = [read() if self.is_first else None]
@@ -57,10 +71,11 @@ class Ranks:
         return cast("Result", box[0])
 
     def sum(self, values: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-        """Sums over all processes, in float64, on the CPU.
+        """Return the sums of a tensor over all ranks, in float64, on the CPU.
 
         Args:
-            device: through which they talk: a GPU where the backend is nccl.
+            values: of this rank, of the same shape on every rank.
+            device: through which the ranks talk: a GPU where the backend is nccl.
         """
         values = values.double()
         if self.world > 1:
@@ -70,3 +85,4 @@ class Ranks:
 
 
 ALONE = Ranks()
+"""A process that trains by itself."""

@@ -22,10 +22,13 @@ from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.models.outputs import as_labels
 from stg_ray.profiling import run as profile
-from stg_ray.profiling.worker import Shard
+from stg_ray.profiling.recorder import Shard
 from stg_ray.progress import Reporter
+from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
-from stg_ray.training.epoch import lr_factor
+from stg_ray.training.batches import Draws, ShardBatches
+from stg_ray.training.optimization import lr_factor
+from stg_ray.training.ranks import Ranks
 
 CONFIG = load_config(
     {
@@ -52,13 +55,18 @@ def with_workers(workers: int, **profile: object) -> Config:
     return Config.model_validate(values)
 
 
+def batches_of(shard: Shard, rank: int, batch_size: int) -> ShardBatches:
+    ranks = Ranks(rank, len(shard.rows_by_rank))
+    return ShardBatches(shard.rows_by_rank, batch_size, 1.0, Draws(0, Stream.PROFILE_BATCHES), ranks)
+
+
 def oracle(run: RunDir, index: PartIndex, world: int) -> dict[int, DataMapState]:
     """One process, float64, one batch at a time: the rows that all ranks take together at each step."""
     shards = [Shard.of(index, rank, world) for rank in range(world)]
     datas = [read_split(run.sub("parts"), index, "train", shard.numbers) for shard in shards]
     network = build_network(CONFIG.model, index, index.tasks, CONFIG.seed).double()
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=CONFIG.profile.weight_decay)
-    n_steps = shards[0].steps(CONFIG.profile.batch_size)
+    n_steps = batches_of(shards[0], 0, CONFIG.profile.batch_size).n_steps
     samples = np.concatenate([data.samples for data in datas])
     order = {sample: row for row, sample in enumerate(samples)}
     visits: dict[int, np.ndarray] = {}
@@ -131,14 +139,14 @@ def test_every_rank_takes_the_same_steps_and_every_row_once() -> None:
         shards = [Shard.of(index, rank, world) for rank in range(world)]
         assert sorted(number for shard in shards for number in shard.numbers) == [0, 1, 2, 3, 4]
         for batch_size in (1, 4, 10, 100):
-            steps = {shard.steps(batch_size) for shard in shards}
-            assert len(steps) == 1
-            n_steps = steps.pop()
+            batches = [batches_of(shard, rank, batch_size) for rank, shard in enumerate(shards)]
+            assert len({each.n_steps for each in batches}) == 1
+            n_steps = batches[0].n_steps
             sizes = sum(
                 np.array([len(piece) for piece in np.array_split(np.arange(own), n_steps)])
                 for own in shards[0].rows_by_rank
             )
-            assert np.array_equal(shards[0].batch_rows(n_steps), sizes)
+            assert np.array_equal(batches[0].rows_of_steps(), sizes)
             assert min(len(np.array_split(np.arange(own), n_steps)[-1]) for own in shards[0].rows_by_rank) >= 1
 
 

@@ -1,20 +1,31 @@
-"""What a run found, from its tables: plans are compared as they are served, and with those that started alike."""
+"""The outcome of a run from its tables: plans are compared as they are served, and with those that started alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import stg_ray as sr
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config import PlanName
 from stg_ray.data.parts import write_parts
 from stg_ray.report import summarize
+from stg_ray.report.figures import COLORS
+from stg_ray.report.summary import OTHERS, TITLES
 from stg_ray.retraining.results import Scored, costs_table, results_table
 
+CONFIG = sr.load_config(
+    {
+        "data": {"npz": "by hand"},
+        "retrain": {"plans": ["ours", "all_in_one", "all_in_one_ensemble", "random"], "start": "both"},
+    }
+)
 MEANS = {
     ("ours", "argmax"): 0.5,
     ("ours", "ensemble"): 0.9,
@@ -52,7 +63,7 @@ def _scored(plan: str, serving: Serving, seed: int, scores: dict[str, dict[str, 
 
 
 def test_plans_are_compared_as_they_are_served(run: RunDir) -> None:
-    summary = summarize(run, sr.load_config({"data": {"npz": "by hand"}}))
+    summary = summarize(run, CONFIG)
     expected = {"all_in_one": 0.1, "all_in_one_ensemble": -0.2, "random": 0.1, "random_profiled": 0.05}
     assert list(summary.against) == ["all_in_one", "all_in_one_ensemble", "random", "random_profiled"]
     for other, difference in summary.against.items():
@@ -63,10 +74,26 @@ def test_plans_are_compared_as_they_are_served(run: RunDir) -> None:
 
 
 def test_draws_of_random_groups_are_one_plan_and_costs_are_relative_to_all_in_one(run: RunDir) -> None:
-    rows = {(row.plan, row.serving): row for row in summarize(run, sr.load_config({"data": {"npz": "by hand"}})).plans}
+    rows = {(row.plan.name, row.serving): row for row in summarize(run, CONFIG).plans}
     assert rows["random", "argmax"].values.shape == (4, 4), "tasks, and draws times seeds"
     np.testing.assert_allclose(rows["random", "argmax"].mean, 0.4 + 0.015 + 0.0005)
     assert rows["all_in_one_ensemble", "ensemble"].title == "all in one ensemble"
     assert rows["all_in_one_ensemble", "ensemble"].cost == 2, "of one training"
     assert rows["ours", "argmax"].cost == rows["ours", "ensemble"].cost == 2, "the same networks"
     assert rows["all_in_one", "argmax"].difference is None
+    assert rows["random_profiled", "argmax"].title == "random groups, from profile"
+
+
+def test_plans_that_all_start_from_the_profile_are_named_as_plans_from_scratch_are(run: RunDir) -> None:
+    results = run.read_parquet("results.parquet").to_pandas()
+    alone = results[~results["plan"].str.endswith("_profiled")]
+    run.write_parquet("results.parquet", pa.Table.from_pandas(alone, preserve_index=False))
+    config = CONFIG.model_copy(update={"retrain": CONFIG.retrain.model_copy(update={"start": "profiled"})})
+    summary = summarize(run, config)
+    assert [row.title for row in summary.plans if row.serving == "argmax"] == ["ours", "all in one", "random groups"]
+    assert summary.verdict.startswith("Our groups are better than")
+
+
+def test_every_plan_has_a_title_and_a_colour() -> None:
+    assert set(TITLES) == set(COLORS) == set(get_args(PlanName))
+    assert set(OTHERS) <= set(TITLES)

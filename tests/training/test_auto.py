@@ -1,4 +1,4 @@
-"""What is left to the device is settled once: by the device and the network, and the same however busy it is."""
+"""Settings that are left to the device are resolved once: by the device and the network, however busy it is."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from stg_ray.config import ProfileConfig
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import index_of
 from stg_ray.models import TaskNetwork, build_network
+from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import DeviceFacts, resolve_auto, trunk_flops
-from stg_ray.training.compute import Compute
-from stg_ray.training.epoch import Optimization, train_epoch
+from stg_ray.training.batches import CommonBatches, Draws
+from stg_ray.training.trainer import Rows, Trainer
 
 IMAGES, DIGITS = (3, 32, 32), (64,)
 
@@ -40,33 +41,33 @@ def network_of(trunk: str, shape: tuple[int, ...], width: int = 128) -> TaskNetw
         (DeviceFacts("cpu", False), "cnn", "float32", "channels_last"),
     ],
 )
-def test_what_is_auto_is_settled_by_the_device_and_the_trunk(
+def test_auto_is_resolved_by_the_device_and_the_trunk(
     facts: DeviceFacts, trunk: str, precision: str, memory_format: str
 ) -> None:
     shape = IMAGES if trunk == "cnn" else DIGITS
     network = network_of(trunk, shape)
-    settled = resolve_auto(ProfileConfig(), facts, network, shape)
-    assert (settled.precision, settled.memory_format) == (precision, memory_format)
-    mine = ProfileConfig(precision="bf16", memory_format="contiguous")
-    assert resolve_auto(mine, DeviceFacts("cpu", False), network, shape) == mine, "what is asked for is not changed"
+    resolved = resolve_auto(ProfileConfig(), facts, network, shape)
+    assert (resolved.precision, resolved.memory_format) == (precision, memory_format)
+    asked = ProfileConfig(precision="bf16", memory_format="contiguous")
+    assert resolve_auto(asked, DeviceFacts("cpu", False), network, shape) == asked, "what is asked for is not changed"
 
 
 def test_a_resumed_run_does_not_decide_anew(tmp_path: Path) -> None:
     asked = load_config("digits")
     network = network_of("cnn", IMAGES)
-    settled = asked.model_copy(
+    resolved = asked.model_copy(
         update={
             name: resolve_auto(getattr(asked, name), DeviceFacts("cuda", True), network, IMAGES)
             for name in ("profile", "retrain")
         }
     )
     run = RunDir(tmp_path)
-    run.write_config(settled)
+    run.write_config(resolved)
     again = asked.resolved_as(run.read_config())
-    assert again == settled
-    assert again.fingerprint(["profile"]) == settled.fingerprint(["profile"])
+    assert again == resolved
+    assert again.fingerprint(["profile"]) == resolved.fingerprint(["profile"])
     other = load_config("digits", ["profile.precision=float32"]).resolved_as(run.read_config())
-    assert [key.split(" ")[0] for key in other.differences(settled)] == ["profile.precision"]
+    assert [key.split(" ")[0] for key in other.differences(resolved)] == ["profile.precision"]
 
 
 def test_operations_are_counted_as_multiplications_and_additions() -> None:
@@ -88,7 +89,7 @@ def test_without_onednn_there_is_no_bf16(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_where_bf16_is_said_to_pay_a_training_step_is_faster() -> None:
-    """The network that is trained, not the convolution that was timed to settle it."""
+    """The network that is trained, not the convolution that was timed to decide it."""
     if not DeviceFacts.of_cpu().bf16:
         pytest.skip("this CPU is not faster in bf16")
     images = torch.randint(0, 256, (64, *IMAGES), dtype=torch.uint8)
@@ -98,17 +99,17 @@ def test_where_bf16_is_said_to_pay_a_training_step_is_faster() -> None:
     torch.set_num_threads(1)
     try:
         for _ in range(6):
-            for bf16, own in seconds.items():
-                network = network_of("cnn", IMAGES)
-                compute = Compute(bf16=bf16, channels_last=True)
-                compute.place(network)
-                optimization = Optimization(network, ProfileConfig(), 10)
-                rows = [np.arange(64)] * 2
-                began = time.perf_counter()
-                train_epoch(
-                    network, network.layout, optimization, images, labels, rows, divisors=[64.0] * 2, compute=compute
+            for bf16, times in seconds.items():
+                trainer = Trainer(
+                    network_of("cnn", IMAGES),
+                    Rows(images, labels, np.arange(64)),
+                    CommonBatches(64, 64, labels_per_sample=2, draws=Draws(0, Stream.PROFILE_BATCHES)),
+                    ProfileConfig(precision="bf16" if bf16 else "float32", memory_format="channels_last", epochs=10),
                 )
-                own.append(time.perf_counter() - began)
+                began = time.perf_counter()
+                for epoch in (1, 2):
+                    trainer.epoch(epoch)
+                times.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
     assert min(seconds[True]) < min(seconds[False])

@@ -6,6 +6,7 @@ import ctypes
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,45 +15,39 @@ import torch
 from stg_ray.config import Config
 from stg_ray.data.parts import index_of
 from stg_ray.models import build_network
+from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
+from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.compute import Compute
-from stg_ray.training.epoch import Optimization, epoch_batches, evaluate, train_epoch
+from stg_ray.training.evaluation import evaluate
+from stg_ray.training.trainer import Rows, Trainer
 
 
-def trained(compute: Compute, trunk: str) -> tuple[torch.Tensor, torch.Tensor]:
+def trained(trunk: str, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Outputs and task losses after two epochs on images whose mean decides the labels."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (96, 3, 8, 8), dtype=np.uint8)
     labels = np.stack([images[:, c].mean(axis=(1, 2)) > 127 for c in range(3)], axis=1).astype(np.int8)
-    task_set = TaskSet.from_arrays(images, labels)
-    index = index_of(task_set)
+    index = index_of(TaskSet.from_arrays(images, labels))
     config = Config.model_validate({"data": {"npz": "x"}, "model": {"trunk": trunk, "width": 16}})
-    network = build_network(config.model, index, index.tasks, 0)
-    compute.place(network)
-    model = compute.compiled(network)
-    batches = epoch_batches(96, 6, np.random.default_rng(0))
-    optimization = Optimization(network, config.profile, 12)
-    losses = torch.zeros(())
-    for _ in range(2):
-        losses = train_epoch(
-            model,
-            network.layout,
-            optimization,
-            torch.from_numpy(images),
-            torch.from_numpy(labels),
-            batches,
-            divisors=[48.0] * 6,
-            compute=compute,
-        )
-    return evaluate(network, torch.from_numpy(images), compute=compute), losses
+    trainer = Trainer(
+        build_network(config.model, index, index.tasks, 0),
+        Rows(torch.from_numpy(images), torch.from_numpy(labels), np.arange(96)),
+        CommonBatches(96, 16, labels_per_sample=3, draws=Draws(0, Stream.PROFILE_BATCHES)),
+        config.profile.model_copy(update={"epochs": 2, **settings}),
+    )
+    losses = [trainer.epoch(epoch) for epoch in (1, 2)]
+    return trainer.evaluate(torch.from_numpy(images)), losses[-1]
 
 
 @pytest.mark.parametrize(
-    ("compute", "tolerance"), [(Compute(channels_last=True), 1e-3), (Compute(bf16=True, channels_last=True), 0.2)]
+    ("settings", "tolerance"),
+    [({"memory_format": "channels_last"}, 1e-3), ({"precision": "bf16", "memory_format": "channels_last"}, 0.2)],
+    ids=["channels_last", "bf16"],
 )
-def test_the_same_training_but_for_rounding(compute: Compute, tolerance: float) -> None:
-    outputs, losses = trained(Compute(), "cnn")
-    other, other_losses = trained(compute, "cnn")
+def test_the_same_training_but_for_rounding(settings: dict[str, str], tolerance: float) -> None:
+    outputs, losses = trained("cnn")
+    other, other_losses = trained("cnn", **settings)
     assert other.dtype == torch.float32
     torch.testing.assert_close(other_losses, losses, rtol=tolerance, atol=0)
     torch.testing.assert_close(other, outputs, rtol=tolerance, atol=tolerance)
@@ -62,8 +57,8 @@ def test_the_same_training_but_for_rounding(compute: Compute, tolerance: float) 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPUs")
 def test_compiled_is_the_same_training() -> None:
-    outputs, losses = trained(Compute(), "mlp")
-    other, other_losses = trained(Compute(compile=True), "mlp")
+    outputs, losses = trained("mlp")
+    other, other_losses = trained("mlp", compile=True)
     torch.testing.assert_close(other_losses, losses, rtol=1e-3, atol=0)
     torch.testing.assert_close(other, outputs, rtol=1e-2, atol=1e-2)
 

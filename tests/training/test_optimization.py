@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from stg_ray.config import TrainingConfig
-from stg_ray.training.epoch import OPTIMIZERS, Optimization, lr_factor
+from stg_ray.training.optimization import OPTIMIZERS, Optimization, lr_factor
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -1,0 +1,58 @@
+"""The plans that a configuration trains, by the names they have in plans/ and in results.parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stg_ray.config.sections import PlanName, RetrainConfig
+
+_PROFILED = "_profiled"
+"""Ends the name of a plan whose networks start from the profile, where the plan is trained from scratch too."""
+
+
+@dataclass(frozen=True)
+class TrainedPlan:
+    """A plan as it is trained.
+
+    Attributes:
+        name: unique among the plans of a run, such as `ours`, `random_0` or `ours_profiled`.
+        base: the plan in `retrain.plans` that it comes from.
+        draw: number of the draw of random groups; None for other plans, and for all draws together.
+        profiled: whether its networks start from the profiled network.
+        beside_scratch: whether it is trained from scratch too (`retrain.start: both`): its name tells which it is.
+    """
+
+    name: str
+    base: PlanName
+    draw: int | None = None
+    profiled: bool = False
+    beside_scratch: bool = False
+
+    @property
+    def of_all_draws(self) -> TrainedPlan:
+        """The plan whose draws this is one of; itself if it is not drawn."""
+        return self if self.draw is None else _named(self.base, None, self.profiled, self.beside_scratch)
+
+
+def trained_plans(config: RetrainConfig) -> dict[str, TrainedPlan]:
+    """Return the plans that may be trained, by name, in the order of `retrain.plans`; first those from scratch.
+
+    What is trained depends on the groups too: where ours are a single group, `all_in_one` stands for them (so it is
+    among these plans, the last of its start, whether it is asked for or not), and there are no plans made from ours.
+    """
+    bases = list(config.plans)
+    if "ours" in bases and "all_in_one" not in bases:
+        bases.append("all_in_one")
+    plans = [
+        _named(base, draw, profiled=config.start == "profiled", beside_scratch=False)
+        for base in bases
+        for draw in (range(config.random_groups) if base == "random" else (None,))
+    ]
+    if config.start == "both":
+        plans += [_named(plan.base, plan.draw, profiled=True, beside_scratch=True) for plan in plans]
+    return {plan.name: plan for plan in plans}
+
+
+def _named(base: PlanName, draw: int | None, profiled: bool, beside_scratch: bool) -> TrainedPlan:
+    name = base if draw is None else f"{base}_{draw}"
+    return TrainedPlan(name + _PROFILED * beside_scratch, base, draw, profiled, beside_scratch)

@@ -1,0 +1,57 @@
+"""Callbacks of Ray Tune that follow the retrain stage: progress, a gauge, and the reasons of failures."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ray import tune
+
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.session import root_cause
+from stg_ray.cluster.telemetry import set_gauge
+from stg_ray.config import Config
+from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.trial import is_finished, network_folder
+
+
+class Watch(tune.Callback):  # type: ignore[misc]  # Ray's types are skipped, so its classes are Any
+    """A callback that notes how far the trials are, and why those that failed did.
+
+    Attributes:
+        epochs_of_trial: epochs that each trial has reported, by its id.
+        failures: reasons of the networks that are not finished in the end, by their folders.
+    """
+
+    def __init__(self, run: RunDir, config: Config) -> None:
+        self.run, self.config = run, config
+        self.epochs_of_trial: dict[str, int] = {}
+        self.failures: dict[str, str] = {}
+
+    def on_trial_result(self, *, trial: Any, result: Mapping[str, Any], **_info: Any) -> None:
+        """Note the epoch that a trial reports."""
+        self.epochs_of_trial[trial.trial_id] = result.get("epoch", self.epochs_of_trial.get(trial.trial_id, 0))
+
+    def on_step_end(self, *, trials: Sequence[Any], **_info: Any) -> None:
+        """Publish the number of running trials."""
+        set_gauge(self.run, "retrain", "trials_running", sum(trial.status == "RUNNING" for trial in trials))
+
+    def on_experiment_end(self, *, trials: Sequence[Any], **_info: Any) -> None:
+        """Note the reasons of the networks that are not finished."""
+        for trial in trials:
+            folder = network_folder(NetworkSpec.from_dict(trial.config["spec"]), self.config)
+            if not is_finished(self.run, folder):
+                error = _error_of(trial)
+                reason = trial.last_result.get("failure") or (error and root_cause(error))
+                if reason:
+                    self.failures[folder] = reason
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """The last error of a trial; None where Tune's file of it is cut off, because the disk is full."""
+    try:
+        error: BaseException | None = trial.get_pickled_error()
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return None
+    return error

@@ -1,0 +1,77 @@
+"""The optimizer of a training run, its learning rate from step to step, and gradient clipping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from stg_ray.config import TrainingConfig
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "nadam": partial(torch.optim.NAdam, foreach=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+}
+"""Optimizers by the names that the configuration gives them, called with parameters, `lr` and `weight_decay`."""
+
+
+class Optimization:
+    """An optimizer with the learning-rate schedule and the gradient clipping of one training run.
+
+    Args:
+        model: the module whose parameters are trained; it must be on its device already.
+        config: optimizer, learning rate, weight decay, schedule, warm-up and clipping.
+        n_steps: steps of the whole run, over which the learning rate rises and falls.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, n_steps: int) -> None:
+        self.parameters = list(model.parameters())
+        self.clip = config.clip
+        self.optimizer = OPTIMIZERS[config.optimizer](self.parameters, lr=config.lr, weight_decay=config.weight_decay)
+        factor = partial(lr_factor, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def step(self, loss: torch.Tensor) -> None:
+        """Take one step down the gradient of the scalar `loss`, and move on in the schedule."""
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.schedule.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizer and of the schedule, from which a later process can go on."""
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+
+
+def lr_factor(step: int, *, n_steps: int, warmup: float, schedule: str) -> float:
+    """Return the factor of the learning rate at a step, counted from 0.
+
+    It rises linearly over the share `warmup` of the steps; then it is constant, or falls to zero along half a cosine
+    (Loshchilov and Hutter, ICLR 2017).
+    """
+    n_warm = warmup * n_steps
+    if step < n_warm:
+        return min(1.0, (step + 1) / n_warm)
+    if schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - n_warm) / max(1.0, n_steps - n_warm))))

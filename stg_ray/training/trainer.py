@@ -1,0 +1,155 @@
+"""The training of one network: the profile, the groups' networks, TAG and the timing all train by this object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from stg_ray.errors import StgRayError
+from stg_ray.models.network import TaskNetwork
+from stg_ray.models.outputs import as_labels
+from stg_ray.seeds import torch_seed
+from stg_ray.training.augmentation import Augmentation
+from stg_ray.training.batches import Batches
+from stg_ray.training.compute import CPU, Compute
+from stg_ray.training.evaluation import Inputs, evaluate
+from stg_ray.training.optimization import Optimization
+
+if TYPE_CHECKING:
+    from stg_ray.config import TrainingConfig
+
+Record = Callable[[np.ndarray, torch.Tensor, torch.Tensor], None]
+"""Called with (rows, outputs before the step, labels) of every batch: (b,), (b, O) and (b, K)."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that one process trains on.
+
+    Attributes:
+        inputs: (n, ...) raw inputs, in memory or mapped.
+        labels: (n, K) labels as stored: -1 or NaN where missing.
+        samples: (n,) sample numbers in the task set; the draws of the augmentation belong to them.
+    """
+
+    inputs: Inputs
+    labels: torch.Tensor
+    samples: np.ndarray
+
+
+class Trainer:
+    """A network in training: its optimizer, its batches, and where and how it is computed.
+
+    What an epoch draws at random (batches, augmentation, dropout) depends on the seed and the epoch's number alone, so
+    a training that goes on from `state_dict` ends like an undisturbed one.
+
+    Args:
+        network: moved to the device; other ranks must have an equal one.
+        rows: what this process trains on, indexed by the batches.
+        batches: the steps of an epoch, as this rank takes them.
+        settings: how the network is trained; `settings.epochs` is the number of epochs of the learning-rate schedule.
+        device: where it is trained.
+        task_weights: (K,) factors of the tasks' losses in the objective; all 1 if not given.
+
+    Raises:
+        InputError: the settings ask for an augmentation that the inputs do not allow.
+    """
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        rows: Rows,
+        batches: Batches,
+        settings: TrainingConfig,
+        *,
+        device: torch.device | str = CPU,
+        task_weights: Sequence[float] | None = None,
+    ) -> None:
+        self.network, self.rows, self.batches, self.settings = network, rows, batches, settings
+        self.compute = Compute.of(settings, device)
+        self.compute.place(network)
+        self.model = self.compute.compiled(batches.ranks.wrap(network))
+        self.optimization = Optimization(network, settings, settings.epochs * batches.n_steps)
+        self.augment: Augmentation | None = None
+        if batches.draws.augmentation is not None:
+            self.augment = Augmentation.of(settings, tuple(rows.inputs[:1].shape[1:]), rows.samples)
+        self.task_weights: torch.Tensor | None = None
+        if task_weights is not None:
+            self.task_weights = torch.tensor(task_weights, dtype=torch.float32, device=self.compute.device)
+
+    def epoch(self, number: int, record: Record | None = None) -> torch.Tensor:
+        """Train for one epoch; the loss of a step is the sum of its labels' losses over the step's divisor.
+
+        Args:
+            number: of the epoch, from 1.
+            record: called with (rows, outputs before the step, labels) of every batch.
+
+        Returns:
+            (K,) float64 sums of the tasks' losses over this rank's rows, unweighted, as they were before each step.
+        """
+        draws = self.batches.draws
+        torch.manual_seed(torch_seed(draws.seed, number, self.batches.ranks.rank))
+        if self.augment is not None and draws.augmentation is not None:
+            self.augment.draw(draws.augmentation, draws.seed, number)
+        layout = self.network.layout
+        self.model.train()
+        totals = torch.zeros(len(layout.tasks), dtype=torch.float64, device=self.compute.device)
+        for rows, divisor in self.batches.of_epoch(number):
+            outputs, target = self._forward(torch.from_numpy(rows))
+            losses = layout.losses(outputs, target)
+            with torch.no_grad():
+                totals += losses.sum(dim=0, dtype=torch.float64)
+                if record is not None:
+                    record(rows, outputs.detach(), target)
+            if self.task_weights is not None:
+                losses = losses * self.task_weights
+            self.optimization.step(losses.sum() / divisor)
+        return totals
+
+    def _forward(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Outputs (b, O) and labels (b, K) of some rows, on the device; the inputs with this epoch's augmentation."""
+        target = as_labels(self.compute.batch(self.rows.labels[index]))
+        batch = self.compute.batch(self.rows.inputs[index])
+        if self.augment is not None:
+            batch = self.augment(batch, index)
+        return self.compute.forward(self.model, batch), target
+
+    def evaluate(self, inputs: Inputs) -> torch.Tensor:
+        """Return the network's outputs (N, O) as it is now, on the CPU, computed as in training."""
+        return evaluate(self.network, inputs, compute=self.compute)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later process needs to go on with the next epoch."""
+        return {"network": self.network.state_dict(), "optimization": self.optimization.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` returned; other keys of the mapping are left alone."""
+        self.network.load_state_dict(state["network"])
+        self.optimization.load_state_dict(state["optimization"])
+
+
+def check_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> None:
+    """Refuse losses (K,) that are NaN or infinite.
+
+    Raises:
+        StgRayError: with the name of the first task whose loss is.
+    """
+    message = non_finite(totals, names, epoch)
+    if message:
+        raise StgRayError(message)
+
+
+def non_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> str | None:
+    """Return the message that names the first of the tasks' losses (K,) that is NaN or infinite, if one is."""
+    bad = torch.nonzero(~torch.isfinite(totals)).flatten().tolist()
+    if not bad:
+        return None
+    return (
+        f"the loss of task {names[bad[0]]!r} became non-finite in epoch {epoch}"
+        + (f" (and that of {len(bad) - 1} more tasks)" if len(bad) > 1 else "")
+        + ": lower the learning rate (lr), or look at this task's labels and inputs"
+    )
