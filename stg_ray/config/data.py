@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,45 @@ ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
 
 
 class Section(BaseModel):
+    """A section of the configuration: immutable, and unknown keys are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def since(version: str) -> Any:
+    """Mark a key that came after version 0.1: `key: Annotated[T, since("0.2")] = default`.
+
+    Fingerprints leave it out while it holds its default, so that run directories, trained networks and laid out parts
+    of the versions before stay valid. Its default must mean what the versions before did, and must not change.
+    """
+    return Field(json_schema_extra={"since": version})
+
+
+def fingerprint_values(section: Section, exclude: Collection[str] = ()) -> dict[str, Any]:
+    """Return the values of a section that a fingerprint covers, as `model_dump` writes them.
+
+    Left out are the keys in `exclude`, here and in the sections within, and new keys that hold their defaults (see
+    `since`).
+    """
+    values = section.model_dump(exclude=set(exclude))
+    for key, field in type(section).model_fields.items():
+        if key not in values:
+            continue
+        value, extra = getattr(section, key), field.json_schema_extra
+        if isinstance(value, Section):
+            values[key] = fingerprint_values(value, exclude)
+        elif isinstance(value, list) and any(isinstance(item, Section) for item in value):
+            values[key] = [fingerprint_values(item, exclude) for item in value]
+        if isinstance(extra, dict) and "since" in extra:
+            default = field.get_default(call_default_factory=True)
+            covered = fingerprint_values(default, exclude) if isinstance(default, Section) else default
+            if values[key] == covered:
+                del values[key]
+    return values
+
+
+SOURCES = ("preset", "parquet", "images", "npz", "function", "join")
+"""Keys of the `data` section of which one is given."""
 
 
 class ParquetConfig(Section):
@@ -76,6 +115,8 @@ class DataConfig(Section):
     """`module:function` that returns a TaskSet; the module is looked for in the current directory too."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of `function`."""
+    task_set: Annotated[str | None, since("0.2")] = None
+    """Digest of a TaskSet that was given to `sr.run` in Python, which sets it; the run directory has its contents."""
     join: list[DataConfig] = []
     """Several sets as one, their tasks named SET/TASK; `data: [a, b]` is short for `data: {join: [a, b]}`."""
     name: str | None = None
@@ -94,6 +135,7 @@ class DataConfig(Section):
 
     @property
     def rows_of_a_part(self) -> int | None:
+        """Training rows of a part; None where their number follows from that of the rows."""
         return None if self.part_rows == "auto" else self.part_rows
 
     @field_validator("join", mode="before")
@@ -105,10 +147,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
-        kinds = ("preset", "parquet", "images", "npz", "function", "join")
-        given = [key for key in kinds if getattr(self, key) not in (None, [])]
+        given = [key for key in (*SOURCES, "task_set") if getattr(self, key) not in (None, [])]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(kinds)}; found {', '.join(given) or 'none'}")
+            raise ValueError(f"expected exactly one of {', '.join(SOURCES)}; found {', '.join(given) or 'none'}")
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(unknown(self.preset, PRESETS, "preset"))
         if self.arguments and self.function is None:
@@ -120,6 +161,8 @@ class DataConfig(Section):
             and "image_size" not in PRESETS[self.preset or "digits"].arguments
         ):
             raise ValueError(f"image_size is for encoded images, and there are none in this {given[0]}")
+        if any(part.task_set for part in self.join):
+            raise ValueError("a task set that was given in Python cannot be joined: join the arrays")
         if any(part.join for part in self.join):
             raise ValueError("joined sets cannot be joined again: name them in one list")
         if len(self.joined()) < len(self.join):
@@ -127,11 +170,12 @@ class DataConfig(Section):
         return self
 
     def joined(self) -> dict[str, DataConfig]:
-        """The sets that are joined, by name; they look for their files where this one does."""
+        """Return the sets that are joined, by name; they look for their files where this one does."""
         return {part.set_name: part.model_copy(update={"root": part.root or self.root}) for part in self.join}
 
     @property
     def set_name(self) -> str:
+        """Name of this set among those that are joined."""
         if self.name is not None:
             return self.name
         if self.parquet is not None:
@@ -142,10 +186,11 @@ class DataConfig(Section):
 
 
 def data_root(config: DataConfig) -> Path:
-    """Folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
+    """Return the folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
     return Path(config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray").expanduser()
 
 
 def npz_path(config: DataConfig) -> Path:
+    """Return the path of `data.npz`: as given where that is absolute or exists here, else in the data root."""
     path = Path(config.npz or "").expanduser()
     return path if path.is_absolute() or path.exists() else data_root(config) / path

@@ -13,6 +13,7 @@ import numpy as np
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import network_place
 from stg_ray.config import WHERE_IT_RUNS, Config
+from stg_ray.config.data import fingerprint_values
 from stg_ray.config.sections import PROFILED
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
@@ -81,7 +82,7 @@ class NetworkSpec:
     def fingerprint(self, config: Config) -> str:
         """Hash of all that decides the trained network, whatever plan it is for: its name among the networks."""
         not_its_own = {"profiled_lr"} if self.start is None else set()
-        training = config.retrain.model_dump(exclude={*OF_PLANS, *WHERE_IT_RUNS, *not_its_own})
+        training = fingerprint_values(config.retrain, exclude={*OF_PLANS, *WHERE_IT_RUNS, *not_its_own})
         own = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
         own["start"] = self.start
         text = json.dumps([config.fingerprint(("seed", "data", "model")), training, own], sort_keys=True)
