@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stg_ray.config.fingerprints import since
 from stg_ray.config.presets import PRESETS
 from stg_ray.errors import unknown
 
@@ -18,46 +18,12 @@ ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
 """What a column of classes becomes: a task for each, one multi-class task, or one for each super-class."""
 
 
-class Section(BaseModel):
-    """A section of the configuration: immutable, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def since(version: str) -> Any:
-    """Mark a key that came after version 0.1: `key: Annotated[T, since("0.2")] = default`.
-
-    Fingerprints leave it out while it holds its default, so that run directories, trained networks and laid out parts
-    of the versions before stay valid. Its default must mean what the versions before did, and must not change.
-    """
-    return Field(json_schema_extra={"since": version})
-
-
-def fingerprint_values(section: Section, exclude: Collection[str] = ()) -> dict[str, Any]:
-    """Return the values of a section that a fingerprint covers, as `model_dump` writes them.
-
-    Left out are the keys in `exclude`, here and in the sections within, and new keys that hold their defaults (see
-    `since`).
-    """
-    values = section.model_dump(exclude=set(exclude))
-    for key, field in type(section).model_fields.items():
-        if key not in values:
-            continue
-        value, extra = getattr(section, key), field.json_schema_extra
-        if isinstance(value, Section):
-            values[key] = fingerprint_values(value, exclude)
-        elif isinstance(value, list) and any(isinstance(item, Section) for item in value):
-            values[key] = [fingerprint_values(item, exclude) for item in value]
-        if isinstance(extra, dict) and "since" in extra:
-            default = field.get_default(call_default_factory=True)
-            covered = fingerprint_values(default, exclude) if isinstance(default, Section) else default
-            if values[key] == covered:
-                del values[key]
-    return values
-
-
 SOURCES = ("preset", "parquet", "images", "npz", "function", "join")
-"""Keys of the `data` section of which one is given."""
+"""Keys of the `data` section of which a file gives exactly one."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ParquetConfig(Section):
@@ -116,7 +82,7 @@ class DataConfig(Section):
     arguments: dict[str, Any] = {}
     """Keyword arguments of `function`."""
     task_set: Annotated[str | None, since("0.2")] = None
-    """Digest of a TaskSet that was given to `sr.run` in Python, which sets it; the run directory has its contents."""
+    """Digest of a TaskSet that was given to `sr.run` in Python, which sets it; the run directory holds its parts."""
     join: list[DataConfig] = []
     """Several sets as one, their tasks named SET/TASK; `data: [a, b]` is short for `data: {join: [a, b]}`."""
     name: str | None = None
@@ -135,7 +101,6 @@ class DataConfig(Section):
 
     @property
     def rows_of_a_part(self) -> int | None:
-        """Training rows of a part; None where their number follows from that of the rows."""
         return None if self.part_rows == "auto" else self.part_rows
 
     @field_validator("join", mode="before")
@@ -170,12 +135,11 @@ class DataConfig(Section):
         return self
 
     def joined(self) -> dict[str, DataConfig]:
-        """Return the sets that are joined, by name; they look for their files where this one does."""
+        """The sets that are joined, by name; they look for their files where this one does."""
         return {part.set_name: part.model_copy(update={"root": part.root or self.root}) for part in self.join}
 
     @property
     def set_name(self) -> str:
-        """Name of this set among those that are joined."""
         if self.name is not None:
             return self.name
         if self.parquet is not None:
@@ -186,11 +150,10 @@ class DataConfig(Section):
 
 
 def data_root(config: DataConfig) -> Path:
-    """Return the folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
+    """Folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
     return Path(config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray").expanduser()
 
 
 def npz_path(config: DataConfig) -> Path:
-    """Return the path of `data.npz`: as given where that is absolute or exists here, else in the data root."""
     path = Path(config.npz or "").expanduser()
     return path if path.is_absolute() or path.exists() else data_root(config) / path

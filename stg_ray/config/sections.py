@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from stg_ray.config.data import Auto, Count, DataConfig, Section, fingerprint_values
+from stg_ray.config.data import Auto, Count, DataConfig, Section
+from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.errors import unknown
 
 WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
@@ -147,7 +148,6 @@ class AffinityConfig(Section):
 
     @property
     def starts_from_checkpoint(self) -> bool:
-        """Whether `start` names a checkpoint of the user's."""
         return self.start not in ("profiled", "initial")
 
     @field_validator("methods")
@@ -254,15 +254,6 @@ class RetrainConfig(TrainingConfig):
 
 
 class Config(Section):
-    """The configuration of a run; see `load_config`.
-
-    Example:
-        >>> import stg_ray as sr
-        >>> config = sr.load_config("digits", ["profile.epochs=3"])
-        >>> config.profile.epochs, config.grouping.groups
-        (3, 4)
-    """
-
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataConfig
     model: ModelConfig = ModelConfig()
@@ -283,15 +274,10 @@ class Config(Section):
         return self
 
     def to_yaml(self) -> str:
-        """Return the configuration as the text of config.yaml."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
 
     def fingerprint(self, sections: Iterable[str]) -> str:
-        """Return a hash of some sections: 16 hexadecimal digits.
-
-        Where the run takes place (workers, restarts) is left out, as it does not decide what is computed, and so are
-        keys of later versions that hold their defaults (see `config.data.since`).
-        """
+        """Hash of some sections. Where it runs (workers, restarts) is left out: it does not decide what is computed."""
         covered = fingerprint_values(self, exclude=WHERE_IT_RUNS)
         values = {name: covered[name] for name in set(sections) & set(covered)}
         text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)  # YAML has dates

@@ -39,7 +39,7 @@ class DataMap:
         >>> import stg_ray as sr
         >>> data_map = sr.DataMap("runs/digits")  # doctest: +SKIP
         >>> data_map  # doctest: +SKIP
-        DataMap('/home/me/runs/digits', epoch 20 of 20, 1,257 samples, 15 tasks)
+        DataMap('/home/me/runs/digits', epoch 20 of [20], 1,257 samples, 15 tasks)
         >>> confidence, variability = np.moveaxis(data_map[:100], -1, 0)  # doctest: +SKIP
     """
 
@@ -76,7 +76,7 @@ class DataMap:
 
     def __repr__(self) -> str:
         n, n_tasks, _ = self.shape
-        snapshot = f"epoch {self.epoch} of {', '.join(map(str, self.epochs))}"
+        snapshot = f"epoch {self.epoch} of {self.epochs}"
         return f"DataMap({self.storage.uri!r}, {snapshot}, {n:,} samples, {n_tasks:,} task{'s' * (n_tasks != 1)})"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -75,7 +75,8 @@ class DataMapState:
     @property
     def variability(self) -> np.ndarray:
         """(n, K) sample standard deviation of the confidence; 0 after one visit, where it has no meaning yet."""
-        return np.sqrt(self.m2 / np.maximum(self.count - 1, 1)[:, None])
+        deviation: np.ndarray = np.sqrt(self.m2 / np.maximum(self.count - 1, 1)[:, None])
+        return deviation
 
     def __getitem__(self, rows: slice) -> DataMapState:
         return DataMapState(self.count[rows], self.mean[rows], self.m2[rows])

@@ -13,7 +13,7 @@ import numpy as np
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import network_place
 from stg_ray.config import WHERE_IT_RUNS, Config
-from stg_ray.config.data import fingerprint_values
+from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.sections import PROFILED
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator

@@ -130,7 +130,7 @@ def label_array(
     """
     import pyarrow as pa
 
-    given = list(kinds) if kinds is not None else [None] * table.num_columns
+    given: list[TaskKind | None] = [None] * table.num_columns if kinds is None else list(kinds)
     if len(given) != table.num_columns:
         raise InputError(f"there are {len(given)} kinds for {table.num_columns} tasks")
     types = table.schema.types

@@ -19,7 +19,8 @@ BLOCK_LABELS = 2**22
 
 def observed(labels: np.ndarray) -> np.ndarray:
     """Return where a label is present: boolean, of the shape of `labels`."""
-    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != MISSING
+    present: np.ndarray = ~np.isnan(labels) if labels.dtype.kind == "f" else labels != MISSING
+    return present
 
 
 @dataclass(frozen=True)
