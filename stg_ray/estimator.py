@@ -160,7 +160,6 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = False
-        tags.input_tags.three_d_array = True
         return tags
 
     def _tasks(self) -> Sequence[Any]:
@@ -169,7 +168,9 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
 
     def _predicted(self, X: Any) -> dict[str, np.ndarray]:
         check_is_fitted(self)
-        return self.predictor_.predict(validate_data(self, X, reset=False, allow_nd=True)).by_task
+        inputs = validate_data(self, X, reset=False, allow_nd=True)
+        # pandas gives out arrays that are read-only, which torch warns of.
+        return self.predictor_.predict(np.require(inputs, requirements="W")).by_task
 
     def _seed(self) -> int:
         """Return the seed of the run; drawn where `random_state` is no integer."""

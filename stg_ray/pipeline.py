@@ -83,19 +83,14 @@ def run(
         reporter: where progress is printed; on the console by default.
         verbose: print what Ray prints, too.
 
-    Returns:
-        The run, whose groups, results and networks are read from its directory when they are asked for.
-
     Raises:
         InputError: the input is wrong, the directory belongs to another configuration or is in use.
         StgRayError: a stage failed; finished work is kept.
 
     Example:
         >>> import stg_ray as sr
-        >>> run = sr.run("digits", "runs/digits")  # doctest: +SKIP
-        >>> run = sr.run({"data": {"npz": "mine.npz"}, "grouping": {"groups": 3}})  # doctest: +SKIP
-        >>> run = sr.run(sr.TaskSet.from_frame(frame, labels="y_*"), until="group")  # doctest: +SKIP
-        >>> run.groups  # doctest: +SKIP
+        >>> run = sr.run("digits", settings={"grouping": {"groups": "auto"}})  # doctest: +SKIP
+        >>> sr.run(sr.TaskSet.from_frame(frame, labels="y_*"), until="group").groups  # doctest: +SKIP
         >>> sr.run("digts")
         Traceback (most recent call last):
         ...
@@ -104,9 +99,7 @@ def run(
     if until not in STAGES:
         raise InputError(unknown(until, STAGES, "stage"))
     config, name = config_of(source, settings)
-    works = dict(RUNS)
-    if isinstance(source, TaskSet):
-        works["parts"] = partial(parts.run, task_set=source)
+    works = RUNS | {"parts": partial(parts.run, task_set=source if isinstance(source, TaskSet) else None)}
     run_dir = RunDir(out or default_out(name, config))
     run_dir.check_writable()
     with run_dir.lease():
@@ -264,7 +257,7 @@ def add_tasks(out: str, file: str) -> Groups:
 
 
 def default_out(source: str, config: Config) -> str:
-    """The same configuration finds its directory again; another one gets another."""
+    """Return the default directory: the same configuration finds it again, another one gets another."""
     return f"runs/{Path(source).stem}-{config.fingerprint(STAGES['report'].sections)[:8]}"
 
 

@@ -109,12 +109,12 @@ def test_the_command_line_goes_on_only_where_the_parts_of_a_task_set_are(
     run = sr.run(make_task_set(), tmp_path / "run", until="parts", reporter=quiet)
     file, other = str(run.path / "config.yaml"), str(tmp_path / "other")
     for arguments in (("run", file, "--out", other), ("plan", file)):
-        refused = Program(*arguments, log=tmp_path / arguments[0])
+        refused = Program(*arguments, log=tmp_path / "log")
         assert refused.wait(60) == 2
         lines = [line for line in refused.output.splitlines() if not line.startswith("run directory")]
         assert len(lines) == 1
         assert "data.task_set stands for a task set that was given in Python" in lines[0]
-    with pytest.raises(sr.InputError, match="profile is not done in .*: finish it first with stg-ray run"):
+    with pytest.raises(sr.InputError, match=r"profile is not done in .*: finish it first with stg-ray run"):
         run_stage("group", run.uri)
     with pytest.raises(sr.InputError, match=r"parts is not done in .*: call sr\.run again with its task set"):
         run_stage("group", other)

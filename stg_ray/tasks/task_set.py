@@ -76,10 +76,8 @@ class TaskSet:
 
         Args:
             inputs: (N, ...) numeric array, or a data frame of numbers.
-            labels: (N, K) array; -1 (integers) or NaN (floats) where a label is missing. Or a data frame (pandas,
-                polars, pyarrow) with a column for each task, whose names become the tasks' names; its columns may be
-                boolean, integer, nullable integer or floating point, with null (or NaN, or -1) where a label is
-                missing.
+            labels: (N, K) array; -1 (integers) or NaN (floats) where a label is missing. Or a data frame with a
+                column for each task, as in `from_frame`.
             names: K distinct task names; the columns of a data frame, else `task_0`, ..., by default.
             kinds: K kinds, None where it is to be told from the labels: 0/1 are binary, integers from 0 up are
                 multi-class, other numbers are regression.
@@ -93,11 +91,9 @@ class TaskSet:
             InputError: anything about the arrays that would make a run fail or lie.
 
         Example:
-            >>> import numpy as np
-            >>> import pandas as pd
+            >>> import numpy as np, pandas as pd
             >>> import stg_ray as sr
             >>> labels = pd.DataFrame({"bird": [True, False, None] * 10, "colour": [0, 1, 2] * 10})
-            >>> labels["colour"] = labels["colour"].astype("Int64")
             >>> task_set = sr.TaskSet.from_arrays(np.arange(60).reshape(30, 2), labels)
             >>> [(task.name, task.kind) for task in task_set.tasks]
             [('bird', 'binary'), ('colour', 'multiclass')]
@@ -130,8 +126,8 @@ class TaskSet:
         """Make a checked task set from one data frame (pandas, polars, pyarrow).
 
         Args:
-            frame: N rows. Label columns may be boolean, integer, nullable integer or floating point, with null (or
-                NaN, or -1) where a label is missing; feature columns hold numbers without gaps.
+            frame: N rows. Columns of labels may be boolean, integer, nullable integer or floating point, with null
+                (or NaN, or -1 among integers) where a label is missing; those of features are numbers without gaps.
             labels: the columns of labels, by name or by pattern such as `y_*`; their names become the tasks' names.
             features: the columns of inputs, likewise; all others, if not given.
             kinds: kinds of tasks, by column, where they are not to be told from the labels.
