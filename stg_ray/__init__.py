@@ -1,7 +1,13 @@
 """stg_ray: which tasks should share a network?
 
-import stg_ray as sr
-run = sr.run("digits", out="runs/digits")
+    import stg_ray as sr
+
+    run = sr.run("digits", out="runs/digits")   # a preset, a YAML file, a dictionary, a sr.TaskSet of yours
+    run.groups, run.results, run.summary.verdict
+    run.predictor().predict(images)             # likewise sr.load("runs/digits")
+
+`run` takes the whole path on a local Ray or a cluster; `affinity` compares tasks at a trained model and `group` groups
+them, both in memory. `TaskGrouper` is all of it as a scikit-learn estimator.
 """
 
 from __future__ import annotations
@@ -21,9 +27,11 @@ if TYPE_CHECKING:
     from stg_ray.data_maps.state import DataMapState as DataMapState
     from stg_ray.errors import InputError as InputError
     from stg_ray.errors import StgRayError as StgRayError
+    from stg_ray.estimator import TaskGrouper as TaskGrouper
     from stg_ray.grouping.group_tasks import group_tasks as group  # noqa: F401
     from stg_ray.in_memory import affinity as affinity
     from stg_ray.pipeline import run as run
+    from stg_ray.runs import Run as Run
     from stg_ray.serving import load as load
     from stg_ray.tasks import Task as Task
     from stg_ray.tasks import TaskSet as TaskSet
@@ -37,8 +45,10 @@ _HOMES = {
     "Groups": "stg_ray.artifacts.groups:Groups",
     "InputError": "stg_ray.errors:InputError",
     "PointHistogram": "stg_ray.data_maps.histogram:PointHistogram",
+    "Run": "stg_ray.runs:Run",
     "StgRayError": "stg_ray.errors:StgRayError",
     "Task": "stg_ray.tasks:Task",
+    "TaskGrouper": "stg_ray.estimator:TaskGrouper",
     "TaskMatrix": "stg_ray.artifacts.task_matrix:TaskMatrix",
     "TaskSet": "stg_ray.tasks:TaskSet",
     "affinity": "stg_ray.in_memory:affinity",
@@ -49,7 +59,7 @@ _HOMES = {
     "load_config": "stg_ray.config.loading:load_config",
     "run": "stg_ray.pipeline:run",
 }
-"""Where public names live. They are imported when first used: `import stg_ray` loads neither torch nor Ray."""
+"""The homes of the public names. They are imported when first used: `import stg_ray` loads neither torch nor Ray."""
 
 __all__ = sorted(_HOMES)
 

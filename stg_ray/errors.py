@@ -1,4 +1,4 @@
-"""The exceptions of stg_ray: one base class, so that a caller can catch everything of ours."""
+"""The exceptions of stg_ray: one base class, so that a caller can catch all of them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,45 @@ from collections.abc import Iterable
 
 
 class StgRayError(Exception):
-    """Something went wrong in a run. The message says what was found, what was expected and what to do."""
+    """A run that went wrong. The message says what was met, what was expected and what to do.
+
+    Example:
+        >>> import stg_ray as sr
+        >>> try:
+        ...     sr.load_config("digts")
+        ... except sr.StgRayError as error:
+        ...     print(error)
+        unknown preset 'digts': did you mean 'digits'? (or a configuration file that ends in .yaml)
+    """
 
 
-class InputError(StgRayError):
-    """The input (configuration, data, run directory) is wrong: nothing was run, nothing was lost."""
+class InputError(StgRayError, ValueError):
+    """Wrong input (configuration, data, run directory): nothing was run, nothing was lost.
+
+    It is a ValueError too, as Python's and scikit-learn's functions raise for a wrong argument.
+
+    Example:
+        >>> import stg_ray as sr
+        >>> issubclass(sr.InputError, sr.StgRayError) and issubclass(sr.InputError, ValueError)
+        True
+    """
 
 
 class InterruptedRun(StgRayError):
-    """The run was stopped from outside (Ctrl-C, SIGTERM); what had been finished is kept."""
+    """A run stopped from outside (Ctrl-C, SIGTERM); finished work is kept."""
 
 
 class PartlyFailed(StgRayError):
-    """Some of a stage failed. What it leaves is of use to later stages, but the run fails in the end."""
+    """A stage of which some failed. Later stages can use the rest, but the run fails in the end."""
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an exception in one line."""
+    """Return the message of an exception in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def unknown(name: object, known: Iterable[str], what: str) -> str:
+    """Return the message for an unknown name, with the nearest known one or else all of them."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

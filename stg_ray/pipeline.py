@@ -13,10 +13,12 @@ marker says so for this configuration; the same command does what is not done. `
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +29,10 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.config import Config
-from stg_ray.config.loading import load_config, set_values
+from stg_ray.config.loading import set_values, with_settings
 from stg_ray.data import stage as parts
 from stg_ray.data.parts import PartIndex, read_index
-from stg_ray.errors import InputError, PartlyFailed
+from stg_ray.errors import InputError, PartlyFailed, unknown
 from stg_ray.grouping import group_tasks
 from stg_ray.grouping.inputs import as_matrix
 from stg_ray.grouping.new_tasks import add_new_tasks
@@ -38,11 +40,15 @@ from stg_ray.grouping.stage import check_grouping
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.retraining.plans import check_plans
+from stg_ray.runs import Run
 from stg_ray.stages import STAGES, earlier
+from stg_ray.tasks import TaskSet
 from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.auto import resolve_auto_on_cluster
 
-RUNS: dict[str, Callable[[RunDir, Config, StageProgress], None]] = {
+Work = Callable[[RunDir, Config, StageProgress], None]
+
+RUNS: dict[str, Work] = {
     "parts": parts.run,
     "profile": profiling.run,
     "affinity": partial(affinities.run, group_tasks=group_tasks),
@@ -50,32 +56,51 @@ RUNS: dict[str, Callable[[RunDir, Config, StageProgress], None]] = {
     "retrain": retraining.run,
     "report": report.run,
 }
-"""What each stage does."""
+"""The work of each stage."""
+
+Source = TaskSet | Config | Mapping[str, Any] | str | os.PathLike[str]
+"""What can be run: a task set, a configuration or its sections, a preset's name, a YAML file."""
 
 
 def run(
-    config: Config | str,
-    out: str | None = None,
+    source: Source,
+    out: str | os.PathLike[str] | None = None,
     *,
+    settings: Mapping[str, Any] | None = None,
     until: str = "report",
     address: str | None = None,
     reporter: Reporter | None = None,
     verbose: bool = False,
-) -> RunDir:
-    """Run all stages up to `until`; on a directory of the same configuration, those that are not done yet.
+) -> Run:
+    """Run all stages up to `until`; in the directory of a run of the same configuration, those that are not done yet.
 
     Args:
-        config: a configuration, a preset's name, or a YAML file.
+        source: a task set, a configuration or a dictionary of its sections, a preset's name, or a YAML file.
         out: the run directory, a path or a URI; by default runs/NAME-HASH, the same for the same configuration.
-        address: a Ray cluster to join; by default $RAY_ADDRESS, else a local Ray of its own.
+        settings: keys to change, by section, such as `{"profile": {"epochs": 3}, "grouping": {"groups": 4}}`.
+        until: the last stage to run: parts, profile, affinity, group, retrain or report.
+        address: a Ray cluster to join; by default $RAY_ADDRESS, else a local Ray that ends with the run.
+        reporter: where progress is printed; on the console by default.
+        verbose: print what Ray prints, too.
 
     Raises:
         InputError: the input is wrong, the directory belongs to another configuration or is in use.
-        StgRayError: a stage failed; what was finished is kept.
+        StgRayError: a stage failed; finished work is kept.
+
+    Example:
+        >>> import stg_ray as sr
+        >>> run = sr.run("digits", settings={"grouping": {"groups": "auto"}})  # doctest: +SKIP
+        >>> sr.run(sr.TaskSet.from_frame(frame, labels="y_*"), until="group").groups  # doctest: +SKIP
+        >>> sr.run("digts")
+        Traceback (most recent call last):
+        ...
+        stg_ray.errors.InputError: unknown preset 'digts': did you mean 'digits'? ...
     """
-    source = config if isinstance(config, str) else "run"
-    config = load_config(config) if isinstance(config, str) else config
-    run_dir = RunDir(out or default_out(source, config))
+    if until not in STAGES:
+        raise InputError(unknown(until, STAGES, "stage"))
+    config, name = config_of(source, settings)
+    works = RUNS | {"parts": partial(parts.run, task_set=source if isinstance(source, TaskSet) else None)}
+    run_dir = RunDir(out or default_out(name, config))
     run_dir.check_writable()
     with run_dir.lease():
         if run_dir.has_config():
@@ -85,8 +110,27 @@ def run(
         run_dir.write_config(config)
         names = list(STAGES)
         session = LazySession(address, verbose=verbose)
-        _run_stages(run_dir, config, names[: names.index(until) + 1], session, reporter or Reporter())
-    return run_dir
+        _run_stages(run_dir, config, names[: names.index(until) + 1], session, reporter or Reporter(), works)
+    return Run(run_dir)
+
+
+def config_of(source: Source, settings: Mapping[str, Any] | None = None) -> tuple[Config, str]:
+    """Return the configuration of what can be run, and the name by which its default directory is called.
+
+    Raises:
+        InputError: there is no such preset or file, a key is wrong, or `source` is nothing that can be run.
+    """
+    settings = settings or {}
+    if isinstance(source, TaskSet):
+        return with_settings({"data": {"task_set": source.digest}}, settings), "tasks"
+    if isinstance(source, Config | Mapping):
+        return with_settings(source, settings), "run"
+    if isinstance(source, str | os.PathLike):
+        return with_settings(os.fspath(source), settings), os.fspath(source)
+    raise InputError(
+        f"{type(source).__name__} cannot be run: expected a TaskSet, a Config, a dictionary of sections, a preset's "
+        "name or a YAML file"
+    )
 
 
 def run_stage(
@@ -97,7 +141,7 @@ def run_stage(
     address: str | None = None,
     reporter: Reporter | None = None,
     verbose: bool = False,
-) -> RunDir:
+) -> Run:
     """Run one stage again on an existing run, with changed settings if any; every later stage becomes stale.
 
     Raises:
@@ -117,12 +161,17 @@ def run_stage(
         if run_dir.is_done(stage, before) or config.fingerprint(sections) != before.fingerprint(sections):
             run_dir.forget_from(stage)
         run_dir.write_config(config)
-        _run_stages(run_dir, config, [stage], LazySession(address, verbose=verbose), reporter or Reporter())
-    return run_dir
+        _run_stages(run_dir, config, [stage], LazySession(address, verbose=verbose), reporter or Reporter(), RUNS)
+    return Run(run_dir)
 
 
 def _run_stages(
-    run_dir: RunDir, config: Config, names: Sequence[str], session: LazySession, reporter: Reporter
+    run_dir: RunDir,
+    config: Config,
+    names: Sequence[str],
+    session: LazySession,
+    reporter: Reporter,
+    works: Mapping[str, Work],
 ) -> None:
     first = next((i for i, name in enumerate(names) if not run_dir.is_done(name, config)), len(names))
     todo = names[first:]  # what follows a stage that is made again is made from it
@@ -141,7 +190,7 @@ def _run_stages(
                         session.start()
                         check_shared(run_dir)  # nodes may have joined since
                         config = _without_auto(run_dir, config)
-                    failed = _run_one(name, run_dir, config, progress, failed)
+                    failed = _run_one(name, works[name], run_dir, config, progress, failed)
             if name == "parts" and todo:
                 check(config, read_index(run_dir.sub("parts")))
     if failed is not None:
@@ -149,13 +198,13 @@ def _run_stages(
 
 
 def _run_one(
-    name: str, run_dir: RunDir, config: Config, progress: StageProgress, failed: PartlyFailed | None
+    name: str, work: Work, run_dir: RunDir, config: Config, progress: StageProgress, failed: PartlyFailed | None
 ) -> PartlyFailed | None:
     """Run a stage. What partly failed stages leave is worth a report, but neither they nor what follows is done."""
     began = time.monotonic()
     run_dir.begin(name, config)
     try:
-        RUNS[name](run_dir, config, progress)
+        work(run_dir, config, progress)
     except PartlyFailed as error:
         failed = error
     if failed is None:
@@ -208,13 +257,15 @@ def add_tasks(out: str, file: str) -> Groups:
 
 
 def default_out(source: str, config: Config) -> str:
-    """The same configuration finds its directory again; another one gets another."""
+    """Return the default directory: the same configuration finds it again, another one gets another."""
     return f"runs/{Path(source).stem}-{config.fingerprint(STAGES['report'].sections)[:8]}"
 
 
 def _check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: Config, out: str) -> None:
     for needed in earlier(stage):
         if not run_dir.is_done(needed.name, before):
+            if needed.name == "parts" and before.data.task_set is not None:
+                raise InputError(f"parts is not done in {run_dir.uri}: call sr.run again with its task set")
             again = "" if needed.name == "parts" else f", or stg-ray {needed.name} {out}"
             raise InputError(f"{needed.name} is not done in {run_dir.uri}: finish it first with stg-ray run{again}")
         if config.fingerprint(needed.sections) != before.fingerprint(needed.sections):
@@ -224,7 +275,10 @@ def _check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: C
 
 
 def _check_same(run_dir: RunDir, config: Config) -> None:
-    differences = run_dir.read_config().differences(config)
+    before = run_dir.read_config()
+    if before.data.task_set and config.data.task_set and before.data.task_set != config.data.task_set:
+        raise InputError(f"{run_dir.uri} began with another task set: give it that one, or choose another directory")
+    differences = before.differences(config)
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
         raise InputError(

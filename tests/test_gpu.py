@@ -49,7 +49,7 @@ def test_a_batch_comes_through_pinned_memory_in_the_memory_format() -> None:
 def test_digits_to_groups(workers: int, gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:
     """One worker has a GPU of its own (nccl with several GPUs); two on one GPU have half of it each (gloo)."""
     overrides = [f"profile.workers={workers}", "profile.epochs=5", "model.trunk=cnn", "model.width=32"]
-    run = sr.run(sr.load_config("digits", overrides), str(tmp_path / "run"), until="group", reporter=quiet)
+    run = sr.run(sr.load_config("digits", overrides), str(tmp_path / "run"), until="group", reporter=quiet).run_dir
     config = run.read_config()
     assert config.profile.memory_format == "channels_last"
     assert config.profile.precision == ("bf16" if DeviceFacts.here().bf16 else "float32")
@@ -64,6 +64,5 @@ def test_digits_to_groups(workers: int, gpu_session: None, quiet: Reporter, tmp_
 
 def test_networks_are_trained_on_fractions_of_a_gpu(gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:
     overrides = ["profile.epochs=2", "retrain.epochs=2", "retrain.seeds=1", "retrain.gpus=0.25"]
-    run = sr.run(sr.load_config("digits", overrides), str(tmp_path / "run"), reporter=quiet)
-    results = run.read_parquet("results.parquet").to_pandas()
+    results = sr.run(sr.load_config("digits", overrides), str(tmp_path / "run"), reporter=quiet).results
     assert np.isfinite(results[results["metric"] == "average_precision"]["value"]).all()

@@ -1,10 +1,12 @@
-"""The whole path on real Ray, as a user runs it."""
+"""The main path: what can be run, and the whole of it on real Ray, as a user runs it."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,12 +15,109 @@ import torch
 
 import stg_ray as sr
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.data.parts import read_index
+from stg_ray.pipeline import run_stage
 from stg_ray.progress import Reporter
 from tests.support.processes import Program
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 SMALL = ("--set", "profile.epochs=4", "--set", "retrain.epochs=3", "--set", "retrain.seeds=1")
+
+
+def test_everything_that_can_be_run(
+    make_task_set: Callable[..., sr.TaskSet], quiet: Reporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configuration, a dictionary, a preset's name, a file and a task set; each has its own directory by default."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text("data: {preset: digits, limit: 100}\n")
+    task_set = make_task_set()
+    settings = {"data": {"part_rows": 50}}
+    names = {
+        "run": sr.load_config("digits", ["data.limit=50"]),
+        "run ": {"data": {"preset": "digits"}, "seed": 1},
+        "digits": "digits",
+        "small": Path("small.yaml"),
+        "tasks": task_set,
+    }
+    runs = {name: sr.run(s, settings=settings, until="parts", reporter=quiet) for name, s in names.items()}
+    for name, run in runs.items():
+        assert run.path.parent == tmp_path / "runs"
+        assert run.path.name.startswith(f"{name.strip()}-")
+        assert run.done == ("parts",)
+        assert run.config.data.part_rows == 50
+    assert len({run.path for run in runs.values()}) == 5
+    assert runs["digits"].config.grouping.groups == 4, "a preset's defaults"
+    index = read_index(runs["tasks"].run_dir.sub("parts"))
+    assert tuple(index.names) == task_set.names
+    assert index.n_samples() == len(task_set.rows("train"))
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        (7, {}, "int cannot be run: expected a TaskSet, a Config"),
+        ("digits", {"until": "retran"}, "unknown stage 'retran': did you mean 'retrain'"),
+        ("digits", {"settings": {"profil": {}}}, "unknown key profil"),
+        ({"dat": {}}, {}, "unknown section 'dat': did you mean 'data'"),
+    ],
+)
+def test_what_cannot_be_run_is_said(source: Any, options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(sr.InputError, match=message):
+        sr.run(source, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_knows_its_task_set_again(
+    make_task_set: Callable[..., sr.TaskSet], quiet: Reporter, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    task_set = make_task_set()
+    run = sr.run(task_set, out, until="parts", reporter=quiet)
+    laid_out = (out / "parts" / "index.json").stat().st_mtime_ns
+    same = sr.TaskSet(task_set.inputs.copy(), task_set.labels.copy(), task_set.tasks, task_set.split)
+    again = sr.run(same, out, until="parts", reporter=quiet)
+    from_file = sr.run(str(out / "config.yaml"), out, until="parts", reporter=quiet)
+    assert run.config == again.config == from_file.config
+    assert (out / "parts" / "index.json").stat().st_mtime_ns == laid_out
+    with pytest.raises(sr.InputError, match="began with another task set: give it that one, or choose another dir"):
+        sr.run(make_task_set(seed=1), out, until="parts", reporter=quiet)
+    with pytest.raises(sr.InputError, match=r"another configuration \(data.preset is None, now 'digits'"):
+        sr.run("digits", out, until="parts", reporter=quiet)
+
+
+def test_sections_about_data_hold_for_task_sets_too(
+    make_task_set: Callable[..., sr.TaskSet], quiet: Reporter, tmp_path: Path
+) -> None:
+    task_set = make_task_set()
+    constant = sr.TaskSet.from_arrays(
+        task_set.inputs, np.concatenate([task_set.labels, np.zeros((300, 1), np.int8)], axis=1)
+    )
+    with pytest.raises(sr.InputError, match="'task_6' has only the label 0 in the train rows"):
+        sr.run(constant, tmp_path / "refused", until="parts", reporter=quiet)
+    data = {"constant_tasks": "drop", "limit": 40, "class_weights": "balanced"}
+    run = sr.run(constant, tmp_path / "run", settings={"data": data}, until="parts", reporter=quiet)
+    index = read_index(run.run_dir.sub("parts"))
+    assert len(index.tasks) == 6
+    assert index.n_samples() == 40
+    assert index.tasks[0].class_weights is not None
+
+
+def test_the_command_line_goes_on_only_where_the_parts_of_a_task_set_are(
+    make_task_set: Callable[..., sr.TaskSet], quiet: Reporter, tmp_path: Path
+) -> None:
+    run = sr.run(make_task_set(), tmp_path / "run", until="parts", reporter=quiet)
+    file, other = str(run.path / "config.yaml"), str(tmp_path / "other")
+    for arguments in (("run", file, "--out", other), ("plan", file)):
+        refused = Program(*arguments, log=tmp_path / "log")
+        assert refused.wait(60) == 2
+        lines = [line for line in refused.output.splitlines() if not line.startswith("run directory")]
+        assert len(lines) == 1
+        assert "data.task_set stands for a task set that was given in Python" in lines[0]
+    with pytest.raises(sr.InputError, match=r"profile is not done in .*: finish it first with stg-ray run"):
+        run_stage("group", run.uri)
+    with pytest.raises(sr.InputError, match=r"parts is not done in .*: call sr\.run again with its task set"):
+        run_stage("group", other)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +130,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Program, flo
     return folder / "run", program, time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_it_ends_in_time_and_memory_and_leaves_nothing_behind(
     digits: tuple[Path, Program, float], tmp_path: Path
 ) -> None:
@@ -45,6 +145,7 @@ def test_it_ends_in_time_and_memory_and_leaves_nothing_behind(
     assert program.left_behind() == []
 
 
+@pytest.mark.slow
 def test_what_it_prints(digits: tuple[Path, Program, float]) -> None:
     run, program, _ = digits
     output = program.output
@@ -65,6 +166,7 @@ def test_what_it_prints(digits: tuple[Path, Program, float]) -> None:
     assert max(map(len, output.split("groups of")[0].splitlines())) < 120
 
 
+@pytest.mark.slow
 def test_the_artifacts_are_those_of_the_contract(digits: tuple[Path, Program, float]) -> None:
     run = digits[0]
     groups = json.loads((run / "groups.json").read_text())
@@ -100,6 +202,7 @@ def test_the_artifacts_are_those_of_the_contract(digits: tuple[Path, Program, fl
     assert not list((run / ".ray").iterdir())
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_and_another_configuration_is_refused(
     digits: tuple[Path, Program, float], tmp_path: Path
 ) -> None:
@@ -114,6 +217,7 @@ def test_the_same_command_again_does_nothing_and_another_configuration_is_refuse
     assert "belongs to another configuration (profile.epochs is 20, now 3)" in other.output
 
 
+@pytest.mark.slow
 def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float], tmp_path: Path) -> None:
     """Grouping again makes the later stages stale; retraining keeps the networks whose tasks did not change."""
     import shutil
@@ -150,6 +254,7 @@ def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float],
     assert report.wait(60) == 0, report.output
 
 
+@pytest.mark.slow
 def test_a_second_process_on_the_directory_is_refused(tmp_path: Path) -> None:
     first = Program("run", "digits", *SMALL, "--out", str(tmp_path / "run"), log=tmp_path / "first")
     first.wait_until((tmp_path / "run" / ".stages" / "parts.json").exists)
@@ -163,10 +268,11 @@ def groups_by_data_maps(seed: int, folder: Path, quiet: Reporter) -> bytes:
     config = sr.load_config(
         "digits", ["affinity.methods=[data_map]", f"seed={seed}", "profile.workers=1", "profile.epochs=12"]
     )
-    run = sr.run(config, out=str(folder), until="group", reporter=quiet)  # type: ignore[operator]
-    return run.read_bytes("groups.json")
+    run = sr.run(config, out=str(folder), until="group", reporter=quiet)
+    return run.run_dir.read_bytes("groups.json")
 
 
+@pytest.mark.slow
 def test_data_maps_alone_tell_what_belongs_together(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
     """The same question asked twice ends in one group; random labels stay away from the digits: 4 of 5 seeds."""
     together = apart = 0
@@ -180,6 +286,7 @@ def test_data_maps_alone_tell_what_belongs_together(ray_session: None, quiet: Re
     assert groups_by_data_maps(0, tmp_path / "again", quiet) == (tmp_path / "0" / "groups.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_no_structure_is_said_and_ends_well(
     ray_session: None, quiet: Reporter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,14 +298,13 @@ def test_no_structure_is_said_and_ends_well(
         "profile": {"epochs": 4, "workers": 2},
         "retrain": {"epochs": 2},
     }
-    run = sr.run(sr.load_config(values), out=str(tmp_path / "run"), reporter=quiet)  # type: ignore[operator]
-    groups = sr.Groups.from_dict(run.read_json("groups.json"))
-    assert len(groups.groups) == 1
-    results = run.read_parquet("results.parquet").to_pandas()
-    assert set(results["plan"]) == {"all_in_one"}
-    assert "no structure was found among the tasks" in run.read_bytes("report.html").decode()
+    run = sr.run(values, tmp_path / "run", reporter=quiet)
+    assert len(run.groups.groups) == 1
+    assert set(run.results["plan"]) == {"all_in_one"}
+    assert "no structure was found among the tasks" in Path(run.report).read_text()
 
 
+@pytest.mark.slow
 def test_missing_labels_several_kinds_and_strange_names(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
     """Regression, multi-class and binary tasks, 40 % of the labels missing, names that are markup."""
     rng = np.random.default_rng(0)
@@ -216,21 +322,19 @@ def test_missing_labels_several_kinds_and_strange_names(ray_session: None, quiet
         "profile": {"epochs": 3, "workers": 2},
         "retrain": {"epochs": 3, "plans": ["ours", "all_in_one", "single_task"]},
     }
-    run = sr.run(sr.load_config(values), out=str(tmp_path / "run"), reporter=quiet)  # type: ignore[operator]
-    results = run.read_parquet("results.parquet").to_pandas()
+    run = sr.run(sr.load_config(values), out=str(tmp_path / "run"), reporter=quiet)
+    results = run.results
     assert set(results["task"]) == set(names)
     assert set(results.query("task == 'value [red]x[/red]'")["metric"]) == {"r2", "mae"}
-    page = run.read_bytes("report.html").decode()
+    page = Path(run.report).read_text()
     assert "<script>alert(1)" not in page
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
     from rich.console import Console
 
-    from stg_ray.report import print_summary, summarize
+    from stg_ray.report import print_summary
 
     console = Console(record=True, width=100, quiet=False, file=(tmp_path / "terminal").open("w"))
-    print_summary(console, summarize(run, run.read_config()))
+    print_summary(console, run.summary)
     assert "value [red]x[/red]" in console.export_text()
     with pytest.raises(sr.InputError, match=r"'value \[red\]x\[/red\]' is a regression.*methods=\[landscape\]"):
-        sr.run(  # type: ignore[operator]
-            sr.load_config({**values, "affinity": {}}), out=str(tmp_path / "refused"), reporter=quiet
-        )
+        sr.run({**values, "affinity": {}}, out=str(tmp_path / "refused"), reporter=quiet)

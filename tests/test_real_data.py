@@ -73,7 +73,7 @@ def test_to_groups(name: str, ray_session: None, quiet: Reporter, tmp_path: Path
             "grouping": {"groups": 7},
         }
     )
-    run = sr.run(config, str(tmp_path / "run"), until="group", reporter=quiet)
+    run = sr.run(config, str(tmp_path / "run"), until="group", reporter=quiet).run_dir
     index = read_index(run.sub("parts"))
     assert len(index.tasks) == n_tasks
     matrix = TaskMatrix.from_table(run.read_parquet("affinity/landscape.parquet"))

@@ -94,7 +94,8 @@ def measured(name: str, seed: int, folder: Path, quick: bool) -> dict[str, dict]
         "affinity": {"methods": ["data_map"], "samples": 128 if quick else 1024},
     }
     config = sr.load_config(values)
-    run = sr.run(config, str(folder / f"{name}-{seed}"), until="affinity", reporter=Reporter(Console(quiet=True)))
+    out = str(folder / f"{name}-{seed}")
+    run = sr.run(config, out, until="affinity", reporter=Reporter(Console(quiet=True))).run_dir
     data_map = TaskMatrix.from_table(run.read_parquet("affinity/data_map.parquet"))
     matrices, seconds = {}, {}
     for layers in LAYERS:

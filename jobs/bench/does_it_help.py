@@ -28,10 +28,8 @@ import stg_ray as sr
 from jobs.bench.hindsight import hindsight
 from jobs.bench.measure import show
 from stg_ray.artifacts.groups import Groups
-from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import session
 from stg_ray.progress import Reporter
-from stg_ray.report import summarize
 from stg_ray.report.comparison import Difference, paired_difference
 from stg_ray.report.summary import PlanRow
 from stg_ray.report.terminal import cost_text, difference_texts
@@ -106,7 +104,7 @@ def compare(names: list[str], folder: Path, quick: bool, overrides: list[str]) -
         config = config_of(name, quick, {"plans": plans, "random_groups": 3, "start": "both"}, overrides)
         began = time.monotonic()
         run = sr.run(config, str(folder / name), reporter=Reporter(Console(quiet=True)))
-        summary = summarize(run, run.read_config())
+        summary = run.summary
         seconds = time.monotonic() - began
         rows += [(f"{name}: {row.title}", _plan_text(row), "") for row in summary.plans]
         rows += [
@@ -159,7 +157,7 @@ def null(name: str, folder: Path, quick: bool, overrides: list[str]) -> tuple[li
     groupings, trainings = spread(values)
     text = f"{groupings:.4f} between groupings, {trainings:.4f} between trainings of one"
     rows.append((f"{name}: standard deviation of the mean over tasks", text, ""))
-    labels = [Groups.from_dict(run.read_json(f"plans/random_{draw}.json")).labels for draw in range(3 * n_null)]
+    labels = [Groups.from_dict(run.run_dir.read_json(f"plans/random_{draw}.json")).labels for draw in range(3 * n_null)]
     gain = hindsight(values.mean(axis=2), np.stack(labels))
     rows.append((f"{name}: best groups in hindsight, above random groups", f"{gain:+.4f}", ""))
     if gain > 0:
@@ -178,9 +176,9 @@ def spread(values: np.ndarray) -> tuple[float, float]:
     return math.sqrt(max(0.0, between)), math.sqrt(within)
 
 
-def draws(run: RunDir) -> np.ndarray:
+def draws(run: sr.Run) -> np.ndarray:
     """(draws, tasks, seeds) test average precision of the random groups of a run."""
-    table = run.read_parquet("results.parquet").to_pandas()
+    table = run.results
     table = table[(table["split"] == "test") & (table["metric"] == "average_precision")]
     table["draw"] = table["plan"].str.removeprefix("random_").astype(int)
     cube = table.pivot(index=["draw", "task"], columns="seed", values="value").sort_index()

@@ -80,7 +80,7 @@ class Runs:
         config = sr.load_config(preset, [*own, *self.overrides])
         began = time.monotonic()
         out = str(self.folder / f"{preset}-{seed}")
-        run = sr.run(config, out, until="affinity", reporter=Reporter(Console(quiet=True)))
+        run = sr.run(config, out, until="affinity", reporter=Reporter(Console(quiet=True))).run_dir
         self.seconds.append(time.monotonic() - began)
         names = config.affinity.methods
         matrices = {name: TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in names}

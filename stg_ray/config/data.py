@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stg_ray.config.fingerprints import since
 from stg_ray.config.presets import PRESETS
 from stg_ray.errors import unknown
 
@@ -15,6 +16,10 @@ Count = Annotated[int, Field(ge=1)]
 Auto = Literal["auto"]
 ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
 """Tasks made from a column of classes: one for each class, one multi-class task, or one for each super-class."""
+
+
+SOURCES = ("preset", "parquet", "images", "npz", "function", "join")
+"""Keys of the `data` section of which a file gives exactly one."""
 
 
 class Section(BaseModel):
@@ -84,6 +89,8 @@ class DataConfig(Section):
     """Name of a function that returns a TaskSet, as `module:function`; the module may be in the current directory."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of `function`."""
+    task_set: Annotated[str | None, since("0.2")] = None
+    """Digest of a TaskSet that was given to `sr.run` in Python, which sets it; the run directory holds its parts."""
     join: list[DataConfig] = []
     """Sets that are joined to one, their tasks named SET/TASK; `data: [a, b]` is short for `data: {join: [a, b]}`."""
     name: str | None = None
@@ -118,10 +125,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
-        kinds = ("preset", "parquet", "images", "npz", "function", "join")
-        given = [key for key in kinds if getattr(self, key) not in (None, [])]
+        given = [key for key in (*SOURCES, "task_set") if getattr(self, key) not in (None, [])]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(kinds)}; found {', '.join(given) or 'none'}")
+            raise ValueError(f"expected exactly one of {', '.join(SOURCES)}; found {', '.join(given) or 'none'}")
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(unknown(self.preset, PRESETS, "preset"))
         if self.arguments and self.function is None:
@@ -133,6 +139,8 @@ class DataConfig(Section):
             and "image_size" not in PRESETS[self.preset or "digits"].arguments
         ):
             raise ValueError(f"image_size is for encoded images, and there are none in this {given[0]}")
+        if any(part.task_set for part in self.join):
+            raise ValueError("a task set that was given in Python cannot be joined: join the arrays")
         if any(part.join for part in self.join):
             raise ValueError("joined sets cannot be joined again: name them in one list")
         if len(self.joined()) < len(self.join):

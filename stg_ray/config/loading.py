@@ -60,6 +60,21 @@ def set_values(config: Config, overrides: Iterable[str]) -> Config:
     return _validated(values)
 
 
+def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[str, Any]) -> Config:
+    """Load a configuration with sections of `settings`, such as `{"profile": {"epochs": 3}}`, on top.
+
+    Args:
+        source: a configuration, or what `load_config` takes.
+        settings: keys to change, by section.
+
+    Raises:
+        InputError: as `load_config`.
+    """
+    if isinstance(source, Config):  # a preset's defaults are in it already
+        return _validated(_merged(source.model_dump(), settings)) if settings else source
+    return load_config(_merged(_read(source) if isinstance(source, str) else source, settings))
+
+
 def _read(source: str) -> dict[str, Any]:
     path = Path(source)
     if source in PRESETS and not path.suffix:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.data import Auto, Count, DataConfig, Section
+from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.grouping import GroupingConfig
 from stg_ray.config.training import ModelConfig, Positive, ProfileConfig, TrainingConfig
 
@@ -182,11 +183,8 @@ class Config(Section):
             >>> one.fingerprint(["profile"]) == two.fingerprint(["profile"])
             True
         """
-        values = self.model_dump(include=set(sections))
-        for section in values.values():
-            if isinstance(section, dict):
-                for key in WHERE_IT_RUNS:
-                    section.pop(key, None)
+        covered = fingerprint_values(self, exclude=WHERE_IT_RUNS)
+        values = {name: covered[name] for name in set(sections) & set(covered)}
         text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)  # YAML has dates
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""From the configuration's `data` section to a `TaskSet`."""
+"""Task sets of the configuration's `data` section, whatever their source."""
 
 from __future__ import annotations
 
@@ -20,31 +20,38 @@ if TYPE_CHECKING:
     from stg_ray.config.data import DataConfig
 
 
-def load_task_set(config: DataConfig, seed: int) -> TaskSet:
-    """The task set that a `data` section describes, checked and limited.
+def load_task_set(config: DataConfig, seed: int, given: TaskSet | None = None) -> TaskSet:
+    """Return the task set that a `data` section describes, checked and limited.
+
+    Args:
+        seed: decides splits that are made, and the rows that a limit keeps.
+        given: the task set itself, where `data.task_set` is the digest of one that is given in Python.
 
     Raises:
         InputError: the data is not there or not as it must be; a function of the user's raised (its traceback is in
             the exception's cause).
     """
-    task_set = _prepared(config, seed)
+    task_set = _prepared(config, seed, given)
     if len(task_set.tasks) < 2:
         raise InputError("there is 1 task: grouping needs at least 2")
     return task_set
 
 
-def _prepared(config: DataConfig, seed: int) -> TaskSet:
-    """A set by itself, or one of several that are joined, which may have a single task."""
-    task_set = _load(config, seed).limited(config.limit, seed).without_constant_tasks(config.constant_tasks)
+def _prepared(config: DataConfig, seed: int, given: TaskSet | None = None) -> TaskSet:
+    """Return a set by itself, or one of several that are joined, which may have a single task."""
+    task_set = _load(config, seed) if given is None else given
+    task_set = task_set.limited(config.limit, seed).without_constant_tasks(config.constant_tasks)
     return task_set.with_balanced_classes() if config.class_weights == "balanced" else task_set
 
 
 def _load(config: DataConfig, seed: int) -> TaskSet:
+    """Return the task set of the one source that is given."""
     root = data_root(config)
     if config.preset is not None:
         preset = PRESETS[config.preset]
         size = {} if config.image_size is None else {"image_size": config.image_size}
-        return resolve(preset.source)(root, seed, **{**preset.arguments, **size})
+        task_set: TaskSet = resolve(preset.source)(root, seed, **{**preset.arguments, **size})
+        return task_set
     if config.parquet is not None:
         return read_parquet(config.parquet, root, seed, config.image_size)
     if config.images is not None:
@@ -53,6 +60,11 @@ def _load(config: DataConfig, seed: int) -> TaskSet:
         return _from_npz(config, seed)
     if config.function is not None:
         return _from_function(config.function, config.arguments)
+    if config.task_set is not None:
+        raise InputError(
+            "data.task_set stands for a task set that was given in Python, and only the directory of its run holds it, "
+            "once its parts are laid out there: call sr.run again with that task set and directory"
+        )
     return join_task_sets({name: _prepared(part, seed) for name, part in config.joined().items()})
 
 

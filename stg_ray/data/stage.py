@@ -7,15 +7,19 @@ from stg_ray.config import Config
 from stg_ray.data.parts import write_parts
 from stg_ray.data.sources import load_task_set
 from stg_ray.progress import StageProgress
+from stg_ray.tasks import TaskSet
 
 
-def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
+def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: TaskSet | None = None) -> None:
     """Load the task set of the configuration and write its parts.
+
+    Args:
+        task_set: the one whose digest is `data.task_set`, where it is given in Python.
 
     Raises:
         InputError: the data is not there, or not as it must be.
     """
-    task_set = load_task_set(config.data, config.seed)
+    task_set = load_task_set(config.data, config.seed, task_set)
     index = write_parts(task_set, run_dir.sub("parts"), part_rows=config.data.rows_of_a_part, seed=config.seed)
     sizes = ", ".join(f"{index.n_samples(split):,} {split}" for split in index.rows)
     dropped = f"; constant and dropped: {', '.join(task_set.dropped)}" if task_set.dropped else ""

@@ -1,4 +1,4 @@
-"""The data maps of a run as they lie in its directory: as one array that is read when it is asked for, or as Arrow."""
+"""The data maps of a run in its directory: one array that is read on demand, or a pyarrow dataset."""
 
 from __future__ import annotations
 
@@ -26,16 +26,29 @@ class DataMap:
         run: the run directory, a path or a URI.
         epoch: which snapshot; the last one if not given.
 
+    Attributes:
+        epochs: epochs of the snapshots that the run has.
+        epoch: that of this one.
+        tasks: names of the K tasks.
+        shape: (N, K, 2).
+
     Raises:
         InputError: there is no such snapshot.
+
+    Example:
+        >>> import stg_ray as sr
+        >>> data_map = sr.DataMap("runs/digits")  # doctest: +SKIP
+        >>> data_map  # doctest: +SKIP
+        DataMap('/home/me/runs/digits', epoch 20 of [20], 1,257 samples, 15 tasks)
+        >>> confidence, variability = np.moveaxis(data_map[:100], -1, 0)  # doctest: +SKIP
     """
 
     def __init__(self, run: str, epoch: int | None = None) -> None:
         self.storage = Storage(run)
         self.epochs = [int(name.removeprefix("epoch-")) for name in self.storage.list("profile/data_map")]
         if not self.epochs or (epoch is not None and epoch not in self.epochs):
-            there = ", ".join(map(str, self.epochs)) or "none"
-            raise InputError(f"{run} has no data map of epoch {epoch or 'any'}: there are {there}")
+            known = ", ".join(map(str, self.epochs)) or "none"
+            raise InputError(f"{run} has no data map of epoch {epoch or 'any'}: there are {known}")
         self.epoch = epoch or self.epochs[-1]
         index = read_index(self.storage.sub("parts"))
         self.tasks = tuple(index.names)
@@ -55,22 +68,27 @@ class DataMap:
         values = np.empty((len(wanted), *self.shape[1:]), np.float32)
         part_of = np.searchsorted(self.bounds, wanted, side="right") - 1
         for part in np.unique(part_of):
-            own = np.flatnonzero(part_of == part)
+            places = np.flatnonzero(part_of == part)
             state = DataMapState.from_batch(self._batch(int(part)))
-            at = wanted[own] - self.bounds[part]
-            values[own, :, 0], values[own, :, 1] = state.mean[at], state.variability[at]
+            at = wanted[places] - self.bounds[part]
+            values[places, :, 0], values[places, :, 1] = state.mean[at], state.variability[at]
         return values[0] if isinstance(rows, int | np.integer) else values
+
+    def __repr__(self) -> str:
+        n, n_tasks, _ = self.shape
+        snapshot = f"epoch {self.epoch} of {self.epochs}"
+        return f"DataMap({self.storage.uri!r}, {snapshot}, {n:,} samples, {n_tasks:,} task{'s' * (n_tasks != 1)})"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)
 
     def histogram(self) -> PointHistogram:
-        """How many of each task's samples have which confidence and variability, from one part after the other."""
+        """Count each task's samples by confidence and variability, from one part after the other."""
         parts = (DataMapState.from_batch(self._batch(part)) for part in range(len(self.bounds) - 1))
         return PointHistogram(self.tasks, sum(map(point_counts, parts), np.zeros(())))
 
     def dataset(self) -> pa.dataset.Dataset:
-        """The states (columns sample, count, mean, m2) as a pyarrow dataset."""
+        """Return the states (columns sample, count, mean, m2) as a pyarrow dataset."""
         paths = [self.storage.path(self._file(part)) for part in range(len(self.bounds) - 1)]
         return pa.dataset.dataset(paths, format="ipc", filesystem=self.storage.fs)
 

@@ -17,14 +17,27 @@ import pyarrow as pa
 from stg_ray.artifacts.storage import tensor_array, tensor_column
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DataMapState:
-    """Welford state of n samples and K tasks.
+    """Mean and spread of the confidences of n samples and K tasks so far, as sums that merge (Welford).
 
     Attributes:
         count: (n,) int32 visits of each sample.
         mean: (n, K) float32 mean confidence; NaN where a label is missing.
         m2: (n, K) float32 sum of squared deviations from the mean; NaN where a label is missing.
+
+    Example:
+        >>> import numpy as np
+        >>> import stg_ray as sr
+        >>> state = sr.DataMapState.empty(2, 1)
+        >>> for confidences in ([[0.25], [0.9]], [[0.75], [0.9]]):
+        ...     state = state.merge(sr.DataMapState.of_visit(np.array(confidences, dtype=np.float32)))
+        >>> state
+        DataMapState(2 samples, 1 task, 2 visits of each)
+        >>> state.mean[:, 0].tolist()
+        [0.5, 0.8999999761581421]
+        >>> state.variability[:, 0].round(3).tolist()
+        [0.354, 0.0]
     """
 
     count: np.ndarray
@@ -33,18 +46,23 @@ class DataMapState:
 
     @classmethod
     def empty(cls, n_samples: int, n_tasks: int) -> DataMapState:
+        """Make the state of samples without visits."""
         shape = (n_samples, n_tasks)
         return cls(np.zeros(n_samples, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
     @classmethod
     def of_visit(cls, confidences: np.ndarray, visits: np.ndarray | None = None) -> DataMapState:
-        """The state after one visit of every sample: `confidences` (n, K), NaN where a label is missing. Where not
-        every sample was visited, `visits` (n,) says which were (1, else 0)."""
+        """Make the state after one visit.
+
+        Args:
+            confidences: (n, K) p(true label), NaN where a label is missing.
+            visits: (n,) 1 for the samples that were visited, else 0; all of them if not given.
+        """
         visits = np.ones(len(confidences), np.int32) if visits is None else visits
         return cls(visits, confidences, np.where(np.isnan(confidences), np.nan, 0))
 
     def merge(self, other: DataMapState) -> DataMapState:
-        """The state of both sets of visits (Chan, Golub and LeVeque 1979); exact in the counts, any order."""
+        """Return the state of both sets of visits (Chan, Golub and LeVeque 1979): exact in the counts, any order."""
         n1, n2 = self.count[:, None].astype(np.float64), other.count[:, None].astype(np.float64)
         n = np.maximum(n1 + n2, 1)
         delta = other.mean - self.mean.astype(np.float64)
@@ -57,31 +75,46 @@ class DataMapState:
     @property
     def variability(self) -> np.ndarray:
         """(n, K) sample standard deviation of the confidence; 0 after one visit, where it has no meaning yet."""
-        return np.sqrt(self.m2 / np.maximum(self.count - 1, 1)[:, None])
+        deviation: np.ndarray = np.sqrt(self.m2 / np.maximum(self.count - 1, 1)[:, None])
+        return deviation
 
     def __getitem__(self, rows: slice) -> DataMapState:
         return DataMapState(self.count[rows], self.mean[rows], self.m2[rows])
 
     def to_batch(self, samples: np.ndarray) -> pa.RecordBatch:
-        """An Arrow batch with the columns sample, count, mean and m2."""
+        """Return an Arrow batch with the columns sample, count, mean and m2.
+
+        Args:
+            samples: (n,) numbers of the samples in the task set.
+        """
         columns = {"sample": pa.array(samples), "count": pa.array(self.count)}
         return pa.record_batch({**columns, "mean": tensor_column(self.mean), "m2": tensor_column(self.m2)})
 
     @classmethod
     def from_batch(cls, batch: pa.RecordBatch) -> DataMapState:
+        """Make the state of a batch that `to_batch` returned; views of its memory."""
         return cls(
             batch.column("count").to_numpy(), tensor_array(batch.column("mean")), tensor_array(batch.column("m2"))
         )
 
+    def __repr__(self) -> str:
+        n_samples, n_tasks = self.mean.shape
+        low, high = (int(self.count.min()), int(self.count.max())) if n_samples else (0, 0)
+        visits = f"{low}" if low == high else f"{low} to {high}"
+        return (
+            f"DataMapState({n_samples:,} sample{'s' * (n_samples != 1)}, {n_tasks:,} task{'s' * (n_tasks != 1)}, "
+            f"{visits} visit{'s' * (high != 1)} of each)"
+        )
+
 
 def snapshot_epochs(epochs: int, snapshots: int) -> list[int]:
-    """Epochs (from 1) after which a snapshot is kept: evenly spaced, the last among them."""
+    """Return the epochs (from 1) after which a snapshot is kept: evenly spaced, the last among them."""
     count = min(epochs, snapshots)
     return [round(epochs * (k + 1) / count) for k in range(count)]
 
 
 def pair_sums(states: Sequence[DataMapState]) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over samples and snapshots from which distances between tasks follow; they add over parts.
+    """Return sums over samples and snapshots from which distances between tasks follow; they add over parts.
 
     Args:
         states: a part's state at each snapshot.
@@ -110,7 +143,7 @@ def pair_sums(states: Sequence[DataMapState]) -> tuple[np.ndarray, np.ndarray]:
 def in_regions(
     state: DataMapState, *, easy: float = 0.75, ambiguous: float = 0.25
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which labelled samples are easy, ambiguous and hard to learn for each task: three boolean (n, K).
+    """Return which labelled samples are easy, ambiguous and hard to learn for each task: three boolean (n, K).
 
     Ambiguous is a variability of `ambiguous` or more; of the rest, easy is a mean confidence of `easy` or more, hard
     to learn one below 1 - `easy`; what lies between counts as ambiguous too (Swayamdipta et al. draw no sharp lines).

@@ -13,6 +13,7 @@ import numpy as np
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import network_place
 from stg_ray.config import WHERE_IT_RUNS, Config
+from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
@@ -86,7 +87,7 @@ class NetworkSpec:
     def fingerprint(self, config: Config) -> str:
         """Hash all that decides the trained network, whatever plan it is for: its name among the networks."""
         of_others = {"profiled_lr"} if self.start is None else set()
-        training = config.retrain.model_dump(exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
+        training = fingerprint_values(config.retrain, exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
         network = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
         network["start"] = self.start
         text = json.dumps([config.fingerprint(("seed", "data", "model")), training, network], sort_keys=True)

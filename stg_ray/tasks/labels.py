@@ -1,4 +1,4 @@
-"""Label matrices (N, K): what is missing, and the range of every column.
+"""Label matrices (N, K): missing labels, and the range of every column.
 
 A missing label is `MISSING` (-1) in an integer matrix and NaN in a floating-point one.
 """
@@ -18,13 +18,20 @@ BLOCK_LABELS = 2**22
 
 
 def observed(labels: np.ndarray) -> np.ndarray:
-    """Where a label is present: boolean, of the shape of `labels`."""
-    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != MISSING
+    """Return where a label is present: boolean, of the shape of `labels`."""
+    present: np.ndarray = ~np.isnan(labels) if labels.dtype.kind == "f" else labels != MISSING
+    return present
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """Of each column of labels: how many are present, the smallest and the largest, and whether all are whole."""
+    """The range of each column of labels: (K,) arrays, or scalars of one column.
+
+    Attributes:
+        count: how many labels are present.
+        low, high: the smallest and the largest; infinite where there are none.
+        whole: whether all are whole numbers.
+    """
 
     count: Any
     low: Any
@@ -32,11 +39,15 @@ class Ranges:
     whole: Any
 
     def of(self, t: int) -> Ranges:
+        """Return the range of one column."""
         return Ranges(self.count[t], self.low[t], self.high[t], self.whole[t])
 
 
 def ranges_of(labels: np.ndarray, rows: np.ndarray | None = None) -> Ranges:
-    """Ranges of (N, K) labels in some rows, a block of rows at a time: a column on its own is far apart in memory."""
+    """Return the ranges of labels (N, K), in some rows or in all.
+
+    Blocks of rows are looked at, as a single column is far apart in memory.
+    """
     n_tasks = labels.shape[1]
     count = np.zeros(n_tasks, np.int64)
     low, high = np.full(n_tasks, np.inf), np.full(n_tasks, -np.inf)

@@ -1,4 +1,4 @@
-"""Splits of multi-label data that keep rare labels in every split."""
+"""Splits into training, validation and test rows that keep rare labels in each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,55 @@ from typing import Any
 
 import numpy as np
 
+from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
+from stg_ray.tasks.task import Task
+
+SPLITS = ("train", "val", "test")
+
+UNUSED = -1
+"""The split of a row that is not used."""
+
+MIN_ROWS = 20
+"""Fewer rows cannot be split into the three."""
 
 BLOCK_COLUMNS = 64
+"""Columns of labels that are copied together: one on its own is far apart in memory."""
+
+
+def split_codes(
+    split: Sequence[str] | np.ndarray | None, labels: np.ndarray, tasks: tuple[Task, ...], seed: int
+) -> np.ndarray:
+    """Return the split of each of N rows, as indices into `SPLITS`.
+
+    Args:
+        split: N names of splits, or None to make one by `seed`; validation rows are made where it has none.
+        labels: (N, K), by which a split that is made is stratified, regressions left out.
+
+    Raises:
+        InputError: too few rows, an unknown name, or no row to train or to test on.
+    """
+    classification = [t for t, task in enumerate(tasks) if task.kind != "regression"]
+    strata = labels if len(classification) == len(tasks) else labels[:, classification]
+    if len(labels) < MIN_ROWS:
+        raise InputError(f"there are {len(labels)} rows: expected at least {MIN_ROWS}, to train, validate and test on")
+    if split is None:
+        return stratified_split(strata, (0.7, 0.1, 0.2), seed)
+    names = np.asarray(split).astype(str)
+    names[np.isin(names, ("valid", "validation"))] = "val"
+    if names.shape != (len(labels),):
+        raise InputError(f"split has the shape {names.shape}: expected one entry for each of {len(labels)} rows")
+    unknown = sorted(set(names) - set(SPLITS))
+    if unknown:
+        raise InputError(f"split has the unknown entry {str(unknown[0])!r}: expected {', '.join(SPLITS)}")
+    codes = np.select([names == s for s in SPLITS], range(3)).astype(np.int8)
+    for needed in ("train", "test"):
+        if not (codes == SPLITS.index(needed)).any():
+            raise InputError(f"split has no {needed!r} row: expected 'train' and 'test' rows, and 'val' if you like")
+    if not (codes == 1).any():
+        train = np.flatnonzero(codes == 0)
+        codes[train] = stratified_split(strata, (0.9, 0.1, 0.0), seed, rows=train)
+    return codes
 
 
 def stratified_split(
@@ -17,9 +63,9 @@ def stratified_split(
 ) -> np.ndarray:
     """Split rows in given shares so that every label is spread over the splits in these shares too.
 
-    Labels are served from the rarest to the most frequent: the rows that carry a label and are not yet placed are
-    dealt to the splits so that the label's counts come as near to the shares as they can (iterative stratification,
-    Sechidis, Tsoumakas and Vlahavas 2011, with the order of labels fixed beforehand). Rows that carry none go last.
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011), with the order of labels fixed beforehand: labels
+    are served from the rarest to the most frequent. The rows that carry a label and are not placed yet are dealt to
+    the splits so that the label's counts come as near to the shares as they can. Rows that carry none go last.
 
     Args:
         labels: (N, T) class labels; negative or NaN is missing. Class 0 of a two-class task is its background and
@@ -38,7 +84,6 @@ def stratified_split(
     placed = np.full(n_rows, -1, dtype=np.int8)
     carriers: list[tuple[int, int, Any]] = []
     for start in range(0, labels.shape[1], BLOCK_COLUMNS):
-        # A column on its own is far apart in memory: some are copied together.
         for offset, column in enumerate(np.ascontiguousarray(labels[chosen, start : start + BLOCK_COLUMNS].T)):
             classes, counts = np.unique(column[column >= 0], return_counts=True)
             carriers += [(int(n), start + offset, value) for value, n in zip(classes, counts, strict=True)]
@@ -47,11 +92,11 @@ def stratified_split(
     for count, t, value in carriers:
         if n_free == 0:
             break
-        own = np.flatnonzero(labels[chosen, t] == value)
-        free = own[placed[own] < 0]
+        carrying = np.flatnonzero(labels[chosen, t] == value)
+        free = carrying[placed[carrying] < 0]
         if len(free) == 0:
             continue
-        have = np.bincount(placed[own][placed[own] >= 0], minlength=len(target))
+        have = np.bincount(placed[carrying][placed[carrying] >= 0], minlength=len(target))
         _deal(rng.permutation(free), target * count - have, placed, rng)
         n_free -= len(free)
     free = np.flatnonzero(placed < 0)

@@ -1,4 +1,4 @@
-"""What is learned: `Task` and `TaskSet`.
+"""A task set: inputs, labels and splits of K tasks.
 
 Labels of all tasks stand in one matrix of shape (samples, tasks), in the smallest type that holds them. A missing
 label is `MISSING` (-1) in an integer matrix and NaN in a floating-point one, so tasks may share all samples, some
@@ -7,69 +7,50 @@ or none.
 
 from __future__ import annotations
 
+import hashlib
+import html
+import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
-from stg_ray.tasks.labels import MISSING, Ranges, observed, ranges_of
-from stg_ray.tasks.splitting import stratified_split
+from stg_ray.tasks.checks import checked_arrays, checked_tasks, compact
+from stg_ray.tasks.frames import as_table, by_task, divided, input_array, is_frame, label_array
+from stg_ray.tasks.labels import observed, ranges_of
+from stg_ray.tasks.splitting import SPLITS, UNUSED, split_codes
+from stg_ray.tasks.task import Task, TaskKind
 
-TaskKind = Literal["binary", "multiclass", "regression"]
-
-SPLITS = ("train", "val", "test")
-
-UNUSED = -1
-"""The split of a row that is not used."""
-
-MIN_ROWS = 20
-"""Fewer rows cannot be split into the three."""
+SHOWN_TASKS = 10
+"""Tasks that a notebook lists."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One task: its name, what kind of label it has and, where known, the group it belongs to.
-
-    `class_weights` multiply the loss of each class's samples; None is 1 for all. `center` and `scale` standardise a
-    regression task's targets (mean and standard deviation of its training labels); they are 0 and 1 for classification.
-    """
-
-    name: str
-    kind: TaskKind = "binary"
-    n_classes: int = 2
-    group: str | None = None
-    center: float = 0.0
-    scale: float = 1.0
-    class_weights: tuple[float, ...] | None = None
-
-    @property
-    def n_outputs(self) -> int:
-        """Columns of the head matrix that belong to this task."""
-        return self.n_classes if self.kind == "multiclass" else 1
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Task:
-        weights = values.get("class_weights")
-        return cls(**{**values, "class_weights": None if weights is None else tuple(weights)})
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaskSet:
-    """Inputs, labels and splits of K tasks.
+    """Inputs, labels and splits of K tasks; made by `from_arrays` or `from_frame`, which check them.
 
     Attributes:
-        inputs: (N, ...) array, whatever the trunk takes: float features (N, F), uint8 images (N, C, H, W).
+        inputs: (N, ...) array, whatever the trunk takes: float32 features (N, F), uint8 images (N, C, H, W).
         labels: (N, K) array; integer with -1 for missing, or floating point with NaN for missing.
         tasks: the K tasks, in the order of the columns of `labels`.
         split: (N,) int8 array of indices into `SPLITS`; `UNUSED` (-1) for rows that a limit left out.
         dropped: names of constant tasks that were dropped.
+
+    Example:
+        >>> import numpy as np
+        >>> import stg_ray as sr
+        >>> rng = np.random.default_rng(0)
+        >>> task_set = sr.TaskSet.from_arrays(
+        ...     rng.normal(size=(100, 5)), rng.integers(0, 2, (100, 3)), names=["red", "green", "blue"]
+        ... )
+        >>> task_set
+        TaskSet(100 samples of (5,) float32, 3 tasks: 3 binary; 70 train, 10 val, 20 test)
+        >>> task_set.names
+        ('red', 'green', 'blue')
     """
 
     inputs: np.ndarray
@@ -79,25 +60,26 @@ class TaskSet:
     dropped: tuple[str, ...] = ()
 
     @classmethod
-    def from_arrays(
+    def from_arrays(  # noqa: PLR0913  what is known of each task, by keywords
         cls,
-        inputs: np.ndarray,
-        labels: np.ndarray,
+        inputs: Any,
+        labels: Any,
         *,
         names: Sequence[str] | None = None,
-        kinds: Sequence[TaskKind] | None = None,
+        kinds: Sequence[TaskKind | None] | None = None,
         groups: Sequence[str | None] | None = None,
         class_weights: Sequence[Sequence[float] | None] | None = None,
         split: Sequence[str] | np.ndarray | None = None,
         seed: int = 0,
     ) -> TaskSet:
-        """A checked task set from arrays.
+        """Make a checked task set from arrays or data frames.
 
         Args:
-            inputs: (N, ...) numeric array.
-            labels: (N, K) array; -1 (integers) or NaN (floats) where a label is missing.
-            names: K distinct task names; `task_0`, ... by default.
-            kinds: K kinds; by default told from the labels: integers 0/1 are binary, integers from 0 up are
+            inputs: (N, ...) numeric array, or a data frame of numbers.
+            labels: (N, K) array; -1 (integers) or NaN (floats) where a label is missing. Or a data frame with a
+                column for each task, as in `from_frame`.
+            names: K distinct task names; the columns of a data frame, else `task_0`, ..., by default.
+            kinds: K kinds, None where it is to be told from the labels: 0/1 are binary, integers from 0 up are
                 multi-class, other numbers are regression.
             groups: K names of known groups, for comparison.
             class_weights: for each task None, or a positive weight of each of its classes in the loss.
@@ -107,42 +89,99 @@ class TaskSet:
 
         Raises:
             InputError: anything about the arrays that would make a run fail or lie.
+
+        Example:
+            >>> import numpy as np, pandas as pd
+            >>> import stg_ray as sr
+            >>> labels = pd.DataFrame({"bird": [True, False, None] * 10, "colour": [0, 1, 2] * 10})
+            >>> task_set = sr.TaskSet.from_arrays(np.arange(60).reshape(30, 2), labels)
+            >>> [(task.name, task.kind) for task in task_set.tasks]
+            [('bird', 'binary'), ('colour', 'multiclass')]
+            >>> task_set.labels[2]
+            array([-1,  2], dtype=int8)
         """
-        inputs, labels = _checked_arrays(inputs, labels)
-        n_tasks = labels.shape[1]
-        task_names = _checked_names(names, n_tasks)
-        for what, given in (("kinds", kinds), ("groups", groups), ("class_weights", class_weights)):
-            if given is not None and len(given) != n_tasks:
-                raise InputError(f"there are {len(given)} {what} for {n_tasks} tasks")
-        strange = sorted(set(kinds or ()) - set(get_args(TaskKind)))
-        if strange:
-            raise InputError(f"unknown kind of task {strange[0]!r}: expected {', '.join(get_args(TaskKind))}")
-        ranges = ranges_of(labels)
-        tasks = tuple(
-            _task_of(
-                name,
-                labels[:, t],
-                ranges.of(t),
-                kinds[t] if kinds else None,
-                (groups[t] if groups else None) or None,
-                class_weights[t] if class_weights else None,
-            )
-            for t, name in enumerate(task_names)
+        if is_frame(inputs):
+            inputs = input_array(as_table(inputs))
+        if is_frame(labels):
+            table = as_table(labels)
+            names = table.column_names if names is None else names
+            labels, kinds = label_array(table, kinds)
+        inputs, labels = checked_arrays(inputs, labels)
+        tasks = checked_tasks(labels, names, kinds, groups, class_weights)
+        labels = compact(labels, tasks)
+        return cls(inputs, labels, tasks, split_codes(split, labels, tasks, seed))._with_target_scales()
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        labels: str | Sequence[str],
+        features: str | Sequence[str] | None = None,
+        kinds: Mapping[str, TaskKind] | None = None,
+        groups: Mapping[str, str] | None = None,
+        split: str | Sequence[str] | np.ndarray | None = None,
+        seed: int = 0,
+    ) -> TaskSet:
+        """Make a checked task set from one data frame (pandas, polars, pyarrow).
+
+        Args:
+            frame: N rows. Columns of labels may be boolean, integer, nullable integer or floating point, with null
+                (or NaN, or -1 among integers) where a label is missing; those of features are numbers without gaps.
+            labels: the columns of labels, by name or by pattern such as `y_*`; their names become the tasks' names.
+            features: the columns of inputs, likewise; all others, if not given.
+            kinds: kinds of tasks, by column, where they are not to be told from the labels.
+            groups: known groups of tasks, by column, for comparison.
+            split: a column, or N entries: see `from_arrays`.
+            seed: decides the split, where none is given.
+
+        Raises:
+            InputError: a column that is not there, or is both input and label, and as for `from_arrays`.
+
+        Example:
+            >>> import numpy as np
+            >>> import pandas as pd
+            >>> import stg_ray as sr
+            >>> rng = np.random.default_rng(0)
+            >>> frame = pd.DataFrame(rng.normal(size=(50, 4)), columns=["age", "height", "y_sum", "y_up"])
+            >>> frame["y_up"] = frame["y_up"] > 0
+            >>> task_set = sr.TaskSet.from_frame(frame, labels="y_*")
+            >>> task_set
+            TaskSet(50 samples of (2,) float32, 2 tasks: 1 binary, 1 regression; 35 train, 5 val, 10 test)
+            >>> task_set.names
+            ('y_sum', 'y_up')
+        """
+        inputs, label_columns, split = divided(as_table(frame), labels, features, split)
+        tasks = label_columns.column_names
+        return cls.from_arrays(
+            inputs,
+            label_columns,
+            kinds=by_task(kinds, tasks, "kinds"),
+            groups=by_task(groups, tasks, "groups"),
+            split=split,
+            seed=seed,
         )
-        labels = _compact(labels, tasks)
-        codes = _split_codes(split, labels, tasks, seed)
-        return cls(inputs, labels, tasks, codes)._with_target_scales()
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the K tasks."""
         return tuple(task.name for task in self.tasks)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of inputs, labels, tasks and split, by which a run knows its task set again."""
+        digest = hashlib.sha256(json.dumps([task.to_dict() for task in self.tasks], sort_keys=True).encode())
+        for array in (self.inputs, self.labels, self.split):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
     def rows(self, split: str) -> np.ndarray:
-        """Indices of the rows of a split, in their order."""
+        """Return the indices of the rows of a split (train, val or test), in their order."""
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     def limited(self, n_train: int | None, seed: int) -> TaskSet:
-        """The task set with at most `n_train` training rows, drawn by `seed`; validation and test rows stay."""
+        """Keep at most `n_train` training rows, drawn by `seed`; validation and test rows stay."""
         train = self.rows("train")
         if n_train is None or len(train) <= n_train:
             return self
@@ -152,8 +191,10 @@ class TaskSet:
         return replace(self, split=split)._with_target_scales()
 
     def with_balanced_classes(self) -> TaskSet:
-        """The task set with class weights n / (C n_c) of its training labels (as scikit-learn's "balanced"), so that
-        every class of a task has the same part in its loss. Tasks with weights of their own keep them."""
+        """Give every class of a task the same part in its loss; tasks that have class weights keep them.
+
+        The weights are n / (C n_c) of the training labels, as scikit-learn's "balanced".
+        """
         train = self.rows("train")
         tasks = list(self.tasks)
         for t, task in enumerate(tasks):
@@ -166,8 +207,9 @@ class TaskSet:
         return replace(self, tasks=tuple(tasks))
 
     def without_constant_tasks(self, policy: Literal["refuse", "drop"]) -> TaskSet:
-        """Refuse or drop tasks that have one value only in training rows, which cannot be learned, or in test rows,
-        which cannot be measured.
+        """Refuse or drop tasks that have one value only in the training rows, or in the test rows.
+
+        The former cannot be learned, the latter cannot be measured.
 
         Raises:
             InputError: there are such tasks and the policy is to refuse, or there is no other.
@@ -176,9 +218,9 @@ class TaskSet:
         for split in ("train", "test"):
             ranges = ranges_of(self.labels, self.rows(split))
             for t, task in enumerate(self.tasks):
-                found = ranges.of(t)
-                if not found.low < found.high and t not in constant:
-                    only = f"only the label {found.low:g}" if found.count else "no label"
+                column = ranges.of(t)
+                if not column.low < column.high and t not in constant:
+                    only = f"only the label {column.low:g}" if column.count else "no label"
                     constant[t] = f"{task.name!r} has {only} in the {split} rows"
         constant = dict(sorted(constant.items()))
         if not constant:
@@ -209,127 +251,32 @@ class TaskSet:
                 tasks[t] = replace(task, center=float(values.mean()), scale=float(values.std()))
         return replace(self, tasks=tuple(tasks))
 
-
-def _checked_arrays(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    inputs, labels = np.asarray(inputs), np.asarray(labels)
-    for what, array in (("inputs", inputs), ("labels", labels)):
-        if array.dtype.kind not in "biuf":
-            raise InputError(
-                f"{what} have the type {array.dtype}: expected numbers in one array of equal rows "
-                "(ragged rows and text must be converted first)"
-            )
-    if labels.ndim != 2 or inputs.ndim < 2 or len(inputs) != len(labels):
-        raise InputError(
-            f"inputs have the shape {inputs.shape} and labels {labels.shape}: expected (N, ...) and (N, K), one row "
-            "of labels for each input"
+    def __repr__(self) -> str:
+        n = len(self.tasks)
+        about = (
+            f"{len(self.inputs):,} samples of {self.inputs.shape[1:]} {self.inputs.dtype}, {n:,} task{'s' * (n != 1)}"
         )
-    if labels.shape[1] == 0:
-        raise InputError("labels have no column: expected one for each task")
-    if inputs.dtype.kind == "f":
-        bad = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
-        if bad.any():
-            raise InputError(
-                f"inputs have NaN or infinite values in {int(bad.sum())} rows, the first is row "
-                f"{int(bad.argmax())}: fill or remove them"
-            )
-        inputs = inputs.astype(np.float32, copy=False)
-    elif inputs.dtype != np.uint8:
-        inputs = inputs.astype(np.float32)
-    return inputs, labels
+        return f"TaskSet({about}: {self._kinds_text()}; {self._rows_text()})"
 
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: sizes, kinds, splits and the first tasks."""
+        facts = {
+            "samples": f"{len(self.inputs):,} of {self.inputs.shape[1:]} {self.inputs.dtype}",
+            "rows": self._rows_text(),
+            "tasks": f"{len(self.tasks):,}: {self._kinds_text()}",
+        }
+        rows = [f"<tr><th>{name}</th><td colspan='3'>{text}</td></tr>" for name, text in facts.items()]
+        rows.append("<tr><th>task</th><th>kind</th><th>labels</th><th>known group</th></tr>")
+        for t, task in enumerate(self.tasks[:SHOWN_TASKS]):
+            n_labels = int(observed(self.labels[:, t]).sum())
+            cells = (task.name, task.kind, f"{n_labels:,}", task.group or "")
+            rows.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>")
+        if len(self.tasks) > SHOWN_TASKS:
+            rows.append(f"<tr><td colspan='4'>and {len(self.tasks) - SHOWN_TASKS:,} more</td></tr>")
+        return f"<table>{''.join(rows)}</table>"
 
-def _checked_names(names: Sequence[str] | None, n_tasks: int) -> list[str]:
-    if names is None:
-        return [f"task_{t}" for t in range(n_tasks)]
-    names = [str(name) for name in names]
-    if len(names) != n_tasks:
-        raise InputError(f"there are {len(names)} task names for {n_tasks} columns of labels")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(f"task names must be distinct, found more than once: {', '.join(map(repr, twice[:5]))}")
-    if "__task__" in names or "" in names:
-        raise InputError("a task may not be named '__task__' (the key column of the tables) nor have an empty name")
-    return names
+    def _kinds_text(self) -> str:
+        return ", ".join(f"{count:,} {kind}" for kind, count in sorted(Counter(t.kind for t in self.tasks).items()))
 
-
-def _task_of(
-    name: str,
-    column: np.ndarray,
-    found: Ranges,
-    kind: TaskKind | None,
-    group: str | None,
-    class_weights: Sequence[float] | None,
-) -> Task:
-    if found.count == 0:
-        raise InputError(f"task {name!r} has no label at all: remove it")
-    if not np.isfinite([found.low, found.high]).all():
-        raise InputError(f"task {name!r}: labels are infinite in row {int(np.isinf(column).argmax())}")
-    if kind is None:
-        # A floating-point column may hold classes only because NaN marks its missing labels.
-        if found.whole and found.low >= 0 and found.high <= 1:
-            kind = "binary"
-        elif found.whole and found.low >= 0 and column.dtype.kind in "biu":
-            kind = "multiclass"
-        else:
-            kind = "regression"
-    if kind == "regression":
-        if column.dtype.kind in "iu":
-            raise InputError(f"task {name!r}: regression labels must be floating point (missing ones NaN)")
-        if class_weights is not None:
-            raise InputError(f"task {name!r} is a regression and has class weights: expected none")
-        return Task(name, "regression", 1, group)
-    if not found.whole or found.low < 0 or (kind == "binary" and found.high > 1):
-        expected = "0 or 1" if kind == "binary" else "whole numbers from 0"
-        values = column[observed(column)].astype(np.float64)
-        strange = values[(values % 1 != 0) | (values < 0) | ((kind == "binary") & (values > 1))]
-        raise InputError(
-            f"task {name!r} is {kind} and has the label {strange[0]:g}: expected {expected}, -1 if missing"
-        )
-    n_classes = 2 if kind == "binary" else int(found.high) + 1
-    if class_weights is not None:
-        weights = np.asarray(class_weights, dtype=np.float64)
-        if weights.shape != (n_classes,) or not (np.isfinite(weights) & (weights > 0)).all():
-            raise InputError(
-                f"task {name!r} has the class weights {weights.tolist()}: expected {n_classes} positive numbers"
-            )
-        return Task(name, kind, n_classes, group, class_weights=tuple(weights.tolist()))
-    return Task(name, kind, n_classes, group)
-
-
-def _compact(labels: np.ndarray, tasks: tuple[Task, ...]) -> np.ndarray:
-    """Labels in the smallest type that holds them; NaN becomes -1 where all tasks are classification."""
-    if any(task.kind == "regression" for task in tasks):
-        if labels.dtype.kind != "f":
-            labels = np.where(observed(labels), labels, np.nan)
-        return np.ascontiguousarray(labels, dtype=np.float32)
-    largest = max(task.n_classes for task in tasks) - 1
-    dtype = next(t for t in (np.int8, np.int16, np.int32) if largest <= np.iinfo(t).max)
-    if labels.dtype.kind == "f":
-        labels = np.where(np.isnan(labels), MISSING, labels)
-    return np.ascontiguousarray(labels, dtype=dtype)
-
-
-def _split_codes(
-    split: Sequence[str] | np.ndarray | None, labels: np.ndarray, tasks: tuple[Task, ...], seed: int
-) -> np.ndarray:
-    classification = [t for t, task in enumerate(tasks) if task.kind != "regression"]
-    strata = labels if len(classification) == len(tasks) else labels[:, classification]
-    if len(labels) < MIN_ROWS:
-        raise InputError(f"there are {len(labels)} rows: expected at least {MIN_ROWS}, to train, validate and test on")
-    if split is None:
-        return stratified_split(strata, (0.7, 0.1, 0.2), seed)
-    names = np.asarray(split).astype(str)
-    names[np.isin(names, ("valid", "validation"))] = "val"
-    if names.shape != (len(labels),):
-        raise InputError(f"split has the shape {names.shape}: expected one entry for each of {len(labels)} rows")
-    unknown = sorted(set(names) - set(SPLITS))
-    if unknown:
-        raise InputError(f"split has the unknown entry {str(unknown[0])!r}: expected {', '.join(SPLITS)}")
-    codes = np.select([names == s for s in SPLITS], range(3)).astype(np.int8)
-    for needed in ("train", "test"):
-        if not (codes == SPLITS.index(needed)).any():
-            raise InputError(f"split has no {needed!r} row: expected 'train' and 'test' rows, and 'val' if you like")
-    if not (codes == 1).any():
-        train = np.flatnonzero(codes == 0)
-        codes[train] = stratified_split(strata, (0.9, 0.1, 0.0), seed, rows=train)
-    return codes
+    def _rows_text(self) -> str:
+        return ", ".join(f"{len(self.rows(split)):,} {split}" for split in SPLITS)

@@ -56,6 +56,11 @@ def test_as_a_dataset(run: tuple[str, np.ndarray]) -> None:
     assert set(table.column("count").to_pylist()) == {4}
 
 
+def test_how_it_is_shown(run: tuple[str, np.ndarray]) -> None:
+    folder, _ = run
+    assert repr(sr.DataMap(folder, epoch=2)) == f"DataMap({folder!r}, epoch 2 of [2, 4], 140 samples, 6 tasks)"
+
+
 def test_a_snapshot_that_is_not_there(run: tuple[str, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(sr.InputError, match="no data map of epoch 3: there are 2, 4"):
         sr.DataMap(run[0], epoch=3)

@@ -57,6 +57,13 @@ def test_merging_in_any_order_gives_the_same(sizes: list[int], order: object, se
     np.testing.assert_allclose(merged.m2, oracle.m2, rtol=1e-3, atol=1e-6)
 
 
+def test_how_a_state_is_shown() -> None:
+    state = DataMapState.empty(3, 2).merge(DataMapState.of_visit(np.zeros((3, 2)), np.array([1, 0, 1], np.int32)))
+    assert repr(state) == "DataMapState(3 samples, 2 tasks, 0 to 1 visit of each)"
+    assert repr(state.merge(state)) == "DataMapState(3 samples, 2 tasks, 0 to 2 visits of each)"
+    assert repr(DataMapState.empty(0, 1)) == "DataMapState(0 samples, 1 task, 0 visits of each)"
+
+
 def test_a_batch_reads_back_the_same() -> None:
     state = state_of(visits(3, 6, 4, 0))
     back = DataMapState.from_batch(state.to_batch(np.arange(6)))

@@ -1,0 +1,198 @@
+"""A run as Python sees it: its groups, results, affinities and networks, read on demand."""
+
+from __future__ import annotations
+
+import html
+import os
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.config import Config
+from stg_ray.data_maps.files import DataMap
+from stg_ray.errors import InputError
+from stg_ray.report import Summary, summarize
+from stg_ray.serving import Predictor, load
+from stg_ray.stages import STAGES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+SHOWN_TASKS = 12
+"""Tasks of a group that a notebook lists."""
+
+
+class Run:
+    """A run: its groups, results, affinities and networks. `sr.run` returns one, `Run.from_path` opens one.
+
+    Each is read from the run's directory at the first use, and kept: open the run again after a stage was run again.
+    Where a stage has not left it yet, an InputError names the stage.
+
+    Attributes:
+        run_dir: the run's directory, for all else that it holds (see the README for its files).
+
+    Example:
+        >>> import stg_ray as sr
+        >>> run = sr.run("digits")  # doctest: +SKIP
+        >>> run.groups.groups[0]  # doctest: +SKIP
+        ['digit 0', 'digit 6', 'closed loop']
+        >>> run.results.groupby(["plan", "metric"])["value"].mean()  # doctest: +SKIP
+        >>> run.predictor().predict(images)["digit 7"]  # doctest: +SKIP
+    """
+
+    def __init__(self, run_dir: RunDir) -> None:
+        self.run_dir = run_dir
+
+    @classmethod
+    def from_path(cls, path: str | os.PathLike[str]) -> Run:
+        """Open the run in a directory, given as a path or a URI.
+
+        Raises:
+            InputError: there is no run.
+
+        Example:
+            >>> import stg_ray as sr
+            >>> sr.Run.from_path("nowhere")
+            Traceback (most recent call last):
+            ...
+            stg_ray.errors.InputError: .../nowhere is no run directory (no config.yaml in it): ...
+        """
+        run = cls(RunDir(path))
+        run.run_dir.read_config()
+        return run
+
+    @property
+    def uri(self) -> str:
+        """The run's directory: its URI, or its path where it is on this machine."""
+        return self.run_dir.uri
+
+    @property
+    def path(self) -> Path:
+        """The run's directory on this machine.
+
+        Raises:
+            InputError: it is on an object store.
+        """
+        if not self.run_dir.is_local:
+            raise InputError(f"{self.uri} is not on this machine: use run.uri")
+        return Path(self.run_dir.root)
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """Names of the stages that are done, in their order."""
+        return tuple(stage for stage in STAGES if self.run_dir.is_done(stage, self.config))
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration, as resolved."""
+        return self.run_dir.read_config()
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Which tasks share a network (groups.json)."""
+        return Groups.from_dict(self._json("groups.json", "group"))
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """Metrics of every task in every plan and training: one row each (results.parquet)."""
+        return self._table("results.parquet")
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """Cost (samples x epochs x parameters) and seconds of every network: one row each (costs.parquet)."""
+        return self._table("costs.parquet")
+
+    @cached_property
+    def affinities(self) -> dict[str, TaskMatrix]:
+        """The K x K matrix of each method of `affinity.methods`, with its standard errors where they are known."""
+        return {name: self._affinity(name) for name in self.config.affinity.methods}
+
+    @cached_property
+    def data_map(self) -> DataMap:
+        """The data maps of the training samples at the last snapshot."""
+        self._require("profile/data_map", "profile")
+        return DataMap(self.uri)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The comparison of the plans: a row each, the differences and a verdict in words."""
+        self._require("groups.json", "group")
+        self._require("results.parquet", "retrain")
+        return summarize(self.run_dir, self.config)
+
+    @cached_property
+    def chosen(self) -> dict[str, Any] | None:
+        """What to deploy and why (chosen.json); None where the run did not choose."""
+        if not self.run_dir.exists("chosen.json"):
+            return None
+        chosen: dict[str, Any] = self.run_dir.read_json("chosen.json")
+        return chosen
+
+    @property
+    def report(self) -> str:
+        """Path or URI of the report, a page that opens without a network."""
+        self._require("report.html", "report")
+        return self.run_dir.sub_uri("report.html")
+
+    def predictor(
+        self, plan: str | None = None, *, seed: int | None = None, device: torch.device | str = "cpu"
+    ) -> Predictor:
+        """Load the trained networks of a plan, which predict together.
+
+        Args:
+            plan: its name; by default as in `sr.load`.
+            seed: of the training; by default the first one.
+            device: where the networks predict.
+
+        Raises:
+            InputError: the networks are not trained yet, or there is no such plan or seed.
+        """
+        return load(self.uri, plan, seed=seed, device=device)
+
+    def __repr__(self) -> str:
+        return f"Run({self.uri!r}, done: {', '.join(self.done) or 'nothing'})"
+
+    def _repr_html_(self) -> str:
+        """Return the stages that are done, the groups and the verdict, for notebooks."""
+        parts = [f"<p><b>{html.escape(self.uri)}</b><br>done: {', '.join(self.done) or 'nothing'}</p>"]
+        if self.run_dir.exists("groups.json"):
+            parts.append(_groups_table(self.groups))
+        if self.run_dir.exists("groups.json") and self.run_dir.exists("results.parquet"):
+            parts.append(f"<p>{html.escape(self.summary.verdict)}</p>")
+        return "".join(parts)
+
+    def _affinity(self, name: str) -> TaskMatrix:
+        file, errors = f"affinity/{name}.parquet", f"affinity/{name}.stderr.parquet"
+        self._require(file, "affinity")
+        matrix = TaskMatrix.from_table(self.run_dir.read_parquet(file))
+        if not self.run_dir.exists(errors):
+            return matrix
+        return replace(matrix, errors=TaskMatrix.from_table(self.run_dir.read_parquet(errors)).values)
+
+    def _json(self, file: str, stage: str) -> Any:
+        self._require(file, stage)
+        return self.run_dir.read_json(file)
+
+    def _table(self, file: str) -> pd.DataFrame:
+        self._require(file, "retrain")
+        frame: pd.DataFrame = self.run_dir.read_parquet(file).to_pandas()
+        return frame
+
+    def _require(self, file: str, stage: str) -> None:
+        if not self.run_dir.exists(file):
+            raise InputError(
+                f"{stage} is not done yet in {self.uri}: finish it with stg-ray run, or sr.run with the same directory"
+            )
+
+
+def _groups_table(groups: Groups) -> str:
+    rows = ["<tr><th>group</th><th>tasks</th></tr>"]
+    for number, members in enumerate(groups.groups):
+        more = f", and {len(members) - SHOWN_TASKS} more" if len(members) > SHOWN_TASKS else ""
+        rows.append(f"<tr><td>{number}</td><td>{html.escape(', '.join(members[:SHOWN_TASKS]) + more)}</td></tr>")
+    return f"<table>{''.join(rows)}</table>"

@@ -1,0 +1,173 @@
+"""Data frames as arrays of inputs and labels: pandas, polars, pyarrow, whatever speaks Arrow."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from stg_ray.errors import InputError, one_line, unknown
+from stg_ray.tasks.labels import MISSING
+from stg_ray.tasks.task import TaskKind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Patterns = str | Sequence[str]
+"""Columns by name or by pattern such as `y_*`."""
+
+Value = TypeVar("Value")
+
+
+def is_frame(data: object) -> bool:
+    """Whether `data` is a data frame: named columns that Arrow can read."""
+    return hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns")
+
+
+def as_table(frame: Any) -> pa.Table:
+    """Return a data frame as an Arrow table, without its index.
+
+    Raises:
+        InputError: `frame` is no data frame, two columns have one name, or a column mixes types.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    if not is_frame(frame):
+        raise InputError(f"{type(frame).__name__} is no data frame: expected one of pandas, polars or pyarrow")
+    try:
+        if isinstance(frame, pd.DataFrame):
+            frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+            return pa.Table.from_pandas(frame, preserve_index=False)
+        return pa.table(frame)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise InputError(f"the data frame cannot be read: {one_line(error)}") from error
+
+
+def divided(
+    table: pa.Table, labels: Patterns, features: Patterns | None, split: str | Sequence[str] | np.ndarray | None
+) -> tuple[pa.Table, pa.Table, Sequence[str] | np.ndarray | None]:
+    """Divide a table into inputs, labels and split; see `TaskSet.from_frame` for the arguments.
+
+    Raises:
+        InputError: a column that is not there, or is both input and label, or no input is left.
+    """
+    columns = table.column_names
+    if isinstance(split, str):
+        (split_column,) = _matching(columns, split, "split")
+        split = table.column(split_column).to_numpy().astype(str)
+        columns = [name for name in columns if name != split_column]
+    tasks = _matching(columns, labels, "labels")
+    others = [name for name in columns if name not in tasks]
+    inputs = others if features is None else _matching(columns, features, "features")
+    if both := [name for name in inputs if name in tasks]:
+        raise InputError(f"the column {both[0]!r} is among the features and among the labels: leave it out of one")
+    if not inputs:
+        raise InputError("the data frame has no column beside the labels: expected some to predict from")
+    return table.select(inputs), table.select(tasks), split
+
+
+def by_task(values: Mapping[str, Value] | None, tasks: Sequence[str], what: str) -> list[Value | None] | None:
+    """Return a value for each task, None where none is given by its name.
+
+    Raises:
+        InputError: a name is that of no task.
+    """
+    if values is None:
+        return None
+    stray = [name for name in values if name not in tasks]
+    if stray:
+        raise InputError(f"{what}: {unknown(stray[0], tasks, 'task')}")
+    return [values.get(name) for name in tasks]
+
+
+def _matching(columns: Sequence[str], patterns: Patterns, what: str) -> list[str]:
+    """Return the columns that the patterns name, each once, in the order of the patterns."""
+    chosen: dict[str, None] = {}
+    for pattern in [patterns] if isinstance(patterns, str) else map(str, patterns):
+        names = [pattern] if pattern in columns else fnmatch.filter(columns, pattern)
+        if not names:
+            raise InputError(f"{what}: {unknown(pattern, columns, 'column')}")
+        chosen |= dict.fromkeys(names)
+    return list(chosen)
+
+
+def input_array(table: pa.Table) -> np.ndarray:
+    """Return the columns as inputs (N, F): uint8 where all are uint8 or boolean, else float32; null becomes NaN.
+
+    Raises:
+        InputError: a column holds no numbers.
+    """
+    import pyarrow as pa
+
+    types = table.schema.types
+    for name, kind in zip(table.column_names, types, strict=True):
+        _check_numbers(name, kind, "an input")
+    has_gaps = any(column.null_count for column in table.columns)
+    small = not has_gaps and all(kind == pa.uint8() or pa.types.is_boolean(kind) for kind in types)
+    inputs = np.empty((len(table), len(types)), np.uint8 if small else np.float32)
+    for f, column in enumerate(table.columns):
+        inputs[:, f] = _numbers(column)
+    return inputs
+
+
+def label_array(
+    table: pa.Table, kinds: Sequence[TaskKind | None] | None = None
+) -> tuple[np.ndarray, list[TaskKind | None]]:
+    """Return the columns as labels (N, K), and the kind of each task where its column's type tells it.
+
+    Labels are int64, -1 where missing, if all columns are whole numbers or booleans and none is a regression; else
+    float64, NaN where missing. Whole numbers and booleans stay classes then.
+
+    Args:
+        table: a column for each task.
+        kinds: those that are given.
+
+    Raises:
+        InputError: a column holds no numbers.
+    """
+    import pyarrow as pa
+
+    given: list[TaskKind | None] = [None] * table.num_columns if kinds is None else list(kinds)
+    if len(given) != table.num_columns:
+        raise InputError(f"there are {len(given)} kinds for {table.num_columns} tasks")
+    types = table.schema.types
+    for name, kind in zip(table.column_names, types, strict=True):
+        _check_numbers(name, kind, "a label")
+    whole = [pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in types]
+    if all(whole) and "regression" not in given:
+        labels = np.empty((len(table), len(types)), np.int64)
+        for t, column in enumerate(table.columns):
+            labels[:, t] = column.cast(pa.int64()).fill_null(MISSING).to_numpy()
+        return labels, given
+    labels = np.empty((len(table), len(types)), np.float64)
+    for t, column in enumerate(table.columns):
+        values = _numbers(column)
+        if whole[t] and given[t] != "regression":
+            values = np.where(values == MISSING, np.nan, values)
+            given[t] = given[t] or ("multiclass" if np.nanmax(values, initial=0) > 1 else "binary")
+        labels[:, t] = values
+    return labels, given
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column as float64, NaN where null."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    values: np.ndarray = column.cast(pa.float64(), safe=False).to_numpy()
+    return values
+
+
+def _check_numbers(name: str, kind: pa.DataType, what: str) -> None:
+    import pyarrow as pa
+
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if not (is_number or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+        raise InputError(
+            f"the column {name!r} holds {kind}: expected numbers or booleans for {what}, null where it is missing "
+            "(convert classes to whole numbers from 0)"
+        )

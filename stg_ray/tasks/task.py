@@ -1,0 +1,53 @@
+"""A task: its name, its kind of label, and what its loss needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+TaskKind = Literal["binary", "multiclass", "regression"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: its name, the kind of its labels and, where known, the group it belongs to.
+
+    Attributes:
+        name: distinct among the tasks of a task set.
+        kind: binary (labels 0 and 1), multiclass (0, 1, ..., C - 1) or regression (any number).
+        n_classes: C; 2 for binary tasks, 1 for regressions.
+        group: name of the known group, for comparison with the groups that are found.
+        center, scale: standardise a regression's targets (mean and standard deviation of its training labels); 0 and 1
+            for classification.
+        class_weights: multiply the loss of each class's samples; None is 1 for all.
+
+    Example:
+        >>> from stg_ray import Task
+        >>> Task("colour", "multiclass", n_classes=5).n_outputs
+        5
+        >>> Task("is a bird").n_outputs
+        1
+    """
+
+    name: str
+    kind: TaskKind = "binary"
+    n_classes: int = 2
+    group: str | None = None
+    center: float = 0.0
+    scale: float = 1.0
+    class_weights: tuple[float, ...] | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of a network that belong to this task."""
+        return self.n_classes if self.kind == "multiclass" else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Task:
+        """Make a task from the attributes that `to_dict` returns."""
+        weights = values.get("class_weights")
+        return cls(**{**values, "class_weights": None if weights is None else tuple(weights)})

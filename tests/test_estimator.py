@@ -1,0 +1,102 @@
+"""TaskGrouper keeps scikit-learn's promises, and predicts what its run's networks predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+import stg_ray as sr
+
+
+def test_parameters_are_read_set_and_cloned() -> None:
+    settings = {"model": {"width": 16}}
+    grouper = sr.TaskGrouper(n_groups=3, method="louvain", settings=settings, random_state=7)
+    parameters = grouper.get_params()
+    assert parameters["n_groups"] == 3
+    assert parameters["settings"] is settings
+    copy = clone(grouper)
+    assert copy is not grouper
+    assert copy.get_params() == parameters
+    copy.set_params(n_groups="auto", epochs=5)
+    assert (copy.n_groups, copy.epochs, grouper.n_groups) == ("auto", 5, 3)
+    with pytest.raises(ValueError, match="Invalid parameter 'colour'"):
+        grouper.set_params(colour="red")
+    assert "TaskGrouper(method='louvain', n_groups=3" in repr(grouper)
+
+
+def test_parameters_become_settings_of_the_run() -> None:
+    grouper = sr.TaskGrouper(
+        epochs=3, plans=["ours", "known"], settings={"retrain": {"seeds": 2}, "model": {"depth": 1}}
+    )
+    sections = grouper._sections(4)
+    assert sections["retrain"] == {"plans": ["ours", "known"], "epochs": 3, "seeds": 2}
+    assert sections["profile"] == {"epochs": 3}
+    assert sections["model"] == {"depth": 1}
+    assert sections["seed"] == 4
+    assert "epochs" not in sr.TaskGrouper()._sections(0)["retrain"]
+
+
+def test_seeds_are_scikit_learns() -> None:
+    assert sr.TaskGrouper(random_state=np.int64(5))._seed() == 5
+    seeds = {sr.TaskGrouper(random_state=np.random.RandomState(1))._seed() for _ in range(2)}
+    assert len(seeds) == 1
+    assert sr.TaskGrouper(random_state=None)._seed() >= 0
+
+
+def test_what_is_not_fitted_does_not_predict() -> None:
+    with pytest.raises(NotFittedError):
+        sr.TaskGrouper().predict(np.zeros((3, 2)))
+    with pytest.raises(NotFittedError):
+        sr.TaskGrouper().predict_proba(np.zeros((3, 2)))
+
+
+def test_wrong_labels_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"labels \(30,\): expected"):
+        sr.TaskGrouper(out=str(tmp_path / "run")).fit(np.zeros((30, 2)), np.arange(30) % 2)
+    with pytest.raises(sr.InputError, match="unknown key grouping"):
+        sr.TaskGrouper(out=str(tmp_path / "run"), settings={"grouping": {"metod": "x"}}).fit(
+            np.random.default_rng(0).normal(size=(30, 2)), np.stack([np.arange(30) % 2, np.arange(30) // 2 % 2], axis=1)
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_fit_and_predict(ray_session: None, make_task_set: Callable[..., sr.TaskSet]) -> None:
+    """Two blocks of binary tasks and a multi-class one, from data frames with names and gaps."""
+    task_set = make_task_set(n_samples=500, noise=0.1)
+    X = pd.DataFrame(task_set.inputs).add_prefix("x")
+    Y = pd.DataFrame(task_set.labels, columns=list(task_set.names)).astype("Int8")
+    Y["third"] = pd.array(np.digitize(X["x0"], (-0.5, 0.5)), dtype="Int8")
+    Y.loc[::7, "third"] = pd.NA
+    grouper = sr.TaskGrouper(n_groups=2, epochs=6, settings={"profile": {"workers": 1}})
+    assert grouper.fit(X, Y) is grouper
+    assert grouper.n_features_in_ == 12
+    assert list(grouper.feature_names_in_) == list(X)
+    assert grouper.task_names_ == list(Y)
+    assert grouper.labels_.shape == (7,)
+    assert len(set(grouper.labels_[:3])) == 1
+    assert set(grouper.labels_[:3]) != set(grouper.labels_[3:6])
+    assert grouper.groups_.groups == grouper.run_.groups.groups
+    predicted = grouper.predict(X)
+    assert predicted.shape == (500, 7)
+    assert predicted.dtype == np.int64
+    assert (predicted[:, :6] == task_set.labels).mean() > 0.8
+    probabilities = grouper.predict_proba(X)
+    assert [p.shape for p in probabilities] == [(500, 2)] * 6 + [(500, 3)]
+    for t, p in enumerate(probabilities):
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+        assert np.array_equal(p.argmax(axis=1), predicted[:, t])
+    with pytest.raises(ValueError, match="feature names"):
+        grouper.predict(X.rename(columns={"x0": "other"}))
+    folder = grouper.run_.path
+    assert folder.exists()
+    assert Path(grouper.run_.report).exists()
+    del grouper
+    assert not folder.exists(), "a temporary run goes with its estimator"
