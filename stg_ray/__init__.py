@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from stg_ray.errors import InputError as InputError
     from stg_ray.errors import StgRayError as StgRayError
     from stg_ray.estimator import TaskGrouper as TaskGrouper
-    from stg_ray.grouping.group_tasks import group_tasks as group  # noqa: F401
+    from stg_ray.grouping.group_tasks import group_tasks as group
     from stg_ray.in_memory import affinity as affinity
     from stg_ray.pipeline import run as run
     from stg_ray.runs import Run as Run
@@ -61,7 +61,27 @@ _HOMES = {
 }
 """The homes of the public names. They are imported when first used: `import stg_ray` loads neither torch nor Ray."""
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Config",
+    "DataMap",
+    "DataMapState",
+    "Groups",
+    "InputError",
+    "PointHistogram",
+    "Run",
+    "StgRayError",
+    "Task",
+    "TaskGrouper",
+    "TaskMatrix",
+    "TaskSet",
+    "affinity",
+    "confidence_correlation",
+    "data_map_distance",
+    "group",
+    "load",
+    "load_config",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -96,7 +96,8 @@ def config_of(name: str, quick: bool, retrain: dict[str, Any], overrides: list[s
 
 def compare(names: list[str], folder: Path, quick: bool, overrides: list[str]) -> tuple[list, dict[str, Any]]:
     """Train all plans on each set."""
-    rows, result = [], {}
+    rows: list = []
+    result: dict[str, Any] = {}
     for name in names:
         plans = ["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble", "random"]
         if TASKS[name] <= 15:

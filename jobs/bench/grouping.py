@@ -67,7 +67,7 @@ def recovery(rows: Rows, result: dict[str, Any], *, quick: bool) -> None:
             for noise in levels:
                 found = [planted(n_tasks, n_blocks, noise, seed) for seed in range(draws)]
                 if any(
-                    adjusted_rand_score(labels, group_tasks(matrix, n_groups=n_groups).labels) < 1  # type: ignore[arg-type]
+                    adjusted_rand_score(labels, group_tasks(matrix, n_groups=n_groups).labels) < 1
                     for matrix, labels in found
                 ):
                     break

@@ -83,7 +83,9 @@ class Runs:
         run = sr.run(config, out, until="affinity", reporter=Reporter(Console(quiet=True))).run_dir
         self.seconds.append(time.monotonic() - began)
         names = config.affinity.methods
-        matrices = {name: TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in names}
+        matrices: dict[str, TaskMatrix] = {
+            name: TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in names
+        }
         return matrices, list(read_index(run.sub("parts")).tasks)
 
 

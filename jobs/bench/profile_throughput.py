@@ -255,7 +255,7 @@ class Sides:
         classes = self.data.labels
         n_tasks = len(self.index.tasks)
 
-        class PublishedSet(torch.utils.data.Dataset):  # type: ignore[type-arg]
+        class PublishedSet(torch.utils.data.Dataset):
             def __len__(self) -> int:
                 return len(images)
 

@@ -35,8 +35,11 @@ COMPARED = (
     "plans/*",
     "affinity/*",
     "profile/data_map/*/*",
+    "profile/network.pt",
+    "profile/points.arrow",
+    "profile/regions.parquet",
+    "profile/suspects.parquet",
 )
-COMPARED += ("profile/network.pt", "profile/points.arrow", "profile/regions.parquet", "profile/suspects.parquet")
 
 PLANS = ["ours", "ours_soft", "all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble", "random", "single_task"]
 METHODS = ["data_map", "confidence_correlation", "landscape", "logit_correlation", "label_correlation", "tag", "random"]

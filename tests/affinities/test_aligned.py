@@ -33,7 +33,7 @@ def test_aligned_distances_are_those_of_the_loop(
     trunk: str, n: int, seed: int, missing: float, normalize: bool, layers: str
 ) -> None:
     network, inputs, labels = example(trunk, n, seed, missing)
-    own = engine_of(network, layers, inputs)  # type: ignore[arg-type]
+    own = engine_of(network, layers, inputs)
     found = squared_form(aligned_l1(own, inputs, labels, normalize=normalize), len(TASKS))
     names = None if layers == "all" else own.layers[0].parameters
     torch.testing.assert_close(
@@ -87,7 +87,9 @@ def test_equal_tasks_are_at_no_distance_and_opposite_ones_are_not() -> None:
 def test_a_last_layer_that_sees_zeros_has_no_gradient_to_compare() -> None:
     network, inputs, labels = example("mlp", 3, 0)
     own = engine_of(network, ["2"], inputs)
-    own.network.trunk[0].weight.data.zero_()  # type: ignore[index, union-attr]
-    own.network.trunk[0].bias.data.fill_(-1)  # type: ignore[index, union-attr]
+    first = own.network.trunk.get_submodule("0")
+    assert isinstance(first, torch.nn.Linear)
+    first.weight.data.zero_()
+    first.bias.data.fill_(-1)
     for normalize in (False, True):
         assert (aligned_l1(own, inputs, labels, normalize=normalize) == 0).all()

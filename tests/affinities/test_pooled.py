@@ -45,7 +45,7 @@ def test_distances_between_all_pairs_follow_from_one_sort(n: int, n_tasks: int, 
 @given(seed=st.integers(0, 10_000), missing=st.sampled_from([0.0, 0.4]))
 def test_pooled_distances_are_those_of_the_loop(trunk: str, layers: str, seed: int, missing: float) -> None:
     network, inputs, labels = example(trunk, 4, seed, missing)
-    own = SampleGradients(network, layers, inputs, dtype=torch.float64)  # type: ignore[arg-type]
+    own = SampleGradients(network, layers, inputs, dtype=torch.float64)
     weights = torch.rand(labels.shape, dtype=torch.float64) * ~torch.isnan(labels)
     names = None if layers == "all" else own.layers[0].parameters
     expected = _looped(looped(network, inputs, labels, names), weights)
@@ -80,7 +80,7 @@ def _affinity(n_hidden: int, folder: Path) -> tuple[np.ndarray, np.ndarray, obje
 def test_planted_structure_is_found_among_tasks_without_common_samples(tmp_path: Path) -> None:
     values, error, matrix = _affinity(3, tmp_path)
     truth = np.arange(6) % 3
-    assert adjusted_rand_score(truth, group_tasks(matrix, n_groups=3).labels) == 1  # type: ignore[arg-type]
+    assert adjusted_rand_score(truth, group_tasks(matrix, n_groups=3).labels) == 1
     different = ~np.eye(6, dtype=bool)
     same = (truth[:, None] == truth) & different
     assert values[same].min() > values[(truth[:, None] != truth)].max()

@@ -27,7 +27,7 @@ from tests.support.oracle import TASKS, compute, example, looped
 def test_sums_of_signs_are_those_of_the_loop(trunk: str, layers: str, n: int, seed: int, missing: float) -> None:
     network, inputs, labels = example(trunk, n, seed, missing)
     weights = torch.from_numpy(balanced_weights(labels.numpy(), TASKS, class_counts([labels.numpy()], TASKS)))
-    own = SampleGradients(network, layers, inputs, dtype=torch.float64)  # type: ignore[arg-type]
+    own = SampleGradients(network, layers, inputs, dtype=torch.float64)
     found = torch.zeros(len(TASKS), len(TASKS), dtype=torch.float64)
     for block in blocks_of(own):
         sums = signed_sums(own, block, inputs, labels, weights)
@@ -88,7 +88,7 @@ def _affinity(task_set: TaskSet, folder: Path, part_rows: int | None = None) -> 
 def test_planted_structure_is_found_among_tasks_without_common_samples(tmp_path: Path) -> None:
     values, error, matrix = _affinity(disjoint(9, 3, 0), tmp_path)
     truth = np.arange(9) % 3
-    assert adjusted_rand_score(truth, group_tasks(matrix, n_groups=3).labels) == 1  # type: ignore[arg-type]
+    assert adjusted_rand_score(truth, group_tasks(matrix, n_groups=3).labels) == 1
     same = (truth[:, None] == truth) & ~np.eye(9, dtype=bool)
     assert values[same].min() > values[~same & ~np.eye(9, dtype=bool)].max()
     assert np.diag(values) == pytest.approx(np.ones(9))
@@ -104,7 +104,7 @@ def test_no_structure_is_found_where_there_is_none(tmp_path: Path) -> None:
     z = (values[upper] - expected) / error[upper]
     assert np.abs(values[upper]).max() < 0.6
     assert np.median(np.abs(z)) < 2
-    assert group_tasks(matrix, n_groups="auto").to_dict()["groups"] == [[f"task_{t}" for t in range(9)]]  # type: ignore[arg-type]
+    assert group_tasks(matrix, n_groups="auto").to_dict()["groups"] == [[f"task_{t}" for t in range(9)]]
 
 
 def test_the_sum_over_blocks_does_not_depend_on_how_rows_are_cut(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_samples_are_taken_until_the_groups_stay(
     make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter, statistic: str
 ) -> None:
     task_set = make_task_set(n_samples=1500, blocks=(3, 3, 3), noise=0.1)
-    affinity = {"methods": ["landscape"], "samples": "auto", "statistic": statistic, "layers": "all"}
+    affinity: dict[str, Any] = {"methods": ["landscape"], "samples": "auto", "statistic": statistic, "layers": "all"}
     affinity |= {"coordinates": 100} if statistic == "pooled" else {}
     config = load_config({"data": {"npz": "none"}, "affinity": affinity, "grouping": {"groups": 3}})
     run = RunDir(tmp_path)

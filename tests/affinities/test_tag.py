@@ -32,6 +32,7 @@ def test_effects_are_those_of_steps_that_are_taken(trunk: str) -> None:
         start[task].backward()
         with torch.no_grad():
             for parameter in moved.trunk.parameters():
+                assert parameter.grad is not None
                 parameter -= 0.1 * parameter.grad
             expected[task] = 1 - losses(moved) / start
     found = effects_of_steps(network, inputs, labels, 0.1)

@@ -57,7 +57,7 @@ def test_what_is_missing_is_reported() -> None:
 def test_more_is_asked_for_than_there_is(tmp_path: Path) -> None:
     """Two nodes of one CPU, one with GPUs in name on a node without CPUs: the plan and the run say what is done
     instead, and the run ends."""
-    settings = ("--set", "profile.workers=7", "--set", "profile.epochs=2", "--set", "retrain.epochs=1")
+    settings: tuple[str, ...] = ("--set", "profile.workers=7", "--set", "profile.epochs=2", "--set", "retrain.epochs=1")
     settings += ("--set", "retrain.seeds=1", "--set", "retrain.plans=[all_in_one]")
     with RayCluster(tmp_path / "cluster", cpus=1) as cluster:
         cluster.add_node(cpus=1)

@@ -111,7 +111,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_settings_that_are_named_by_their_keys_exist() -> None:
     sections = {name: field.annotation for name, field in Config.model_fields.items()}
-    trainings = {name for name, section in sections.items() if issubclass(section, TrainingConfig)}  # type: ignore[arg-type]
+    trainings = {name for name, section in sections.items() if issubclass(section, TrainingConfig)}
     assert set(TRAININGS) == trainings
     devices = {key for key, field in TrainingConfig.model_fields.items() if "auto" in get_args(field.annotation)}
     assert set(BY_DEVICE) == devices

@@ -16,12 +16,12 @@ def test_draws_of_random_groups_are_plans_of_one() -> None:
 
 def test_the_start_is_in_the_name_where_a_plan_is_trained_from_both() -> None:
     asked = {"plans": ["all_in_one", "random"], "random_groups": 1}
-    scratch = trained_plans(RetrainConfig(**asked))  # type: ignore[arg-type]
+    scratch = trained_plans(RetrainConfig(**asked))
     assert not any(plan.profiled for plan in scratch.values())
-    profiled = trained_plans(RetrainConfig(**asked, start="profiled"))  # type: ignore[arg-type]
+    profiled = trained_plans(RetrainConfig(**asked, start="profiled"))
     assert list(profiled) == list(scratch)
     assert all(plan.profiled and not plan.beside_scratch for plan in profiled.values())
-    both = trained_plans(RetrainConfig(**asked, start="both"))  # type: ignore[arg-type]
+    both = trained_plans(RetrainConfig(**asked, start="both"))
     assert list(both) == ["all_in_one", "random_0", "all_in_one_profiled", "random_0_profiled"]
     assert both["random_0_profiled"].of_all_draws == TrainedPlan("random_profiled", "random", None, True, True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ def test_images_of_different_sizes_and_modes_need_a_size(tmp_path: Path) -> None
 def test_the_centre_is_kept() -> None:
     stripes = np.zeros((10, 30, 3), np.uint8)
     stripes[:, 10:20] = 255
-    encoded = images_module.io.BytesIO()
+    encoded = io.BytesIO()
     Image.fromarray(stripes).save(encoded, "PNG")
     assert (decode(encoded.getvalue(), size=4) > 200).all()
 
@@ -104,7 +106,7 @@ def test_no_folder_and_a_size_without_images(tmp_path: Path) -> None:
 
 def test_a_large_array_is_a_mapped_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(images_module, "MAPPED_BYTES", 1000)
-    monkeypatch.setattr(images_module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     paths = []
     for i in range(40):
         Image.fromarray(np.full((6, 6), i, np.uint8)).save(tmp_path / f"{i}.png")

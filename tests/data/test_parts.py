@@ -28,7 +28,7 @@ def test_every_sample_is_in_exactly_one_part(
     n_rows: int, shape: tuple[int, ...], dtype: type, part_rows: int | None, regression: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    inputs = (rng.random((n_rows, *shape)) * 200).astype(dtype)
+    inputs: np.ndarray = (rng.random((n_rows, *shape)) * 200).astype(dtype)
     labels: np.ndarray = np.stack([np.arange(n_rows) % 2, np.arange(n_rows) // 2 % 2], axis=1)
     if regression:
         labels = np.concatenate([labels, rng.normal(size=(n_rows, 1))], axis=1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import stg_ray as sr
@@ -42,8 +43,13 @@ def test_any_rows_of_any_snapshot(run: tuple[str, np.ndarray], monkeypatch: pyte
     rows = np.array([99, 3, 3, 57])
     np.testing.assert_allclose(data_map[rows], expected[rows], rtol=1e-6)
     np.testing.assert_allclose(data_map[5], expected[5], rtol=1e-6)
-    read = []
-    monkeypatch.setattr(data_map, "_batch", lambda part: read.append(part) or sr.DataMap._batch(data_map, part))
+    read: list[int] = []
+
+    def noted(part: int) -> pa.RecordBatch:
+        read.append(part)
+        return sr.DataMap._batch(data_map, part)
+
+    monkeypatch.setattr(data_map, "_batch", noted)
     np.testing.assert_allclose(data_map[20:22], expected[20:22], rtol=1e-6)
     assert read == [1], "no part is read that has none of the rows"
 

@@ -31,10 +31,10 @@ def test_every_form_gives_the_same_groups(tmp_path: Path) -> None:
     swapped = frame[list("fedcba")]
     files = [tmp_path / name for name in ("mine.csv", "run.parquet", "own.parquet")]
     for source in (frame, swapped, str(files[0]), *files, TaskMatrix(NAMES, VALUES, "affinity")):
-        assert sr.group(source, n_groups=2).groups == EXPECTED  # type: ignore[operator]
-    assert sr.group(VALUES, names=NAMES, n_groups=2).groups == EXPECTED  # type: ignore[operator]
-    assert sr.group(-VALUES, kind="distance", n_groups=2).tasks[0] == "task 0"  # type: ignore[operator]
-    both = sr.group([frame, files[1]], n_groups=2, weights=[1, 2])  # type: ignore[operator]
+        assert sr.group(source, n_groups=2).groups == EXPECTED
+    assert sr.group(VALUES, names=NAMES, n_groups=2).groups == EXPECTED
+    assert sr.group(-VALUES, kind="distance", n_groups=2).tasks[0] == "task 0"
+    both = sr.group([frame, files[1]], n_groups=2, weights=[1, 2])
     assert both.groups == EXPECTED
 
 

@@ -23,7 +23,7 @@ KINDS = st.lists(
 def example(kinds: list[tuple[str, int]], seed: int) -> tuple[OutputLayout, torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(seed)
     tasks = [
-        Task(f"t{t}", kind, n_classes, center=2.0 * (kind == "regression"), scale=3.0 if kind == "regression" else 1.0)  # type: ignore[arg-type]
+        Task(f"t{t}", kind, n_classes, center=2.0 * (kind == "regression"), scale=3.0 if kind == "regression" else 1.0)
         for t, (kind, n_classes) in enumerate(kinds)
     ]
     layout = OutputLayout(tasks)

@@ -27,7 +27,7 @@ def test_all_kinds_of_tasks_can_be_measured() -> None:
     rng = np.random.default_rng(0)
     labels = np.stack([np.arange(60) % 3, np.arange(60) % 2, rng.normal(size=60)], axis=1)
     kinds = ["multiclass", "binary", "regression"]
-    task_set = sr.TaskSet.from_arrays(rng.normal(size=(60, 4)), labels, kinds=kinds)  # type: ignore[arg-type]
+    task_set = sr.TaskSet.from_arrays(rng.normal(size=(60, 4)), labels, kinds=kinds)
     config = sr.load_config({"data": {"npz": "by hand"}})
     assert measure_pace(config, config.retrain, task_set, index_of(task_set)).score > 0
 

@@ -46,7 +46,10 @@ def test_noise_of_single_trainings_is_told_from_a_difference() -> None:
 def test_the_noise_of_trainings_is_pooled_over_the_plans_that_have_several() -> None:
     rng = np.random.default_rng(3)
     plans = [mean + 0.1 * rng.normal(size=(1, 200)) + np.zeros((4, 1)) for mean in (0.2, 0.7)]
-    assert training_noise([*plans, np.ones((4, 1))]) == (pytest.approx(0.1, rel=0.1), 398)
+    noise = training_noise([*plans, np.ones((4, 1))])
+    assert noise is not None
+    assert noise.deviation == pytest.approx(0.1, rel=0.1)
+    assert noise.degrees == 398
     assert training_noise([np.ones((4, 1))]) is None
 
 

@@ -143,6 +143,6 @@ def test_a_network_knows_what_it_was_trained_on() -> None:
     assert spec.fingerprint(same) == spec.fingerprint(CONFIG)
     for change in ({"epochs": 3}, {"weights": (1.0, 0.5)}, {"start": "a digest"}, {"start": "another"}, {"draws": 1}):
         assert replace(spec, **change).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
-    for change in ("retrain.batch_size=3", "model.width=9", "data.limit=99", "seed=4"):
-        assert spec.fingerprint(set_values(CONFIG, [change])) != spec.fingerprint(CONFIG)
+    for setting in ("retrain.batch_size=3", "model.width=9", "data.limit=99", "seed=4"):
+        assert spec.fingerprint(set_values(CONFIG, [setting])) != spec.fingerprint(CONFIG)
     assert NetworkSpec("ours", 0, ("t0", "t2"), 0, 0, 6).fingerprint(CONFIG) != spec.fingerprint(CONFIG)

@@ -28,7 +28,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 def test_every_optimiser_learns_and_goes_on_where_it_was(optimizer: str) -> None:
-    config = TrainingConfig(optimizer=optimizer, lr=0.05, warmup=0.1, schedule="cosine")  # type: ignore[arg-type]
+    config = TrainingConfig(optimizer=optimizer, lr=0.05, warmup=0.1, schedule="cosine")
     torch.manual_seed(0)
     model = nn.Linear(5, 1)
     inputs, wanted = torch.randn(64, 5), torch.randn(64, 1)

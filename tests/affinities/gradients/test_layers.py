@@ -58,7 +58,7 @@ def test_layers_and_parameters_are_chosen_by_name() -> None:
 @pytest.mark.parametrize("bad", [nn.BatchNorm1d(5, track_running_stats=False), nn.Module()])
 def test_a_trunk_whose_samples_do_not_stand_alone_is_refused(bad: nn.Module) -> None:
     if type(bad) is nn.Module:
-        bad.forward = lambda x: nn.functional.dropout(x, 0.5)  # type: ignore[assignment]
+        bad.forward = lambda x: nn.functional.dropout(x, 0.5)
     trunk = nn.Sequential(nn.Linear(6, 5), bad)
     network = TaskNetwork(nn.Identity(), trunk, 5, TASKS).eval()
     with pytest.raises(InputError, match="no sample has a gradient of its own"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import stg_ray as sr
-from stg_ray.config.sections import BudgetConfig
+from stg_ray.config import BudgetConfig
 from stg_ray.errors import InputError
 from stg_ray.grouping import Conditions, select
 
@@ -35,7 +35,7 @@ def test_tasks_in_another_order_have_other_positions() -> None:
 
 
 def test_positions_may_be_those_of_numpy() -> None:
-    conditions = Conditions.of(Conditions(apart=np.array([[0, 4]])), NAMES)  # type: ignore[arg-type]
+    conditions = Conditions.of(Conditions(apart=np.array([[0, 4]])), NAMES)
     assert conditions.pairs_apart == [(0, 4)]
 
 
@@ -66,7 +66,7 @@ def test_grouping_takes_a_mapping_or_conditions() -> None:
         sr.group(affinity, names=NAMES, method="budget", budget=given)
         for given in (
             budget,
-            Conditions(**budget),  # type: ignore[arg-type]
+            Conditions(**budget),
             Conditions(networks=3, together=[(0, 4)], apart=[(1, 2, 3)]),
             Conditions(networks=3, together=[(4, 0)], apart=[(3, 2, 1)], names=NAMES[::-1]),
         )
