@@ -58,7 +58,7 @@ def test_every_kind_of_groups_survives_being_written() -> None:
 
 def test_parameters_that_are_not_known_here_survive() -> None:
     """Unknown keys, and known ones of another form."""
-    choice = {"criterion": "bic", "curve": [], "structure": None, "since": "a later version"}
+    choice: dict[str, Any] = {"criterion": "bic", "curve": [], "structure": None, "since": "a later version"}
     parameters = {"seed": 1, "n_groups": choice, "selection": "by hand", "resolution": [1, {"deep": None}]}
     groups = Groups.from_dict({**WRITTEN, "parameters": parameters})
     assert (groups.seed, groups.number_choice, groups.selection) == (1, None, None)
@@ -80,7 +80,7 @@ def test_a_single_group_has_its_reason() -> None:
         ({"number_choice": NumberChoice("bic", {2: 0.5})}, "no structure"),
         ({"number_choice": NumberChoice("bic", {})}, "too few tasks"),
     ):
-        assert reason in replace(GROUPS, **changes).why_one  # type: ignore[arg-type]
+        assert reason in replace(GROUPS, **changes).why_one
 
 
 def test_a_notebook_shows_a_table_without_markup_of_the_names() -> None:

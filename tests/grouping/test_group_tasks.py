@@ -261,7 +261,7 @@ def test_wrong_requests_are_refused() -> None:
         ({"method": "spectrul"}, "did you mean 'spectral'"),
     ):
         with pytest.raises(InputError, match=message):
-            group_tasks(matrix, **options)  # type: ignore[arg-type]
+            group_tasks(matrix, **options)
     with pytest.raises(InputError, match="1 task"):
         group_tasks(TaskMatrix(("a",), np.zeros((1, 1)), "distance"))
     with pytest.raises(InputError, match="different tasks"):

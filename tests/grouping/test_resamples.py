@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.data_maps.histogram import BINS, PointHistogram
-from stg_ray.grouping.graph import task_graph
+from stg_ray.grouping.graph import TaskGraph, task_graph
 from stg_ray.grouping.resamples import N_RESAMPLES, Resamples, resampled_graphs, resampled_points
 from tests.grouping.test_group_tasks import blocks
 
@@ -42,9 +44,12 @@ def test_noise_is_that_of_the_errors_and_seeded() -> None:
     error = np.zeros((12, 12))
     error[2, 5] = error[5, 2] = 0.1
     seen: list[TaskMatrix] = []
-    graphs = resampled_graphs(
-        [matrix], None, [error], lambda own: (seen.append(own[0]), task_graph(own))[1], order=ORDER, seed=3
-    )
+
+    def graph_of(matrices: Sequence[TaskMatrix]) -> TaskGraph:
+        seen.extend(matrices)
+        return task_graph(matrices)
+
+    graphs = resampled_graphs([matrix], None, [error], graph_of, order=ORDER, seed=3)
     first, again = graphs[0], graphs[0]
     assert np.array_equal(first.affinity, again.affinity)
     list(graphs)

@@ -77,6 +77,7 @@ def test_certainty_is_how_often_a_task_stays_with_other_samples() -> None:
     """A task between the two kinds goes here or there with the samples, the others stay."""
     easy = np.append(EASY, 0.44)
     groups = sr.group(state_of(easy), method="points", n_groups=2)
+    assert groups.certainty is not None
     certainty = np.array(list(groups.certainty.values()))
     first = np.array([np.flatnonzero(groups.labels == g)[0] for g in groups.labels])
     drawn = [sr.group(state_of(easy, seed=seed), method="points", n_groups=2).labels for seed in range(1, 21)]
@@ -89,10 +90,10 @@ def test_certainty_is_how_often_a_task_stays_with_other_samples() -> None:
 
 @pytest.mark.parametrize("n_groups", [3, "auto"])
 def test_easy_and_hard_tasks_are_told_apart(n_groups: int) -> None:
-    groups = sr.group(state_of(EASY), method="points", n_groups=n_groups, min_groups=2)  # type: ignore[operator]
+    groups = sr.group(state_of(EASY), method="points", n_groups=n_groups, min_groups=2)
     assert len({groups.serving[f"task_{t}"] for t in (0, 2, 4, 6)}) == 1
     assert groups.serving["task_0"] != groups.serving["task_1"]
-    by_distance = sr.group(state_of(EASY), n_groups=2)  # type: ignore[operator]
+    by_distance = sr.group(state_of(EASY), n_groups=2)
     assert adjusted_rand_score(IS_EASY, by_distance.labels) == 1
 
 

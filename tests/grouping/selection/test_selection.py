@@ -243,7 +243,7 @@ def test_what_cannot_be_kept_is_said() -> None:
         ({"networks": 2, "apart": [(0, 1), (1, 2), (0, 2)]}, "no choice of groups keeps all conditions"),
     ):
         with pytest.raises(InputError, match=message):
-            select(values, Conditions(**options))  # type: ignore[arg-type]
+            select(values, Conditions(**options))
     large = affinity(30, 0)
     clique = list(combinations(range(4), 2))
     with pytest.raises(InputError, match="no search found"):
