@@ -165,7 +165,7 @@ class Groups:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """How the groups were made, as groups.json has it under "parameters"."""
+        """Everything on how the groups were made, in the form of groups.json under "parameters"."""
         values = {key: getattr(self, name) for key, name in PARAMETERS.items()}
         plain = {
             key: value.to_dict() if isinstance(value, NumberChoice | SelectionScore) else value

@@ -23,7 +23,7 @@ KEY_COLUMN = "__task__"
 
 @dataclass(frozen=True)
 class TaskMatrix:
-    """How alike, or how far apart, K tasks are.
+    """A K x K matrix of how alike, or how far apart, tasks are.
 
     Attributes:
         tasks: names of the K tasks, those of rows and columns.
@@ -52,7 +52,7 @@ class TaskMatrix:
     errors: np.ndarray | None = None
 
     def to_table(self) -> pa.Table:
-        """Return the table that the matrix is written as; `errors` are a table of their own."""
+        """Return the table that the matrix is written as; `errors` are left out."""
         columns = {KEY_COLUMN: pa.array(self.tasks)}
         columns |= {task: pa.array(self.values[:, t]) for t, task in enumerate(self.tasks)}
         about = {"kind": self.kind, "parameters": self.parameters, "samples": self.samples}

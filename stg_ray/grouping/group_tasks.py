@@ -121,7 +121,7 @@ class _Problem:
     tasks: tuple[str, ...]
     order: np.ndarray
     matrices: list[TaskMatrix]
-    weights: Sequence[float] | None
+    weights: Mapping[int, float] | None
     neighbours: int | None
     graph: TaskGraph
 
@@ -132,8 +132,7 @@ class _Problem:
 
     def graph_of(self, matrices: Sequence[TaskMatrix]) -> TaskGraph:
         """Return the graph of other values of the same matrices."""
-        weights = None if self.weights is None else dict(enumerate(self.weights))
-        return task_graph(matrices, weights, self.neighbours)
+        return task_graph(matrices, self.weights, self.neighbours)
 
     def graphs_alone(self) -> list[TaskGraph]:
         """Return the graph of each matrix that counts and has a value, where there are several."""
@@ -159,8 +158,8 @@ def _prepare(
     order = np.lexsort(np.concatenate(keys, axis=1).T[::-1])
     ordered = [in_order_of(matrix, [tasks[t] for t in order], "the affinity") for matrix in matrices]
     edges = default_neighbours(len(tasks)) if neighbours == "auto" else None if neighbours == "all" else neighbours
-    graph = task_graph(ordered, None if weights is None else dict(enumerate(weights)), edges)
-    return _Problem(tasks, order, ordered, weights, edges, graph)
+    by_position = None if weights is None else dict(enumerate(weights))
+    return _Problem(tasks, order, ordered, by_position, edges, task_graph(ordered, by_position, edges))
 
 
 def _select(problem: _Problem, budget: Mapping[str, Any] | Conditions, seed: int) -> Groups:

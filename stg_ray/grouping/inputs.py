@@ -64,13 +64,13 @@ def as_points(source: object, names: Sequence[str] | None = None) -> PointHistog
     return source if isinstance(source, PointHistogram) else None
 
 
-def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], what: str) -> TaskMatrix:
+def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], title: str) -> TaskMatrix:
     """Return the matrix with its rows and columns in this order.
 
     Args:
         matrix: of the K tasks in any order.
         tasks: names of the K tasks.
-        what: the matrix, in words for the error.
+        title: of the matrix, for errors.
 
     Raises:
         InputError: the matrix lacks one of the tasks, or has another.
@@ -78,7 +78,7 @@ def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], what: str) -> TaskMatr
     lacking, stray = set(tasks) - set(matrix.tasks), set(matrix.tasks) - set(tasks)
     if lacking or stray:
         wrong = f"lacks {sorted(lacking)[0]!r}" if lacking else f"has {sorted(stray)[0]!r}, which is no task of the run"
-        raise InputError(f"{what} {wrong}: expected one row and one column for each of the {len(tasks)} tasks")
+        raise InputError(f"{title} {wrong}: expected one row and one column for each of the {len(tasks)} tasks")
     position = {task: t for t, task in enumerate(matrix.tasks)}
     order = [position[task] for task in tasks]
     pairs = np.ix_(order, order)
@@ -103,36 +103,36 @@ def _from_file(path: Path, kind: Kind) -> TaskMatrix:
         raise InputError(f"{path} cannot be read: {one_line(error)}") from error
 
 
-def _from_frame(frame: pd.DataFrame, kind: Kind, what: str) -> TaskMatrix:
+def _from_frame(frame: pd.DataFrame, kind: Kind, title: str) -> TaskMatrix:
     rows, columns = [str(name) for name in frame.index], [str(name) for name in frame.columns]
     if sorted(rows) != sorted(columns):
         different = sorted(set(rows) ^ set(columns))
         raise InputError(
-            f"{what} has {len(rows)} rows and {len(columns)} columns"
+            f"{title} has {len(rows)} rows and {len(columns)} columns"
             + (f", and {different[0]!r} is not among both" if different else "")
             + ": expected the same task names in both"
         )
     try:
         values = frame.to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what} holds a value that is no number: {one_line(error)}") from error
-    _check_distinct(rows, what)
+        raise InputError(f"{title} holds a value that is no number: {one_line(error)}") from error
+    _check_distinct(rows, title)
     order = [columns.index(name) for name in rows]
-    return _checked(TaskMatrix(tuple(rows), values[:, order], kind), what)
+    return _checked(TaskMatrix(tuple(rows), values[:, order], kind), title)
 
 
-def _checked(matrix: TaskMatrix, what: str) -> TaskMatrix:
+def _checked(matrix: TaskMatrix, title: str) -> TaskMatrix:
     if len(matrix.tasks) != len(matrix.values):
         raise InputError(f"{len(matrix.tasks)} names are given for {len(matrix.values)} tasks")
-    _check_distinct(matrix.tasks, what)
+    _check_distinct(matrix.tasks, title)
     if matrix.kind not in ("affinity", "distance"):
         raise InputError(f"kind is {matrix.kind!r}: expected affinity or distance")
     if np.isinf(matrix.values).any():
-        raise InputError(f"{what} has infinite values: a pair without a value must be NaN")
+        raise InputError(f"{title} has infinite values: a pair without a value must be NaN")
     return matrix
 
 
-def _check_distinct(names: Sequence[str], what: str) -> None:
+def _check_distinct(names: Sequence[str], title: str) -> None:
     if len(set(names)) != len(names):
         twice = next(name for t, name in enumerate(names) if name in names[:t])
-        raise InputError(f"{what} names the task {twice!r} twice")
+        raise InputError(f"{title} names the task {twice!r} twice")

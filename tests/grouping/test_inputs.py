@@ -13,7 +13,7 @@ import pytest
 import stg_ray as sr
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.errors import InputError
-from stg_ray.grouping.inputs import as_matrix, in_order_of
+from stg_ray.grouping.inputs import MatrixLike, as_matrix, in_order_of
 
 NAMES = tuple("abcdef")
 LABELS = np.array([0, 1, 0, 1, 0, 1])
@@ -30,7 +30,8 @@ def test_every_form_gives_the_same_groups(tmp_path: Path) -> None:
     )
     swapped = frame[list("fedcba")]
     files = [tmp_path / name for name in ("mine.csv", "run.parquet", "own.parquet")]
-    for source in (frame, swapped, str(files[0]), *files, TaskMatrix(NAMES, VALUES, "affinity")):
+    sources: list[MatrixLike] = [frame, swapped, str(files[0]), *files, TaskMatrix(NAMES, VALUES, "affinity")]
+    for source in sources:
         assert sr.group(source, n_groups=2).groups == EXPECTED
     assert sr.group(VALUES, names=NAMES, n_groups=2).groups == EXPECTED
     assert sr.group(-VALUES, kind="distance", n_groups=2).tasks[0] == "task 0"

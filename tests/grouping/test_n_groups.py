@@ -23,14 +23,17 @@ def pairs_noise(n_tasks: int, rng: np.random.Generator) -> np.ndarray:
     return values + values.T
 
 
+def distances_of(points: np.ndarray) -> np.ndarray:
+    distances: np.ndarray = np.linalg.norm(points[:, None] - points, axis=2)
+    return distances
+
+
 def cloud_noise(n_tasks: int, rng: np.random.Generator) -> np.ndarray:
-    points = rng.normal(size=(n_tasks, 3))
-    return np.linalg.norm(points[:, None] - points, axis=2)
+    return distances_of(rng.normal(size=(n_tasks, 3)))
 
 
 def stretched_noise(n_tasks: int, rng: np.random.Generator) -> np.ndarray:
-    points = rng.normal(size=(n_tasks, 6)) * [8, 4, 2, 1, 1, 1]
-    return np.linalg.norm(points[:, None] - points, axis=2)
+    return distances_of(rng.normal(size=(n_tasks, 6)) * [8, 4, 2, 1, 1, 1])
 
 
 @pytest.mark.parametrize("noise", [pairs_noise, cloud_noise, stretched_noise])
@@ -66,7 +69,7 @@ def test_groups_of_points_are_found_among_points() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 4
     points = rng.normal(size=(40, 5)) + 8 * rng.normal(size=(4, 5))[labels]
-    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    distance = distances_of(points)
     groups = group_tasks(TaskMatrix(tuple(f"t{t}" for t in range(40)), distance, "distance"))
     assert adjusted_rand_score(labels, groups.labels) == 1.0
 

@@ -45,11 +45,11 @@ def test_noise_is_that_of_the_errors_and_seeded() -> None:
     error[2, 5] = error[5, 2] = 0.1
     seen: list[TaskMatrix] = []
 
-    def noted(matrices: Sequence[TaskMatrix]) -> TaskGraph:
-        seen.append(matrices[0])
+    def graph_of(matrices: Sequence[TaskMatrix]) -> TaskGraph:
+        seen.extend(matrices)
         return task_graph(matrices)
 
-    graphs = resampled_graphs([matrix], None, [error], noted, order=ORDER, seed=3)
+    graphs = resampled_graphs([matrix], None, [error], graph_of, order=ORDER, seed=3)
     first, again = graphs[0], graphs[0]
     assert np.array_equal(first.affinity, again.affinity)
     list(graphs)

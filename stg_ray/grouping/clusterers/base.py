@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar
 import numpy as np
 
 Data = TypeVar("Data")
-"""What a clusterer clusters: a TaskGraph, or a PointHistogram."""
+"""Data of the tasks that a clusterer takes: a TaskGraph, or a PointHistogram."""
 
 
 class Clusterer(ABC, Generic[Data]):
@@ -52,7 +52,7 @@ class Clusterer(ABC, Generic[Data]):
 
 @dataclass(frozen=True)
 class Clustering(Generic[Data]):
-    """A clusterer with what it clusters.
+    """A clusterer with its data.
 
     Attributes:
         clusterer: its number of groups does not matter here.

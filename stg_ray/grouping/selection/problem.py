@@ -66,7 +66,7 @@ class Conditions:
             InputError: an unknown key or task, or conditions that contradict each other.
         """
         if not isinstance(budget, Conditions):
-            keys = [own.name for own in fields(cls)]
+            keys = [key.name for key in fields(cls)]
             for key in budget:
                 if key not in keys:
                     raise InputError(unknown(key, keys, "key of grouping.budget"))
