@@ -107,7 +107,7 @@ class ShardBatches(Batches):
         self.n_steps = min(math.ceil(sum(rows_by_rank) / batch_size), min(rows_by_rank))
 
     def rows_of_steps(self) -> np.ndarray:
-        """Return the (n_steps,) rows of each step over all ranks; `array_split` makes the first batches longer by one."""
+        """Return the (n_steps,) rows of each step over all ranks; `array_split` makes the first ones longer."""
         rows, steps = np.array(self.rows_by_rank)[:, None], np.arange(self.n_steps)
         return np.asarray((rows // self.n_steps + (steps < rows % self.n_steps)).sum(axis=0))
 
