@@ -117,6 +117,7 @@ PLANS = ("ours", "ours_soft", "all_in_one")
 def run(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from rich.console import Console
 
+    del ray_session  # it is only to be there
     folder = tmp_path_factory.mktemp("served")
     overrides = ["profile.epochs=2", "retrain.epochs=1", "profile.workers=1", f"retrain.plans=[{', '.join(PLANS)}]"]
     sr.run(sr.load_config("digits", overrides), str(folder / "run"), reporter=Reporter(Console(quiet=True)))

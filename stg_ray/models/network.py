@@ -75,7 +75,7 @@ class TaskNetwork(nn.Module):
         tasks: in the order of their outputs.
 
     Attributes:
-        layout: which of the O outputs are whose, and the losses and predictions that are computed from them.
+        layout: the columns of each task among the O outputs, and the losses and predictions computed from them.
         heads: the linear layer (d to O) of all heads.
     """
 

@@ -133,7 +133,7 @@ def _poll(run_dir: RunDir, workers: _Workers, progress: StageProgress) -> Callab
 
 
 def _is_whole(run: RunDir, config: Config, index: PartIndex) -> bool:
-    """Whether all that this stage writes is there: it was stopped between its end and its marker."""
+    """Whether all files of this stage are written: it was stopped between its end and its marker."""
     epochs = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
     files = [f"{part_name('train', number)}.arrow" for number in range(index.n_parts())]
     return run.exists("profile/network.pt") and all(
@@ -142,8 +142,10 @@ def _is_whole(run: RunDir, config: Config, index: PartIndex) -> bool:
 
 
 def _drop_broken_checkpoints(run: RunDir) -> None:
-    """Start over if Ray Train was killed while it wrote the list of its checkpoints, or while they were removed: it
-    refuses to start on such a folder for ever."""
+    """Start over if Ray Train was killed while it wrote the list of its checkpoints, or while they were removed.
+
+    It would refuse to start on the folder for ever.
+    """
     folder = ".ray/profile"
     name = f"{folder}/checkpoint_manager_snapshot.json"
     if not run.exists(name):

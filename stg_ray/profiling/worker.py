@@ -53,7 +53,7 @@ def train_worker(job: dict[str, Any]) -> None:
 
 
 class _Worker:
-    """One rank of the profile: its rows in training, and what it records of them."""
+    """One rank of the profile: the training of its rows, and the records of them."""
 
     def __init__(self, run: Storage, config: Config) -> None:
         """Read the shard, build the network, and go on from the last epoch's checkpoint, if there is one."""
@@ -126,7 +126,7 @@ class _Worker:
             self.recorder.save(self.run, f"profile/data_map/epoch-{epoch:04d}/")
 
     def _write(self, epoch: int) -> None:
-        """Write what there is to read after an epoch; after the last one also the findings and the network."""
+        """Write the history of the epochs; after the last epoch also the findings and the network."""
         is_last = epoch == self.config.profile.epochs
         if is_last:
             self._write_findings()
@@ -170,12 +170,12 @@ class _Worker:
         return history
 
 
-def _of_all_ranks(found: Suspects, ranks: Ranks) -> list[Suspects]:
+def _of_all_ranks(of_this_rank: Suspects, ranks: Ranks) -> list[Suspects]:
     """The suspects of every rank's samples, on every rank."""
     if ranks.world == 1:
-        return [found]
+        return [of_this_rank]
     gathered: list[Any] = [None] * ranks.world
-    dist.all_gather_object(gathered, found)
+    dist.all_gather_object(gathered, of_this_rank)
     return gathered
 
 

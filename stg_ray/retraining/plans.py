@@ -114,7 +114,7 @@ def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[st
     ours are a single group they are all-in-one, and so is every plan made from them: none of them is trained then.
 
     Args:
-        ours: the groups that were found.
+        ours: the groups of groups.json.
         tasks: all K tasks, in the order of the task set.
 
     Raises:

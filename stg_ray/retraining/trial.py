@@ -183,7 +183,7 @@ class _Trial:
         return scores
 
     def write(self, state: _State, scores: dict[str, Scores]) -> None:
-        """Write the network and, last, what is known of it."""
+        """Write the network and, last, network.json with its scores and its cost."""
         network, epochs = self.trainer.network, self.spec.epochs
         save_network(self.run, f"{self.folder}/network.pt", network)
         self.run.write_json(

@@ -49,7 +49,7 @@ class Trainer:
 
     Args:
         network: moved to the device; other ranks must have an equal one.
-        rows: what this process trains on, indexed by the batches.
+        rows: of this process, indexed by the batches.
         batches: the steps of an epoch, as this rank takes them.
         settings: how the network is trained; `settings.epochs` is the number of epochs of the learning-rate schedule.
         device: where it is trained.
@@ -123,7 +123,7 @@ class Trainer:
         return evaluate(self.network, inputs, compute=self.compute)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a later process needs to go on with the next epoch."""
+        """Return the state from which a later process can go on with the next epoch."""
         return {"network": self.network.state_dict(), "optimization": self.optimization.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ def check_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> None
     """Refuse losses (K,) that are NaN or infinite.
 
     Raises:
-        StgRayError: with the name of the first task whose loss is.
+        StgRayError: a loss is not finite; the message names its task.
     """
     message = non_finite(totals, names, epoch)
     if message:

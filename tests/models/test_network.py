@@ -22,11 +22,11 @@ def seven_features(input_shape: tuple[int, ...]) -> nn.Module:
     return nn.Linear(input_shape[0], 7)
 
 
-def three_dimensional(input_shape: tuple[int, ...]) -> nn.Module:
+def three_dimensional(_input_shape: tuple[int, ...]) -> nn.Module:
     return nn.Unflatten(1, (1, -1))
 
 
-def no_module(input_shape: tuple[int, ...]) -> int:
+def no_module(_input_shape: tuple[int, ...]) -> int:
     return 3
 
 

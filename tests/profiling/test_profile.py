@@ -101,9 +101,10 @@ def oracle(run: RunDir, index: PartIndex, world: int) -> dict[int, DataMapState]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 def test_data_maps_are_those_of_one_process(
-    workers: int, ray_session: None, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
+    workers: int, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
 ) -> None:
     run = RunDir(tmp_path)
     write_parts(make_task_set(n_samples=301, missing=0.2), run.sub("parts"))
@@ -177,8 +178,9 @@ def test_a_cluster_without_cpus_is_told_so() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
 def test_a_loss_that_is_no_number_stops_the_run_with_the_tasks_name(
-    ray_session: None, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
+    make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
 ) -> None:
     run = RunDir(tmp_path)
     write_parts(make_task_set(), run.sub("parts"))
@@ -191,9 +193,8 @@ def test_a_loss_that_is_no_number_stops_the_run_with_the_tasks_name(
 
 
 @pytest.mark.slow
-def test_what_a_profile_leaves_to_read(
-    ray_session: None, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_what_a_profile_leaves_to_read(quiet: Reporter, tmp_path: Path) -> None:
     """Regions and suspects of all workers' samples; metrics for TensorBoard; in bf16, channels_last and augmented."""
     run = RunDir(tmp_path)
     rng = np.random.default_rng(0)

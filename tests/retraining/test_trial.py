@@ -51,7 +51,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     runs = [Storage(tmp_path / name) for name in ("whole", "stopped")]
     for run in runs:
         write_parts(make_task_set(missing=0.2), run.sub("parts"))
-    train_network(runs[0], config, SPEC, device="cpu", report=lambda epoch: None)
+    train_network(runs[0], config, SPEC, device="cpu", report=lambda _: None)
     with pytest.raises(_Stopped):
         train_network(runs[1], config, SPEC, device="cpu", report=stop_after(4))
     folder = network_folder(SPEC, config)
@@ -71,7 +71,7 @@ def test_a_network_learns_and_a_finished_one_is_not_trained_again(
 ) -> None:
     run = Storage(tmp_path)
     write_parts(make_task_set(n_samples=600), run.sub("parts"))
-    train_network(run, config, SPEC, device="cpu", report=lambda epoch: None)
+    train_network(run, config, SPEC, device="cpu", report=lambda _: None)
     result = run.read_json(f"{network_folder(SPEC, config)}/network.json")
     assert set(result["scores"]["test"]) == set(SPEC.tasks)
     assert min(scores["roc_auc"] for scores in result["scores"]["test"].values()) > 0.85
@@ -82,7 +82,7 @@ def test_a_network_learns_and_a_finished_one_is_not_trained_again(
 
 def trained(run: Storage, config: Config, spec: NetworkSpec) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The weights of a network, and what is known of it."""
-    train_network(run, config, spec, device="cpu", report=lambda epoch: None)
+    train_network(run, config, spec, device="cpu", report=lambda _: None)
     folder = network_folder(spec, config)
     return load_weights(run, f"{folder}/network.pt"), run.read_json(f"{folder}/network.json")
 
@@ -142,7 +142,7 @@ def test_a_task_that_hardly_counts_is_hardly_learned(
     run = Storage(tmp_path)
     write_parts(make_task_set(n_samples=600), run.sub("parts"))
     spec = replace(SPEC, weights=(1.0, 1e-6, 1.0))
-    train_network(run, set_values(config, ["retrain.optimizer=sgd"]), spec, device="cpu", report=lambda epoch: None)
+    train_network(run, set_values(config, ["retrain.optimizer=sgd"]), spec, device="cpu", report=lambda _: None)
     heads = load_weights(run, f"{network_folder(spec, set_values(config, ['retrain.optimizer=sgd']))}/network.pt")
     start = build_network(config.model, read_index(run.sub("parts")), [Task(name) for name in SPEC.tasks], SPEC.draws)
     moved = (heads["heads.weight"] - start.heads.weight.detach()).abs().mean(dim=1)
@@ -157,7 +157,7 @@ def test_without_a_validation_score_the_last_epoch_is_taken(
     task_set.labels[task_set.rows("val")] = 0
     run = Storage(tmp_path)
     write_parts(task_set, run.sub("parts"))
-    train_network(run, config, SPEC, device="cpu", report=lambda epoch: None)
+    train_network(run, config, SPEC, device="cpu", report=lambda _: None)
     assert run.read_json(f"{network_folder(SPEC, config)}/network.json")["best_epoch"] == SPEC.epochs
 
 
@@ -168,4 +168,4 @@ def test_a_loss_that_is_no_number_stops_with_the_tasks_name(
     write_parts(make_task_set(), run.sub("parts"))
     config = set_values(config, ["retrain.lr=1.0e+38"])
     with pytest.raises(StgRayError, match=r"task 'block 0 task 0' became non-finite in epoch 1"):
-        train_network(run, config, SPEC, device="cpu", report=lambda epoch: None)
+        train_network(run, config, SPEC, device="cpu", report=lambda _: None)

@@ -38,7 +38,7 @@ class StrangeTrunk(torch.nn.Module):
         return inputs
 
 
-def strange_trunk(input_shape: tuple[int, ...]) -> torch.nn.Module:
+def strange_trunk(_input_shape: tuple[int, ...]) -> torch.nn.Module:
     return StrangeTrunk()
 
 
@@ -57,7 +57,8 @@ def task_set() -> sr.TaskSet:
 
 
 @pytest.mark.slow
-def test_bad_trials_are_named_and_the_others_are_kept(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_bad_trials_are_named_and_the_others_are_kept(quiet: Reporter, tmp_path: Path) -> None:
     config = sr.load_config(
         {
             "data": {"npz": "by hand"},
@@ -102,13 +103,14 @@ class SlowTrunk(torch.nn.Module):
         return inputs
 
 
-def slow_trunk(input_shape: tuple[int, ...]) -> torch.nn.Module:
+def slow_trunk(_input_shape: tuple[int, ...]) -> torch.nn.Module:
     return SlowTrunk()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
 def test_several_workers_train_the_network_that_one_would(
-    ray_session: None, quiet: Reporter, make_task_set: Callable[..., sr.TaskSet], tmp_path: Path
+    quiet: Reporter, make_task_set: Callable[..., sr.TaskSet], tmp_path: Path
 ) -> None:
     """Also where one of them is killed, and where a loss is no number."""
     config = sr.load_config(
@@ -138,7 +140,7 @@ def test_several_workers_train_the_network_that_one_would(
     for spec in network_specs(make_plans(groups, tasks.tasks, config), config):
         if spec.group == 2:
             continue
-        train_network(alone, config, spec, device="cpu", report=lambda epoch: None)
+        train_network(alone, config, spec, device="cpu", report=lambda _: None)
         own, expected = (load_weights(each, f"{network_folder(spec, config)}/network.pt") for each in (run, alone))
         for key, value in expected.items():
             torch.testing.assert_close(own[key], value, rtol=1e-4, atol=1e-6)

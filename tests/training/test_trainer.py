@@ -43,7 +43,7 @@ def test_an_epoch_is_steps_on_the_weighted_loss_of_each_batch(task_weights: tupl
     trained, by_hand = trainer(task_weights), network()
     optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
     recorded: list[np.ndarray] = []
-    totals = trained.epoch(1, record=lambda rows, outputs, labels: recorded.append(rows))
+    totals = trained.epoch(1, record=lambda rows, *_: recorded.append(rows))
     expected = torch.zeros(2, dtype=torch.float64)
     torch.manual_seed(torch_seed(7, 1))
     for step, (rows, divisor) in enumerate(CommonBatches(30, 8, 1.6, DRAWS).of_epoch(1)):
