@@ -169,8 +169,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
     def _predicted(self, X: Any) -> dict[str, np.ndarray]:
         check_is_fitted(self)
         inputs = validate_data(self, X, reset=False, allow_nd=True)
-        # pandas gives out arrays that are read-only, which torch warns of.
-        return self.predictor_.predict(np.require(inputs, requirements="W")).by_task
+        return self.predictor_.predict(inputs).by_task
 
     def _seed(self) -> int:
         """Return the seed of the run; drawn where `random_state` is no integer."""

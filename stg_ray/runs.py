@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-SHOWN_TASKS = 12
-"""Tasks of a group that a notebook lists."""
-
 
 class Run:
     """A run: its groups, results, affinities and networks. `sr.run` returns one, `Run.from_path` opens one.
@@ -161,7 +158,7 @@ class Run:
         """Return the stages that are done, the groups and the verdict, for notebooks."""
         parts = [f"<p><b>{html.escape(self.uri)}</b><br>done: {', '.join(self.done) or 'nothing'}</p>"]
         if self.run_dir.exists("groups.json"):
-            parts.append(_groups_table(self.groups))
+            parts.append(self.groups._repr_html_())
         if self.run_dir.exists("groups.json") and self.run_dir.exists("results.parquet"):
             parts.append(f"<p>{html.escape(self.summary.verdict)}</p>")
         return "".join(parts)
@@ -188,11 +185,3 @@ class Run:
             raise InputError(
                 f"{stage} is not done yet in {self.uri}: finish it with stg-ray run, or sr.run with the same directory"
             )
-
-
-def _groups_table(groups: Groups) -> str:
-    rows = ["<tr><th>group</th><th>tasks</th></tr>"]
-    for number, members in enumerate(groups.groups):
-        more = f", and {len(members) - SHOWN_TASKS} more" if len(members) > SHOWN_TASKS else ""
-        rows.append(f"<tr><td>{number}</td><td>{html.escape(', '.join(members[:SHOWN_TASKS]) + more)}</td></tr>")
-    return f"<table>{''.join(rows)}</table>"

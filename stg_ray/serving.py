@@ -218,7 +218,8 @@ class Predictor:
 
     def _checked(self, inputs: np.ndarray | torch.Tensor) -> torch.Tensor:
         """The inputs as a tensor that the networks take: bytes as they are, all else in float32."""
-        tensor = torch.as_tensor(inputs)
+        # Frames hand out arrays that cannot be written to, which torch warns of.
+        tensor = torch.as_tensor(np.require(inputs, requirements="W") if isinstance(inputs, np.ndarray) else inputs)
         if tuple(tensor.shape[1:]) != self.index.input_shape or tensor.ndim < 2:
             expected = ", ".join(map(str, self.index.input_shape))
             raise InputError(f"inputs have the shape {tuple(tensor.shape)}: expected (N, {expected})")

@@ -87,7 +87,7 @@ def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:
 def _from_npz(config: DataConfig, seed: int) -> TaskSet:
     path = npz_path(config)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError as error:
         raise InputError(f"data.npz: no file {config.npz!r} here nor in the data root {data_root(config)}") from error
