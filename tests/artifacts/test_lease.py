@@ -24,13 +24,12 @@ HOLD = textwrap.dedent("""
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    assert owner.stdout.readline() == "held\n"
-    with pytest.raises(InputError, match=f"in use by process {owner.pid} on "), RunDir(tmp_path).lease():
-        pass
-    os.kill(owner.pid, signal.SIGKILL)  # nothing is tidied up: the system drops the lock
-    owner.wait()
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=f"in use by process {owner.pid} on "), RunDir(tmp_path).lease():
+            pass
+        os.kill(owner.pid, signal.SIGKILL)  # nothing is tidied up: the system drops the lock
     with RunDir(tmp_path).lease():
         pass
 

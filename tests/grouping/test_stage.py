@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_groups_with_their_certainty(run: RunDir, tmp_path: Path) -> None:
     assert groups.certainty is not None
     assert set(groups.certainty) == set(NAMES)
     assert summary == "12 tasks in 3 groups of 4, 4, 4; mean certainty 1.00"
-    console = Console(record=True, width=80, file=(tmp_path / "terminal").open("w"))
+    console = Console(record=True, width=80, file=io.StringIO())
     print_groups(console, groups)
     assert "100%" in console.export_text()
     assert grouped(run, CONFIG)[0] == groups

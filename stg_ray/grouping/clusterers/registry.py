@@ -1,7 +1,7 @@
 """The clusterers by name.
 
 To add one: write a class in a file of its own that derives from `base.Clusterer[TaskGraph]` and computes `memberships`
-(see `agglomerative.py`); enter it in `CLUSTERERS` here; add its name to `GroupingConfig.method` in config/sections.py,
+(see `agglomerative.py`); enter it in `CLUSTERERS` here; add its name to `GroupingConfig.method` in config/grouping.py,
 and, if it needs a package beyond the core, to `EXTRAS` here and to the extras in pyproject.toml. Tests hold these
 equal, and run every clusterer on planted groups, hard cases and permuted tasks.
 """
