@@ -58,9 +58,12 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         >>> grouper = sr.TaskGrouper(n_groups=2, epochs=5)
         >>> grouper.get_params()["method"]
         'spectral'
-        >>> grouper.fit(X, Y).labels_  # doctest: +SKIP
-        array([0, 0, 0, 1, 1, 1])
-        >>> grouper.predict(X_test)  # doctest: +SKIP
+        >>> X = np.random.default_rng(0).normal(size=(200, 3))
+        >>> Y = X[:, [0, 0, 1, 1]] > 0
+        >>> grouper.fit(X, Y).labels_.shape
+        (4,)
+        >>> grouper.predict(X).shape
+        (200, 4)
     """
 
     def __init__(  # noqa: PLR0913  scikit-learn's parameters are arguments of the constructor

@@ -89,8 +89,14 @@ def run(
 
     Example:
         >>> import stg_ray as sr
-        >>> run = sr.run("digits", settings={"grouping": {"groups": "auto"}})  # doctest: +SKIP
-        >>> sr.run(sr.TaskSet.from_frame(frame, labels="y_*"), until="group").groups  # doctest: +SKIP
+        >>> run = sr.run("tiny.yaml", "runs/tiny", until="retrain")
+        parts     done before
+        profile   done before
+        affinity  done before
+        group     done before
+        retrain   done before
+        >>> run.groups
+        Groups(...4 tasks in 2 groups...)
         >>> sr.run("digts")
         Traceback (most recent call last):
         ...

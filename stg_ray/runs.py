@@ -35,11 +35,15 @@ class Run:
 
     Example:
         >>> import stg_ray as sr
-        >>> run = sr.run("digits")  # doctest: +SKIP
-        >>> run.groups.groups[0]  # doctest: +SKIP
-        ['digit 0', 'digit 6', 'closed loop']
-        >>> run.results.groupby(["plan", "metric"])["value"].mean()  # doctest: +SKIP
-        >>> run.predictor().predict(images)["digit 7"]  # doctest: +SKIP
+        >>> run = sr.Run.from_path("runs/tiny")
+        >>> run.groups.groups
+        [['a1', 'b2'], ['a2', 'b1']]
+        >>> sorted(run.affinities)
+        ['data_map', 'label_correlation', 'landscape']
+        >>> run.results.columns.tolist()
+        ['plan', 'group', 'task', 'split', 'serving', 'metric', 'value', 'seed']
+        >>> run.predictor().predict(np.zeros((2, 5)))["a1"].shape
+        (2,)
     """
 
     def __init__(self, run_dir: RunDir) -> None:

@@ -63,13 +63,14 @@ class Predictor:
         layout: the columns of all K tasks in `outputs`.
 
     Example:
-        A prediction, and programs that run without stg_ray::
-
-            predictor = sr.load("runs/digits")
-            predictions = predictor.predict(images)  # (N, ...) as the task set has them
-            predictions["digit 3"]                   # (N,) p(positive)
-            predictions.array                        # (N, K) all tasks, in the order of predictor.tasks
-            predictor.export("exported")             # a .pt2 file for each network, and serving.json
+        >>> import stg_ray as sr
+        >>> predictor = sr.load("runs/tiny")
+        >>> predictions = predictor.predict(np.zeros((3, 5)))  # (N, ...) as the task set has them
+        >>> predictions["a1"].shape  # p(positive)
+        (3,)
+        >>> predictions.columns["b2"]  # of predictions.array
+        slice(3, 4, None)
+        >>> predictor.export("exported")  # a .pt2 file for each network, and serving.json
     """
 
     def __init__(
@@ -248,11 +249,14 @@ def load(
         InputError: this is no run, its networks are not trained yet, or it has no such plan or seed.
 
     Example:
-        The networks of our groups, and one network of all tasks to compare them with::
-
-            predictor = sr.load("runs/digits")
-            baseline = sr.load("runs/digits", "all_in_one")
-            predictor.predict(images)["digit 3"] - baseline.predict(images)["digit 3"]
+        >>> import stg_ray as sr
+        >>> predictor = sr.load("runs/tiny")
+        >>> predictor.tasks
+        ['a1', 'a2', 'b1', 'b2']
+        >>> predictor.predict(np.zeros((3, 5))).array.shape
+        (3, 4)
+        >>> sr.load("runs/tiny", "all_in_one").serving
+        {'a1': 0, 'a2': 0, 'b1': 0, 'b2': 0}
     """
     run = RunDir(directory)
     config = run.read_config()

@@ -37,10 +37,12 @@ class DataMap:
 
     Example:
         >>> import stg_ray as sr
-        >>> data_map = sr.DataMap("runs/digits")  # doctest: +SKIP
-        >>> data_map  # doctest: +SKIP
-        DataMap('/home/me/runs/digits', epoch 20 of [20], 1,257 samples, 15 tasks)
-        >>> confidence, variability = np.moveaxis(data_map[:100], -1, 0)  # doctest: +SKIP
+        >>> data_map = sr.DataMap("runs/tiny")
+        >>> data_map
+        DataMap('...runs/tiny', epoch 3 of [2, 3], 112 samples, 4 tasks)
+        >>> confidence, variability = np.moveaxis(data_map[:100], -1, 0)
+        >>> confidence.shape
+        (100, 4)
     """
 
     def __init__(self, run: str, epoch: int | None = None) -> None:
