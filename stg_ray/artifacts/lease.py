@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -29,7 +31,7 @@ def file_lease(storage: Storage) -> Iterator[None]:
     """
     import fcntl
 
-    descriptor = os.open(storage.path(LEASE_FILE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _open_lease_file(storage)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,6 +43,34 @@ def file_lease(storage: Storage) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _open_lease_file(storage: Storage) -> int:
+    """Open the lease file, which must be a plain file: a link could lead to a file of somebody else's.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        InputError: there is a link, a folder or a device in its place.
+    """
+    path = storage.path(LEASE_FILE)
+    try:
+        # Without O_NONBLOCK a pipe in its place would be waited for.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _no_plain_file(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_plain_file(path)
+    return descriptor
+
+
+def _no_plain_file(path: str) -> InputError:
+    return InputError(f"{path} is no plain file, and would be written to: remove it, or choose another --out")
 
 
 @contextmanager

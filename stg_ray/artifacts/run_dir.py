@@ -15,6 +15,7 @@ from stg_ray.artifacts.lease import file_lease, object_lease
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
+from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.errors import InputError, one_line
 from stg_ray.stages import STAGES, onwards
 
@@ -102,7 +103,7 @@ class RunDir(Storage):
         if not self.has_config():
             raise InputError(f"{self.uri} is no run directory (no config.yaml in it): start one with stg-ray run")
         try:
-            values = yaml.safe_load(self.read_bytes("config.yaml"))
+            values = read_yaml(self.read_bytes("config.yaml"))
         except yaml.YAMLError as error:
             raise InputError(f"{self.uri}/config.yaml is not valid YAML: {one_line(error)}") from error
         if not isinstance(values, dict):

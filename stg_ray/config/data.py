@@ -25,7 +25,7 @@ SOURCES = ("preset", "parquet", "images", "npz", "function", "join")
 class Section(BaseModel):
     """A section of the configuration: immutable, and without unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ParquetConfig(Section):

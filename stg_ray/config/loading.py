@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stg_ray.config import Config
+from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.presets import PRESETS
 from stg_ray.errors import InputError, one_line, unknown
 
@@ -82,7 +83,7 @@ def _read(source: str) -> dict[str, Any]:
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(unknown(source, PRESETS, "preset") + " (or a configuration file that ends in .yaml)")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{source}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -97,7 +98,7 @@ def _override(values: dict[str, Any], text: str) -> None:
     if not equals or not key.strip():
         raise InputError(f"--set {text}: expected section.key=value, for example --set profile.epochs=10")
     try:
-        value = yaml.safe_load(value_text) if value_text.strip() else None
+        value = read_yaml(value_text) if value_text.strip() else None
     except yaml.YAMLError as error:
         raise InputError(f"--set {text}: the value is not valid YAML ({one_line(error)})") from error
     *sections, last = key.strip().split(".")

@@ -21,6 +21,12 @@ from stg_ray.config.training import ModelConfig, Positive, ProfileConfig, Traini
 WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
 """Keys that do not decide the results, except for rounding, dropout, and batch norm over each worker's rows."""
 
+MAX_SEED = 10**12
+"""torch's own seeds are made of the run's, of epoch and rank, and must fit into 64 bits."""
+
+MAX_DRAWS = 1000
+"""Trainings of a network, and draws of random groups: more tell nothing more, and fill the disk."""
+
 TRAININGS = ("profile", "retrain")
 """The sections that are a `TrainingConfig`."""
 
@@ -88,6 +94,13 @@ class AffinityConfig(Section):
         """Whether gradients are taken at a checkpoint of the user's."""
         return self.start not in ("profiled", "initial")
 
+    @field_validator("layers")
+    @classmethod
+    def _some_layer(cls, layers: str | list[str]) -> str | list[str]:
+        if not layers:
+            raise ValueError("no layer is named: expected last, all, or names of modules and parameters")
+        return layers
+
     @field_validator("methods")
     @classmethod
     def _some_method(cls, methods: list[str]) -> list[str]:
@@ -112,9 +125,9 @@ class RetrainConfig(TrainingConfig):
     both trains every plan twice, as PLAN and PLAN_profiled, for comparison."""
     profiled_lr: Positive = 0.2
     """Largest learning rate of networks that start from the profile, as a share of `lr`: they are fine-tuned."""
-    seeds: Count = 1
+    seeds: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 1
     """Number of trainings of every network, with consecutive seeds."""
-    random_groups: Count = 2
+    random_groups: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 2
     """Number of draws of random groups of the same sizes as ours."""
     membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Smallest membership at which a task is in a group's network of ours_soft: other tasks would hardly count in its
@@ -143,7 +156,7 @@ class Config(Section):
         (3, 'mlp')
     """
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     """Seed of everything that is drawn at random."""
     data: DataConfig
     """Source of the task set."""

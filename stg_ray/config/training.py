@@ -79,3 +79,10 @@ class ProfileConfig(TrainingConfig):
     last alone told the tasks of CIFAR-100 apart better than four together."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Number of restarts, from the last finished epoch, after workers died."""
+
+    @field_validator("workers")
+    @classmethod
+    def _fewest_first(cls, workers: int | str | tuple[int, int]) -> int | str | tuple[int, int]:
+        if isinstance(workers, tuple) and workers[0] > workers[1]:
+            raise ValueError(f"the fewest workers come first: expected {[workers[1], workers[0]]}")
+        return workers

@@ -186,7 +186,8 @@ def _tables(run: RunDir, config: Config, failed: set[tuple[str, int]]) -> tuple[
     for name in ("results.parquet", "costs.parquet"):
         table = run.read_parquet(name).to_pandas()
         # A mean over the tasks that happen to be there could not be compared.
-        table = table[[key not in failed for key in zip(table["plan"], table["seed"], strict=True)]].copy()
+        complete = [key not in failed for key in zip(table["plan"], table["seed"], strict=True)]
+        table = table[np.array(complete, dtype=bool)].copy()  # a list would select no columns where it is empty
         table["row"] = table["plan"].map(rows)
         tables.append(table)
     return tables[0], tables[1]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,24 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
             pass
         os.kill(owner.pid, signal.SIGKILL)  # nothing is tidied up: the system drops the lock
     with RunDir(tmp_path).lease():
+        pass
+
+
+def test_a_link_in_the_place_of_the_lease_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lease").symlink_to(precious)
+    with pytest.raises(InputError, match="is no plain file, and would be written to"), RunDir(run).lease():
+        pass
+    assert precious.read_text() == "keep me"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_in_the_place_of_the_lease_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / ".lease")
+    with pytest.raises(InputError, match="is no plain file"), RunDir(tmp_path).lease():
         pass
 
 

@@ -59,6 +59,13 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("grouping.overlap_above=1.5", "grouping.overlap_above is 1.5"),
         ("profile.epochs", "expected section.key=value"),
         ("seed.x=1", "seed"),
+        ("seed=1000000000000000", "seed is 1000000000000000: input should be less than or equal to"),
+        ("retrain.seeds=1000000000000", "retrain.seeds is 1000000000000: input should be less than or equal to 1000"),
+        ("retrain.random_groups=1000000000", "retrain.random_groups is 1000000000"),
+        ("profile.lr=.inf", "profile.lr is inf: input should be a finite number"),
+        ("grouping.weights={data_map: .nan}", "finite number"),
+        ("affinity.layers=[]", "no layer is named"),
+        ("profile.workers=[2, 1]", r"the fewest workers come first: expected \[1, 2\]"),
         ("profile.epochs=[1", "not valid YAML"),
     ],
 )

@@ -97,3 +97,11 @@ def test_plans_that_all_start_from_the_profile_are_named_as_plans_from_scratch_a
 def test_every_plan_has_a_title_and_a_colour() -> None:
     assert set(TITLES) == set(COLORS) == set(get_args(PlanName))
     assert set(OTHERS) <= set(TITLES)
+
+
+def test_a_run_without_plans_has_groups_and_no_comparison(run: RunDir) -> None:
+    run.write_parquet("results.parquet", results_table([]))
+    run.write_parquet("costs.parquet", costs_table([]))
+    summary = summarize(run, sr.load_config({"data": {"npz": "by hand"}, "retrain": {"plans": []}}))
+    assert summary.plans == []
+    assert summary.verdict == "4 tasks in 2 groups; no comparison was trained."
