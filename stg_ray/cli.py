@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import traceback
 import webbrowser
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,7 +16,8 @@ from rich.text import Text
 
 from stg_ray.config.loading import load_config
 from stg_ray.config.presets import PRESETS
-from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError, one_line
+from stg_ray.errors import InputError, PartlyFailed, StgRayError
+from stg_ray.exits import exit_code, with_interrupts
 from stg_ray.stages import STAGES
 
 if TYPE_CHECKING:
@@ -44,6 +43,9 @@ Until = Annotated[str, typer.Option("--until", metavar="STAGE", help=f"One of {'
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; else $RAY_ADDRESS, else its own.")]
 LookAt = Annotated[str | None, typer.Option("--address", help="Ray cluster to look at; else $RAY_ADDRESS.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Import a trunk that DIR names, though it is somebody else's.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own output, and tracebacks of errors.")]
 
 
@@ -123,8 +125,14 @@ def doctor_command(
 def _stage_command(stage: str, does: str) -> None:
     """Add the command of a stage, with its help text."""
 
-    def command(directory: Directory, set_: Set = None, address: Address = None, verbose: Verbose = False) -> None:
-        _run_stage(stage, directory, set_, address, verbose)
+    def command(
+        directory: Directory,
+        set_: Set = None,
+        address: Address = None,
+        verbose: Verbose = False,
+        trust_code: TrustCode = False,
+    ) -> None:
+        _run_stage(stage, directory, set_, address, verbose, trust_code=trust_code)
 
     app.command(stage, help=does)(command)
 
@@ -180,13 +188,23 @@ def report_command(
         webbrowser.open(Path(storage.path("report.html")).as_uri())
 
 
-def _run_stage(stage: str, directory: str, overrides: list[str] | None, address: str | None, verbose: bool) -> None:
+def _run_stage(
+    stage: str,
+    directory: str,
+    overrides: list[str] | None,
+    address: str | None,
+    verbose: bool,
+    *,
+    trust_code: bool = False,
+) -> None:
     """Run one stage again, and show its results."""
 
     def work() -> Any:
         from stg_ray.pipeline import run_stage
 
-        return run_stage(stage, directory, overrides=overrides or (), address=address, verbose=verbose)
+        return run_stage(
+            stage, directory, overrides=overrides or (), address=address, verbose=verbose, trust_code=trust_code
+        )
 
     _work_and_show(work, directory, stage)
 
@@ -194,7 +212,7 @@ def _run_stage(stage: str, directory: str, overrides: list[str] | None, address:
 def _work_and_show(work: Callable[[], Any], directory: str, stage: str) -> None:
     """Do the work, then show its results up to a stage, also those of a run that partly failed."""
     try:
-        _with_interrupts(work, directory)
+        with_interrupts(work, directory)
     except PartlyFailed:
         _show(directory, stage)
         raise
@@ -214,23 +232,6 @@ def _show(directory: str, stage: str) -> None:
         print_summary(console, summarize(run, run.read_config()))
     if stage == "report":
         _say(f"report: {run.sub_uri('report.html')}")
-
-
-def _with_interrupts(work: Callable[[], Any], directory: str) -> None:
-    """Do the work; SIGTERM interrupts it like Ctrl-C: finished work is kept, Ray is shut down, the exit code is 130."""
-
-    def stop(_signal: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        work()
-    except EOFError as error:  # click would take it for the end of the user's input, and exit silently
-        raise StgRayError(f"a file is cut off ({one_line(error)}): give the same command again") from error
-    except KeyboardInterrupt:
-        raise InterruptedRun(
-            f"interrupted: what is finished is kept in {directory}; the same command goes on from there"
-        ) from None
 
 
 def _print_plan(rows: list[tuple[str, str]], title: str) -> None:
@@ -262,31 +263,11 @@ def _say(text: str) -> None:
 def main() -> NoReturn:
     """Run the command line: the entry point of `stg-ray` and `python -m stg_ray`."""
     verbose = bool({"--verbose", "-v"} & set(sys.argv[1:]))
+    code = 0
     try:
         app(standalone_mode=False)
-        code = 0
-    except (StgRayError, KeyboardInterrupt) as error:
-        code = 2 if isinstance(error, InputError) else 1
-        if isinstance(error, InterruptedRun | KeyboardInterrupt):
-            code = 130
-        if verbose:
-            traceback.print_exc()
-        print(f"stg-ray: {error or 'interrupted'}", file=sys.stderr)
-    except typer.Exit as error:
-        code = error.exit_code
-    except Exception as error:
-        if type(error).__name__ == "Abort":
-            code = 130
-        elif hasattr(error, "show") and hasattr(error, "exit_code"):  # click's own: a missing argument, a bad option
-            print(f"stg-ray: {error.format_message()} (see stg-ray --help)", file=sys.stderr)  # type: ignore[attr-defined]
-            code = 2
-        elif verbose:
-            traceback.print_exc()
-            code = 1
-        else:
-            line = " ".join(str(error).split()) or type(error).__name__
-            print(f"stg-ray: {type(error).__name__}: {line} (--verbose shows where)", file=sys.stderr)
-            code = 1
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code(error, verbose=verbose)
     sys.stdout.flush()
     sys.stderr.flush()
     # Interrupted calls of Ray may still run in threads; do not wait for them.

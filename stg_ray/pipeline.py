@@ -20,30 +20,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stg_ray import affinities, grouping, profiling, report, retraining
-from stg_ray.affinities.estimators import check_methods, check_network
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.trust import check_code, sign_code
+from stg_ray.checks import check, check_earlier_stages, check_same, check_settings
 from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.config import Config
 from stg_ray.config.loading import set_values, with_settings
 from stg_ray.data import stage as parts
-from stg_ray.data.parts import PartIndex, read_index
+from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, PartlyFailed, unknown
 from stg_ray.grouping import group_tasks
 from stg_ray.grouping.inputs import as_matrix
 from stg_ray.grouping.new_tasks import add_new_tasks
-from stg_ray.grouping.stage import check_grouping
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter, StageProgress
-from stg_ray.retraining.plans import check_plans
 from stg_ray.runs import Run
-from stg_ray.stages import STAGES, earlier
+from stg_ray.stages import STAGES
 from stg_ray.tasks import TaskSet
-from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.auto import resolve_auto_on_cluster
 
 Work = Callable[[RunDir, Config, StageProgress], None]
@@ -111,9 +107,10 @@ def run(
     with run_dir.lease():
         if run_dir.has_config():
             config = config.resolved_as(run_dir.read_config())
-            _check_same(run_dir, config)
+            check_same(run_dir, config)
         run_dir.check_sources(config)
         run_dir.write_config(config)
+        sign_code(run_dir, config)
         names = list(STAGES)
         session = LazySession(address, verbose=verbose)
         _run_stages(run_dir, config, names[: names.index(until) + 1], session, reporter or Reporter(), works)
@@ -147,11 +144,16 @@ def run_stage(
     address: str | None = None,
     reporter: Reporter | None = None,
     verbose: bool = False,
+    trust_code: bool = False,
 ) -> Run:
     """Run one stage again on an existing run, with changed settings if any; every later stage becomes stale.
 
+    Groups and reports are made without importing anything that the directory names. The other stages import the trunk
+    of a `module:function`: if the directory is somebody else's, only with `trust_code`.
+
     Raises:
-        InputError: an earlier stage is not done, or a changed setting belongs to an earlier stage.
+        InputError: an earlier stage is not done, a changed setting belongs to an earlier stage, or the directory names
+            code that is not trusted.
     """
     run_dir = RunDir(out)
     run_dir.read_config()  # is it a run at all? (again below, when nobody else can change it)
@@ -159,9 +161,14 @@ def run_stage(
     with run_dir.lease():
         before = run_dir.read_config()
         config = set_values(before, overrides)
-        _check_earlier_stages(run_dir, stage, before, config, out)
-        run_dir.check_sources(config)
-        check(config, read_index(run_dir.sub("parts")))
+        check_earlier_stages(run_dir, stage, before, config, out)
+        index = read_index(run_dir.sub("parts"))
+        if STAGES[stage].needs_ray:
+            check_code(run_dir, config, trust_code=trust_code)
+            run_dir.check_sources(config)
+            check(config, index)
+        else:
+            check_settings(config, index)
         # An interrupted stage goes on where it was; a finished one is done anew.
         sections = STAGES[stage].sections
         if run_dir.is_done(stage, before) or config.fingerprint(sections) != before.fingerprint(sections):
@@ -229,20 +236,6 @@ def _without_auto(run_dir: RunDir, config: Config) -> Config:
     return config
 
 
-def check(config: Config, index: PartIndex) -> None:
-    """Refuse at the door what would fail, or have no meaning, hours later.
-
-    Raises:
-        InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
-    """
-    check_grouping(config, index.names, [task.name for task in index.tasks if task.kind == "regression"])
-    check_methods(config.affinity, index)
-    check_plans(config, index.tasks)
-    for training in (config.profile, config.retrain):
-        Augmentation.of(training, index.input_shape, np.arange(0))
-    check_network(config.affinity, index, build_network(config.model, index, index.tasks, config.seed))
-
-
 def add_tasks(out: str, file: str) -> Groups:
     """Join the new tasks of a larger K x K file to the groups of a run, and write groups.added.json beside groups.json.
 
@@ -265,29 +258,3 @@ def add_tasks(out: str, file: str) -> Groups:
 def default_out(source: str, config: Config) -> str:
     """Return the default directory: the same configuration finds it again, another one gets another."""
     return f"runs/{Path(source).stem}-{config.fingerprint(STAGES['report'].sections)[:8]}"
-
-
-def _check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: Config, out: str) -> None:
-    for needed in earlier(stage):
-        if not run_dir.is_done(needed.name, before):
-            if needed.name == "parts" and before.data.task_set is not None:
-                raise InputError(f"parts is not done in {run_dir.uri}: call sr.run again with its task set")
-            again = "" if needed.name == "parts" else f", or stg-ray {needed.name} {out}"
-            raise InputError(f"{needed.name} is not done in {run_dir.uri}: finish it first with stg-ray run{again}")
-        if config.fingerprint(needed.sections) != before.fingerprint(needed.sections):
-            changed = "; ".join(before.differences(config))
-            way = "start another run" if needed.name == "parts" else f"use stg-ray {needed.name} {out} --set ..."
-            raise InputError(f"--set changes what decides the stage {needed.name} ({changed}): {way}")
-
-
-def _check_same(run_dir: RunDir, config: Config) -> None:
-    before = run_dir.read_config()
-    if before.data.task_set and config.data.task_set and before.data.task_set != config.data.task_set:
-        raise InputError(f"{run_dir.uri} began with another task set: give it that one, or choose another directory")
-    differences = before.differences(config)
-    if differences:
-        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
-        raise InputError(
-            f"{run_dir.uri} belongs to another configuration ({shown}): choose another "
-            "directory with --out, or change one stage of that run with stg-ray STAGE DIR --set ..."
-        )

@@ -141,7 +141,12 @@ class Run:
         return self.run_dir.sub_uri("report.html")
 
     def predictor(
-        self, plan: str | None = None, *, seed: int | None = None, device: torch.device | str = "cpu"
+        self,
+        plan: str | None = None,
+        *,
+        seed: int | None = None,
+        device: torch.device | str = "cpu",
+        trust_code: bool = False,
     ) -> Predictor:
         """Load the trained networks of a plan, which predict together.
 
@@ -149,11 +154,12 @@ class Run:
             plan: its name; by default as in `sr.load`.
             seed: of the training; by default the first one.
             device: where the networks predict.
+            trust_code: as in `sr.load`.
 
         Raises:
             InputError: the networks are not trained yet, or there is no such plan or seed.
         """
-        return load(self.uri, plan, seed=seed, device=device)
+        return load(self.uri, plan, seed=seed, device=device, trust_code=trust_code)
 
     def __repr__(self) -> str:
         return f"Run({self.uri!r}, done: {', '.join(self.done) or 'nothing'})"

@@ -15,6 +15,7 @@ import torch
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.artifacts.storage import Storage
+from stg_ray.artifacts.trust import check_code
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index, read_part
 from stg_ray.errors import InputError, StgRayError, one_line
@@ -233,6 +234,7 @@ def load(
     *,
     seed: int | None = None,
     device: torch.device | str = "cpu",
+    trust_code: bool = False,
 ) -> Predictor:
     """Load the trained networks of a run.
 
@@ -241,12 +243,14 @@ def load(
         plan: as in `plans/`; ours by default, all_in_one where the tasks came out as one group.
         seed: of the training; by default the first one.
         device: where the networks predict.
+        trust_code: import a trunk that the directory names as `module:function`, though it is somebody else's.
 
     Returns:
         The networks of one plan and seed, which predict all tasks.
 
     Raises:
-        InputError: this is no run, its networks are not trained yet, or it has no such plan or seed.
+        InputError: this is no run, its networks are not trained yet, it has no such plan or seed, or it names code that
+            is not trusted.
 
     Example:
         >>> import stg_ray as sr
@@ -262,6 +266,7 @@ def load(
     config = run.read_config()
     if not run.is_done("retrain", config):
         raise InputError(f"retrain is not done in {run.uri}: finish it first with stg-ray run")
+    check_code(run, config, trust_code=trust_code)
     plans = [name.removesuffix(".json") for name in run.list("plans")]
     if plan is None:
         plan = "ours" if "ours" in plans or "all_in_one" not in plans else "all_in_one"

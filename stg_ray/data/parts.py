@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
+from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import SPLITS, Task, TaskSet, observed
 
@@ -84,7 +85,13 @@ class PartIndex:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PartIndex:
-        """Return the index with the contents of an index.json."""
+        """Return the index with the contents of an index.json.
+
+        Raises:
+            InputError: the shape of an input is none.
+        """
+        if not all(type(size) is int and size > 0 for size in values["input_shape"]):
+            raise InputError(f"index.json has the input shape {values['input_shape']!r}: expected whole numbers")
         tuples = {key: tuple(values[key]) for key in ("input_shape", "input_mean", "input_std")}
         return cls(**{**values, **tuples, "tasks": tuple(map(Task.from_dict, values["tasks"]))})
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from stg_ray.affinities.gradients.samples import rows_per_part
 from stg_ray.artifacts.groups import Groups
+from stg_ray.checks import check
 from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials, place_workers
 from stg_ray.config import Config
 from stg_ray.config.plans import trained_plans
@@ -17,7 +18,6 @@ from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
 from stg_ray.models import build_network
-from stg_ray.pipeline import check
 from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_trials
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 from stg_ray.tasks import TaskSet

@@ -1,0 +1,81 @@
+"""Code that a run directory names, and whether it may be imported: a directory may come from somebody else.
+
+A run directory is data, but for the functions that its configuration names as `module:function`: a trunk, and the
+source of a task set. Importing them runs code. A run that this user began from a configuration of theirs is signed,
+with a key that lies in the user's home on this machine; from any other directory such code is imported only when asked
+for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from pathlib import Path
+
+from stg_ray.artifacts.storage import Storage
+from stg_ray.config import Config
+from stg_ray.errors import InputError
+
+SIGNATURE = ".stages/code.json"
+
+
+def named_code(config: Config) -> dict[str, str]:
+    """Return the `module:function` names of a configuration, by the key that names them."""
+    names = {"model.trunk": config.model.trunk if ":" in config.model.trunk else None}
+    names["data.function"] = config.data.function
+    names |= {f"data.{name}.function": part.function for name, part in config.data.joined().items()}
+    return {key: name for key, name in names.items() if name is not None}
+
+
+def sign_code(run: Storage, config: Config) -> None:
+    """Note in a run directory that this user's own configuration named its code.
+
+    Nothing is noted where the configuration names none, or where the key cannot be kept.
+    """
+    if named_code(config) and (key := _key(create=True)) is not None:
+        run.write_json(SIGNATURE, {"signature": _signature(key, config)})
+
+
+def check_code(run: Storage, config: Config, *, trust_code: bool) -> None:
+    """Refuse to import code that a run directory names, unless it is this user's own or they trust it.
+
+    Raises:
+        InputError: the directory names code, it is not signed with this user's key, and `trust_code` is not given.
+    """
+    code = named_code(config)
+    if not code or trust_code:
+        return
+    key = _key(create=False)
+    if key is not None and run.exists(SIGNATURE):
+        signature = run.read_json(SIGNATURE)
+        found = signature.get("signature") if isinstance(signature, dict) else None
+        if isinstance(found, str) and hmac.compare_digest(found, _signature(key, config)):
+            return
+    name, value = next(iter(code.items()))
+    raise InputError(
+        f"{run.uri} names code that would be run ({name}: {value}), and was not made by you on this machine: look at "
+        "it, then give --trust-code (in Python trust_code=True)"
+    )
+
+
+def _signature(key: bytes, config: Config) -> str:
+    text = json.dumps(named_code(config), sort_keys=True)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _key(*, create: bool) -> bytes | None:
+    """Read this user's key, made at the first use; None where there is none and none can be kept."""
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    file = Path(home).expanduser() / "stg_ray" / "key"
+    try:
+        if create and not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(secrets.token_bytes(32))
+        return file.read_bytes() or None
+    except (OSError, RuntimeError):  # no home, or one that cannot be written to
+        return None

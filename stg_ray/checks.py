@@ -1,0 +1,82 @@
+"""Checks before anything runs: settings that these tasks do not have, and directories that belong to other runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stg_ray.affinities.estimators import check_methods, check_network
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config import Config
+from stg_ray.data.parts import PartIndex
+from stg_ray.errors import InputError
+from stg_ray.grouping.stage import check_grouping
+from stg_ray.models import build_network
+from stg_ray.retraining.plans import check_plans
+from stg_ray.stages import earlier
+from stg_ray.training.augmentation import Augmentation
+
+
+def check(config: Config, index: PartIndex) -> None:
+    """Refuse at the door what would fail, or have no meaning, hours later.
+
+    Raises:
+        InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
+    """
+    check_settings(config, index)
+    check_network(config.affinity, index, build_network(config.model, index, index.tasks, config.seed))
+
+
+def check_settings(config: Config, index: PartIndex) -> None:
+    """Refuse settings that these tasks do not have, without building the network.
+
+    Raises:
+        InputError: more groups than tasks, a method, plan or augmentation that these tasks or inputs do not have.
+    """
+    check_grouping(config, index.names, [task.name for task in index.tasks if task.kind == "regression"])
+    check_methods(config.affinity, index)
+    check_plans(config, index.tasks)
+    for training in (config.profile, config.retrain):
+        Augmentation.of(training, index.input_shape, np.arange(0))
+
+
+def check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: Config, out: str) -> None:
+    """Refuse to run a stage alone while what it is made from is missing, or would have to be made anew.
+
+    Args:
+        run_dir: the directory of the run.
+        stage: to be run.
+        before: the run's configuration.
+        config: the same with the changed settings.
+        out: the directory as the user gave it.
+
+    Raises:
+        InputError: an earlier stage is not done, or a changed setting belongs to one.
+    """
+    for needed in earlier(stage):
+        if not run_dir.is_done(needed.name, before):
+            if needed.name == "parts" and before.data.task_set is not None:
+                raise InputError(f"parts is not done in {run_dir.uri}: call sr.run again with its task set")
+            again = "" if needed.name == "parts" else f", or stg-ray {needed.name} {out}"
+            raise InputError(f"{needed.name} is not done in {run_dir.uri}: finish it first with stg-ray run{again}")
+        if config.fingerprint(needed.sections) != before.fingerprint(needed.sections):
+            changed = "; ".join(before.differences(config))
+            way = "start another run" if needed.name == "parts" else f"use stg-ray {needed.name} {out} --set ..."
+            raise InputError(f"--set changes what decides the stage {needed.name} ({changed}): {way}")
+
+
+def check_same(run_dir: RunDir, config: Config) -> None:
+    """Refuse a directory that belongs to another configuration.
+
+    Raises:
+        InputError: settings differ that decide the results.
+    """
+    before = run_dir.read_config()
+    if before.data.task_set and config.data.task_set and before.data.task_set != config.data.task_set:
+        raise InputError(f"{run_dir.uri} began with another task set: give it that one, or choose another directory")
+    differences = before.differences(config)
+    if differences:
+        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
+        raise InputError(
+            f"{run_dir.uri} belongs to another configuration ({shown}): choose another "
+            "directory with --out, or change one stage of that run with stg-ray STAGE DIR --set ..."
+        )
