@@ -171,7 +171,8 @@ def run_stage(
             check_settings(config, index)
         # An interrupted stage goes on where it was; a finished one is done anew.
         sections = STAGES[stage].sections
-        if run_dir.is_done(stage, before) or config.fingerprint(sections) != before.fingerprint(sections):
+        was_done = run_dir.is_done(stage, before) or run_dir.damaged_file(stage, before) is not None
+        if was_done or config.fingerprint(sections) != before.fingerprint(sections):
             run_dir.forget_from(stage)
         run_dir.write_config(config)
         _run_stages(run_dir, config, [stage], LazySession(address, verbose=verbose), reporter or Reporter(), RUNS)
@@ -186,6 +187,10 @@ def _run_stages(
     reporter: Reporter,
     works: Mapping[str, Work],
 ) -> None:
+    for name in names:
+        if file := run_dir.damaged_file(name, config):
+            reporter.say(f"{name:<9} {file} is not as it was left: done again")
+            run_dir.forget(name)
     first = next((i for i, name in enumerate(names) if not run_dir.is_done(name, config)), len(names))
     todo = names[first:]  # what follows a stage that is made again is made from it
     failed: PartlyFailed | None = None
@@ -248,8 +253,7 @@ def add_tasks(out: str, file: str) -> Groups:
     config = run_dir.read_config()
     run_dir.check_writable()
     with run_dir.lease():
-        if not run_dir.is_done("group", config):
-            raise InputError(f"group is not done in {run_dir.uri}: finish it first with stg-ray run")
+        run_dir.require("group", config)
         groups = add_new_tasks(Groups.from_dict(run_dir.read_json("groups.json")), as_matrix(file))
         run_dir.write_json("groups.added.json", groups.to_dict())
     return groups

@@ -264,8 +264,8 @@ def load(
     """
     run = RunDir(directory)
     config = run.read_config()
-    if not run.is_done("retrain", config):
-        raise InputError(f"retrain is not done in {run.uri}: finish it first with stg-ray run")
+    for stage in ("parts", "retrain"):
+        run.require(stage, config)
     check_code(run, config, trust_code=trust_code)
     plans = [name.removesuffix(".json") for name in run.list("plans")]
     if plan is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from stg_ray.artifacts.contents import contents_of, damaged_file
 from stg_ray.artifacts.digests import file_digests, source_digests
 from stg_ray.artifacts.lease import file_lease, object_lease
 from stg_ray.artifacts.storage import Storage
@@ -28,7 +29,33 @@ class RunDir(Storage):
 
         Files that the configuration names count by their contents as they are now.
         """
-        return self._was_made_by(f".stages/{stage}.json", _made_by(stage, config))
+        return self._is_marked(stage, config) and self.damaged_file(stage, config) is None
+
+    def damaged_file(self, stage: str, config: Config) -> str | None:
+        """Return the name of a file of a finished stage that is not as the stage left it; None if there is none.
+
+        Runs that version 0.1 finished do not say how their files were left.
+        """
+        if not self._is_marked(stage, config):
+            return None
+        recorded = self._read_marker(f".stages/{stage}.json").get("contents")
+        return damaged_file(self, recorded) if isinstance(recorded, dict) else None
+
+    def require(self, stage: str, config: Config, remedy: str = "") -> None:
+        """Refuse to go on from a stage that is not done, or whose files are damaged.
+
+        Args:
+            stage: the stage that is needed.
+            config: of the run.
+            remedy: what else to do than to give `stg-ray run` once more.
+
+        Raises:
+            InputError: it is not done, or one of its files is not as it was left.
+        """
+        if file := self.damaged_file(stage, config):
+            raise InputError(f"{file} in {self.uri} is not as {stage} left it: make it again with stg-ray run{remedy}")
+        if not self._is_marked(stage, config):
+            raise InputError(f"{stage} is not done in {self.uri}: finish it first with stg-ray run{remedy}")
 
     def mark_done(self, stage: str, config: Config, seconds: float) -> None:
         """Mark a stage as done by this configuration, and delete its scratch files.
@@ -37,8 +64,10 @@ class RunDir(Storage):
             seconds: the time that it took.
         """
         begun = f".stages/{stage}.begun.json"  # what the stage began with: a file may have changed since then
-        made_by = self.read_json(begun) if self.exists(begun) else _made_by(stage, config)
-        self.write_json(f".stages/{stage}.json", {**made_by, "seconds": round(seconds, 2)})
+        made_by = self._read_marker(begun) or _made_by(stage, config)
+        contents = contents_of(self, STAGES[stage].artifacts, without=STAGES[stage].scratch)
+        marker = {**made_by, "seconds": round(seconds, 2), "contents": contents}
+        self.write_json(f".stages/{stage}.json", marker)
         for name in STAGES[stage].scratch:
             self.delete(name)
 
@@ -51,14 +80,23 @@ class RunDir(Storage):
             self.write_json(marker, made_by)
         self.delete(f".stages/{stage}.json")
 
+    def _is_marked(self, stage: str, config: Config) -> bool:
+        return self._was_made_by(f".stages/{stage}.json", _made_by(stage, config))
+
     def _was_made_by(self, marker: str, made_by: dict[str, Any]) -> bool:
         """Return whether a marker names this configuration and these files. A file that is gone is not compared."""
-        if not self.exists(marker):
-            return False
-        marked = self.read_json(marker)
+        marked = self._read_marker(marker)
         files = marked.get("files", {})
-        same_config: bool = marked["config"] == made_by["config"]
+        same_config: bool = marked.get("config") == made_by["config"]
         return same_config and all(files.get(key, digest) == digest for key, digest in made_by["files"].items())
+
+    def _read_marker(self, marker: str) -> dict[str, Any]:
+        """Read a marker; one that is missing or damaged marks nothing."""
+        try:
+            marked = self.read_json(marker)
+        except (FileNotFoundError, ValueError):
+            return {}
+        return marked if isinstance(marked, dict) and isinstance(marked.get("files", {}), dict) else {}
 
     def forget(self, stage: str) -> None:
         """Delete a stage's artifacts, the marker first, so that nothing half-deleted passes for done."""
@@ -81,7 +119,7 @@ class RunDir(Storage):
             InputError: the contents of the .npz file, or of the module of a function or trunk, have changed.
         """
         current = source_digests(config)
-        before = self.read_json(".stages/sources.json") if self.exists(".stages/sources.json") else {}
+        before = self._read_marker(".stages/sources.json")
         changed = [key for key, digest in current.items() if before.get(key, digest) != digest]
         if changed:
             raise InputError(

@@ -18,6 +18,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from stg_ray.artifacts.contents import contents_of, damaged_file
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import PartIndex, read_index
@@ -78,8 +79,14 @@ def network_folder(spec: NetworkSpec, config: Config) -> str:
 
 
 def is_finished(run: Storage, folder: str) -> bool:
-    """Whether a network's folder holds the trained network and its scores."""
-    return run.exists(f"{folder}/network.json")
+    """Whether a network's folder holds the trained network as it was written, and its scores."""
+    try:
+        about = run.read_json(f"{folder}/network.json")
+    except (FileNotFoundError, ValueError):
+        return False
+    if "files" not in about:  # trained by version 0.1
+        return run.exists(f"{folder}/network.pt")
+    return damaged_file(run, about["files"]) is None
 
 
 @dataclass
@@ -197,6 +204,7 @@ class _Trial:
                 "parameters": network.n_parameters,
                 "seconds": round(state.seconds, 3),
                 "scores": scores,
+                "files": contents_of(self.run, [f"{self.folder}/network.pt"]),
             },
         )
         self.run.delete(self.checkpoint)

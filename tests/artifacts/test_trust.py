@@ -117,5 +117,6 @@ def test_code_is_whatever_names_a_function() -> None:
 def test_shapes_are_whole_numbers(foreign: RunDir) -> None:
     index = foreign.read_json("parts/index.json")
     foreign.write_json("parts/index.json", index | {"input_shape": ["rm -rf", "x"]})
+    foreign.mark_done("parts", foreign.read_config(), 0.0)
     with pytest.raises(InputError, match=r"input shape \['rm -rf', 'x'\]: expected whole numbers"):
         sr.load(foreign.uri, trust_code=True)

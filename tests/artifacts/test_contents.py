@@ -1,0 +1,132 @@
+"""A file of a finished stage that is damaged, lost or exchanged is noticed, whichever it is."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import stg_ray as sr
+from stg_ray.artifacts.contents import contents_of, damaged_file
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.storage import Storage
+from stg_ray.errors import InputError
+from stg_ray.stages import STAGES
+from tests.support.processes import Program
+from tests.test_older_runs import ARCHIVE
+
+DONE = [name for name in STAGES if name != "report"]
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file: Path) -> None:
+    """One bit, in a file of the same size and, as a failing disk leaves it, of the same time."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    replace(file, bytes(data))
+
+
+def exchange(file: Path) -> None:
+    replace(file, bytes(file.stat().st_size))
+
+
+def replace(file: Path, data: bytes) -> None:
+    """As another file: links to it stay as they were."""
+    file.unlink()
+    file.write_bytes(data)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """A run of four tasks, marked as this version marks its stages."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    run = RunDir(tmp_path / "run")
+    for stage in DONE:
+        run.mark_done(stage, run.read_config(), 0.0)
+    return run
+
+
+def files_of(run: RunDir) -> dict[str, str]:
+    """The stage that left each file."""
+    return {name: s for s in DONE for name in run.read_json(f".stages/{s}.json")["contents"]}
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, exchange, Path.unlink])
+def test_every_file_of_a_run_is_watched(finished: RunDir, damage: Callable[[Path], None]) -> None:
+    config, files = finished.read_config(), files_of(finished)
+    assert all(finished.is_done(stage, config) for stage in DONE)
+    assert {Path(name).parts[0] for name in files} == {
+        *("parts", "profile", "affinity", "groups.json", "plans", "models"),
+        *("results.parquet", "costs.parquet", "failures.json"),
+    }
+    for name, stage in files.items():
+        file = Path(finished.path(name))
+        before = file.read_bytes()
+        damage(file)
+        assert finished.damaged_file(stage, config) == name
+        assert not finished.is_done(stage, config)
+        with pytest.raises(InputError, match=f"{name} in .* is not as {stage} left it: make it again with stg-ray run"):
+            finished.require(stage, config)
+        file.write_bytes(before)
+        assert finished.is_done(stage, config), "as it was"
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, exchange, Path.unlink])
+def test_a_damaged_marker_marks_nothing(finished: RunDir, damage: Callable[[Path], None]) -> None:
+    for stage in DONE:
+        damage(Path(finished.path(f".stages/{stage}.json")))
+        finished.is_done(stage, finished.read_config())  # a flipped bit may lie in its seconds
+    if damage is not flip:
+        assert not any(finished.is_done(stage, finished.read_config()) for stage in DONE)
+
+
+def test_damaged_networks_are_not_loaded(finished: RunDir) -> None:
+    sr.load(finished.uri)
+    exchange(Path(finished.path("models/ours/group-1/seed-0/network.pt")))
+    with pytest.raises(InputError, match=r"models/ours/group-1/seed-0/network\.pt in"):
+        sr.load(finished.uri)
+
+
+def test_a_missing_plan_is_not_replaced_by_another(finished: RunDir) -> None:
+    finished.delete("plans/ours.json")
+    with pytest.raises(InputError, match=r"plans/ours\.json in .* is not as retrain left it"):
+        sr.load(finished.uri)
+
+
+def test_files_that_come_later_are_not_damage(finished: RunDir) -> None:
+    finished.write_json("groups.added.json", {})
+    finished.write_bytes("profile/notes.txt", b"mine")
+    assert all(finished.is_done(stage, finished.read_config()) for stage in DONE)
+
+
+def test_contents_leave_out_scratch_and_temporary_files(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    for name in ("a/b/c", "a/partials/d", "a/.tmp-e", "f"):
+        storage.write_bytes(name, name.encode())
+    contents = contents_of(storage, ["a", "f", "none"], without=["a/partials"])
+    assert list(contents) == ["a/b/c", "f"]
+    assert contents["f"]["size"] == 1
+    assert damaged_file(storage, contents) is None
+
+
+@pytest.mark.slow
+def test_the_same_command_repairs_a_run(finished: RunDir, tmp_path: Path) -> None:
+    """Whatever was damaged, the run ends with the bytes that it had; only what was damaged is trained again."""
+    watched = ("groups.json", "results.parquet", "affinity/landscape.parquet", "models/ours/group-0/seed-0/network.pt")
+    before = {name: finished.read_bytes(name) for name in watched}
+    for number, name in enumerate(["profile/network.pt", watched[3], "parts/train-00001.arrow", "plans/random_0.json"]):
+        if name == watched[3]:
+            truncate(Path(finished.path(name)))  # in its place, and so the network of the cache that it is a link to
+        else:
+            flip(Path(finished.path(name)))
+        program = Program("run", "tiny.yaml", "--out", "run", "--until", "retrain", log=tmp_path / "log", cwd=tmp_path)
+        assert program.wait() == 0, program.output
+        assert f"{name} is not as it was left: done again" in program.output
+        assert {name: finished.read_bytes(name) for name in watched} == before, number
