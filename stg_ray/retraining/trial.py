@@ -11,6 +11,7 @@ import copy
 import io
 import math
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -84,8 +85,9 @@ def is_finished(run: Storage, folder: str) -> bool:
         about = run.read_json(f"{folder}/network.json")
     except (FileNotFoundError, ValueError):
         return False
-    if "files" not in about:  # trained by version 0.1
-        return run.exists(f"{folder}/network.pt")
+    if "files" not in about:  # trained by version 0.1: a file that is cut off is no archive any more
+        network = f"{folder}/network.pt"
+        return run.exists(network) and zipfile.is_zipfile(io.BytesIO(run.read_bytes(network)))
     return damaged_file(run, about["files"]) is None
 
 
