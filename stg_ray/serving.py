@@ -283,8 +283,6 @@ def load_predictor(run: Storage, config: Config, plan: str, seed: int, device: t
     """Load the published networks of a plan, computed as they were when they were scored.
 
     Args:
-        run: the run directory.
-        config: of the run.
         plan: as in `plans/`.
         seed: of the training.
         device: where the networks predict.

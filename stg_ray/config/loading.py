@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from stg_ray.config import Config
 from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.presets import PRESETS
+from stg_ray.config.secrets import check_no_credentials
 from stg_ray.errors import InputError, one_line, unknown
 
 
@@ -120,6 +121,10 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _validated(values: Mapping[str, Any]) -> Config:
+    try:
+        check_no_credentials(values)  # before anything is said of them
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if "data" not in values:
         near = [unknown(key, Config.model_fields, "section") for key in values if key not in Config.model_fields]
         raise InputError(near[0] if near else "no data: expected for example 'data: {preset: digits}'")

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from stg_ray.config.data import Auto, Count, DataConfig, Section
 from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.grouping import GroupingConfig
+from stg_ray.config.secrets import without_secrets
 from stg_ray.config.training import ModelConfig, Positive, ProfileConfig, TrainingConfig
 
 WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
@@ -182,9 +183,16 @@ class Config(Section):
             raise ValueError("grouping.weights are all zero: at least one affinity must count")
         return self
 
-    def to_yaml(self) -> str:
-        """Return the configuration as YAML, with all keys."""
-        text: str = yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+    def to_yaml(self, *, hide_secrets: bool = False) -> str:
+        """Return the configuration as YAML, with all keys.
+
+        Args:
+            hide_secrets: leave out values whose names say that they are secret, for whatever is shown to others.
+        """
+        values = self.model_dump()
+        text: str = yaml.safe_dump(
+            without_secrets(values) if hide_secrets else values, sort_keys=False, allow_unicode=True
+        )
         return text
 
     def fingerprint(self, sections: Iterable[str]) -> str:
@@ -232,7 +240,7 @@ class Config(Section):
                 differences.append(f"{section} is {value!r}, now {theirs[section]!r}")
                 continue
             differences += [
-                f"{section}.{key} is {v!r}, now {theirs[section][key]!r}"
+                f"{section}.{key} is {without_secrets(v)!r}, now {without_secrets(theirs[section][key])!r}"
                 for key, v in value.items()
                 if v != theirs[section][key] and key not in WHERE_IT_RUNS
             ]

@@ -30,7 +30,7 @@ def write_page(run_dir: RunDir, config: Config) -> None:
     page = environment.get_template("page.html.j2").render(
         summary=summary,
         run=run_dir.uri,
-        config=config.to_yaml(),
+        config=config.to_yaml(hide_secrets=True),
         difference_texts=difference_texts,
         cost_text=cost_text,
         certainty_text=certainty_text,
