@@ -128,8 +128,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             X: (N, ...) as in `fit`.
 
         Returns:
-            (N, K) labels: 0 or 1, the most probable class, or the value of a regression; integers where there is no
-            regression.
+            (N, K) labels as `Y` has them: the most probable class, or the value of a regression; integers where there
+            is no regression and no text.
         """
         by_task = self._predicted(X)
         columns = []
@@ -137,8 +137,10 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             values = by_task[task.name]
             if task.kind != "regression":
                 values = (values > 0.5).astype(np.int64) if task.kind == "binary" else values.argmax(axis=1)
+                values = task.original(values)
             columns.append(values)
-        return np.stack(columns, axis=1)
+        has_texts = any(column.dtype.kind == "U" for column in columns)
+        return np.stack([column.astype(object) for column in columns] if has_texts else columns, axis=1)
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """Predict the probabilities of all classes, as scikit-learn's multi-output classifiers do.
@@ -147,7 +149,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             X: (N, ...) as in `fit`.
 
         Returns:
-            K arrays (N, C) of class probabilities; `[p[:, 1] for p in ...]` are those of label 1 of binary tasks.
+            K arrays (N, C) of class probabilities, in the ascending order of the labels; `[p[:, 1] for p in ...]` are
+            those of the second label of binary tasks.
 
         Raises:
             InputError: a task is a regression.
