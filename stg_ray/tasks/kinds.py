@@ -83,12 +83,12 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Habits:
-    """How -1 is used in the columns of a task set: it is a class in one with -1 and 1, a mark in one with 0, 1 and -1.
+    """How -1 is used in the columns of a task set, which tells what it is in the others.
 
     Attributes:
         signs: whether a column has the values -1 and 1 only.
         zero_one: whether a column has the values 0 and 1 only.
-        marks: whether a column has -1 beside 0 and others.
+        marks: whether -1 marks missing labels in a column: beside three classes or more from 0, or by a setting.
     """
 
     signs: bool = False
@@ -96,13 +96,14 @@ class Habits:
     marks: bool = False
 
     @classmethod
-    def of(cls, columns: Sequence[Distinct]) -> Habits:
-        """Return those of the columns that no setting is about."""
+    def of(cls, columns: Sequence[Distinct], given: Sequence[Sequence[Any]] = ()) -> Habits:
+        """Return those of the columns that no setting is about, and of the marks that settings give."""
         return cls(
             signs=any(column.has(-1, 1) for column in columns),
             zero_one=any(column.has(0, 1) for column in columns),
-            marks=any(
-                column.texts is None and len(column.values) > 2 and column.values[0] == -1 and column.values[1] == 0
+            marks=any(-1 in marks for marks in given)
+            or any(
+                column.texts is None and len(column.values) > 3 and (column.values[:3] == (-1, 0, 1)).all()
                 for column in columns
             ),
         )

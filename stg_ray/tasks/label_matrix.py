@@ -165,7 +165,7 @@ def meanings_of(
     """
     found = columns.distinct(names, missing)
     untold = [column for column, marks in zip(found, missing, strict=True) if marks is None]
-    habits = Habits.of(untold)
+    habits = Habits.of(untold, [marks for marks in missing if marks is not None])
     return [
         NOTHING
         if may_be_empty and (column.n_rows == 0 or (marks is None and column.has(MISSING)))

@@ -99,7 +99,7 @@ ASKED: dict[str, tuple[Any, list[dict[str, Any]], str]] = {
     "0 is unmeasured beside signs": (
         {"one": repeated(-1, 1), "two": repeated(1, 0, -1)},
         [{"missing": {"two": [0]}}, {"missing": {"two": [-1], "one": []}}],
-        r"'(one|two)' has the labels -1",
+        r"'two' has the labels -1, 0 and 1",
     ),
     "signs beside 0 and 1": ({"one": HALF, "two": repeated(-1, 1)}, [{"missing": {"two": []}}], r"where other tasks"),
     "-999": ({"a": HALF, "b": repeated(0.0, 1.0, -999.0)}, [{"missing": [-999]}], r"\[-999\] if that is missing"),
@@ -157,6 +157,8 @@ def test_answers_decide() -> None:
     assert task_set.labels[:3].tolist() == [[1, 0], [-1, 1], [0, 0]]
     ternary = TaskSet.from_arrays(INPUTS, signs, missing=[])
     assert [(task.kind, task.n_classes) for task in ternary.tasks] == [("multiclass", 3), ("binary", 2)]
+    with pytest.raises(InputError, match="'b' has the labels -1 and 1, where other"):
+        TaskSet.from_arrays(INPUTS, signs, missing={"a": [-1]})
     task, labels = task_and_labels(repeated(0, 1, 255), missing={"i*": [255]})
     assert (task.kind, labels) == ("binary", repeated(0, 1, None))
     task, labels = task_and_labels(repeated(1.5, -999.0, 2.5), missing=[-999])
