@@ -25,7 +25,7 @@ def about(task_set: TaskSet) -> list[str]:
         >>> for line in about(sr.TaskSet.from_arrays(np.arange(200.0).reshape(100, 2), labels)):
         ...     print(line)
         1 binary; rarest: 'bird' with 35 training rows of the rarer class
-        1 multiclass of 3 classes, 25 % of labels missing; rarest: 'colour' with 35 training rows of smaller classes
+        1 multiclass of 3 classes, 25 % of labels missing; rarest: 'colour' with 36 training rows of smaller classes
         inputs: 2 float32 numbers from 0 to 199
     """
     train = task_set.rows("train")

@@ -66,7 +66,7 @@ def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumn
     except ValueError as error:
         raise InputError(f"labels cannot be read: {one_line(error)} (expected one array of equal rows)") from error
     if labels.ndim != 2:
-        raise InputError(f"labels have the shape {labels.shape}: expected (N, K), a column for each task")
+        raise InputError(f"there are labels {labels.shape}: expected (N, K), a column for each task")
     if labels.shape[1] == 0:
         raise InputError("labels have no column: expected one for each task")
     names = checked_names(names, labels.shape[1])

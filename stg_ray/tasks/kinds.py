@@ -71,8 +71,10 @@ class Meaning:
 
     @property
     def is_numbered(self) -> bool:
-        """Whether the classes are 0, 1, ..., C - 1 as they are (0 or 1 alone, of a binary task, too)."""
-        classes = self.classes or ()
+        """Whether there are classes and they are 0, 1, ..., C - 1 as they are (0 or 1 alone, of a binary task, too)."""
+        classes = self.classes
+        if classes is None:
+            return False
         return classes == tuple(range(len(classes))) or (self.kind == "binary" and classes == (1,))
 
     @property

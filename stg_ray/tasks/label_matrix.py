@@ -116,8 +116,7 @@ class MatrixColumns(LabelColumns):
         if not (as_is and ours) or (self.is_real and any(meaning.missing for meaning in meanings)):
             return super().encoded(names, meanings, missing)
         if self.is_real:
-            values = np.where(np.isnan(self.labels), MISSING, self.labels)
-            return np.ascontiguousarray(np.where(values < 0, MISSING, values), dtype_of(meanings))
+            return np.ascontiguousarray(np.where(np.isnan(self.labels), MISSING, self.labels), dtype_of(meanings))
         return np.ascontiguousarray(self.labels, dtype=dtype_of(meanings))
 
 

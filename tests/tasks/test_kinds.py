@@ -184,6 +184,8 @@ def test_a_real_column_leaves_the_others_what_they_are() -> None:
     ]
     assert task_set.labels.dtype == np.float32
     assert np.array_equal(task_set.labels[:4, 0], [0, 1, 2, NAN], equal_nan=True)
+    gaps = np.where(np.arange(N)[:, None] == 5, NAN, INPUTS)
+    assert np.array_equal(np.isnan(TaskSet.from_arrays(INPUTS, gaps).labels), np.isnan(gaps)), "regressions only"
     matrix = TaskSet.from_arrays(INPUTS, np.stack([np.arange(N) % 3 + 1.0, INPUTS[:, 0]], axis=1))
     assert [(t.kind, t.classes) for t in matrix.tasks] == [("multiclass", (1, 2, 3)), ("regression", None)]
 
@@ -257,6 +259,33 @@ def test_a_column_is_the_same_task_in_any_container(values: set[int], gaps: bool
             results[name] = ({"asked": str(error)}, [])
     first = results["list"]
     assert {name: result for name, result in results.items() if result != first} == {}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    columns=st.lists(st.sets(st.integers(-2, 5), min_size=1, max_size=4), min_size=2, max_size=4),
+    dtype=st.sampled_from([np.int8, np.int64, np.float32, np.float64]),
+    real=st.booleans(),
+    missing=st.sampled_from([None, [-1], [0], [-2, 5]]),
+)
+def test_a_matrix_is_the_same_task_set_as_its_columns(
+    columns: list[set[int]], dtype: Any, real: bool, missing: list[int] | None
+) -> None:
+    """Columns of a matrix are looked at closely only where that is needed: the result is that of a close look."""
+    labels = np.stack([repeated(*sorted(values)) for values in columns], axis=1).astype(dtype)
+    if real and labels.dtype.kind == "f":
+        labels[:, 0] += 0.25
+        labels[3, :] = np.nan
+    names = [f"task_{t}" for t in range(len(columns))]
+
+    def result(given: Any) -> Any:
+        try:
+            task_set = TaskSet.from_arrays(INPUTS, given, missing=missing)
+        except InputError as error:
+            return str(error)
+        return task_set.digest, str(task_set.labels.dtype)
+
+    assert result(labels) == result(dict(zip(names, labels.T, strict=True)))
 
 
 @pytest.mark.parametrize("gaps", [False, True])
