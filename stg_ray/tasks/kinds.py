@@ -141,7 +141,7 @@ def meaning_of(name: str, column: Distinct, kind: TaskKind | None, habits: Habit
     missing = () if habits is None else _marks(name, column, kind, habits)
     classes = values[~np.isin(values, missing)]
     if kind is None and len(classes) > FEW and not column.is_category:
-        _check_quantity(name, column, classes, asks=habits is not None)
+        _check_quantity(name, column, classes, missing, asks=habits is not None)
         return Meaning("regression")
     if kind == "binary" and len(classes) > 2:
         raise InputError(f"task {name!r} is binary and has the labels {listed(classes)}: expected two values")
@@ -189,7 +189,7 @@ def _ask_about_top(name: str, values: np.ndarray) -> None:
             raise _question(name, f"the labels {listed(values)}", answers)
 
 
-def _check_quantity(name: str, column: Distinct, values: np.ndarray, *, asks: bool) -> None:
+def _check_quantity(name: str, column: Distinct, values: np.ndarray, missing: tuple[float, ...], *, asks: bool) -> None:
     """Refuse many whole numbers that may be the numbers of classes; others are a quantity: ages, counts, prices."""
     frequent = column.n_rows >= ROWS_OF_A_CLASS * len(values)
     in_a_row = values[0] in (0, 1) and values[-1] - values[0] + 1 == len(values)
@@ -199,6 +199,9 @@ def _check_quantity(name: str, column: Distinct, values: np.ndarray, *, asks: bo
             f"they classes or a quantity? Set data.tasks: {{{name!r}: {{kind: multiclass}}}} or {{kind: regression}} "
             "(in Python kinds=)"
         )
+    if missing:
+        found = f"the number -1 beside whole numbers from {values[0]:.0f} to {values[-1]:.0f}"
+        raise _question(name, found, {"[-1]": "-1 is missing", "[]": "it is a value"})
     if asks:
         _ask_about_extremes(name, column)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -369,6 +370,46 @@ def test_settings_say_what_columns_mean_for_every_source(tmp_path: Any) -> None:
     with pytest.raises(InputError, match="belong to each of the joined sets"):
         load_config({"data": {"join": [{"npz": file}], "tasks": {"y_a": {"missing": []}}}})
     assert TaskSet.from_arrays(np.zeros((N, 1)), {"z": HALF}).names == ("z",), "settings end with their source"
+
+
+def test_columns_of_parquet_files_keep_their_own_types(tmp_path: Any) -> None:
+    table = pa.table(
+        {
+            "x": INPUTS[:, 0],
+            "y_gaps": pa.array(repeated(0, 1, None)),
+            "y_sign": pa.array(repeated(-1, 1, None), pa.int8()),
+            "y_class": pa.array(repeated(1.0, 2.0, NAN)),
+            "y_real": INPUTS[:, 1],
+            "y_text": pa.array(repeated("yes", "no", None)).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "mine.parquet")
+    parquet = {"files": str(tmp_path / "mine.parquet"), "features": ["x"], "labels": ["y_*"]}
+    task_set = load_task_set(load_config({"data": {"parquet": parquet}}).data, seed=0)
+    assert [(task.name, task.kind, task.classes) for task in task_set.tasks] == [
+        ("gaps", "binary", None),
+        ("sign", "binary", (-1, 1)),
+        ("class", "binary", (1, 2)),
+        ("real", "regression", None),
+        ("text", "binary", ("no", "yes")),
+    ]
+    assert np.array_equal(task_set.labels[:3, [0, 1, 2, 4]], [[0, 0, 0, 1], [1, 1, 1, 0], [NAN] * 4], equal_nan=True)
+
+
+def test_categories_are_classes_however_many() -> None:
+    inputs = np.zeros((300, 1))
+    labels = pd.DataFrame({"half": np.arange(300) % 2, "many": pd.Categorical(np.arange(300) % 30)})
+    assert TaskSet.from_arrays(inputs, labels).tasks[1].n_classes == 30
+    with pytest.raises(InputError, match="30 distinct whole numbers from 0 to 29"):
+        TaskSet.from_arrays(inputs, labels.astype("Int64"))
+
+
+def test_minus_one_beside_a_quantity_is_asked_about() -> None:
+    column = np.where(np.arange(N) == 3, -1, np.arange(N) * 3 + 20)
+    with pytest.raises(InputError, match="has the number -1 beside whole numbers from 20 to 197"):
+        task_and_labels(column)
+    assert task_and_labels(column, missing=[-1])[1][3] is None
+    assert task_and_labels(column, kinds={"it": "regression"})[0].kind == "regression"
 
 
 def test_tasks_of_earlier_versions_are_read() -> None:
