@@ -105,9 +105,11 @@ def run(
     run_dir = RunDir(out or default_out(name, config))
     run_dir.check_writable()
     with run_dir.lease():
-        if run_dir.has_config():
+        if run_dir.has_begun():
             config = config.resolved_as(run_dir.read_config())
             check_same(run_dir, config)
+        else:
+            run_dir.forget_sources()  # of data that was refused, and may be mended now
         run_dir.check_sources(config)
         run_dir.write_config(config)
         sign_code(run_dir, config)

@@ -51,7 +51,6 @@ def read_parquet(config: ParquetConfig, root: Path, seed: int, image_size: int |
     n_rows = sum(file.metadata.num_rows for file in files.values())
     inputs = _Inputs(config, schema, n_rows, image_size)
     label_columns = _matching(schema.names, config.labels, "labels")
-    labels = _Labels(schema, label_columns, n_rows)
     others = [name for name in (config.classes, config.groups, config.split) if name is not None]
     for name in others:
         _require(schema, name)
@@ -61,8 +60,7 @@ def read_parquet(config: ParquetConfig, root: Path, seed: int, image_size: int |
         try:
             for batch in file.iter_batches(BATCH_ROWS, columns=[*inputs.columns, *label_columns, *others]):
                 inputs.add(batch, path, row)
-                labels.add(batch)
-                kept.append(pa.Table.from_batches([batch]).select(others))
+                kept.append(pa.Table.from_batches([batch]).select([*label_columns, *others]))
                 row += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} is damaged at or after row {row}: {one_line(error)}") from error
@@ -71,7 +69,7 @@ def read_parquet(config: ParquetConfig, root: Path, seed: int, image_size: int |
     if config.classes is not None:
         tasks = _class_tasks(config, table, schema)
     else:
-        tasks = {"labels": labels.array, "names": _without_prefix(label_columns, config.labels)}
+        tasks = {"labels": table.select(label_columns), "names": _without_prefix(label_columns, config.labels)}
     return TaskSet.from_arrays(inputs.array, **tasks, split=split, seed=seed)
 
 
@@ -138,46 +136,6 @@ def _stacked(arrays: Sequence[np.ndarray], file: Path, row: int) -> np.ndarray:
     return np.stack(arrays)
 
 
-class _Labels:
-    """The (N, K) label matrix, filled a batch at a time: integers, widened when a label needs it, with -1 for null; or
-    floats with NaN where a column has real numbers."""
-
-    def __init__(self, schema: pa.Schema, columns: Sequence[str], n_rows: int) -> None:
-        types = [schema.field(name).type for name in columns]
-        for name, kind in zip(columns, types, strict=True):
-            if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_real(kind)):
-                raise InputError(f"the label column {name!r} is {kind}: expected numbers, null where missing")
-        self.columns = columns
-        self.real = any(map(_is_real, types))
-        self.filled = 0
-        self.array = large_array((n_rows, len(columns)), np.float32 if self.real else np.int8)
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Append the labels of a batch of rows."""
-        rows = slice(self.filled, self.filled + len(batch))
-        for t, name in enumerate(self.columns):
-            column = batch.column(name)
-            if self.real:
-                self.array[rows, t] = column.cast(pa.float32()).to_numpy(zero_copy_only=False)
-                continue
-            values = pc.fill_null(column.cast(pa.int64()), MISSING).to_numpy()
-            self._widen_to(name, values)
-            self.array[rows, t] = values
-        self.filled = rows.stop
-
-    def _widen_to(self, name: str, values: np.ndarray) -> None:
-        largest, smallest = values.max(initial=0), values.min(initial=0)
-        if np.iinfo(self.array.dtype).min <= smallest and largest <= np.iinfo(self.array.dtype).max:
-            return
-        for dtype in (np.int16, np.int32):
-            if np.iinfo(dtype).min <= smallest and largest <= np.iinfo(dtype).max:
-                wider = large_array(self.array.shape, dtype)
-                wider[: self.filled + len(values)] = self.array[: self.filled + len(values)]
-                self.array = wider
-                return
-        raise InputError(f"the label column {name!r} has the value {max(largest, -smallest)}, which is no class")
-
-
 def _class_tasks(config: ParquetConfig, table: pa.Table, schema: pa.Schema) -> dict[str, Any]:
     """Return the tasks of the column of classes, as arguments of `TaskSet.from_arrays`."""
     assert config.classes is not None, "called for a column of classes"
@@ -199,7 +157,7 @@ def _codes(column: pa.ChunkedArray, schema: pa.Schema, key: str) -> tuple[np.nda
     named = json.loads((schema.metadata or {}).get(key.encode(), b"null"))
     if pa.types.is_integer(column.type) and named is not None:
         return pc.fill_null(column.cast(pa.int32()), MISSING).to_numpy(), [str(name) for name in named]
-    values = sorted(value for value in column.unique().to_pylist() if value is not None)
+    values = sorted(value for value in column.unique().to_pylist() if value is not None and value == value)  # NaN
     index = pc.index_in(column, value_set=pa.array(values, column.type))
     return pc.fill_null(index, MISSING).to_numpy().astype(np.int32), [str(value) for value in values]
 
