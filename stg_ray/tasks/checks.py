@@ -11,6 +11,7 @@ import numpy as np
 
 from stg_ray.errors import InputError
 from stg_ray.tasks.labels import MISSING, Ranges, observed, ranges_of
+from stg_ray.tasks.layout import check_channels_first
 from stg_ray.tasks.task import Task, TaskKind
 
 
@@ -32,6 +33,7 @@ def checked_arrays(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
             f"inputs have the shape {inputs.shape} and labels {labels.shape}: expected (N, ...) and (N, K), one row "
             "of labels for each input"
         )
+    check_channels_first(inputs)
     if labels.shape[1] == 0:
         raise InputError("labels have no column: expected one for each task")
     if inputs.dtype.kind == "f":
