@@ -16,6 +16,7 @@ from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
+from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, read_index, read_part
 from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.models import OutputLayout, TaskNetwork, build_network, load_weights
@@ -109,15 +110,26 @@ class Predictor:
                 (logits) of all networks that have the task, weighted by its memberships.
             batch_size: inputs that are predicted at once.
 
+        Warns:
+            UserWarning: inputs are far from those that the networks were trained on, or hardly vary beside them.
+
         Raises:
-            InputError: inputs have another shape than those that the networks were trained on.
+            InputError: inputs are no numbers, are not finite, have another shape than those that the networks were
+                trained on, or, where these were bytes, are not from 0 to 255.
         """
-        outputs = self.outputs(self._checked(inputs), serving=serving, batch_size=batch_size)
+        checked = checked_inputs(inputs, self.index, self.input_dtype)
+        try:
+            outputs = self.outputs(checked, serving=serving, batch_size=batch_size)
+        except IndexError as error:  # an embedding's: on CPUs torch names neither the number nor the table
+            raise InputError(
+                f"inputs hold a number that a trunk has no entry for ({one_line(error)}): expected whole numbers as in "
+                "training"
+            ) from error
         by_task = {
             task.name: values.numpy()
             for task, values in zip(self.index.tasks, self.layout.predictions(outputs), strict=True)
         }
-        flat = [values.reshape(len(outputs), -1) for values in by_task.values()]
+        flat = [values[:, None] if values.ndim == 1 else values for values in by_task.values()]
         columns = dict(zip(self.tasks, self.layout.columns, strict=True))
         return Predictions(by_task, np.concatenate(flat, axis=1), columns)
 
@@ -216,15 +228,6 @@ class Predictor:
                 targets += range(self.layout.columns[t].start, self.layout.columns[t].stop)
                 factors += [float(weights[t])] * task.n_outputs
         return sources, targets, torch.tensor(factors)
-
-    def _checked(self, inputs: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """The inputs as a tensor that the networks take: bytes as they are, all else in float32."""
-        # Frames hand out arrays that cannot be written to, which torch warns of.
-        tensor = torch.as_tensor(np.require(inputs, requirements="W") if isinstance(inputs, np.ndarray) else inputs)
-        if tuple(tensor.shape[1:]) != self.index.input_shape or tensor.ndim < 2:
-            expected = ", ".join(map(str, self.index.input_shape))
-            raise InputError(f"inputs have the shape {tuple(tensor.shape)}: expected (N, {expected})")
-        return tensor if tensor.dtype == torch.uint8 else tensor.float()
 
 
 def load(
