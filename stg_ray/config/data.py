@@ -101,6 +101,10 @@ class DataConfig(Section):
     image_size: Count | None = None
     """Side in pixels of the square to which encoded images are cropped at their centre and scaled; by default that of
     the preset if it has one, else images stay as they are."""
+    normalize: Annotated[Literal["auto", "none", "standard"], since("0.2")] = "auto"
+    """Inputs of the trunk: standard, (x - mean) / std of the training rows, per channel of images, else per feature;
+    none, as they are; auto: standard, but as they are, in int64, where all inputs are whole numbers and a trunk of
+    yours looks them up (nn.Embedding, one_hot, .long())."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the classes in a task's loss; balanced: every class has the same share, however rare it is."""
     limit: Count | None = None
@@ -141,6 +145,8 @@ class DataConfig(Section):
             raise ValueError(f"image_size is for encoded images, and there are none in this {given[0]}")
         if any(part.task_set for part in self.join):
             raise ValueError("a task set that was given in Python cannot be joined: join the arrays")
+        if any(part.normalize != "auto" for part in self.join):
+            raise ValueError("the inputs of joined sets are normalised together: give normalize beside join")
         if any(part.join for part in self.join):
             raise ValueError("joined sets cannot be joined again: name them in one list")
         if len(self.joined()) < len(self.join):
