@@ -102,7 +102,7 @@ def check_importable(name: str) -> None:
         where = "in a notebook or in the program itself" if module == "__main__" else "within a function, or a lambda"
         short = attribute.rpartition(".")[2].strip("<>")
         raise ValueError(
-            f"{attribute} is defined {where}, from where workers cannot import it: write it into a file beside, such "
+            f"it is defined {where}, from where workers cannot import it: write it into a file beside, such "
             f"as my_code.py, and give my_code:{short}"
         )
 

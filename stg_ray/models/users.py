@@ -42,6 +42,8 @@ def _built(found: Callable[..., Any], input_shape: tuple[int, ...]) -> object:
         return copy.deepcopy(found)
     if getattr(found, "__module__", "").startswith("torchvision.models"):
         return without_classifier(found())
+    if getattr(found, "__init__", None) is nn.Module.__init__:
+        return found()  # which seems to take anything
     return found(input_shape) if _takes(found, input_shape) or not _takes(found) else found()
 
 
