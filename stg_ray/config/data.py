@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
@@ -171,7 +172,11 @@ class DataConfig(Section):
 
 def data_root(config: DataConfig) -> Path:
     """Return the folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
-    return Path(config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray").expanduser()
+    root = config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray"
+    try:
+        return Path(root).expanduser()
+    except RuntimeError:  # a user without a home folder
+        return Path(tempfile.gettempdir()) / "stg_ray"
 
 
 def npz_path(config: DataConfig) -> Path:
