@@ -69,15 +69,16 @@ def _is_own(file: str) -> bool:
     return file.startswith((str(Path(__file__).parent) + os.sep, "<frozen importlib", importlib.__file__))
 
 
-def python_name(value: object, key: str) -> object:
+def python_name(value: object, key: str, *, by_workers: bool = True) -> object:
     """Return the name `module:function` of a function or class that is given itself; any other value as it is.
 
     Args:
         value: what was given for a setting that takes a name.
         key: the setting, for messages.
+        by_workers: whether workers import it; else it is only used in this program.
 
     Raises:
-        ValueError: workers cannot import it by its name.
+        ValueError: it cannot be imported by a name.
     """
     if not callable(value):
         return value
@@ -87,7 +88,8 @@ def python_name(value: object, key: str) -> object:
             f"{key} is an object of the class {type(value).__name__}, which no file can name: give a class, a function "
             "that returns it, or module:name where a module holds it"
         )
-    check_importable(f"{module}:{name}")
+    if by_workers or "<" in name:
+        check_importable(f"{module}:{name}")
     return f"{module}:{name}"
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from stg_ray.config.fingerprints import since
 from stg_ray.config.presets import PRESETS
 from stg_ray.errors import unknown
+from stg_ray.imports import python_name
 
 Count = Annotated[int, Field(ge=1)]
 Auto = Literal["auto"]
@@ -120,6 +121,11 @@ class DataConfig(Section):
     def rows_of_a_part(self) -> int | None:
         """Training rows of a part; None for auto."""
         return None if self.part_rows == "auto" else self.part_rows
+
+    @field_validator("function", mode="before")
+    @classmethod
+    def _function_by_name(cls, function: Any) -> Any:
+        return python_name(function, "data.function", by_workers=False)
 
     @field_validator("join", mode="before")
     @classmethod
