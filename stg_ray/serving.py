@@ -19,7 +19,7 @@ from stg_ray.config import Config
 from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, read_index, read_part
 from stg_ray.errors import InputError, StgRayError, one_line
-from stg_ray.models import OutputLayout, TaskNetwork, build_network, load_weights
+from stg_ray.models import AsGiven, OutputLayout, TaskNetwork, build_network, load_weights
 from stg_ray.training.compute import PLAIN, Compute
 from stg_ray.training.evaluation import Inputs
 
@@ -114,17 +114,17 @@ class Predictor:
             UserWarning: inputs are far from those that the networks were trained on, or hardly vary beside them.
 
         Raises:
-            InputError: inputs are no numbers, are not finite, have another shape than those that the networks were
-                trained on, or, where these were bytes, are not from 0 to 255.
+            InputError: inputs are no numbers, are not finite, or have another shape than those that the networks were
+                trained on; are not from 0 to 255 where these were bytes, or no ids where these were ids.
         """
-        checked = checked_inputs(inputs, self.index, self.input_dtype)
+        ids = any(isinstance(network.normalize, AsGiven) and network.normalize.whole for network in self.networks)
+        checked = checked_inputs(inputs, self.index, self.input_dtype, ids=ids)
         try:
             outputs = self.outputs(checked, serving=serving, batch_size=batch_size)
-        except IndexError as error:  # an embedding's: on CPUs torch names neither the number nor the table
-            raise InputError(
-                f"inputs hold a number that a trunk has no entry for ({one_line(error)}): expected whole numbers as in "
-                "training"
-            ) from error
+        except (IndexError, RuntimeError) as error:  # of an embedding, of one_hot
+            if not ids:
+                raise
+            raise InputError(f"a trunk has no entry for one of the ids in the inputs ({one_line(error)})") from error
         by_task = {
             task.name: values.numpy()
             for task, values in zip(self.index.tasks, self.layout.predictions(outputs), strict=True)

@@ -22,20 +22,21 @@ ENOUGH = 20
 """Values of a feature from which on their variation is compared."""
 
 
-def checked_inputs(inputs: Any, index: PartIndex, trained: torch.dtype) -> torch.Tensor:
+def checked_inputs(inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: bool = False) -> torch.Tensor:
     """Return inputs (N, ...) on the CPU as networks take them: bytes as they are, all else in float32.
 
     Args:
         inputs: an array or a tensor.
         index: of the parts that the networks were trained on.
         trained: type of the inputs in these parts.
+        ids: whether the networks look the inputs up.
 
     Warns:
         UserWarning: the inputs are far from the training rows, or all but constant beside them.
 
     Raises:
-        InputError: the inputs are no numbers, have another shape, are not finite, or, where the networks were trained
-            on bytes, are not from 0 to 255.
+        InputError: the inputs are no numbers, have another shape, are not finite; are not whole, where they are ids; or
+            are not from 0 to 255, where the networks were trained on bytes.
     """
     tensor = _as_tensor(inputs)
     _check_shape(tuple(tensor.shape), index.input_shape)
@@ -44,7 +45,9 @@ def checked_inputs(inputs: Any, index: PartIndex, trained: torch.dtype) -> torch
     values = tensor if tensor.dtype == torch.uint8 else tensor.float()
     if len(values):
         _check_finite(values)
-        if trained == torch.uint8:
+        if ids:
+            _check_whole(values)
+        elif trained == torch.uint8:
             _check_bytes(values)
         else:
             _compare(values, index)
@@ -82,6 +85,16 @@ def _check_finite(values: torch.Tensor) -> None:
         raise InputError(
             f"inputs have NaN or infinite values in {int(bad.sum())} rows, the first is row "
             f"{int(bad.nonzero()[0])}: fill or remove them, as in the training rows"
+        )
+
+
+def _check_whole(values: torch.Tensor) -> None:
+    """Refuse fractions, which would be cut off."""
+    bad = (values % 1 != 0).flatten(1).any(dim=1)
+    if bad.any():
+        raise InputError(
+            f"inputs have fractions in {int(bad.sum())} rows, the first is row {int(bad.nonzero()[0])}, and the "
+            "networks look whole numbers up: expected ids, as in the training rows"
         )
 
 

@@ -39,9 +39,7 @@ def test_a_function_of_the_program_itself(place: str, tmp_path: Path) -> None:
 
 
 def test_names_that_lead_nowhere() -> None:
-    with pytest.raises(
-        InputError, match="'__main__' has no 'no_such', which is the program that runs now"
-    ):
+    with pytest.raises(InputError, match="'__main__' has no 'no_such', which is the program that runs now"):
         resolve("__main__:no_such")
     for name in ("no_such_package.module:f", "json.no_such:f", "f", None):
         assert module_file(name) is None

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import ModelConfig
 from stg_ray.config.loading import load_config
@@ -16,6 +17,7 @@ from stg_ray.data.parts import index_of, read_index, read_part, write_parts
 from stg_ray.errors import InputError
 from stg_ray.models import TaskNetwork, build_network
 from stg_ray.models.network import AsGiven, Normalize
+from stg_ray.serving import Predictor
 from stg_ray.tasks import TaskSet
 
 N = 80
@@ -147,6 +149,22 @@ def test_the_parts_know_ids_from_other_numbers(tmp_path: Any) -> None:
         other = index_of(TaskSet.from_arrays(inputs, LABELS))
         assert other.whole is None
         assert not {"whole", "normalize"} & set(other.to_dict()), "index.json is that of version 0.1"
+
+
+@pytest.mark.parametrize("trunk", ["sentences", "one_hot"])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_ids_are_predicted_and_nothing_else_is(trunk: str, dtype: Any) -> None:
+    task_set = TaskSet.from_arrays(IDS.astype(dtype), LABELS)
+    network = built(trunk, IDS.astype(dtype))
+    groups = Groups.from_labels(list(task_set.names), np.array([0, 0]), "by hand")
+    predictor = Predictor(index_of(task_set), groups, [network], input_dtype=torch.from_numpy(task_set.inputs).dtype)
+    found = predictor.predict(IDS).array
+    assert np.array_equal(predictor.predict(IDS.astype(np.float64)).array, found)
+    with pytest.raises(InputError, match=f"fractions in {N} rows, the first is row 0.*expected ids"):
+        predictor.predict(IDS + 0.5)
+    for outside in (IDS + 1, IDS - 1, IDS + 300):
+        with pytest.raises(InputError, match="a trunk has no entry for one of the ids"):
+            predictor.predict(outside)
 
 
 def test_the_setting_belongs_to_the_whole_set() -> None:
