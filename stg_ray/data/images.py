@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stg_ray.errors import InputError, one_line
 
@@ -53,6 +53,8 @@ def decode(source: bytes | Path, size: int | None = None, mode: str | None = Non
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise InputError(f"more than {limit:.0f} megapixels, which Pillow refuses: scale the file down") from error
+    except UnidentifiedImageError as error:  # whose message names the object that holds the bytes
+        raise OSError("no image, or of a kind that Pillow does not know") from error
     with opened as image:
         image.load()  # turns TIFF files by itself, and removes the tag
         orientation = image.getexif().get(ORIENTATION, 1)

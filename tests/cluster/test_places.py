@@ -97,6 +97,21 @@ def test_a_run_says_so_before_anything_is_started(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Ray does not look at TMPDIR elsewhere")
+def test_a_run_in_awkward_places(tmp_path: Path) -> None:
+    """A long temporary folder, no home folder, and a run directory with letters beyond ASCII."""
+    long = tmp_path / (60 * "l")
+    long.mkdir()
+    settings = ["--set", "data.limit=200", "--set", "profile.epochs=2", "--set", "profile.workers=1"]
+    command = [sys.executable, "-m", "stg_ray", "run", "digits", "--out", "données-鳥", "--until", "profile", *settings]
+    env = {**os.environ, "TMPDIR": str(long), "HOME": "/proc/1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "données-鳥" / "profile" / "network.pt").exists()
+
+
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_tags_are_ascii_and_tell_runs_apart(name: str) -> None:
     run = Storage(Path("/tmp") / name)

@@ -84,6 +84,14 @@ def test_the_centre_is_kept() -> None:
     ("change", "message"),
     [
         (lambda f: (f / "train" / "cat" / "1.png").write_bytes(b"\x89PNG cut"), r"cat/1.png cannot be decoded"),
+        (
+            lambda f: (f / "train" / "cat" / "1.png").write_bytes(b"text"),
+            r"1.png cannot be decoded \(no image, or",
+        ),
+        (
+            lambda f: (f / "train" / "cat" / "1.png").write_bytes(b""),
+            r"1.png cannot be decoded \(no image, or",
+        ),
         (lambda f: (f / "test" / "cat").rename(f / "test" / "cow"), "train and test have different classes.*'cat'"),
         (lambda f: [p.unlink() for p in (f / "train" / "cat").iterdir()], "no folder of classes.*cat"),
     ],
