@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Literal
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.machine import UNUSABLE, MachineFacts, fact_finder
 from stg_ray.cluster.nodes import ask_nodes, named_nodes
+from stg_ray.cluster.places import check_settings, is_home_writable, local_settings, ray_temporary
 from stg_ray.cluster.session import ray_address, root_cause, session
 from stg_ray.cluster.shared_storage import REMEDY, nodes_apart
 from stg_ray.config.data import DataConfig, data_root
@@ -51,9 +51,11 @@ def examine(out: str, root: str | None, address: str | None) -> Iterator[Finding
         root: the folder of the data; by default $STG_RAY_DATA, else ~/.cache/stg_ray.
         address: a cluster to check; by default the one at $RAY_ADDRESS, else none.
     """
-    here = MachineFacts(**fact_finder(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))())
+    here = MachineFacts(**fact_finder(ray_temporary(os.environ))())
     yield check_packages(here)
     yield check_devices()
+    if ray_address(address) == "local":
+        yield from check_places(os.environ)
     yield check_data_root(data_root(DataConfig(preset="digits", root=root)))
     storage, finding = check_out(out)
     yield finding
@@ -95,6 +97,28 @@ def check_devices() -> Finding:
         )
     small = ", small networks in float32" if facts.bf16 else ""
     return Finding("ok", f"no GPU, {cpus} CPUs with a thread each: training in {precision} on CPUs{small}")
+
+
+def check_places(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Check Ray's temporary folder, the home folder and the settings of Ray; only faults are found."""
+    try:
+        check_settings(environment)
+        settings = local_settings(environment)
+    except InputError as error:
+        yield Finding("problem", "Ray's settings do not allow a run", str(error))
+        return
+    if "RAY_TMPDIR" in settings:
+        yield Finding(
+            "warning",
+            f"the path of the temporary folder {ray_temporary(environment)} is too long for Ray's sockets",
+            f"Ray would use {settings['RAY_TMPDIR']}: set RAY_TMPDIR to another folder with a short path",
+        )
+    if not is_home_writable():
+        yield Finding(
+            "warning",
+            "there is no home folder of this user that can be written to",
+            "Ray's token would end with each session, and presets need STG_RAY_DATA: set HOME to a folder that can be",
+        )
 
 
 def check_data_root(root: Path) -> Finding:

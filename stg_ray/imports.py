@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,23 +20,93 @@ def resolve(name: str) -> Callable[..., Any]:
     """Import the function that `module:function` names; the module may be in the current directory.
 
     Raises:
-        InputError: the name is not of this form, or there is no such module or function.
+        InputError: the name is not of this form, there is no such module or function, or the module cannot be imported.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise InputError(f"{name!r}: expected module:function")
     _search_here()
     try:
+        if module_name.partition(".")[0] == "torchvision":
+            torchvision()  # a plain import fails with another build of torch
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise InputError(
             f"{name!r}: no module named {error.name!r} (looked in the current directory and the installed packages)"
         ) from error
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's module does while it is imported
+        raise InputError(f"{name!r} cannot be imported, {raised(error)}") from error
     try:
-        function: Callable[..., Any] = getattr(module, attribute)
+        found: Any = module
+        for step in attribute.split("."):
+            found = getattr(found, step)
+        function: Callable[..., Any] = found
     except AttributeError as error:
-        raise InputError(f"{name!r}: module {module_name!r} has no {attribute!r}") from error
+        here = ", which is the program that runs now: name the file, such as my_file:load"
+        where = here if module_name == "__main__" else ""
+        raise InputError(f"{name!r}: module {module_name!r} has no {attribute!r}{where}") from error
     return function
+
+
+def raised(error: BaseException) -> str:
+    """Describe an exception of the user's code by its traceback, without the frames of this package and of imports.
+
+    Call it where the exception is caught.
+    """
+    steps = list(traceback.walk_tb(error.__traceback__))
+    foreign = [not _is_own(frame.f_code.co_filename) for frame, _ in steps]
+    first = foreign.index(True) if True in foreign else len(steps)
+    shown = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    shown.stack = traceback.StackSummary.from_list(shown.stack[first:])
+    text = "".join(shown.format(chain=False)).rstrip()
+    return f"it raised {type(error).__name__}:\n{text}"
+
+
+def _is_own(file: str) -> bool:
+    """Return whether a frame is of this package, or of Python's machinery of imports."""
+    return file.startswith((str(Path(__file__).parent) + os.sep, "<frozen importlib", importlib.__file__))
+
+
+def python_name(value: object, key: str, *, by_workers: bool = True) -> object:
+    """Return the name `module:function` of a function or class that is given itself; any other value as it is.
+
+    Args:
+        value: what was given for a setting that takes a name.
+        key: the setting, for messages.
+        by_workers: whether workers import it; else it is only used in this program.
+
+    Raises:
+        ValueError: it cannot be imported by a name.
+    """
+    if not callable(value):
+        return value
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if module is None or name is None:
+        raise ValueError(
+            f"{key} is an object of the class {type(value).__name__}, which no file can name: give a class, a function "
+            "that returns it, or module:name where a module holds it"
+        )
+    if by_workers or "<" in name:
+        check_importable(f"{module}:{name}")
+    return f"{module}:{name}"
+
+
+def check_importable(name: str) -> None:
+    """Refuse a name that only this program, or only the function that it is defined in, knows.
+
+    Raises:
+        ValueError: it is in `__main__`, or within a function.
+    """
+    module, _, attribute = name.partition(":")
+    if module == "__main__" or "<" in attribute:
+        where = "in a notebook or in the program itself" if module == "__main__" else "within a function, or a lambda"
+        short = attribute.rpartition(".")[2].strip("<>")
+        raise ValueError(
+            f"it is defined {where}, from where workers cannot import it: write it into a file beside, such "
+            f"as my_code.py, and give my_code:{short}"
+        )
 
 
 def module_file(name: str | None) -> Path | None:
@@ -43,7 +114,12 @@ def module_file(name: str | None) -> Path | None:
     if name is None or ":" not in name:
         return None
     _search_here()
-    spec = importlib.util.find_spec(name.partition(":")[0])
+    try:
+        spec = importlib.util.find_spec(name.partition(":")[0])
+    except (ImportError, ValueError, AttributeError):
+        # A package above it is missing or broken, or the program itself, which has no specification.
+        main = getattr(sys.modules.get("__main__"), "__file__", None)
+        return Path(main) if name.startswith("__main__:") and main else None
     return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 

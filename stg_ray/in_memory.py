@@ -22,7 +22,7 @@ from stg_ray.config import Affinity, AffinityConfig, Config
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import Part, PartIndex, index_of, part_rows_of
 from stg_ray.data_maps.state import DataMapState
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
 from stg_ray.grouping import group_tasks
 from stg_ray.models import TaskNetwork
 from stg_ray.tasks import Task, TaskSet
@@ -169,14 +169,20 @@ def task_network(
         preprocess: converts raw inputs to what the model takes.
 
     Raises:
-        InputError: it does not end in a linear layer with the outputs of these tasks.
+        InputError: it does not take the inputs, or does not end in a linear layer with the outputs of these tasks.
     """
     if isinstance(model, TaskNetwork):
         return model
     n_outputs = sum(task.n_outputs for task in tasks)
     first = _Preprocessed(preprocess)
-    with torch.no_grad():
-        name, output = _last_linear(model, first(example))
+    try:
+        with torch.no_grad():
+            name, output = _last_linear(model, first(example))
+    except Exception as error:  # whatever the user's model raises
+        raise InputError(
+            f"the model does not take inputs of shape {tuple(example.shape[1:])} in {example.dtype} "
+            f"({one_line(error)}): give a preprocess that converts them, such as lambda x: x.long() for ids"
+        ) from error
     head = None if name is None else model.get_submodule(name)
     if not isinstance(head, nn.Linear) or head.out_features != n_outputs:
         shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__

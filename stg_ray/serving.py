@@ -17,9 +17,10 @@ from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.artifacts.storage import Storage
 from stg_ray.artifacts.trust import check_code
 from stg_ray.config import Config
+from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, read_index, read_part
 from stg_ray.errors import InputError, StgRayError, one_line
-from stg_ray.models import OutputLayout, TaskNetwork, build_network, load_weights
+from stg_ray.models import AsGiven, OutputLayout, TaskNetwork, build_network, load_weights
 from stg_ray.training.compute import PLAIN, Compute
 from stg_ray.training.evaluation import Inputs
 
@@ -110,15 +111,26 @@ class Predictor:
                 (logits) of all networks that have the task, weighted by its memberships.
             batch_size: inputs that are predicted at once.
 
+        Warns:
+            UserWarning: inputs are far from those that the networks were trained on, or hardly vary beside them.
+
         Raises:
-            InputError: inputs have another shape than those that the networks were trained on.
+            InputError: inputs are no numbers, are not finite, or have another shape than those that the networks were
+                trained on; are not from 0 to 255 where these were bytes, or no ids where these were ids.
         """
-        outputs = self.outputs(self._checked(inputs), serving=serving, batch_size=batch_size)
+        ids = any(isinstance(network.normalize, AsGiven) and network.normalize.whole for network in self.networks)
+        checked = checked_inputs(inputs, self.index, self.input_dtype, ids=ids)
+        try:
+            outputs = self.outputs(checked, serving=serving, batch_size=batch_size)
+        except (IndexError, RuntimeError) as error:  # of an embedding, of one_hot
+            if not ids:
+                raise
+            raise InputError(f"a trunk has no entry for one of the ids in the inputs ({one_line(error)})") from error
         by_task = {
             task.name: values.numpy()
             for task, values in zip(self.index.tasks, self.layout.predictions(outputs), strict=True)
         }
-        flat = [values.reshape(len(outputs), -1) for values in by_task.values()]
+        flat = [values[:, None] if values.ndim == 1 else values for values in by_task.values()]
         columns = dict(zip(self.tasks, self.layout.columns, strict=True))
         return Predictions(by_task, np.concatenate(flat, axis=1), columns)
 
@@ -217,15 +229,6 @@ class Predictor:
                 targets += range(self.layout.columns[t].start, self.layout.columns[t].stop)
                 factors += [float(weights[t])] * task.n_outputs
         return sources, targets, torch.tensor(factors)
-
-    def _checked(self, inputs: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """The inputs as a tensor that the networks take: bytes as they are, all else in float32."""
-        # Frames hand out arrays that cannot be written to, which torch warns of.
-        tensor = torch.as_tensor(np.require(inputs, requirements="W") if isinstance(inputs, np.ndarray) else inputs)
-        if tuple(tensor.shape[1:]) != self.index.input_shape or tensor.ndim < 2:
-            expected = ", ".join(map(str, self.index.input_shape))
-            raise InputError(f"inputs have the shape {tuple(tensor.shape)}: expected (N, {expected})")
-        return tensor if tensor.dtype == torch.uint8 else tensor.float()
 
 
 def load(

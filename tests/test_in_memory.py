@@ -152,3 +152,24 @@ def test_heads_that_were_never_trained_are_warned_about(make_task_set: Callable[
         sr.affinity(_trained(task_set), task_set)
         sr.affinity(random, task_set, start="initial")
         sr.affinity(random, task_set, method="label_correlation")
+
+
+class Words(nn.Module):
+    """Looks ids up, and gives the outputs of three tasks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.heads = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.heads(self.embed(x).mean(dim=1))
+
+
+def test_a_model_of_ids_is_told_how_to_get_them() -> None:
+    ids = np.random.default_rng(0).integers(0, 9, (80, 5))
+    task_set = sr.TaskSet.from_arrays(ids, (ids[:, :3] > 4).astype(np.int8))
+    model = Words().eval()
+    with pytest.raises(sr.InputError, match=r"does not take inputs of shape \(5,\) in torch.float32.*lambda x"):
+        sr.affinity(model, task_set, start="initial")
+    matrix = sr.affinity(model, task_set, start="initial", preprocess=lambda x: x.long(), method="label_correlation")
+    assert matrix.values.shape == (3, 3)

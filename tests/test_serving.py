@@ -77,6 +77,33 @@ def test_inputs_of_another_shape_are_refused(predictor: Predictor) -> None:
             predictor.predict(wrong)
 
 
+@pytest.mark.parametrize("serving", ["argmax", "ensemble"])
+def test_no_inputs_have_no_predictions(predictor: Predictor, serving: Serving) -> None:
+    found = predictor.predict(np.zeros((0, 4)), serving=serving)
+    assert found.array.shape == (0, 5)
+    assert {name: values.shape for name, values in found.by_task.items()} == {
+        "yes": (0,),
+        "which": (0, 3),
+        "how much": (0,),
+    }
+
+
+def test_inputs_that_are_not_finite_are_refused(predictor: Predictor) -> None:
+    inputs = np.zeros((5, 4))
+    inputs[3, 1] = np.nan
+    with pytest.raises(sr.InputError, match="in 1 rows, the first is row 3: fill or remove them"):
+        predictor.predict(inputs)
+
+
+def test_unit_pixels_are_not_taken_for_bytes(predictor: Predictor) -> None:
+    """They would be predicted as all but black images."""
+    predictor.input_dtype = torch.uint8
+    images = np.random.default_rng(0).integers(0, 256, (6, 4))
+    with pytest.raises(sr.InputError, match="trained on bytes from 0 to 255: multiply them by 255"):
+        predictor.predict(images / 255)
+    assert np.array_equal(predictor.predict(images).array, predictor.predict(images.astype(np.uint8)).array)
+
+
 def test_exported_networks_give_the_same_outputs(predictor: Predictor, tmp_path: Path) -> None:
     predictor.export(tmp_path)
     about = json.loads((tmp_path / "serving.json").read_text())

@@ -55,7 +55,7 @@ class Storage:
                 self.fs, self.root = fs.FileSystem.from_uri(text)
             else:
                 self.fs, self.root = fs.LocalFileSystem(), str(Path(text).expanduser().resolve())
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:  # ~ of a user without a home folder
             raise InputError(f"{text!r} is no path and no URI that can be opened ({one_line(error)})") from error
         self.is_local = isinstance(self.fs, fs.LocalFileSystem)
         self.uri = self.root if self.is_local else text

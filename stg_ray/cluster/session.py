@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from stg_ray.cluster.places import check_settings, local_settings
 from stg_ray.errors import InputError, StgRayError, one_line
 
 Result = TypeVar("Result")
@@ -65,11 +66,13 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         verbose: show the output of Ray and of its workers.
 
     Raises:
-        InputError: the cluster cannot be joined.
+        InputError: the cluster cannot be joined, or Ray's settings or temporary folder do not allow a run.
         StgRayError: the cluster was lost.
     """
     target = ray_address(address)
-    for name, value in (RAY_SETTINGS | (OWN_RAY_SETTINGS if target == "local" else {})).items():
+    check_settings(os.environ)
+    own = OWN_RAY_SETTINGS | local_settings(os.environ) if target == "local" else {}
+    for name, value in (RAY_SETTINGS | own).items():
         os.environ.setdefault(name, value)
     import ray
 

@@ -53,7 +53,9 @@ def set_gauge(run: Storage, stage: str, name: str, value: float) -> None:
 
 
 def _tags(run: Storage, stage: str) -> dict[str, str]:
-    return {"run": run.root.rstrip("/").rpartition("/")[2], "stage": stage}
+    """Return the tags of a run; letters beyond ASCII, which Ray refuses, become escapes such as \\xe9."""
+    name = run.root.rstrip("/").rpartition("/")[2]
+    return {"run": name.encode("ascii", "backslashreplace").decode("ascii"), "stage": stage}
 
 
 @cache

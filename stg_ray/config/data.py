@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from stg_ray.config.fingerprints import since
 from stg_ray.config.presets import PRESETS
 from stg_ray.errors import unknown
+from stg_ray.imports import python_name
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -111,6 +113,10 @@ class DataConfig(Section):
     image_size: Count | None = None
     """Side in pixels of the square to which encoded images are cropped at their centre and scaled; by default that of
     the preset if it has one, else images stay as they are."""
+    normalize: Annotated[Literal["auto", "none", "standard"], since("0.2")] = "auto"
+    """Inputs of the trunk: standard, (x - mean) / std of the training rows, per channel of images, else per feature;
+    none, as they are; auto: standard, but as they are, in int64, where all inputs are whole numbers and a trunk of
+    yours looks them up (nn.Embedding, one_hot, .long())."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the classes in a task's loss; balanced: every class has the same share, however rare it is."""
     limit: Count | None = None
@@ -132,6 +138,11 @@ class DataConfig(Section):
     def rows_of_a_part(self) -> int | None:
         """Training rows of a part; None for auto."""
         return None if self.part_rows == "auto" else self.part_rows
+
+    @field_validator("function", mode="before")
+    @classmethod
+    def _function_by_name(cls, function: Any) -> Any:
+        return python_name(function, "data.function", by_workers=False)
 
     @field_validator("join", mode="before")
     @classmethod
@@ -161,6 +172,8 @@ class DataConfig(Section):
         if self.tasks and (self.join or self.task_set):
             where = "TaskSet.from_arrays" if self.task_set else "each of the joined sets"
             raise ValueError(f"tasks (kinds and missing values) belong to {where}")
+        if any(part.normalize != "auto" for part in self.join):
+            raise ValueError("the inputs of joined sets are normalised together: give normalize beside join")
         if any(part.join for part in self.join):
             raise ValueError("joined sets cannot be joined again: name them in one list")
         if len(self.joined()) < len(self.join):
@@ -185,7 +198,11 @@ class DataConfig(Section):
 
 def data_root(config: DataConfig) -> Path:
     """Return the folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
-    return Path(config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray").expanduser()
+    root = config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray"
+    try:
+        return Path(root).expanduser()
+    except RuntimeError:  # a user without a home folder
+        return Path(tempfile.gettempdir()) / "stg_ray"
 
 
 def npz_path(config: DataConfig) -> Path:

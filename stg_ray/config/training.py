@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from stg_ray.config.data import Auto, Count, Section
 from stg_ray.errors import unknown
+from stg_ray.imports import check_importable, python_name
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -16,8 +17,9 @@ class ModelConfig(Section):
     """The trunk that tasks share."""
 
     trunk: str = "auto"
-    """Architecture of the trunk: linear, mlp, cnn, resnet18, resnet34, resnet50, or `module:function`, a function that
-    is called with the shape of one input and returns a module; auto: cnn for images, else mlp."""
+    """Architecture of the trunk: linear, mlp, cnn, resnet18, resnet34, resnet50, or `module:function`, a function or
+    class that is called with the shape of one input, or without arguments, and returns a module, or a module itself
+    (in Python also the function or class); auto: cnn for images, else mlp."""
     width: Count = 128
     """Number of units in each hidden layer of mlp, and of output features of linear, mlp and cnn."""
     depth: Count = 2
@@ -26,12 +28,19 @@ class ModelConfig(Section):
     """Weights that the trunk starts from: the path or URI of a checkpoint of the trunk or of a network of a run, which
     every node must reach; or pretrained, torchvision's weights of a ResNet. By default they are random."""
 
+    @field_validator("trunk", mode="before")
+    @classmethod
+    def _by_name(cls, trunk: Any) -> Any:
+        return python_name(trunk, "model.trunk")
+
     @field_validator("trunk")
     @classmethod
     def _known_trunk(cls, trunk: str) -> str:
         known = ("auto", "linear", "mlp", "cnn", "resnet18", "resnet34", "resnet50")
         if trunk not in known and ":" not in trunk:
             raise ValueError(unknown(trunk, known, "trunk") + ", or module:function of yours")
+        if ":" in trunk:
+            check_importable(trunk)
         return trunk
 
 

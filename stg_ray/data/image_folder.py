@@ -1,7 +1,14 @@
-"""Task sets from folders of images, with a folder for each class."""
+"""Task sets from folders of images, with a folder for each class.
+
+Folders are splits where all of them are called so (`SPLIT_NAMES`, in any case), else classes. Hidden files and folders,
+whose names begin with a dot, and those of systems are left out, as is what is no image.
+"""
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +16,31 @@ import numpy as np
 
 from stg_ray.data.classes import class_tasks
 from stg_ray.data.images import common_mode, decode_all
-from stg_ray.errors import InputError, one_line
-from stg_ray.imports import torchvision
+from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
 
 if TYPE_CHECKING:
     from stg_ray.config.data import ImageFolderConfig
 
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Splits by the names of their folders, in lower case."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Of the files that are read, in lower case."""
+
+SYSTEM_FOLDERS = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+"""Folders that systems leave among the user's."""
+
+Sample = tuple[Path, int]
+"""The path of an image, and the number of its class."""
 
 
 def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_size: int | None = None) -> TaskSet:
@@ -28,34 +52,117 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
         seed: seed of the split, where there are no folders of splits.
         image_size: side in pixels to which images are cropped and scaled; by default they stay as they are.
 
+    Warns:
+        UserWarning: files were left out, with their number by suffix.
+
     Raises:
         InputError: no such folder, a class without images, an image that cannot be decoded, images of several shapes,
-            or splits of different classes.
+            splits of different classes, or folders that may be splits or classes.
     """
     folder = next((f for f in (Path(config.folder).expanduser(), root / config.folder) if f.is_dir()), None)
     if folder is None:
         raise InputError(f"data.images.folder: no folder {config.folder!r} here nor in the data root {root}")
-    inside = {entry.name for entry in folder.iterdir() if entry.is_dir()}
-    splits = sorted(inside) if {"train", "test"} <= inside <= set(SPLIT_NAMES) else []
-    by_split = {split: _classes_of(folder / split) for split in splits} or {"": _classes_of(folder)}
+    ignored: Counter[str] = Counter()
+    splits = _splits_of(folder)
+    by_split = {split: _classes_of(path, ignored) for split, path in splits.items()}
+    if ignored:
+        shown = ", ".join(f"{count:,} {suffix}" for suffix, count in ignored.most_common(5))
+        warnings.warn(
+            f"{folder}: {ignored.total():,} files are left out ({shown}): expected {', '.join(SUFFIXES)}",
+            stacklevel=2,
+        )
     first, (names, _) = next(iter(by_split.items()))
     for split, (other, _) in by_split.items():
         if other != names:
             strange = sorted(set(names) ^ set(other))
-            raise InputError(f"{folder}: {split} and {first} have different classes, such as {strange[0]!r}")
+            raise InputError(
+                f"{folder}: {splits[split].name} and {splits[first].name} have different classes, such as "
+                f"{strange[0]!r}"
+            )
     samples = [sample for _, in_split in by_split.values() for sample in in_split]
-    paths = [Path(path) for path, _ in samples]
+    paths = [path for path, _ in samples]
     classes = np.array([c for _, c in samples], dtype=np.int32)
-    split_of = [SPLIT_NAMES[split] for split, (_, in_split) in by_split.items() for _ in in_split] if splits else None
+    split_of = [split for split, (_, in_split) in by_split.items() for _ in in_split] if len(by_split) > 1 else None
     images = decode_all(paths, lambda i: f"the image {paths[i]}", image_size, common_mode(paths))
     tasks = class_tasks(classes, names, tasks=config.class_tasks)
     return TaskSet.from_arrays(images, **tasks, split=split_of, seed=seed)
 
 
-def _classes_of(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
-    """Return the names of the classes, and the path and class of each image."""
-    try:
-        data_set = torchvision().datasets.ImageFolder(str(folder))
-    except (FileNotFoundError, OSError) as error:
-        raise InputError(f"{folder} is no folder of classes: {one_line(error)}") from error
-    return data_set.classes, data_set.samples
+def _splits_of(folder: Path) -> dict[str, Path]:
+    """Return the folder of each split; one folder, whatever its key, where the rows are to be split by seed.
+
+    Raises:
+        InputError: folders of splits without one for training or testing, two for one split, or beside other folders.
+    """
+    inside = _visible_folders(folder)
+    known = [path for path in inside if path.name.lower() in SPLIT_NAMES]
+    splits: dict[str, Path] = {}
+    for path in known:
+        split = SPLIT_NAMES[path.name.lower()]
+        if split in splits:
+            raise InputError(f"{folder}: {splits[split].name!r} and {path.name!r} are both {split}: keep one of them")
+        splits[split] = path
+    shown = " and ".join(path.name for path in known)
+    if len(splits) > 1 and len(known) < len(inside):
+        other = next(path.name for path in inside if path not in known)
+        raise InputError(
+            f"{folder}: are {shown} splits or classes? There is {other!r} beside them: move it away if they are "
+            "splits, or give them other names if they are classes"
+        )
+    if not splits or len(known) < len(inside):
+        return {"": folder}
+    if len(splits) == 1:
+        holds_folders = bool(_visible_folders(known[0]))
+        return {"": known[0] if holds_folders else folder}
+    if "train" not in splits or "test" not in splits:
+        missing = "train" if "train" not in splits else "test"
+        way = "" if missing == "train" else " (if val is what to measure on: validation rows then come from train)"
+        raise InputError(
+            f"{folder} has the splits {shown}, but no {missing}: add a folder {missing}, or give one of these that "
+            f"name{way}; without folders of splits, rows are split by seed"
+        )
+    return splits
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a name is that of a system's or a tool's file: .git, ._1.jpg, __MACOSX, ..."""
+    return name.startswith(".") or name in SYSTEM_FOLDERS
+
+
+def _classes_of(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[Sample]]:
+    """Return the names of the classes, and the path and class of each image.
+
+    Args:
+        folder: of folders of classes.
+        ignored: to which files that are left out are added, by suffix.
+    """
+    classes = _visible_folders(folder)
+    if not classes:
+        raise InputError(f"{folder} is no folder of classes: expected a folder of images for each class")
+    samples: list[Sample] = []
+    for number, path in enumerate(classes):
+        before = len(samples)
+        for image in _files_below(path):
+            if image.suffix.lower() in SUFFIXES:
+                samples.append((image, number))
+            else:
+                ignored[image.suffix.lower() or image.name] += 1
+        if len(samples) == before:
+            raise InputError(
+                f"{folder} is no folder of classes: no image is in {path.name!r} (expected {', '.join(SUFFIXES)})"
+            )
+    return [path.name for path in classes], samples
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and in the folders below it, without hidden ones, in a fixed order."""
+    found: list[Path] = []
+    for place, _, names in sorted(os.walk(folder, followlinks=True)):
+        if not any(_is_hidden(step) for step in Path(place).relative_to(folder).parts):
+            found += [Path(place, name) for name in sorted(names) if not _is_hidden(name)]
+    return found

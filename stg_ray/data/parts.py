@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,12 @@ from stg_ray.tasks import SPLITS, Task, TaskSet, observed
 
 MIN_PARTS = 16
 MAX_PART_ROWS = 8192
+
+LARGEST_WHOLE = 2**24
+"""Whole numbers from here on are not exact in float32, in which parts hold all inputs but bytes."""
+
+NormalizeMode = Literal["auto", "none", "standard"]
+"""Whether networks standardise their inputs: `data.normalize`."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,9 @@ class PartIndex:
         labels_per_sample: mean number of labels of a training row (K where none is missing).
         common_pairs: share of the pairs of tasks that have training rows labelled for both.
         rows: number of rows of each part, by split.
+        whole: least and largest input where all are whole numbers that may be ids (of tokens, of categories); None for
+            images, for 0 and 1, and for all other numbers.
+        normalize: whether networks standardise their inputs.
     """
 
     tasks: tuple[Task, ...]
@@ -65,6 +74,8 @@ class PartIndex:
     labels_per_sample: float
     common_pairs: float
     rows: dict[str, list[int]]
+    whole: tuple[int, int] | None = None
+    normalize: NormalizeMode = "auto"
 
     @property
     def names(self) -> list[str]:
@@ -80,8 +91,10 @@ class PartIndex:
         return sum(self.rows[split])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the contents of index.json."""
-        return {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}
+        """Return the contents of index.json; those that came after version 0.1 only where they say something."""
+        values = {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}
+        later = {"whole": None, "normalize": "auto"}
+        return {key: value for key, value in values.items() if key not in later or value != later[key]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PartIndex:
@@ -92,7 +105,8 @@ class PartIndex:
         """
         if not all(type(size) is int and size > 0 for size in values["input_shape"]):
             raise InputError(f"index.json has the input shape {values['input_shape']!r}: expected whole numbers")
-        tuples = {key: tuple(values[key]) for key in ("input_shape", "input_mean", "input_std")}
+        keys = ("input_shape", "input_mean", "input_std", "whole")
+        tuples = {key: tuple(values[key]) for key in keys if key in values}
         return cls(**{**values, **tuples, "tasks": tuple(map(Task.from_dict, values["tasks"]))})
 
 
@@ -101,7 +115,14 @@ def part_name(split: str, number: int) -> str:
     return f"{split}-{number:05d}"
 
 
-def write_parts(task_set: TaskSet, storage: Storage, *, part_rows: int | None = None, seed: int = 0) -> PartIndex:
+def write_parts(
+    task_set: TaskSet,
+    storage: Storage,
+    *,
+    part_rows: int | None = None,
+    seed: int = 0,
+    normalize: NormalizeMode = "auto",
+) -> PartIndex:
     """Lay a task set out in `storage`.
 
     The index is written last: without it, parts are incomplete.
@@ -109,9 +130,10 @@ def write_parts(task_set: TaskSet, storage: Storage, *, part_rows: int | None = 
     Args:
         part_rows: as in `index_of`.
         seed: seed of the order of the rows.
+        normalize: as in `index_of`.
     """
     storage.delete("index.json")
-    index = index_of(task_set, part_rows=part_rows)
+    index = index_of(task_set, part_rows=part_rows, normalize=normalize)
     for split in SPLITS:
         for number, piece in enumerate(part_rows_of(task_set, index, split, seed)):
             storage.write_arrow(f"{part_name(split, number)}.arrow", _to_batch(task_set, piece))
@@ -119,11 +141,12 @@ def write_parts(task_set: TaskSet, storage: Storage, *, part_rows: int | None = 
     return index
 
 
-def index_of(task_set: TaskSet, *, part_rows: int | None = None) -> PartIndex:
+def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: NormalizeMode = "auto") -> PartIndex:
     """Compute the index of the parts of a task set.
 
     Args:
         part_rows: largest number of rows of a part; by default there are 16 parts, or more of at most 8192 rows.
+        normalize: whether networks standardise the inputs.
     """
     train = task_set.rows("train")
     mean, std = _input_statistics(task_set.inputs, train)
@@ -136,6 +159,8 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None) -> PartIndex:
         labels_per_sample=labels / len(train),
         common_pairs=_common_pairs(task_set.labels, train),
         rows={split: _part_sizes(len(task_set.rows(split)), part_rows) for split in SPLITS},
+        whole=_whole_range(task_set.inputs, np.flatnonzero(task_set.split >= 0)),
+        normalize=normalize,
     )
 
 
@@ -212,6 +237,21 @@ def _input_statistics(inputs: np.ndarray, rows: np.ndarray) -> tuple[tuple[float
     std = np.sqrt(variance)
     std[std <= 1e-6 * np.maximum(1, np.abs(mean))] = 1.0  # a constant feature is not scaled
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _whole_range(inputs: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
+    """Return the least and largest of these rows' inputs where all may be ids; see `PartIndex.whole`."""
+    if inputs.ndim > 3:
+        return None
+    low, high = math.inf, -math.inf
+    for block in _blocks(rows):
+        values = inputs[block]
+        if values.dtype.kind == "f" and (values[0] % 1 != 0).any():
+            return None  # most sets of real numbers are told by their first row
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        if max(-low, high) >= LARGEST_WHOLE or (values.dtype.kind == "f" and (values % 1 != 0).any()):
+            return None
+    return None if low >= 0 and high <= 1 else (int(low), int(high))
 
 
 def _blocks(rows: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:

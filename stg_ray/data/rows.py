@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -87,9 +88,17 @@ def on_this_node(parts: Storage, index: PartIndex, split: str) -> Storage:
     if parts.is_local:
         return parts
     version = hashlib.sha256(parts.uri.encode() + parts.read_bytes("index.json")).hexdigest()[:16]
-    local = Storage(Path(tempfile.gettempdir()) / f"stg_ray-{getpass.getuser()}" / version)
+    local = Storage(Path(tempfile.gettempdir()) / f"stg_ray-{_user()}" / version)
     for number in range(index.n_parts(split)):
         name = f"{part_name(split, number)}.arrow"
         if not local.exists(name):  # written whole or not at all; two trials at once write the same
             local.write_bytes(name, parts.read_bytes(name))
     return local
+
+
+def _user() -> str:
+    """Return the name of this user, or the number where the system has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

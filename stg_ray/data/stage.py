@@ -21,7 +21,13 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: T
         InputError: the data is not there, or not as it must be.
     """
     task_set = load_task_set(config.data, config.seed, task_set)
-    index = write_parts(task_set, run_dir.sub("parts"), part_rows=config.data.rows_of_a_part, seed=config.seed)
+    index = write_parts(
+        task_set,
+        run_dir.sub("parts"),
+        part_rows=config.data.rows_of_a_part,
+        seed=config.seed,
+        normalize=config.data.normalize,
+    )
     sizes = ", ".join(f"{index.n_samples(split):,} {split}" for split in index.rows)
     progress.summary = f"{len(index.tasks)} tasks, samples: {sizes}"
     for line in about(task_set):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from stg_ray.artifacts.task_matrix import KEY_COLUMN, Kind, TaskMatrix
 from stg_ray.data_maps.files import DataMap
@@ -22,7 +23,7 @@ from stg_ray.errors import InputError, one_line
 PointsLike = PointHistogram | DataMap | DataMapState
 """Data maps, whose tasks are compared by their points."""
 
-MatrixLike = TaskMatrix | PointsLike | np.ndarray | pd.DataFrame | str | os.PathLike[str]
+MatrixLike = TaskMatrix | PointsLike | np.ndarray | torch.Tensor | pd.DataFrame | str | os.PathLike[str]
 
 
 def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: Kind = "affinity") -> TaskMatrix:
@@ -48,7 +49,12 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
         return _from_frame(source, kind, "the data frame")
     if isinstance(source, str | os.PathLike):
         return _from_file(Path(source), kind)
-    values = np.asarray(source, dtype=np.float64)
+    if isinstance(source, torch.Tensor):
+        source = source.detach().cpu().double().numpy()
+    try:
+        values = np.asarray(source, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the affinity is no array of numbers: {one_line(error)}") from error
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise InputError(f"the affinity has the shape {values.shape}: expected a square matrix, one row per task")
     tasks = tuple(names) if names is not None else tuple(f"task {t}" for t in range(len(values)))

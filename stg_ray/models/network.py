@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import nn
 
+from stg_ray.errors import InputError
+from stg_ray.models.lookups import Takes, check_range
 from stg_ray.models.outputs import OutputLayout
 from stg_ray.models.trunks import build_trunk
 
@@ -22,6 +24,8 @@ class InputFormat(Protocol):
     Attributes:
         input_shape: shape of one input.
         input_mean, input_std: for normalisation, per channel of images, else per feature.
+        whole: least and largest input where all are whole numbers that may be ids, else None.
+        normalize: whether inputs are standardised.
     """
 
     @property
@@ -37,6 +41,16 @@ class InputFormat(Protocol):
     @property
     def input_std(self) -> tuple[float, ...]:
         """Standard deviation per channel of images, else per feature."""
+        ...
+
+    @property
+    def whole(self) -> tuple[int, int] | None:
+        """Least and largest input where all are whole numbers that may be ids, else None."""
+        ...
+
+    @property
+    def normalize(self) -> Literal["auto", "none", "standard"]:
+        """Whether inputs are standardised; auto: unless they are ids that the trunk looks up."""
         ...
 
 
@@ -61,6 +75,24 @@ class Normalize(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Normalise raw inputs (batch, ...)."""
         return (inputs - self.mean) / self.std
+
+
+class AsGiven(nn.Module):
+    """x itself: in int64 for a trunk that looks whole numbers up, else in the floating point of the network.
+
+    Args:
+        whole: whether the trunk looks whole numbers up.
+    """
+
+    def __init__(self, *, whole: bool) -> None:
+        super().__init__()
+        self.whole = whole
+        self.like: torch.Tensor
+        self.register_buffer("like", torch.zeros(()), persistent=False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Convert raw inputs (batch, ...) to the type that the trunk takes."""
+        return inputs.long() if self.whole else inputs.to(self.like.dtype)
 
 
 class TaskNetwork(nn.Module):
@@ -125,9 +157,29 @@ def build_network(config: ModelConfig, inputs: InputFormat, tasks: Sequence[Task
         seed: of the initialisation; torch's random state is left as it was.
 
     Raises:
-        InputError: the trunk does not take such inputs, or a checkpoint does not fit it.
+        InputError: the trunk does not take such inputs, looks up whole numbers that the inputs are not or that it has
+            no entry for, or a checkpoint does not fit it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk, n_features = build_trunk(config, inputs.input_shape)
-        return TaskNetwork(Normalize(inputs.input_mean, inputs.input_std, inputs.input_shape), trunk, n_features, tasks)
+        trunk, n_features, takes = build_trunk(config, inputs.input_shape)
+        return TaskNetwork(_normalization(config.trunk, trunk, takes, inputs), trunk, n_features, tasks)
+
+
+def _normalization(name: str, trunk: nn.Module, takes: Takes, inputs: InputFormat) -> nn.Module:
+    """Return the module in front of a trunk: see `data.normalize`."""
+    looks_up = takes == "whole" or (takes == "either" and inputs.whole is not None)
+    if inputs.normalize == "standard" or (inputs.normalize == "auto" and not looks_up):
+        if takes == "whole":
+            raise InputError(
+                f"model.trunk={name} takes whole numbers only, and data.normalize=standard makes fractions"
+            )
+        return Normalize(inputs.input_mean, inputs.input_std, inputs.input_shape)
+    if looks_up:
+        if inputs.whole is None and inputs.normalize == "auto":
+            raise InputError(
+                f"model.trunk={name} looks whole numbers up, but not all inputs are whole (below 2^24): give ids, or "
+                "round the inputs to them"
+            )
+        check_range(name, trunk, inputs.input_shape, inputs.whole)
+    return AsGiven(whole=looks_up)

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from stg_ray.errors import InputError, one_line
-from stg_ray.imports import resolve, torchvision
+from stg_ray.imports import torchvision
 from stg_ray.models.files import load_trunk, read_checkpoint
+from stg_ray.models.lookups import Takes, look
+from stg_ray.models.users import users_trunk
 
 if TYPE_CHECKING:
     from stg_ray.config import ModelConfig
@@ -121,7 +123,7 @@ def _pretrained(name: str, input_shape: tuple[int, ...]) -> dict[str, torch.Tens
     return tensors
 
 
-def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.Module, int, Takes]:
     """Build the trunk of a configuration, and count its features by running it on two blank inputs.
 
     Args:
@@ -129,7 +131,7 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
         input_shape: shape of one input.
 
     Returns:
-        The trunk, and the number d of its features.
+        The trunk, the number d of its features, and the numbers that it takes.
 
     Raises:
         InputError: the trunk does not take such inputs, does not give (batch, d), or its checkpoint does not fit.
@@ -137,21 +139,15 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
     name = config.trunk
     if name == "auto":
         name = "cnn" if len(input_shape) == 3 else "mlp"
-    trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else resolve(name)(input_shape)
-    if not isinstance(trunk, nn.Module):
-        raise InputError(f"model.trunk={name} gave {type(trunk).__name__}: expected a torch.nn.Module")
+    trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else users_trunk(name, input_shape)
     if config.weights == "pretrained":
         load_trunk(trunk, _pretrained(name, input_shape), f"torchvision's {name}")
     elif config.weights is not None:
         load_trunk(trunk, read_checkpoint(config.weights), config.weights)
     training = trunk.training
-    with torch.no_grad():
-        try:
-            features = trunk.eval()(torch.zeros(2, *input_shape))
-        except RuntimeError as error:
-            raise InputError(f"model.trunk={name} does not take inputs of shape {input_shape}: {error}") from error
+    features, takes = look(name, trunk.eval(), input_shape)
     trunk.train(training)
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
         found = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
         raise InputError(f"model.trunk={name} gives {found} for 2 inputs: expected features of shape (2, d)")
-    return trunk, features.shape[1]
+    return trunk, features.shape[1], takes

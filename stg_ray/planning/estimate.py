@@ -41,7 +41,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         InputError: the run would be refused.
     """
     task_set = load_task_set(config.data, config.seed)
-    index = index_of(task_set, part_rows=config.data.rows_of_a_part)
+    index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
     check(config, index)
     network = build_network(config.model, index, index.tasks, config.seed)
     n_tasks, n_train, epochs = len(index.tasks), index.n_samples(), config.profile.epochs

@@ -13,6 +13,7 @@ from stg_ray.errors import InputError, one_line
 from stg_ray.tasks.frames import as_table, by_pattern, is_frame
 from stg_ray.tasks.kinds import Meaning
 from stg_ray.tasks.label_matrix import LabelColumns, MatrixColumns, SeparateColumns
+from stg_ray.tasks.layout import check_channels_first
 from stg_ray.tasks.task import Task, TaskKind
 
 
@@ -31,6 +32,7 @@ def checked_inputs(given: Any) -> np.ndarray:
             f"inputs have the type {inputs.dtype}: expected numbers in one array of equal rows "
             "(ragged rows and text must be converted first)"
         )
+    check_channels_first(inputs)
     if inputs.dtype.kind == "f" and inputs.ndim > 1:
         bad = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
         if bad.any():

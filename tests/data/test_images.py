@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,14 @@ def test_the_centre_is_kept() -> None:
     ("change", "message"),
     [
         (lambda f: (f / "train" / "cat" / "1.png").write_bytes(b"\x89PNG cut"), r"cat/1.png cannot be decoded"),
+        (
+            lambda f: (f / "train" / "cat" / "1.png").write_bytes(b"text"),
+            r"1.png cannot be decoded \(no image, or",
+        ),
+        (
+            lambda f: (f / "train" / "cat" / "1.png").write_bytes(b""),
+            r"1.png cannot be decoded \(no image, or",
+        ),
         (lambda f: (f / "test" / "cat").rename(f / "test" / "cow"), "train and test have different classes.*'cat'"),
         (lambda f: [p.unlink() for p in (f / "train" / "cat").iterdir()], "no folder of classes.*cat"),
     ],
@@ -95,6 +105,161 @@ def test_folders_that_are_not_as_they_must_be(tmp_path: Path, change: Any, messa
     change(tmp_path)
     with pytest.raises(InputError, match=message):
         load(tmp_path, images={"folder": str(tmp_path)})
+
+
+def grey_images(folder: Path, n: int = 15) -> None:
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(RNG.integers(0, 256, (4, 4), dtype=np.uint8)).save(folder / name / f"{i}.png")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Train", "Test"),
+        ("TRAIN", "TEST"),
+        ("training", "testing"),
+        ("training", "validation", "testing"),
+        ("train", "Valid", "test"),
+        ("train", ".ipynb_checkpoints", "test"),
+        ("__MACOSX", "test", "train"),
+    ],
+)
+def test_folders_of_splits_are_never_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        grey_images(tmp_path / name)
+    task_set = load(tmp_path, images={"folder": str(tmp_path)})
+    assert task_set.names == ("cat", "dog")
+    visible = [name for name in names if name.lower() in SPLIT_NAMES]
+    assert len(task_set.inputs) == 30 * len(visible)
+    assert len(task_set.rows("test")) == 30
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "val"), "the splits train and val, but no test: add a folder test, or give one of these that name"),
+        (("val", "test"), "the splits test and val, but no train"),
+        (("train", "test", "bus"), "are test and train splits or classes.*'bus' beside them: move it away"),
+        (("train", "training", "test"), "'train' and 'training' are both train: keep one of them"),
+        (("train", "val", "valid", "test"), "'val' and 'valid' are both val"),
+    ],
+)
+def test_folders_that_may_be_splits_or_classes_are_asked_about(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    for name in names:
+        grey_images(tmp_path / name, 1)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, images={"folder": str(tmp_path)})
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    grey_images(tmp_path)
+    (tmp_path / "cat").rename(tmp_path / "train")
+    assert load(tmp_path, images={"folder": str(tmp_path)}).names == ("dog", "train")
+
+
+def test_a_single_folder_of_a_split_is_split_by_seed(tmp_path: Path) -> None:
+    grey_images(tmp_path / "train")
+    task_set = load(tmp_path, images={"folder": str(tmp_path)})
+    assert task_set.names == ("cat", "dog")
+    assert set(task_set.split) == {0, 1, 2}
+
+
+def test_hidden_files_are_no_images_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    grey_images(tmp_path)
+    (tmp_path / ".thumbnails").mkdir()
+    (tmp_path / "cat" / "._1.png").write_bytes(b"a fork of macOS")
+    (tmp_path / "cat" / ".hidden").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "cat" / ".hidden" / "1.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load(tmp_path, images={"folder": str(tmp_path)}).inputs) == 30
+    for name in ("a.gif", "b.GIF", "c.jfif", "notes"):
+        (tmp_path / "dog" / name).write_bytes(b"left out")
+    with pytest.warns(UserWarning, match=r"4 files are left out \(2 .gif, 1 .jfif, 1 notes\): expected .jpg"):
+        assert len(load(tmp_path, images={"folder": str(tmp_path)}).inputs) == 30
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("mode", "channels"), [(None, 1), ("L", 1), ("RGB", 3)])
+def test_16_bits_are_scaled_to_8(kind: str, mode: str | None, channels: int) -> None:
+    values = np.array([[0, 257, 1000, 30000], [32768, 40000, 65000, 65535]], np.uint16)
+    pixels = decode(encoded(Image.fromarray(values), kind), mode=mode)
+    assert pixels.shape == (channels, 2, 4)
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels[-1], np.round(values / 257))
+
+
+@pytest.mark.parametrize(("dtype", "named"), [(np.int32, "32-bit integers"), (np.float32, "floating-point numbers")])
+def test_pixels_of_unknown_range_are_refused(dtype: type, named: str) -> None:
+    data = encoded(Image.fromarray(np.full((4, 4), 300, dtype)), "TIFF")
+    with pytest.raises(InputError, match=rf"row 0 cannot be used: its pixels are {named} of unknown range"):
+        decode_all([data], lambda i: f"row {i}")
+
+
+TURNS = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].T,
+    8: lambda a: np.rot90(a),
+}
+"""What the EXIF standard's orientations do to the stored rows and columns."""
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize(("kind", "dtype"), [("PNG", np.uint8), ("PNG", np.uint16), ("WEBP", np.uint8)])
+def test_images_are_upright(orientation: int, kind: str, dtype: Any) -> None:
+    values = (RNG.integers(0, 256, (4, 6)) * (257 if dtype is np.uint16 else 1)).astype(dtype)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(values)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    pixels = decode(encoded(image, kind, exif=exif, **options), mode="L")
+    expected = TURNS[orientation](np.round(values / (257 if dtype is np.uint16 else 1)))
+    assert pixels[0].shape == expected.shape
+    np.testing.assert_allclose(pixels[0], expected, atol=1 if kind == "WEBP" else 0)
+
+
+def test_a_tiff_file_is_turned_once(tmp_path: Path) -> None:
+    values = RNG.integers(0, 256, (4, 6), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "turned.tif", tiffinfo={0x0112: 6})
+    assert np.array_equal(decode(tmp_path / "turned.tif")[0], np.rot90(values, -1))
+
+
+def test_very_large_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.new("L", (40, 50)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # Pillow warns from here on, and refuses twice as many
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode_all([data], str, size=8).shape == (1, 1, 8, 8)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(InputError, match="row 0 cannot be used: more than 0 megapixels, which Pillow refuses: scale"):
+        decode_all([data], lambda i: f"row {i}")
+
+
+def test_a_large_array_without_posix_fallocate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(images_module, "MAPPED_BYTES", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delattr(os, "posix_fallocate")
+    array = large_array((100, 100), np.uint8)
+    assert isinstance(array, np.memmap)
+    array[:] = 7
+    assert int(array.sum()) == 70_000
+    with pytest.raises(InputError, match=r"GiB for an array .* do not fit into .*No space left"):
+        large_array((2**30, 2**30), np.uint8)
 
 
 def test_no_folder_and_a_size_without_images(tmp_path: Path) -> None:

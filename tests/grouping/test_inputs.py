@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import stg_ray as sr
 from stg_ray.artifacts.task_matrix import TaskMatrix
@@ -19,6 +20,19 @@ NAMES = tuple("abcdef")
 LABELS = np.array([0, 1, 0, 1, 0, 1])
 VALUES = np.where(LABELS[:, None] == LABELS, 0.9, 0.1) + 0.01 * np.arange(36).reshape(6, 6) / 36
 EXPECTED = [["a", "c", "e"], ["b", "d", "f"]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_tensors_that_need_gradients(dtype: torch.dtype) -> None:
+    values = torch.tensor(VALUES, dtype=dtype, requires_grad=True)
+    assert sr.group(values, names=NAMES, n_groups=2).groups == EXPECTED
+    assert values.requires_grad
+
+
+@pytest.mark.parametrize("wrong", [np.array([["a", "b"], ["c", "d"]]), np.array([[1, None], [{}, 1]])])
+def test_arrays_without_numbers(wrong: np.ndarray) -> None:
+    with pytest.raises(InputError, match="the affinity is no array of numbers"):
+        as_matrix(wrong)
 
 
 def test_every_form_gives_the_same_groups(tmp_path: Path) -> None:

@@ -17,17 +17,17 @@ from stg_ray.models.trunks import build_trunk
 @pytest.mark.parametrize("key", [None, "state_dict"])
 def test_a_checkpoint_of_the_trunk_or_of_a_network(prefix: str, key: str | None, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    trunk, _ = build_trunk(ModelConfig(trunk="mlp", width=4), (3,))
+    trunk, *_ = build_trunk(ModelConfig(trunk="mlp", width=4), (3,))
     saved = {prefix + name: value for name, value in trunk.state_dict().items()} | {"heads.weight": torch.zeros(2)}
     torch.save(saved if key is None else {key: saved, "epoch": 3}, tmp_path / "start.pt")
     torch.manual_seed(2)
-    started, _ = build_trunk(ModelConfig(trunk="mlp", width=4, weights=str(tmp_path / "start.pt")), (3,))
+    started, *_ = build_trunk(ModelConfig(trunk="mlp", width=4, weights=str(tmp_path / "start.pt")), (3,))
     for name, value in trunk.state_dict().items():
         assert torch.equal(started.state_dict()[name], value)
 
 
 def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
-    trunk, _ = build_trunk(ModelConfig(trunk="mlp", width=4), (3,))
+    trunk, *_ = build_trunk(ModelConfig(trunk="mlp", width=4), (3,))
     (tmp_path / "text.pt").write_text("no tensors")
     torch.save({"epoch": 3}, tmp_path / "empty.pt")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")

@@ -37,25 +37,25 @@ def index(make_task_set: Callable[..., TaskSet], tmp_path: Path) -> PartIndex:
 
 @pytest.mark.parametrize(("trunk", "shape"), [("linear", (5,)), ("mlp", (5,)), ("mlp", (2, 4, 4)), ("auto", (9,))])
 def test_trunks_take_any_input_and_give_features(trunk: str, shape: tuple[int, ...]) -> None:
-    module, n_features = build_trunk(ModelConfig(trunk=trunk, width=6, depth=3), shape)
+    module, n_features, _ = build_trunk(ModelConfig(trunk=trunk, width=6, depth=3), shape)
     assert module(torch.zeros(4, *shape)).shape == (4, n_features) == (4, 6)
 
 
 @pytest.mark.parametrize("side", [4, 8, 28, 32, 50, 64])
 def test_the_cnn_takes_images_of_any_size(side: int) -> None:
-    module, n_features = build_trunk(ModelConfig(trunk="auto", width=16), (3, side, side))
+    module, n_features, _ = build_trunk(ModelConfig(trunk="auto", width=16), (3, side, side))
     assert any(isinstance(layer, nn.Conv2d) for layer in module.modules())
     assert module(torch.zeros(2, 3, side, side)).shape == (2, n_features)
 
 
 def test_the_cnn_has_the_documented_size() -> None:
-    trunk, _ = build_trunk(ModelConfig(trunk="cnn", width=128), (3, 32, 32))
+    trunk, *_ = build_trunk(ModelConfig(trunk="cnn", width=128), (3, 32, 32))
     assert sum(p.numel() for p in trunk.parameters()) == 355_520
 
 
 @pytest.mark.parametrize(("side", "channels"), [(28, 1), (32, 3), (64, 3), (64, 4)])
 def test_resnets_take_small_and_large_images(side: int, channels: int) -> None:
-    module, n_features = build_trunk(ModelConfig(trunk="resnet18"), (channels, side, side))
+    module, n_features, _ = build_trunk(ModelConfig(trunk="resnet18"), (channels, side, side))
     assert n_features == 512
     stem = module.conv1
     assert isinstance(stem, nn.Conv2d)

@@ -89,6 +89,19 @@ class Sequences(nn.Module):
         return self.norm(self.layer(x.reshape(-1, 3, 2))).flatten(1)
 
 
+class Recurrent(nn.Module):
+    """Reads a series of three steps, by a layer that torch.func cannot batch."""
+
+    def __init__(self, kind: type[nn.RNNBase], **options: Any) -> None:
+        super().__init__()
+        self.layer = kind(2, 3, batch_first=True, **options)
+        self.last = nn.Linear(6 if options.get("bidirectional") else 3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (n, d) of inputs (n, 6)."""
+        return self.last(torch.tanh(self.layer(x.reshape(-1, 3, 2))[0][:, -1]))
+
+
 def _conv(*layers: nn.Module, shape: tuple[int, ...] = (1, 2, 3)) -> nn.Module:
     return nn.Sequential(nn.Unflatten(1, shape), *layers, nn.Flatten())
 
@@ -111,6 +124,9 @@ TRUNKS: dict[str, Callable[[], nn.Module]] = {
     "batchnorm2d": lambda: _conv(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.ReLU()),
     "tokens": Tokens,
     "sequences": Sequences,
+    "lstm": lambda: Recurrent(nn.LSTM, num_layers=2),
+    "gru": lambda: Recurrent(nn.GRU),
+    "rnn": lambda: Recurrent(nn.RNN, bidirectional=True),
     "unused": Unused,
     "twice": Twice,
     "by hand": ByHand,

@@ -7,6 +7,7 @@ embeddings; anything else comes from torch.func (`Functional`). `rules` says whi
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.func import functional_call, vjp, vmap
+
+from stg_ray.affinities.gradients.capture import is_out_of_memory
 
 
 class LayerGradients(ABC):
@@ -190,7 +193,8 @@ class Lookups(LayerGradients):
 class Functional(LayerGradients):
     """Gradients of any parameters of the trunk, by torch.func: one row for each coordinate.
 
-    Those of one block of samples are kept until another is asked for.
+    Layers that torch.func cannot batch (LSTM, GRU) are differentiated for one sample and task after the other. The
+    gradients of one block of samples are kept until another is asked for.
 
     Args:
         trunk: in evaluation mode.
@@ -208,6 +212,7 @@ class Functional(LayerGradients):
         self.fixed = {name: value.detach() for name, value in (parameters | dict(trunk.named_buffers())).items()}
         self.n_rows = sum(value.numel() for value in self.chosen.values())
         self._of: tuple[slice, torch.Tensor] | None = None
+        self._one_by_one = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -225,8 +230,34 @@ class Functional(LayerGradients):
     def _whole(self, samples: slice) -> torch.Tensor:
         if self._of is None or self._of[0] != samples:
             self._of = None
-            self._of = samples, vmap(self._of_sample)(self.inputs[samples], self.v[samples]).detach()
+            self._of = samples, self._batched(self.inputs[samples], self.v[samples]).detach()
         return self._of[1]
+
+    def _batched(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Return the gradients (n, K, coordinates) of samples, in one batch where torch.func can make one."""
+        if not self._one_by_one:
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "There is a performance drop")
+                    return vmap(self._of_sample)(x, v)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                self._one_by_one = True
+        return torch.stack([self._differentiated(*of_sample) for of_sample in zip(x, v, strict=True)])
+
+    def _differentiated(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Return the gradients (K, coordinates) of a sample by one backward pass for each task."""
+        chosen = {name: value.clone().requires_grad_() for name, value in self.chosen.items()}
+        with torch.enable_grad():
+            features: torch.Tensor = functional_call(self.trunk, {**self.fixed, **chosen}, (x[None],))
+            of_tasks = [
+                torch.autograd.grad(
+                    features[0] @ of_task, list(chosen.values()), retain_graph=True, materialize_grads=True
+                )
+                for of_task in v
+            ]
+        return torch.stack([torch.cat([gradient.flatten() for gradient in of_task]) for of_task in of_tasks])
 
     def _of_sample(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         def features(values: dict[str, torch.Tensor]) -> torch.Tensor:

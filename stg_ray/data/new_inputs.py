@@ -1,0 +1,135 @@
+"""Inputs that trained networks are to predict, compared with those that they were trained on."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from stg_ray.data.parts import PartIndex
+from stg_ray.errors import InputError, one_line
+
+LOOKED_AT = 256
+"""Rows, evenly spread over all, whose range is compared with the training rows'."""
+FAR = 20.0
+"""Standard deviations of the training rows: where half of a feature's values are further away from their mean, the
+inputs have another unit."""
+NARROW = 0.02
+"""Share of the training rows' standard deviation: where no feature varies by more, the inputs have another unit."""
+ENOUGH = 20
+"""Values of a feature from which on their variation is compared."""
+
+
+def checked_inputs(inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: bool = False) -> torch.Tensor:
+    """Return inputs (N, ...) on the CPU as networks take them: bytes as they are, all else in float32.
+
+    Args:
+        inputs: an array or a tensor.
+        index: of the parts that the networks were trained on.
+        trained: type of the inputs in these parts.
+        ids: whether the networks look the inputs up.
+
+    Warns:
+        UserWarning: the inputs are far from the training rows, or all but constant beside them.
+
+    Raises:
+        InputError: the inputs are no numbers, have another shape, are not finite; are not whole, where they are ids; or
+            are not from 0 to 255, where the networks were trained on bytes.
+    """
+    tensor = _as_tensor(inputs)
+    _check_shape(tuple(tensor.shape), index.input_shape)
+    if tensor.dtype == torch.uint8 and trained == torch.uint8:
+        return tensor
+    values = tensor if tensor.dtype == torch.uint8 else tensor.float()
+    if len(values):
+        _check_finite(values)
+        if ids:
+            _check_whole(values)
+        elif trained == torch.uint8:
+            _check_bytes(values)
+        else:
+            _compare(values, index)
+    return values
+
+
+def _as_tensor(inputs: Any) -> torch.Tensor:
+    if isinstance(inputs, torch.Tensor):
+        return inputs.detach().cpu()
+    try:
+        array = np.asarray(inputs)
+    except ValueError as error:  # ragged rows
+        raise InputError(f"inputs are no array of numbers ({one_line(error)})") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"inputs have the type {array.dtype}: expected numbers")
+    # Frames hand out arrays that cannot be written to, which torch warns of; it lacks some types of other byte orders.
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return torch.as_tensor(np.require(native, requirements="W"))
+
+
+def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape[1:] == expected and len(shape) > 1:
+        return
+    hint = ""
+    if shape == expected:
+        hint = ": this is a single input, give inputs[None]"
+    elif len(shape) == 4 and (shape[3], *shape[1:3]) == expected:
+        hint = ": the channels are last, give inputs.transpose(0, 3, 1, 2) (of a tensor, .permute(0, 3, 1, 2))"
+    raise InputError(f"inputs have the shape {shape}: expected (N, {', '.join(map(str, expected))}){hint}")
+
+
+def _check_finite(values: torch.Tensor) -> None:
+    bad = ~torch.isfinite(values).flatten(1).all(dim=1)
+    if bad.any():
+        raise InputError(
+            f"inputs have NaN or infinite values in {int(bad.sum())} rows, the first is row "
+            f"{int(bad.nonzero()[0])}: fill or remove them, as in the training rows"
+        )
+
+
+def _check_whole(values: torch.Tensor) -> None:
+    """Refuse fractions, which would be cut off."""
+    bad = (values % 1 != 0).flatten(1).any(dim=1)
+    if bad.any():
+        raise InputError(
+            f"inputs have fractions in {int(bad.sum())} rows, the first is row {int(bad.nonzero()[0])}, and the "
+            "networks look whole numbers up: expected ids, as in the training rows"
+        )
+
+
+def _check_bytes(values: torch.Tensor) -> None:
+    """Refuse what cannot be bytes: numbers from 0 to 1 with fractions are the bytes over 255."""
+    low, high = float(values.min()), float(values.max())
+    found = f"inputs are from {low:g} to {high:g}, and the networks were trained on bytes from 0 to 255"
+    if low < 0 or high > 255:
+        raise InputError(f"{found}: give the pixels as they were in training, not normalised (networks do that)")
+    if high <= 1 and bool((values % 1 != 0).any()):
+        raise InputError(f"{found}: multiply them by 255")
+
+
+def _compare(values: torch.Tensor, index: PartIndex) -> None:
+    """Warn of inputs that are far from the training rows, or all but constant beside them."""
+    some = values[:: -(-len(values) // LOOKED_AT)].double()
+    by_feature = some.transpose(0, 1).flatten(1)  # (channels or features, values)
+    mean, std = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (index.input_mean, index.input_std))
+    distance = ((by_feature - mean).abs() / std).median(dim=1).values
+    what = "channel" if len(index.input_shape) > 1 else "feature"
+    if bool((distance > FAR).any()):
+        worst = int(distance.argmax())
+        warnings.warn(
+            f"inputs are far from those that the networks were trained on, in {int((distance > FAR).sum())} of "
+            f"{len(distance)} {what}s: {what} {worst} has the median {float(by_feature[worst].median()):g}, in "
+            f"training it was {index.input_mean[worst]:g} +- {index.input_std[worst]:g}: have they the same unit?",
+            stacklevel=4,
+        )
+        return
+    spread = by_feature.std(dim=1) if by_feature.shape[1] >= ENOUGH else torch.zeros(0)
+    if bool((spread > 0).any()) and bool((spread < NARROW * std[:, 0]).all()):
+        widest = int((spread / std[:, 0]).argmax())
+        warnings.warn(
+            f"inputs hardly vary beside those that the networks were trained on: {what} {widest} has the standard "
+            f"deviation {float(spread[widest]):g}, in training it was {index.input_std[widest]:g}: have they the same "
+            "unit?",
+            stacklevel=4,
+        )

@@ -1,0 +1,67 @@
+"""Trunks of the user's, named as `module:function`: a function, a class, a module itself, a torchvision constructor."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from stg_ray.errors import InputError
+from stg_ray.imports import raised, resolve
+
+
+def users_trunk(name: str, input_shape: tuple[int, ...]) -> nn.Module:
+    """Build the trunk that `module:function` names.
+
+    A function or class is called with the shape of one input, or, if it needs no argument and takes none, without; a
+    module that is there already is copied. A constructor of torchvision.models is called without arguments, and its
+    last linear layer, the classifier of ImageNet, left out.
+
+    Raises:
+        InputError: it cannot be imported, it raises, or it gives no module.
+    """
+    found: Any = resolve(name)
+    try:
+        trunk = _built(found, input_shape)
+    except InputError:
+        raise
+    except Exception as error:  # the fault is in the user's own code
+        raise InputError(
+            f"model.trunk={name} was called with the shape of one input, {input_shape}, and {raised(error)}"
+        ) from error
+    if not isinstance(trunk, nn.Module):
+        raise InputError(f"model.trunk={name} gave {type(trunk).__name__}: expected a torch.nn.Module")
+    return trunk
+
+
+def _built(found: Callable[..., Any], input_shape: tuple[int, ...]) -> object:
+    if isinstance(found, nn.Module):
+        return copy.deepcopy(found)
+    if getattr(found, "__module__", "").startswith("torchvision.models"):
+        return without_classifier(found())
+    if getattr(found, "__init__", None) is nn.Module.__init__:
+        return found()  # which seems to take anything
+    return found(input_shape) if _takes(found, input_shape) or not _takes(found) else found()
+
+
+def _takes(function: Callable[..., Any], *arguments: object) -> bool:
+    """Return whether a function can be called with these arguments; True where its signature is not known."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def without_classifier(network: nn.Module) -> nn.Module:
+    """Replace the last linear layer of a network by nothing, in place, and return the network."""
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if linear:
+        parent, _, child = linear[-1].rpartition(".")
+        setattr(network.get_submodule(parent), child, nn.Identity())
+    return network

@@ -1,0 +1,54 @@
+"""Functions of the program that runs: its own data functions work, in a script and in a notebook."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stg_ray.config.loading import load_config
+from stg_ray.errors import InputError
+from stg_ray.imports import module_file, resolve
+
+PROGRAM = """
+import numpy as np
+import stg_ray as sr
+
+def load(n):
+    labels = np.stack([np.arange(n) % 2, np.arange(n) // 2 % 2], axis=1)
+    return sr.TaskSet.from_arrays(np.random.default_rng(0).normal(size=(n, 3)), labels)
+
+if __name__ == "__main__":
+    for given in ("__main__:load", load):
+        run = sr.run({"data": {"function": given, "arguments": {"n": 60}}}, "out", until="parts")
+    print(run.config.data.function, run.done)
+"""
+
+
+@pytest.mark.parametrize("place", ["script", "notebook"])
+def test_a_function_of_the_program_itself(place: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "program.py"] if place == "script" else [sys.executable, "-"]
+    done = subprocess.run(
+        command, cwd=tmp_path, input=PROGRAM, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "__main__:load ('parts',)"
+
+
+def test_names_that_lead_nowhere() -> None:
+    with pytest.raises(InputError, match="'__main__' has no 'no_such', which is the program that runs now"):
+        resolve("__main__:no_such")
+    for name in ("no_such_package.module:f", "json.no_such:f", "f", None):
+        assert module_file(name) is None
+    assert module_file("json.decoder:JSONDecoder") is not None
+
+
+def test_a_function_within_a_function_is_refused() -> None:
+    def load() -> None:
+        """Load nothing."""
+
+    with pytest.raises(InputError, match=r"within a function, or a lambda.*write it into a file.*my_code:load"):
+        load_config({"data": {"function": load}})

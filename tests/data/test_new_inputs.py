@@ -1,0 +1,129 @@
+"""Inputs that are to be predicted are compared with the training rows, so that another unit is not overlooked."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stg_ray.data.new_inputs import checked_inputs
+from stg_ray.data.parts import PartIndex, index_of
+from stg_ray.errors import InputError
+from stg_ray.tasks import TaskSet
+
+RNG = np.random.default_rng(0)
+N = 60
+LABELS = np.stack([np.arange(N) % 2, np.arange(N) // 2 % 2], axis=1)
+IMAGES = RNG.integers(0, 256, (N, 3, 4, 5), dtype=np.uint8)
+FEATURES = RNG.normal([40, 0, 1e6], [12, 1, 3e5], (N, 3))
+INDEX = {
+    "bytes": index_of(TaskSet.from_arrays(IMAGES, LABELS)),
+    "floats": index_of(TaskSet.from_arrays(FEATURES, LABELS)),
+}
+UNIT = index_of(TaskSet.from_arrays(IMAGES / 255, LABELS))
+"""Of images from 0 to 1."""
+
+
+def checked(inputs: Any, kind: str) -> torch.Tensor:
+    return checked_inputs(inputs, INDEX[kind], torch.uint8 if kind == "bytes" else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind"),
+    [
+        (IMAGES, "bytes"),
+        (IMAGES.astype(np.int64), "bytes"),
+        (IMAGES.astype(np.float64), "bytes"),
+        (IMAGES * 0.9, "bytes"),  # pixels that were resized
+        (np.zeros((3, 3, 4, 5)), "bytes"),
+        (IMAGES > 127, "bytes"),
+        (torch.from_numpy(IMAGES), "bytes"),
+        (FEATURES, "floats"),
+        (FEATURES[:1], "floats"),
+        (FEATURES.tolist(), "floats"),
+        (FEATURES.astype(">f8"), "floats"),
+        (torch.tensor(FEATURES, requires_grad=True), "floats"),
+        (torch.tensor(FEATURES).bfloat16(), "floats"),
+        (np.zeros((5, 3)), "floats"),
+        (np.zeros((0, 3)), "floats"),
+        (IMAGES[:0] / 255, "bytes"),
+    ],
+)
+def test_inputs_as_in_training_pass(inputs: Any, kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = checked(inputs, kind)
+    assert len(found) == len(inputs)
+    assert not found.requires_grad
+    assert found.dtype == torch.float32 or kind == "bytes"
+    expected = inputs.detach().float().numpy() if isinstance(inputs, torch.Tensor) else np.asarray(inputs, np.float32)
+    np.testing.assert_array_equal(found.float().numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "message"),
+    [
+        (
+            IMAGES / 255,
+            "bytes",
+            "from 0 to 1, and the networks were trained on bytes from 0 to 255: multiply them by 255",
+        ),
+        (IMAGES / 127.5 - 1, "bytes", "from -1 to 1, .* not normalised"),
+        (IMAGES.astype(np.float32) * 257, "bytes", "from 0 to 65535, and the networks were trained on bytes"),
+        (
+            IMAGES.transpose(0, 2, 3, 1),
+            "bytes",
+            r"expected \(N, 3, 4, 5\): the channels are last, give inputs.transpose",
+        ),
+        (IMAGES[0], "bytes", r"expected \(N, 3, 4, 5\): this is a single input, give inputs\[None\]"),
+        (np.where(np.arange(N)[:, None] > 56, np.nan, FEATURES), "floats", "NaN .* in 3 rows, the first is row 57"),
+        (
+            np.where(np.arange(N)[:, None] == 4, 1e300, FEATURES),
+            "floats",
+            "infinite values in 1 rows, the first is row 4",
+        ),
+        (FEATURES.astype(str), "floats", "the type <U.*expected numbers"),
+        (FEATURES.astype(object), "floats", "the type object: expected numbers"),
+        ([[1.0, 2.0, 3.0], [1.0]], "floats", "no array of numbers"),
+        (np.zeros(3), "floats", "this is a single input"),
+        (np.zeros((2, 4)), "floats", r"have the shape \(2, 4\): expected \(N, 3\)$"),
+    ],
+)
+def test_inputs_that_cannot_be_right_are_refused(inputs: Any, kind: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        checked(inputs, kind)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x * [1, 1000, 1], "in 1 of 3 features: feature 1 has the median .* in training it was .*same unit"),
+        (lambda x: x + np.array([1000, 0, 0]), "in 1 of 3 features: feature 0"),
+        (lambda x: (x - x.mean(0)) / x.std(0) * 0.01, "inputs hardly vary"),
+    ],
+)
+def test_another_unit_is_said(change: Callable[[np.ndarray], np.ndarray], message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        checked(change(FEATURES), "floats")
+
+
+def test_bytes_for_networks_that_were_trained_on_unit_pixels() -> None:
+    with pytest.warns(UserWarning, match=re.escape("in 3 of 3 channels: channel ")):
+        checked_inputs(IMAGES, UNIT, torch.float32)
+
+
+@given(st.integers(1, 300), st.floats(-5, 5), st.floats(0.2, 5), st.integers(0, 2**32 - 1))
+def test_no_warning_for_rows_of_the_same_unit(n: int, shift: float, scale: float, seed: int) -> None:
+    """Whatever the mean and the spread within a few standard deviations."""
+    index: PartIndex = INDEX["floats"]
+    rows = np.random.default_rng(seed).normal(size=(n, 3)) * scale + shift
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checked(np.asarray(index.input_mean) + np.asarray(index.input_std) * rows, "floats")

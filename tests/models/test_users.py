@@ -1,0 +1,127 @@
+"""Trunks of the user's: functions, classes, modules, torchvision's constructors, and their faults."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from stg_ray.config import ModelConfig
+from stg_ray.config.loading import load_config
+from stg_ray.errors import InputError
+from stg_ray.models.trunks import build_trunk
+
+CODE = """
+import torch
+from torch import nn
+def good(shape):
+    return nn.Linear(shape[0], 3)
+def without_arguments():
+    return nn.Linear(6, 3)
+def raises(shape):
+    table = {}
+    return table["no such key"]
+def two(shape, width):
+    return nn.Linear(6, width)
+class Shaped(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.linear = nn.Linear(shape[0], 3)
+    def forward(self, x):
+        return self.linear(x)
+class Plain(Shaped):
+    def __init__(self):
+        super().__init__((6,))
+class Fails(nn.Module):
+    def forward(self, x):
+        return x.no_such_method()
+module = nn.Linear(6, 3)
+class Holder:
+    trunk = good
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "my_networks.py").write_text(CODE)
+    (tmp_path / "my_broken.py").write_text("def f(:\n")
+    (tmp_path / "my_failing.py").write_text("import math\nmath.log(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "my_networks"
+    sys.modules.pop("my_networks", None)
+
+
+@pytest.mark.parametrize("name", ["good", "without_arguments", "Shaped", "Plain", "module", "Holder.trunk"])
+def test_everything_that_gives_a_module(own: str, name: str) -> None:
+    trunk, n_features, takes = build_trunk(ModelConfig(trunk=f"{own}:{name}"), (6,))
+    assert (n_features, takes) == (3, "fractions")
+    assert trunk(torch.zeros(2, 6)).shape == (2, 3)
+    assert trunk is not getattr(sys.modules[own], "module")  # noqa: B009  training must not change the user's
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "my_networks:raises",
+            ["shape of one input, (6,)", "raised KeyError", 'return table["no such key"]', "in raises"],
+        ),
+        ("my_networks:two", ["raised TypeError", "missing 1 required positional argument: 'width'"]),
+        ("my_networks:Fails", ["does not take inputs of shape (6,)", "AttributeError", "x.no_such_method()"]),
+        ("my_networks:missing", ["has no 'missing'"]),
+        ("my_broken:f", ["cannot be imported", "SyntaxError", "def f(:"]),
+        ("my_failing:f", ["cannot be imported", "ValueError", "math.log(0)"]),
+        ("no_such_module:f", ["no module named 'no_such_module'"]),
+    ],
+)
+@pytest.mark.usefixtures("own")
+def test_the_users_code_is_shown_and_none_of_ours(name: str, told: list[str]) -> None:
+    with pytest.raises(InputError) as raised:
+        build_trunk(ModelConfig(trunk=name), (6,))
+    for text in told:
+        assert text in str(raised.value)
+    assert "stg_ray/models" not in str(raised.value)
+    assert "importlib" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_features"), [("resnet18", 512), ("squeezenet1_1", 1000), ("mobilenet_v3_small", 1024)]
+)
+def test_constructors_of_torchvision_come_without_their_classifier(name: str, n_features: int) -> None:
+    trunk, found, takes = build_trunk(ModelConfig(trunk=f"torchvision.models:{name}"), (3, 64, 64))
+    assert (found, takes) == (n_features, "fractions")
+    assert trunk(torch.zeros(2, 3, 64, 64)).shape == (2, n_features)
+
+
+class Importable(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_classes_and_functions_are_given_in_python() -> None:
+    config = load_config({"data": {"npz": "x"}, "model": {"trunk": Importable}})
+    assert config.model.trunk == f"{__name__}:Importable"
+    assert build_trunk(config.model, (6,))[1] == 6
+
+
+@pytest.mark.parametrize(
+    ("trunk", "message"),
+    [
+        (Importable(), "object of the class Importable, which no file can name: give a class, a function"),
+        (lambda shape: nn.Linear(shape[0], 2), "within a function, or a lambda.*write it into a file"),
+        ("__main__:net", "it is defined in a notebook or in the program itself.*give my_code:net"),
+    ],
+)
+def test_what_workers_cannot_import_is_refused(trunk: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config({"data": {"npz": "x"}, "model": {"trunk": trunk}})
+
+
+def test_a_class_of_a_notebook_is_refused() -> None:
+    of_notebook = type("Net", (nn.Module,), {"__module__": "__main__"})
+    with pytest.raises(InputError, match=r"it is defined in a notebook.*give my_code:Net"):
+        load_config({"data": {"npz": "x"}, "model": {"trunk": of_notebook}})
