@@ -12,7 +12,7 @@ from stg_ray.errors import InputError
 from stg_ray.grouping.stage import check_grouping
 from stg_ray.models import build_network
 from stg_ray.retraining.plans import check_plans
-from stg_ray.stages import earlier
+from stg_ray.stages import STAGES, earlier
 from stg_ray.training.augmentation import Augmentation
 
 
@@ -71,6 +71,9 @@ def check_same(run_dir: RunDir, config: Config) -> None:
     before = run_dir.read_config()
     if before.data.task_set and config.data.task_set and before.data.task_set != config.data.task_set:
         raise InputError(f"{run_dir.uri} began with another task set: give it that one, or choose another directory")
+    sections = STAGES["parts"].sections
+    if not run_dir.has_begun("profile") and before.fingerprint(sections) == config.fingerprint(sections):
+        return  # what else was refused at the door may be mended
     differences = before.differences(config)
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")

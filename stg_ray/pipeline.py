@@ -105,7 +105,7 @@ def run(
     run_dir = RunDir(out or default_out(name, config))
     run_dir.check_writable()
     with run_dir.lease():
-        if run_dir.has_begun():
+        if run_dir.has_done():
             config = config.resolved_as(run_dir.read_config())
             check_same(run_dir, config)
         else:

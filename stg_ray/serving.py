@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +16,8 @@ from stg_ray.artifacts.trust import check_code
 from stg_ray.config import Config
 from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, read_index, read_part
-from stg_ray.errors import InputError, StgRayError, one_line
+from stg_ray.errors import InputError
+from stg_ray.export import export_networks
 from stg_ray.models import AsGiven, OutputLayout, TaskNetwork, build_network, load_weights
 from stg_ray.training.compute import PLAIN, Compute
 from stg_ray.training.evaluation import Inputs
@@ -171,45 +169,7 @@ class Predictor:
         Raises:
             StgRayError: torch.export cannot trace the trunk.
         """
-        target = Storage(folder)
-        example = torch.zeros(2, *self.index.input_shape, dtype=self.input_dtype)
-        for group, network in enumerate(self.networks):
-            plain = Compute().place(copy.deepcopy(network))
-            try:
-                program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-            except Exception as error:  # torch.export has no base class for its errors, and raises the trunk's too
-                raise StgRayError(
-                    f"the network of group {group} cannot be exported, torch.export does not take its trunk as it is "
-                    f"written ({type(error).__name__}: {one_line(error)[:300]}): "
-                    "change the trunk, or serve with sr.load"
-                ) from error
-            buffer = io.BytesIO()
-            torch.export.save(program, buffer)
-            target.write_bytes(f"group-{group}.pt2", buffer.getvalue())
-        target.write_json("serving.json", self._about())
-
-    def _about(self) -> dict[str, Any]:
-        """The content of serving.json."""
-        ensemble = self.groups.serving_weights("ensemble")
-        return {
-            "tasks": [
-                {key: value for key, value in task.to_dict().items() if key not in ("group", "class_weights")}
-                for task in self.index.tasks
-            ],
-            "input": {"shape": ["N", *self.index.input_shape], "dtype": str(self.input_dtype).removeprefix("torch.")},
-            "networks": [
-                {
-                    "file": f"group-{group}.pt2",
-                    "columns": {
-                        task.name: [columns.start, columns.stop]
-                        for task, columns in zip(network.layout.tasks, network.layout.columns, strict=True)
-                    },
-                }
-                for group, network in enumerate(self.networks)
-            ],
-            "serving": self.serving,
-            "ensemble": dict(zip(self.tasks, ensemble.round(6).tolist(), strict=True)),
-        }
+        export_networks(self.networks, self.index, self.groups, self.input_dtype, folder)
 
     def _shares(self, layout: OutputLayout, weights: np.ndarray) -> tuple[list[int], list[int], torch.Tensor]:
         """A network's output columns that count, the columns of all tasks' outputs where they go, and their weights.
@@ -267,7 +227,7 @@ def load(
     """
     run = RunDir(directory)
     config = run.read_config()
-    for stage in ("parts", "retrain"):
+    for stage in ("retrain", "parts"):
         run.require(stage, config)
     check_code(run, config, trust_code=trust_code)
     plans = [name.removesuffix(".json") for name in run.list("plans")]

@@ -19,6 +19,7 @@ FLOORS = (
     {"data", "models"},
     {"cluster", "data_maps"},
     {"training"},
+    {"export"},
     {"serving"},
     {"affinities", "grouping", "profiling", "report", "retraining"},
     {"checks", "in_memory", "runs"},

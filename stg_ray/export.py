@@ -1,0 +1,81 @@
+"""Trained networks as torch.export programs, which run without stg_ray."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.storage import Storage
+from stg_ray.data.parts import PartIndex
+from stg_ray.errors import StgRayError, one_line
+from stg_ray.models import TaskNetwork
+from stg_ray.training.compute import Compute
+
+
+def export_networks(
+    networks: Sequence[TaskNetwork],
+    index: PartIndex,
+    groups: Groups,
+    input_dtype: torch.dtype,
+    folder: str | os.PathLike[str],
+) -> None:
+    """Write a program for the network of every group, and serving.json, which says how they serve the tasks.
+
+    Args:
+        networks: of each group, in evaluation mode.
+        index: of the task set.
+        groups: the plan.
+        input_dtype: of raw inputs.
+        folder: a path or a URI.
+
+    Raises:
+        StgRayError: torch.export cannot trace a trunk.
+    """
+    target = Storage(folder)
+    example = torch.zeros(2, *index.input_shape, dtype=input_dtype)
+    for group, network in enumerate(networks):
+        plain = Compute().place(copy.deepcopy(network))
+        try:
+            program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        except Exception as error:  # torch.export has no base class for its errors, and raises the trunk's too
+            raise StgRayError(
+                f"the network of group {group} cannot be exported, torch.export does not take its trunk as it is "
+                f"written ({type(error).__name__}: {one_line(error)[:300]}): "
+                "change the trunk, or serve with sr.load"
+            ) from error
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+        target.write_bytes(f"group-{group}.pt2", buffer.getvalue())
+    target.write_json("serving.json", _about(networks, index, groups, input_dtype))
+
+
+def _about(
+    networks: Sequence[TaskNetwork], index: PartIndex, groups: Groups, input_dtype: torch.dtype
+) -> dict[str, Any]:
+    """The content of serving.json."""
+    ensemble = groups.serving_weights("ensemble")
+    return {
+        "tasks": [
+            {key: value for key, value in task.to_dict().items() if key not in ("group", "class_weights")}
+            for task in index.tasks
+        ],
+        "input": {"shape": ["N", *index.input_shape], "dtype": str(input_dtype).removeprefix("torch.")},
+        "networks": [
+            {
+                "file": f"group-{group}.pt2",
+                "columns": {
+                    task.name: [columns.start, columns.stop]
+                    for task, columns in zip(network.layout.tasks, network.layout.columns, strict=True)
+                },
+            }
+            for group, network in enumerate(networks)
+        ],
+        "serving": groups.serving,
+        "ensemble": dict(zip(index.names, ensemble.round(6).tolist(), strict=True)),
+    }
