@@ -16,7 +16,7 @@ from stg_ray.artifacts.trust import check_code
 from stg_ray.config import Config
 from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, read_index, read_part
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
 from stg_ray.export import export_networks
 from stg_ray.models import AsGiven, OutputLayout, TaskNetwork, build_network, load_weights
 from stg_ray.training.compute import PLAIN, Compute
