@@ -91,11 +91,13 @@ class Habits:
         signs: whether a column has the values -1 and 1 only.
         zero_one: whether a column has the values 0 and 1 only.
         marks: whether -1 marks missing labels in a column: beside three classes or more from 0, or by a setting.
+        quantities: whether a floating-point column holds many whole numbers, such as scores or counts.
     """
 
     signs: bool = False
     zero_one: bool = False
     marks: bool = False
+    quantities: bool = False
 
     @classmethod
     def of(cls, columns: Sequence[Distinct], given: Sequence[Sequence[Any]] = ()) -> Habits:
@@ -106,6 +108,10 @@ class Habits:
             marks=any(-1 in marks for marks in given)
             or any(
                 column.texts is None and len(column.values) > 3 and (column.values[:3] == (-1, 0, 1)).all()
+                for column in columns
+            ),
+            quantities=any(
+                column.is_real and len(column.values) > FEW and bool((column.values % 1 == 0).all())
                 for column in columns
             ),
         )
@@ -145,6 +151,8 @@ def meaning_of(name: str, column: Distinct, kind: TaskKind | None, habits: Habit
         return Meaning("regression")
     if kind == "binary" and len(classes) > 2:
         raise InputError(f"task {name!r} is binary and has the labels {listed(classes)}: expected two values")
+    if kind is None and column.is_real and len(classes) > 2 and habits is not None and habits.quantities:
+        raise _kind_question(name, f"{len(classes)} distinct whole numbers, where columns beside it have many more")
     return Meaning(kind or ("binary" if len(classes) <= 2 else "multiclass"), tuple(map(int, classes)), missing)
 
 
@@ -194,11 +202,8 @@ def _check_quantity(name: str, column: Distinct, values: np.ndarray, missing: tu
     frequent = column.n_rows >= ROWS_OF_A_CLASS * len(values)
     in_a_row = values[0] in (0, 1) and values[-1] - values[0] + 1 == len(values)
     if frequent and (in_a_row or not column.is_real):
-        raise InputError(
-            f"task {name!r} has {len(values)} distinct whole numbers from {values[0]:.0f} to {values[-1]:.0f}: are "
-            f"they classes or a quantity? Set data.tasks: {{{name!r}: {{kind: multiclass}}}} or {{kind: regression}} "
-            "(in Python kinds=)"
-        )
+        found = f"{len(values)} distinct whole numbers from {values[0]:.0f} to {values[-1]:.0f}"
+        raise _kind_question(name, found)
     if missing:
         found = f"the number -1 beside whole numbers from {values[0]:.0f} to {values[-1]:.0f}"
         raise _question(name, found, {"[-1]": "-1 is missing", "[]": "it is a value"})
@@ -243,6 +248,14 @@ def _of_texts(name: str, column: Distinct, kind: TaskKind | None, *, may_ask: bo
         if {text.lower() for text in texts} == set(pair) and len(texts) == 2:
             ordered = tuple(sorted(texts, key=lambda text: pair.index(text.lower())))
     return Meaning(kind or ("binary" if len(texts) <= 2 else "multiclass"), ordered)
+
+
+def _kind_question(name: str, found: str) -> InputError:
+    """Return the refusal of whole numbers that may be classes and may be a quantity."""
+    return InputError(
+        f"task {name!r} has {found}: are they classes or a quantity? Set data.tasks: {{{name!r}: {{kind: multiclass}}}} "
+        "or {kind: regression} (in Python kinds=)"
+    )
 
 
 def _question(name: str, found: str, answers: dict[str, str]) -> InputError:

@@ -132,6 +132,11 @@ ASKED: dict[str, tuple[Any, list[dict[str, Any]], str]] = {
         [{"kinds": {"b": "regression"}}],
         "70 distinct whole numbers from 17 to 86",
     ),
+    "scores of a small school beside those of large ones": (
+        {"large": np.arange(150.0) % 70, "small": np.arange(150.0) % 12},
+        [{"kinds": {"small": "regression"}}, {"kinds": {"small": "multiclass"}}],
+        "'small' has 12 distinct whole numbers, where columns beside it have many more: are they classes",
+    ),
     "free text": (
         {"a": HALF, "b": [f"patient {i}" for i in range(N)]},
         [{"kinds": {"b": "multiclass"}}],
