@@ -253,8 +253,8 @@ def _of_texts(name: str, column: Distinct, kind: TaskKind | None, *, may_ask: bo
 def _kind_question(name: str, found: str) -> InputError:
     """Return the refusal of whole numbers that may be classes and may be a quantity."""
     return InputError(
-        f"task {name!r} has {found}: are they classes or a quantity? Set data.tasks: {{{name!r}: {{kind: multiclass}}}} "
-        "or {kind: regression} (in Python kinds=)"
+        f"task {name!r} has {found}: are they classes or a quantity? Set data.tasks: "
+        f"{{{name!r}: {{kind: multiclass}}}} or {{kind: regression}} (in Python kinds=)"
     )
 
 
