@@ -154,8 +154,13 @@ def _check_files(files: Sequence[TableFile], columns: Sequence[str]) -> None:
                 raise InputError(f"{file.path} has {counts[name]} columns named {name!r}: rename or remove one")
 
 
-def unified(files: Sequence[TableFile], columns: Sequence[str]) -> pa.Schema:
+def unified(files: Sequence[TableFile], columns: Sequence[str], categories: Sequence[str] = ()) -> pa.Schema:
     """Return one type for each column over all files: dictionaries as their values, integers and floats widened.
+
+    Args:
+        files: the files.
+        columns: the columns.
+        categories: those among them that stay dictionaries where they are in all files.
 
     Raises:
         InputError: a column has types that do not go together, such as numbers here and text there.
@@ -177,6 +182,8 @@ def unified(files: Sequence[TableFile], columns: Sequence[str]) -> pa.Schema:
                         f"the column {name!r} is {own} in {file.path} and {kind} in {files[0].path}: write it with one "
                         "type"
                     ) from error
+        if name in categories and all(pa.types.is_dictionary(own[name]) for own in types):
+            kind = pa.dictionary(pa.int32(), kind)
         fields.append(pa.field(name, kind))
     return pa.schema(fields, files[0].schema.metadata)
 
@@ -211,4 +218,6 @@ def as_type(column: pa.Array, kind: pa.DataType) -> pa.Array:
         column = column.dictionary_decode()
     elif pa.types.is_run_end_encoded(column.type):
         column = pc.run_end_decode(column)
+    if pa.types.is_dictionary(kind):
+        return column.cast(kind.value_type).dictionary_encode()
     return column if column.type == kind else column.cast(kind)

@@ -1,8 +1,9 @@
-"""The labels of a table, filled a batch at a time: columns of numbers, of text, and of lists of label names."""
+"""The labels of a table, a column of its own type for each task: numbers, text, and lists of label names."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,135 +11,92 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stg_ray.data.images import large_array
+from stg_ray.data.label_matrix import arguments_of
 from stg_ray.errors import InputError
 from stg_ray.tasks import MISSING
 
 MAX_TEXT_CLASSES = 1000
 """A column of text with more values than this is no column of classes."""
 
-WORDS = (("no", "yes"), ("false", "true"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"), ("negative", "positive"))
-"""Words for the labels 0 and 1."""
+NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 
 class LabelColumns:
-    """The labels of N rows and K columns.
-
-    Whole numbers stand in one matrix, in the smallest type that holds them, with -1 for null, and real numbers in
-    another, with NaN: a single column would be far apart in memory, and many tasks have many columns.
+    """The labels of N rows in K columns, gathered a batch at a time.
 
     Args:
         schema: the types of the K columns over all files.
         key: the configuration's section, for messages.
-        n_rows: N.
         separator: separator of the label names in columns of text.
 
     Raises:
         InputError: a column of a type that holds no labels.
     """
 
-    def __init__(self, schema: pa.Schema, key: str, n_rows: int, separator: str | None = None) -> None:
+    def __init__(self, schema: pa.Schema, key: str, separator: str | None = None) -> None:
         self.schema, self.key, self.separator = schema, key, separator
-        self.whole: list[str] = []
-        self.real: list[str] = []
-        self.other: dict[str, list[pa.Array]] = {}
+        self.chunks: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
         for field in schema:
-            if pa.types.is_integer(field.type) or pa.types.is_boolean(field.type):
-                self.whole.append(field.name)
-            elif pa.types.is_floating(field.type) or pa.types.is_decimal(field.type):
-                self.real.append(field.name)
-            elif pa.types.is_string(field.type) or _is_list_of_names(field.type):
-                self.other[field.name] = []
-            elif pa.types.is_null(field.type):
+            kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+            if pa.types.is_null(kind):
                 raise InputError(f"the label column {field.name!r} is null in all rows: leave it out of {key}.labels")
-            else:
+            if not (_is_number(kind) or pa.types.is_string(kind) or _is_list_of_names(kind)):
                 raise InputError(
                     f"the label column {field.name!r} is {field.type}: expected numbers, text or lists of label names, "
                     "null where missing"
                 )
-        self.filled = 0
-        self.integers = large_array((n_rows, len(self.whole)), np.int8)
-        self.floats = large_array((n_rows, len(self.real)), np.float32)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Append the labels of a batch of rows."""
-        rows = slice(self.filled, self.filled + len(batch))
-        for t, name in enumerate(self.real):
-            self.floats[rows, t] = batch.column(name).cast(pa.float32()).to_numpy(zero_copy_only=False)
-        for t, name in enumerate(self.whole):
-            values = pc.fill_null(batch.column(name).cast(pa.int64()), MISSING).to_numpy()
-            self._widen_to(name, values)
-            self.integers[rows, t] = values
-        for name, kept in self.other.items():
-            kept.append(batch.column(name))
-        self.filled = rows.stop
-
-    def _widen_to(self, name: str, values: np.ndarray) -> None:
-        largest, smallest = values.max(initial=0), values.min(initial=0)
-        if np.iinfo(self.integers.dtype).min <= smallest and largest <= np.iinfo(self.integers.dtype).max:
-            return
-        for dtype in (np.int16, np.int32):
-            if np.iinfo(dtype).min <= smallest and largest <= np.iinfo(dtype).max:
-                wider = large_array(self.integers.shape, dtype)
-                wider[: self.filled + len(values)] = self.integers[: self.filled + len(values)]
-                self.integers = wider
-                return
-        raise InputError(f"the label column {name!r} has the value {max(largest, -smallest)}, which is no class")
+        for name, chunks in self.chunks.items():
+            chunks.append(batch.column(name))
 
     def tasks(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return labels and names as arguments of `TaskSet.from_arrays`.
+        """Return the labels as arguments of `TaskSet.from_arrays`.
 
         Args:
             names: a name for each column.
 
         Raises:
-            InputError: text that holds no classes.
+            InputError: text that holds no classes, or two tasks of one name.
         """
-        if not self.other and not (self.whole and self.real):  # the matrix itself, which may be large
-            return {"labels": self.integers if self.whole else self.floats, "names": list(names)}
-        columns: dict[str, np.ndarray] = {}
-        for column, name in zip(self.schema.names, names, strict=True):
-            for task, values in self._columns_of(column, name).items():
-                if task in columns:
-                    raise InputError(f"two columns of {self.key}.labels give a task named {task!r}: rename one")
-                columns[task] = values
-        return {**matrix_of(list(columns.values())), "names": list(columns)}
+        columns: dict[str, pa.ChunkedArray | np.ndarray] = {}
+        lists = [name for name in self.schema.names if self._is_list(name)]
+        for name, task in zip(self.schema.names, names, strict=True):
+            column = pa.chunked_array(self.chunks.pop(name), self.schema.field(name).type)
+            if name in lists:
+                known = names_of_labels(self.schema, name)
+                own = indicators(self._as_lists(column), known)
+                if not own:
+                    raise InputError(f"the column {name!r} of lists of label names has no label in any row")
+                found: dict[str, Any] = {f"{task}/{label}" if len(lists) > 1 else label: v for label, v in own.items()}
+            else:
+                self._check_text(name, column)
+                found = {task: column}
+            if both := set(found) & set(columns):
+                raise InputError(f"two columns of {self.key}.labels give a task named {min(both)!r}: rename one")
+            columns |= found
+        return arguments_of(columns)
 
-    def _columns_of(self, column: str, name: str) -> dict[str, np.ndarray]:
-        """Return the label arrays (N,) of a column by task: several where it holds lists of names."""
-        if column in self.whole:
-            return {name: self.integers[:, self.whole.index(column)]}
-        if column in self.real:
-            return {name: self.floats[:, self.real.index(column)]}
-        values = pa.chunked_array(self.other[column], self.schema.field(column).type).combine_chunks()
-        if pa.types.is_string(values.type) and self.separator is None:
-            return {name: self._coded(column, values)}
-        if pa.types.is_string(values.type):
-            values = pc.split_pattern(values, self.separator)
-        several = len(self.other) > 1
-        known = names_of_labels(self.schema, column)
-        return {f"{name}/{label}" if several else label: array for label, array in indicators(values, known).items()}
+    def _is_list(self, name: str) -> bool:
+        kind = self.schema.field(name).type
+        return _is_list_of_names(kind) or (self.separator is not None and _is_text(kind))
 
-    def _coded(self, column: str, texts: pa.Array) -> np.ndarray:
-        """Return text as the labels that it stands for: 0 and 1 for words, numbers for digits, else classes."""
-        texts = pc.utf8_trim_whitespace(texts)
-        texts = pc.if_else(pc.equal(texts, ""), None, texts)
-        lower = pc.utf8_lower(texts)
-        present = set(lower.unique().to_pylist()) - {None}
-        for pair in WORDS:
-            if present and present <= set(pair):
-                return np.asarray(pc.fill_null(pc.index_in(lower, pa.array(pair)), MISSING), np.int32)
-        try:
-            return np.asarray(texts.cast(pa.float64()).to_numpy(zero_copy_only=False))
-        except pa.ArrowInvalid:
-            pass
-        classes = sorted(set(texts.unique().to_pylist()) - {None})
-        if len(classes) > MAX_TEXT_CLASSES:
+    def _as_lists(self, column: pa.ChunkedArray) -> pa.Array:
+        array = column.combine_chunks()
+        array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+        return pc.split_pattern(array, self.separator) if pa.types.is_string(array.type) else array
+
+    def _check_text(self, name: str, column: pa.ChunkedArray) -> None:
+        """Refuse text that is no column of classes."""
+        if not _is_text(column.type):
+            return
+        values = column.cast(pa.string()).unique().drop_null()
+        if len(values) > MAX_TEXT_CLASSES and not NUMBER.fullmatch(values[0].as_py()):
             raise InputError(
-                f"the label column {column!r} holds text with {len(classes):,} different values such as "
-                f"{classes[0]!r}: expected classes (where it lists several labels, set {self.key}.separator)"
+                f"the label column {name!r} holds text with {len(values):,} different values such as "
+                f"{values[0].as_py()!r}: expected classes (where it lists several labels, set {self.key}.separator)"
             )
-        return np.asarray(pc.fill_null(pc.index_in(texts, pa.array(classes)), MISSING), np.int32)
 
 
 def names_of_labels(schema: pa.Schema, column: str) -> list[str] | None:
@@ -155,6 +113,7 @@ def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> dict[str,
     """Return, for each label that occurs in lists of label names (N,), 0 and 1 by row (N,), -1 where null.
 
     Args:
+        lists: lists of text or of whole numbers.
         known: names of the labels, where the lists hold numbers.
     """
     flat = pc.list_flatten(lists)
@@ -172,31 +131,17 @@ def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> dict[str,
     return dict(zip(names, matrix.T, strict=True))
 
 
-def matrix_of(columns: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Return columns of labels (N,) as the arguments labels and kinds of `TaskSet.from_arrays`.
+def _is_number(kind: pa.DataType) -> bool:
+    numbers = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating, pa.types.is_decimal)
+    return any(test(kind) for test in numbers)
 
-    Whole numbers stay classes beside columns of real numbers.
-    """
-    if all(column.dtype.kind in "biu" for column in columns):
-        return {"labels": np.stack(columns, axis=1)}
-    labels = np.empty((len(columns[0]), len(columns)), np.float64)
-    kinds: list[str | None] = [None] * len(columns)
-    for t, column in enumerate(columns):
-        if column.dtype.kind == "f":
-            labels[:, t] = column
-            continue
-        labels[:, t] = np.where(column == MISSING, np.nan, column)
-        kinds[t] = "multiclass" if column.max(initial=0) > 1 else "binary"
-    return {"labels": labels, "kinds": kinds}
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
 
 
 def _is_list_of_names(kind: pa.DataType) -> bool:
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return False
     value = kind.value_type
-    return bool(
-        pa.types.is_string(value)
-        or pa.types.is_large_string(value)
-        or pa.types.is_dictionary(value)
-        or pa.types.is_integer(value)
-    )
+    return bool(_is_text(value) or pa.types.is_large_string(value) or pa.types.is_integer(value))

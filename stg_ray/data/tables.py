@@ -41,10 +41,10 @@ def read_tables(
     n_rows = sum(file.n_rows for file in files)
     if n_rows == 0:
         raise InputError(f"{files[0].path}{' and the other files have' if len(files) > 1 else ' has'} no row")
-    schema = unified(files, [*columns.features, *columns.labels, *columns.others])
+    schema = unified(files, [*columns.features, *columns.labels, *columns.others], categories=columns.labels)
     others = _part(schema, columns.others)
     inputs = FeatureColumns(config, key, _part(schema, columns.features), n_rows, image_size)
-    labels = LabelColumns(_part(schema, columns.labels), key, n_rows, config.separator)
+    labels = LabelColumns(_part(schema, columns.labels), key, config.separator)
     kept: list[pa.Table] = []
     for file in files:
         row = 0

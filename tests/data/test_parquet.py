@@ -142,7 +142,7 @@ def test_files_that_are_not_as_they_must_be(folder: Path, columns: dict[str, Any
             {"files": ["part-0.parquet", "renamed.parquet"], "bits": "bits", "classes": "fine"},
             "part-0.parquet have different class names",
         ),
-        ({"files": "big.parquet", **plain}, "'y_one' has the value 1099511627776, which is no class"),
+        ({"files": "big.parquet", **plain}, "'one' has the value 1099511627776, which is no class"),
         ({"files": "part-0.parquet", "features": ["z_*"], "labels": ["y_*"]}, "no column matches 'z_"),
         ({"files": "part-0.parquet", "features": ["text"], "labels": ["y_*"]}, "'text' is string: expected numbers"),
         ({"files": "part-0.parquet", "features": ["x_*"], "classes": "none"}, "no column 'none'"),
