@@ -19,8 +19,8 @@ from stg_ray.errors import InputError, unknown
 if TYPE_CHECKING:
     from stg_ray.config.tables import ColumnsConfig
 
-INDEX_COLUMN = re.compile(r"__index_level_\d+__")
-"""The name that pandas gives an index without a name."""
+INDEX_COLUMN = re.compile(r"__index_level_\d+__|Unnamed: \d+|")
+"""Names of an index that pandas wrote: in Parquet, in CSV (none), and once more after reading that."""
 
 
 class Batches(Protocol):

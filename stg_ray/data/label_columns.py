@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from stg_ray.data.label_matrix import arguments_of
 from stg_ray.errors import InputError
-from stg_ray.tasks import MISSING
 
 MAX_TEXT_CLASSES = 1000
 """A column of text with more values than this is no column of classes."""
@@ -60,7 +59,7 @@ class LabelColumns:
         Raises:
             InputError: text that holds no classes, or two tasks of one name.
         """
-        columns: dict[str, pa.ChunkedArray | np.ndarray] = {}
+        columns: dict[str, pa.ChunkedArray] = {}
         lists = [name for name in self.schema.names if self._is_list(name)]
         for name, task in zip(self.schema.names, names, strict=True):
             column = pa.chunked_array(self.chunks.pop(name), self.schema.field(name).type)
@@ -109,8 +108,8 @@ def names_of_labels(schema: pa.Schema, column: str) -> list[str] | None:
     return names
 
 
-def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Return, for each label that occurs in lists of label names (N,), 0 and 1 by row (N,), -1 where null.
+def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> dict[str, pa.ChunkedArray]:
+    """Return, for each label that occurs in N lists of label names, whether a row (N,) has it; null where its list is.
 
     Args:
         lists: lists of text or of whole numbers.
@@ -124,11 +123,11 @@ def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> dict[str,
     if pa.types.is_integer(lists.type.value_type):
         labels.sort(key=int)
     codes = np.asarray(pc.fill_null(pc.index_in(flat, pa.array(labels, pa.string())), -1))
-    matrix = np.zeros((len(lists), len(labels)), np.int8, order="F")
-    matrix[parents[codes >= 0], codes[codes >= 0]] = 1
-    matrix[lists.is_null().to_numpy(zero_copy_only=False)] = MISSING
+    matrix = np.zeros((len(lists), len(labels)), dtype=bool, order="F")
+    matrix[parents[codes >= 0], codes[codes >= 0]] = True
+    missing = lists.is_null().to_numpy(zero_copy_only=False)
     names = labels if known is None else [known[int(label)] for label in labels]
-    return dict(zip(names, matrix.T, strict=True))
+    return {name: pa.chunked_array([pa.array(has, mask=missing)]) for name, has in zip(names, matrix.T, strict=True)}
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -17,14 +17,14 @@ WORDS = (("no", "yes"), ("false", "true"), ("f", "t"), ("n", "y"), ("negative", 
 """Words for the labels 0 and 1."""
 
 
-def arguments_of(columns: Mapping[str, pa.ChunkedArray | np.ndarray]) -> dict[str, Any]:
+def arguments_of(columns: Mapping[str, pa.ChunkedArray]) -> dict[str, Any]:
     """Return labels, names and kinds as arguments of `TaskSet.from_arrays`.
 
     Whole numbers stay classes beside columns of real numbers. Text is the labels that it stands for: 0 and 1 for words
     such as yes, numbers for digits, else classes in the order of the alphabet.
 
     Args:
-        columns: N labels of each task by name: Arrow's, or whole numbers with -1 where missing.
+        columns: N labels of each task by name, null where missing.
 
     Raises:
         InputError: a whole number that is no class.
@@ -42,7 +42,7 @@ def arguments_of(columns: Mapping[str, pa.ChunkedArray | np.ndarray]) -> dict[st
     kinds: list[str | None] = [None] * len(names)
     for t, name in enumerate(names):
         column = plain[name]
-        if not whole[name] and not isinstance(column, np.ndarray):
+        if not whole[name]:
             labels[:, t] = column.cast(pa.float32()).to_numpy()
             continue
         values = _filled(column)
@@ -64,24 +64,20 @@ def _smallest(columns: Mapping[str, Any]) -> type:
     return dtype
 
 
-def _is_whole(column: pa.ChunkedArray | np.ndarray) -> bool:
-    return isinstance(column, np.ndarray) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)
+def _is_whole(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_integer(column.type) or pa.types.is_boolean(column.type))
 
 
-def _filled(column: pa.ChunkedArray | np.ndarray) -> np.ndarray:
+def _filled(column: pa.ChunkedArray) -> np.ndarray:
     """Return whole numbers with -1 where missing."""
-    if isinstance(column, np.ndarray):
-        return column
     if column.null_count:
         column = column.cast(pa.int64()) if column.type != pa.int8() else column
         return np.asarray(pc.fill_null(column, MISSING))
     return np.asarray(column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column)
 
 
-def _numbers(column: pa.ChunkedArray | np.ndarray) -> pa.ChunkedArray | np.ndarray:
+def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return text as numbers, and other columns as they are."""
-    if isinstance(column, np.ndarray):
-        return column
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not pa.types.is_string(column.type):

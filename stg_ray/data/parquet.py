@@ -43,7 +43,7 @@ def read_parquet(config: ParquetConfig, root: Path, seed: int, image_size: int |
         InputError: no such file or column, a truncated file, a file of another format, and as `read_tables`.
     """
     found = find_files(config.files, root, "data.parquet")
-    partitions = _partitions(found)
+    partitions = _partitions(found, {config.split, config.classes, config.groups, *config.labels})
     files = [_table_file(file, partitions.get(file.path, {})) for file in found]
     if config.classes is not None:
         for file in files[1:]:
@@ -70,13 +70,16 @@ def _open(path: Path) -> pq.ParquetFile:
         raise InputError(f"{path} is no whole Parquet file: {reason}") from error
 
 
-def _partitions(found: Sequence[Found]) -> dict[Path, dict[str, Any]]:
-    """Return the columns that folders such as `year=2024` tell of each file, of one type over all files."""
-    told = {
-        file.path: dict(step.split("=", 1) for step in file.path.parent.relative_to(file.base).parts if "=" in step[1:])
-        for file in found
-        if file.base is not None
-    }
+def _partitions(found: Sequence[Found], named: set[str | None]) -> dict[Path, dict[str, Any]]:
+    """Return the columns that folders such as `year=2024` tell of each file, of one type over all files.
+
+    Folders above a directory, or above a file that is named itself, tell only the columns that are `named`.
+    """
+    told: dict[Path, dict[str, str]] = {}
+    for file in found:
+        steps = [step.split("=", 1) for step in file.path.absolute().parent.parts if "=" in step[1:]]
+        inside = set() if file.base is None else set(file.path.parent.relative_to(file.base).parts)
+        told[file.path] = {key: text for key, text in steps if f"{key}={text}" in inside or key in named}
     columns: dict[Path, dict[str, Any]] = {path: {} for path in told}
     for name in dict.fromkeys(name for own in told.values() for name in own):
         texts = [own.get(name) for own in told.values()]

@@ -89,6 +89,14 @@ def test_labels_in_one_column_of_text(tmp_path: Path) -> None:
     assert task_set.labels[:4].tolist() == [[1, 1], [0, 1], [1, 0], [-1, -1]]
 
 
+@pytest.mark.parametrize("index", ["", "Unnamed: 0"])
+def test_the_index_of_a_frame_is_no_input(tmp_path: Path, index: str) -> None:
+    lines = text().splitlines()
+    rows = [f"{index},{lines[0]}", *(f"{row},{line}" for row, line in enumerate(lines[1:]))]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    assert load(tmp_path).inputs.shape == (N, 2)
+
+
 def test_images_by_path(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (N, 3, 4, 3), dtype=np.uint8)
     (tmp_path / "images").mkdir()

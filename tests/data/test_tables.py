@@ -142,9 +142,10 @@ def test_a_partitioned_directory_as_spark_writes_it(tmp_path: Path) -> None:
     (tmp_path / "set" / "_SUCCESS").touch()
     (tmp_path / "set" / "split=train" / ".part-00000.snappy.parquet.crc").write_bytes(b"crc")
     (tmp_path / "set" / "README.md").write_text("words")
-    task_set = load(tmp_path, files="set", features=["*"], labels=["y_*"], split="split")
-    assert task_set.inputs.shape == (N, 2)
-    assert sorted(len(task_set.rows(split)) for split in ("train", "val", "test")) == [8, 12, 40]
+    for files in ("set", "set/*=*", "set/*/*.parquet"):
+        task_set = load(tmp_path, files=files, features=["*"], labels=["y_*"], split="split")
+        assert task_set.inputs.shape == (N, 2)
+        assert sorted(len(task_set.rows(split)) for split in ("train", "val", "test")) == [8, 12, 40]
 
 
 def test_files_by_split(tmp_path: Path) -> None:

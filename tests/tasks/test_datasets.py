@@ -77,7 +77,7 @@ class Stream(IterableDataset):
         (Items(lambda i: X[i], 30), "item 0 of Items is a ndarray of 3: expected a pair"),
         (Items(lambda i: (X[i][: 2 + i // 20], Y[i])), r"item 20 of Items has an input of the shape \(3,\) .*\(2,\)"),
         (Items(lambda i: (X[i], {"a": 0, "b" if i else "c": 1})), r"item 1 of Items .*\['a', 'b'\], the first"),
-        (Items(lambda i: (X[i], ["cat", "dog"])), "expected numbers|holds no numbers"),
+        (Items(lambda i: (X[i], [object(), 1])), "item 0 of Items holds no numbers"),
         (Items(lambda i: dict[int, int]()[i]), "item 0 of Items raised KeyError: 0"),
         (Items(lambda i: None, 0), "the data set has no item"),
     ],
