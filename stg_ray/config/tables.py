@@ -31,7 +31,7 @@ class ColumnsConfig(Section):
     labels: list[str] = []
     """Columns of labels, one per task, as names or patterns such as `y_*`, null where a label is missing; or else
     `classes`. A column of lists of label names becomes one binary task per label."""
-    separator: Annotated[str | None, since("0.2")] = None
+    separator: Annotated[Annotated[str, Field(min_length=1)] | None, since("0.2")] = None
     """Separator of the label names in columns of text, each of which becomes one binary task per label: `a;b` with
     `;`. By default a text is one class."""
     classes: str | None = None

@@ -23,6 +23,10 @@ INDEX_COLUMN = re.compile(r"__index_level_\d+__|Unnamed: \d+|")
 """Names of an index that pandas wrote: in Parquet, in CSV (none), and once more after reading that."""
 
 
+TENSOR_SHAPE = b"tensor_shape"
+"""Key of a field's metadata with the shape of its tensors, which their type has in the file."""
+
+
 class Batches(Protocol):
     """A function that reads some columns, a batch of rows at a time."""
 
@@ -132,7 +136,8 @@ def _ranked(names: Sequence[str], patterns: Sequence[str], key: str, hidden: set
         matches = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
         if not matches:
             hint = "" if set("*?[") & set(pattern) else f" ({unknown(pattern, names, 'column')})"
-            raise InputError(f"{key}: no column matches {pattern!r}{hint}")
+            shown = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
+            raise InputError(f"{key}: no column matches {pattern!r}{hint or f'; there are {shown}'}")
         rank = 0 if pattern == "*" else 1
         for name in matches:
             if name not in hidden:
@@ -182,9 +187,15 @@ def unified(files: Sequence[TableFile], columns: Sequence[str], categories: Sequ
                         f"the column {name!r} is {own} in {file.path} and {kind} in {files[0].path}: write it with one "
                         "type"
                     ) from error
-        if name in categories and all(pa.types.is_dictionary(own[name]) for own in types):
+        if name in categories and pa.types.is_binary(kind):
+            kind = pa.string()  # as Hive and Impala write text
+        elif name in categories and all(pa.types.is_dictionary(own[name]) for own in types):
             kind = pa.dictionary(pa.int32(), kind)
-        fields.append(pa.field(name, kind))
+        shapes = {getattr(own[name], "shape", None) and tuple(own[name].shape) for own in types}
+        if len(shapes) > 1:
+            raise InputError(f"the tensors {name!r} have different shapes in the files: {', '.join(map(str, shapes))}")
+        shape = shapes.pop()
+        fields.append(pa.field(name, kind, metadata={TENSOR_SHAPE: json.dumps(shape)} if shape else None))
     return pa.schema(fields, files[0].schema.metadata)
 
 

@@ -80,7 +80,10 @@ def _table(path: Path, config: CsvConfig) -> pa.Table:
         reason = one_line(error)
         if "UTF8" in reason or isinstance(error, UnicodeError):
             reason = f"it is not {config.encoding}; set data.csv.encoding, for example latin-1"
-        raise InputError(f"{path} cannot be read as CSV with the delimiter {delimiter!r}: {reason}") from error
+        raise InputError(
+            f"{path} cannot be read as CSV with the delimiter {delimiter!r} and the header {header[:60]!r}: {reason}"
+        ) from error
+    table = table.rename_columns([name.strip() for name in table.column_names])
     _check_decimal(path, table, config)
     return table
 
@@ -93,7 +96,7 @@ def _check_decimal(path: Path, table: pa.Table, config: CsvConfig) -> None:
         if pc.all(pc.match_substring_regex(column, COMMA_NUMBER)).as_py():
             raise InputError(
                 f"{path}: the column {name!r} holds numbers such as {column.drop_null()[0].as_py()}: set "
-                "data.csv.decimal to ','"
+                "data.csv.decimal to ',' if the comma is the decimal point, else write them without it"
             )
 
 
@@ -117,7 +120,10 @@ def _header(path: Path, config: CsvConfig) -> str:
         ) from error
     except LookupError as error:
         raise InputError(f"data.csv.encoding: unknown encoding {config.encoding!r}, for example utf-8") from error
-    return next(iter(text.splitlines()), "")
+    lines = text.splitlines()
+    if len(lines) == 1:
+        raise InputError(f"{path} has no row: its only line is {lines[0][:60]!r}")
+    return next(iter(lines), "")
 
 
 def _unquoted(line: str) -> str:

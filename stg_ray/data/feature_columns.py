@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from stg_ray.data.columns import TENSOR_SHAPE
 from stg_ray.data.images import decode_all, large_array
 from stg_ray.errors import InputError
 
@@ -41,15 +44,26 @@ class FeatureColumns:
         self.filled = 0
         self.array = np.zeros((0, 1))
         self.wrong: dict[tuple[str, str], list[str | int]] = {}
-        if config.features:
-            for name in schema.names:
-                self._check_type(name, schema.field(name).type)
+        for name in schema.names:
+            self._check_type(name, schema.field(name).type)
         kinds = [_values_of(kind) for kind in schema.types]
         self.vectors = any(map(_is_list, schema.types))
         self.small = all(kind == pa.uint8() or pa.types.is_boolean(kind) for kind in kinds)
 
     def _check_type(self, name: str, kind: pa.DataType) -> None:
-        if not _is_number(_values_of(kind)):
+        is_bytes = pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)
+        if self.image is not None:
+            if not (is_bytes or pa.types.is_string(kind) or pa.types.is_struct(kind)):
+                raise InputError(
+                    f"the image column {name!r} is {kind}: expected encoded images (bytes of JPEG, PNG, ...) or their "
+                    f"paths (numbers of pixels are {self.key}.features)"
+                )
+        elif self.bits is not None:
+            if not is_bytes:
+                raise InputError(
+                    f"the column of packed bits {name!r} is {kind}: expected bytes (numbers are {self.key}.features)"
+                )
+        elif not _is_number(_values_of(kind)):
             raise InputError(
                 f"the feature column {name!r} is {kind}: expected numbers (convert it, or leave it out with '!{name}' "
                 f"after a pattern in {self.key}.features)"
@@ -63,6 +77,8 @@ class FeatureColumns:
         """
         if self.image is not None:
             sources = [_image_source(value, file) for value in batch.column(self.image).to_pylist()]
+            if b"" in sources:
+                raise InputError(f"{file}: there is no image in row {row + sources.index(b'')}: remove the row")
             block = decode_all(sources, lambda i: f"{file}: the image in row {row + i}", self.image_size)
         elif self.bits is not None:
             packed = [np.frombuffer(value or b"", np.uint8) for value in batch.column(self.bits).to_pylist()]
@@ -96,37 +112,46 @@ class FeatureColumns:
         return block
 
     def _vectors(self, columns: Sequence[pa.Array], file: Path, row: int) -> np.ndarray:
-        """Return features (n, F) of which some columns are lists of numbers, of one length each."""
+        """Return features (n, F) of which some columns are lists of numbers, of one length each.
+
+        A single column of nested lists or tensors keeps its shape (n, ...).
+        """
         blocks = []
         for name, column in zip(self.schema.names, columns, strict=True):
-            values: pa.Array = column
-            shape: list[int] = []
-            while _is_list(values.type):
-                if values.null_count:
-                    raise InputError(
-                        f"{file}: the feature {name!r} is missing (null) in row "
-                        f"{row + int(_is_null(column).argmax())}: fill it or leave the row out"
-                    )
-                lengths: np.ndarray = (
-                    np.full(len(values), values.type.list_size)
-                    if pa.types.is_fixed_size_list(values.type)
-                    else values.value_lengths().to_numpy()
+            shape, numbers = self._flat(name, column, file, row)
+            values = np.asarray(_floats(numbers)).reshape(len(column), -1)
+            with np.errstate(over="ignore"):
+                block = values.astype(np.uint8 if self.small else np.float32)
+            if not np.isfinite(block).all():
+                wrong = ~np.isfinite(block).all(axis=1)
+                self._remember(name, f"missing, infinite or beyond float32's {FLOAT32_MAX:.1e}", wrong, file, row)
+            blocks.append(block)
+        if len(columns) > 1:
+            return np.concatenate(blocks, axis=1)
+        tensor = (self.schema.field(0).metadata or {}).get(TENSOR_SHAPE)
+        return blocks[0].reshape(len(columns[0]), *(json.loads(tensor) if tensor else shape))
+
+    def _flat(self, name: str, column: pa.Array, file: Path, row: int) -> tuple[list[int], pa.Array]:
+        """Return the shape of a cell, and the numbers of all cells one after the other."""
+        shape: list[int] = []
+        values = column
+        while _is_list(values.type):
+            cells = int(np.prod(shape))  # lists of this depth in a row
+            if values.null_count:
+                empty = row + int(_is_null(values).argmax()) // max(1, cells)
+                raise InputError(
+                    f"{file}: the feature {name!r} is missing (null) in row {empty}: fill it or leave the row out"
                 )
-                odd = int((lengths != lengths[0]).argmax())
-                if lengths[odd] != lengths[0]:
-                    raise InputError(
-                        f"{file}: the vector {name!r} has {lengths[odd]} values in row {row + odd} and "
-                        f"{lengths[0]} in row {row}: expected one length"
-                    )
-                shape.append(int(lengths[0]))
-                values = values.flatten()
-            block = np.asarray(_floats(values)).reshape(len(column), -1)
-            if block.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
-                self._remember(name, "missing or infinite", ~finite.all(axis=1), file, row)
-            # One column of images or sequences keeps its shape, beside others it is flattened.
-            blocks.append(block if len(columns) > 1 else block.reshape(len(column), *shape))
-        with np.errstate(over="ignore"):
-            return np.concatenate(blocks, axis=1).astype(np.uint8 if self.small else np.float32)
+            lengths: np.ndarray = np.asarray(pc.list_value_length(values))
+            odd = int((lengths != lengths[0]).argmax())
+            if lengths[odd] != lengths[0] or lengths[0] == 0:
+                raise InputError(
+                    f"{file}: the vector {name!r} has {lengths[odd]} values in row {row + odd // max(1, cells)} and "
+                    f"{lengths[0]} in row {row}: expected one length, from 1"
+                )
+            shape.append(int(lengths[0]))
+            values = values.flatten()
+        return shape, values
 
     def _find_wrong(self, columns: Sequence[pa.Array], block: np.ndarray, file: Path, row: int) -> None:
         """Remember which features have no finite value, and why."""

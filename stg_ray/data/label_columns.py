@@ -39,7 +39,8 @@ class LabelColumns:
             kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
             if pa.types.is_null(kind):
                 raise InputError(f"the label column {field.name!r} is null in all rows: leave it out of {key}.labels")
-            if not (_is_number(kind) or pa.types.is_string(kind) or _is_list_of_names(kind)):
+            vectors = _is_list(kind) and _is_number(kind.value_type)
+            if not (_is_number(kind) or pa.types.is_string(kind) or vectors or _is_list_of_names(kind)):
                 raise InputError(
                     f"the label column {field.name!r} is {field.type}: expected numbers, text or lists of label names, "
                     "null where missing"
@@ -63,12 +64,15 @@ class LabelColumns:
         lists = [name for name in self.schema.names if self._is_list(name)]
         for name, task in zip(self.schema.names, names, strict=True):
             column = pa.chunked_array(self.chunks.pop(name), self.schema.field(name).type)
-            if name in lists:
+            vectors = _vector_columns(column) if _is_list(column.type) else None
+            if vectors is not None:
+                found: dict[str, Any] = {f"{task}_{i}": vector for i, vector in enumerate(vectors)}
+            elif name in lists:
                 known = names_of_labels(self.schema, name)
                 own = indicators(self._as_lists(column), known)
                 if not own:
                     raise InputError(f"the column {name!r} of lists of label names has no label in any row")
-                found: dict[str, Any] = {f"{task}/{label}" if len(lists) > 1 else label: v for label, v in own.items()}
+                found = {f"{task}/{label}" if len(lists) > 1 else label: v for label, v in own.items()}
             else:
                 self._check_text(name, column)
                 found = {task: column}
@@ -96,6 +100,26 @@ class LabelColumns:
                 f"the label column {name!r} holds text with {len(values):,} different values such as "
                 f"{values[0].as_py()!r}: expected classes (where it lists several labels, set {self.key}.separator)"
             )
+
+
+def _vector_columns(column: pa.ChunkedArray) -> list[pa.ChunkedArray] | None:
+    """Return the K columns of vectors (N, K) of labels; None for lists that name labels.
+
+    Vectors have one length, from 2, and real numbers, or no whole numbers but 0 and 1.
+    """
+    lists = column.combine_chunks()
+    if not _is_number(lists.type.value_type):
+        return None
+    lengths = set(pc.list_value_length(lists).drop_null().to_pylist())
+    values = pc.list_flatten(lists)
+    is_whole = pa.types.is_integer(values.type) and set(values.unique().to_pylist()) - {0, 1, None}
+    if len(lengths) != 1 or lengths <= {0, 1} or is_whole:
+        if pa.types.is_integer(values.type):
+            return None
+        raise InputError(
+            f"a column of labels holds {lists.type} of {len(lengths)} lengths: expected vectors of one length from 2"
+        )
+    return [pa.chunked_array([pc.list_element(lists, i)]) for i in range(lengths.pop())]
 
 
 def names_of_labels(schema: pa.Schema, column: str) -> list[str] | None:
@@ -139,8 +163,12 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
 def _is_list_of_names(kind: pa.DataType) -> bool:
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+    if not _is_list(kind):
         return False
     value = kind.value_type
     return bool(_is_text(value) or pa.types.is_large_string(value) or pa.types.is_integer(value))

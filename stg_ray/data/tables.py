@@ -104,6 +104,14 @@ def _split(config: ColumnsConfig, files: Sequence[TableFile], table: pa.Table) -
 def _class_tasks(config: ColumnsConfig, table: pa.Table, schema: pa.Schema) -> dict[str, Any]:
     """Return the tasks of the column of classes, as arguments of `TaskSet.from_arrays`."""
     assert config.classes is not None, "called for a column of classes"
+    for name in schema.names:
+        kind = schema.field(name).type
+        if name != config.split and (pa.types.is_nested(kind) or table.column(name).null_count == len(table)):
+            found = f"is {kind}" if pa.types.is_nested(kind) else "is null in all rows"
+            raise InputError(
+                f"the column of classes {name!r} {found}: expected one class for each row (lists of label names are "
+                "labels)"
+            )
     classes, names = _codes(table.column(config.classes), schema, "class_names")
     groups = None
     if config.groups is not None:

@@ -104,6 +104,16 @@ def test_vectors_are_inputs(tmp_path: Path, fixed: bool) -> None:
     assert np.array_equal(task_set.inputs, vectors)
 
 
+def test_tensors_keep_their_shape(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (N, 1, 4, 3)).astype(np.uint8)
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(images)
+    for column in (tensors, pa.array(images.tolist(), pa.list_(pa.list_(pa.list_(pa.uint8()))))):
+        written(tmp_path, {"image": column} | Y)
+        task_set = load(tmp_path, files="mine.parquet", features=["image"], labels=["y_*"])
+        assert task_set.inputs.dtype == np.uint8
+        assert np.array_equal(task_set.inputs, images)
+
+
 def with_hole(value: float | None) -> pa.Array:
     return pa.array([value if row == 7 else float(row) for row in range(N)])
 
@@ -113,9 +123,9 @@ WRONG_FEATURES = {
         with_hole(None),
         r"'x_b' is missing \(null or NaN\) in 1 of 60 rows, the first is row 7 of .*mine.parquet",
     ),
-    "nan": (with_hole(np.nan), r"'x_b' is missing \(null or NaN\) in 1 of 60 rows"),
-    "infinite": (with_hole(np.inf), "'x_b' is infinite in 1 of 60 rows"),
-    "huge": (with_hole(1.7976931348623157e308), r"'x_b' is 1.79769e\+308, beyond float32's 3.4e\+38, in 1 of 60 rows"),
+    "nan": (with_hole(np.nan), r"'x_b' is missing \(null or NaN\) in 1 of 60"),
+    "infinite": (with_hole(np.inf), "'x_b' is infinite in 1 of 60"),
+    "huge": (with_hole(1.7976931348623157e308), r"'x_b' is 1.79769e\+308, beyond float32's 3.4e\+38, in 1 of 60"),
     "null among booleans": (
         pa.array([None if row == 7 else True for row in range(N)]),
         r"'x_b' is missing \(null or NaN\) in 1 of 60",
@@ -123,6 +133,12 @@ WRONG_FEATURES = {
     "text": (["a"] * N, "feature column 'x_b' is string: expected numbers .*leave it out with '!x_b'"),
     "dates": (pa.array([0] * N, pa.timestamp("s")), "feature column 'x_b' is timestamp"),
     "ragged": ([[1.0] * (2 + row // 50) for row in range(N)], "vector 'x_b' has 3 values in row 50 and 2 in row 0"),
+    "ragged within": ([[[1.0] * (1 + row // 50)] * 2 for row in range(N)], "2 values in row 50 and 1 in row 0"),
+    "empty vectors": ([[]] * N, "the feature column 'x_b' is list<element: null>|expected one length, from 1"),
+    "huge in a vector": (
+        [[1.0, 1e300 if row == 7 else 2.0] for row in range(N)],
+        r"float32's 3.4e\+38 in 1 of 60 rows",
+    ),
     "null vector": ([None if row == 7 else [1.0] for row in range(N)], r"'x_b' is missing \(null\) in row 7"),
 }
 
@@ -220,6 +236,28 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"a": {"x_a": np.arange(1200), "y_1": [f"label {row}" for row in range(1200)], "y_2": np.arange(1200) % 2}},
         {},
         "'y_1' holds text with 1,200 different values .*set data.parquet.separator",
+    ),
+    "labels of unlike vectors": (
+        {"a": X | Y | {"y_1": [[0.5] * (1 + row % 2) for row in range(N)]}},
+        {},
+        "of 2 lengths: expected vectors of one length",
+    ),
+    "images of numbers": ({"a": X | Y}, {"features": [], "image": "x_a"}, "the image column 'x_a' is double: expected"),
+    "no image": (
+        {"a": X | Y | {"image": pa.nulls(N, pa.binary())}},
+        {"features": [], "image": "image"},
+        "a.parquet: there is no image in row 0: remove the row",
+    ),
+    "bits of numbers": ({"a": X | Y}, {"features": [], "bits": "x_a"}, "packed bits 'x_a' is double: expected bytes"),
+    "classes of lists": (
+        {"a": X | {"kind": [["a"]] * N}},
+        {"labels": [], "classes": "kind"},
+        "'kind' is list<element: string>: expected one class for each row",
+    ),
+    "classes of null": (
+        {"a": X | {"kind": pa.nulls(N)}},
+        {"labels": [], "classes": "kind"},
+        "the column of classes 'kind' is null in all rows",
     ),
     "labels of null": ({"a": X | Y | {"y_1": pa.nulls(N)}}, {}, "'y_1' is null in all rows"),
     "labels of dates": ({"a": X | Y | {"y_1": pa.array([0] * N, pa.date32())}}, {}, "'y_1' is date32.*: expected num"),
