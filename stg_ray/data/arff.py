@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stg_ray.config.tables import ArffConfig
 
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-ATTRIBUTE = re.compile(rf"@attribute\s+({QUOTED}|\S+)\s+(.+)", re.IGNORECASE)
+ATTRIBUTE = re.compile(rf"@attribute\s+({QUOTED}|[^\s{{]+)\s*(?:\s|(?={{))(.+)", re.IGNORECASE)
 CATEGORY = re.compile(rf"\s*({QUOTED}|[^,]+?)\s*(?:,|$)")
 CELL = re.compile(rf"\s*(\d+)\s+({QUOTED}|[^,\s]+)\s*(?:,|$)")
 MEKA_LABELS = re.compile(r"-C\s+(-?\d+)")
@@ -160,26 +160,34 @@ def _dense_table(path: Path, attributes: Sequence[Attribute], rows: Sequence[str
         )
     keys = [str(number) for number in range(len(attributes))]  # names may occur twice
     types = {k: pa.float64() if a.categories is None else pa.string() for k, a in zip(keys, attributes, strict=True)}
+    delimiter = "\t" if "\t" in rows[0] and "," not in rows[0] else ","
     try:
         table = pacsv.read_csv(
             io.BytesIO(text),
             read_options=pacsv.ReadOptions(column_names=keys, block_size=max(2**20, len(text) + 1)),
-            parse_options=pacsv.ParseOptions(quote_char="'", escape_char="\\"),
+            parse_options=pacsv.ParseOptions(delimiter=delimiter, quote_char="'", escape_char="\\"),
             convert_options=pacsv.ConvertOptions(column_types=types, null_values=["?", " ?"], strings_can_be_null=True),
         )
     except pa.ArrowException as error:
         raise InputError(
             f"{path}: the data does not fit its {len(attributes)} attributes: {one_line(error)}"
         ) from error
-    columns = [_column(a, column.combine_chunks()) for a, column in zip(attributes, table.columns, strict=True)]
+    columns = [_column(path, a, column.combine_chunks()) for a, column in zip(attributes, table.columns, strict=True)]
     return pa.Table.from_arrays(columns, [a.name for a in attributes])
 
 
-def _column(attribute: Attribute, values: pa.Array) -> pa.Array:
+def _column(path: Path, attribute: Attribute, values: pa.Array) -> pa.Array:
     """Return a column of categories that are numbers as numbers."""
     if attribute.categories is None:
         return values
-    values = pc.utf8_trim_whitespace(values)
+    values = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), r'^"(.*)"$', r"\1")
+    if attribute.categories:
+        strange = values.filter(pc.invert(pc.is_in(values, pa.array([*attribute.categories, None], pa.string()))))
+        if len(strange):
+            raise InputError(
+                f"{path}: the attribute {attribute.name!r} has the value {strange[0].as_py()!r} (in {len(strange):,} "
+                f"rows), which is none of its categories {', '.join(attribute.categories[:5])}"
+            )
     return values.cast(_category_type(attribute))
 
 

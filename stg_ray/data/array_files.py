@@ -56,7 +56,7 @@ def read_npz(path: Path, shown: str, root: Path, seed: int) -> TaskSet:
             f"data.npz: {path} holds {', '.join(sorted(arrays)) or 'nothing'}: expected inputs and labels, and "
             f"optionally {', '.join(TEXTS)}"
         )
-    texts: dict[str, Any] = {key: arrays[key].astype(str).tolist() for key in TEXTS if key in arrays}
+    texts: dict[str, Any] = {key: arrays[key].astype(str).ravel().tolist() for key in TEXTS if key in arrays}
     for key in {"kinds", "groups"} & set(texts):
         texts[key] = [None if text in ("", "None") else text for text in texts[key]]
     return TaskSet.from_arrays(arrays["inputs"], arrays["labels"], **texts, seed=seed)
@@ -108,12 +108,21 @@ def _sparse(path: Path, key: str) -> Any:
 
 
 def dense(matrix: Any) -> np.ndarray:
-    """Return a sparse matrix (N, F) as an array: int8 or int32 where it holds whole numbers, else float32."""
+    """Return a sparse matrix (N, F) as an array: whole numbers in a small type, others as they are.
+
+    Raises:
+        InputError: it holds complex numbers, or the array has no room.
+    """
     matrix = matrix.tocsr()
+    if matrix.dtype.kind not in "biuf":
+        raise InputError(f"a sparse matrix of {matrix.dtype} cannot be used: expected real numbers")
+    limits = np.iinfo(np.int32)
     if matrix.dtype.kind == "b":
         dtype: type = np.int8
+    elif matrix.dtype.kind in "iu" and limits.min <= matrix.min() and matrix.max() <= limits.max:
+        dtype = np.uint8 if matrix.dtype == np.uint8 else np.int32
     else:
-        dtype = np.float32 if matrix.dtype.kind == "f" else np.int32
+        dtype = np.float64 if matrix.dtype.itemsize > 4 else np.float32
     array = large_array(matrix.shape, dtype)
     for start in range(0, matrix.shape[0], BLOCK_ROWS):
         array[start : start + BLOCK_ROWS] = matrix[start : start + BLOCK_ROWS].toarray()

@@ -84,6 +84,17 @@ def test_the_first_attributes_are_labels_in_meka(tmp_path: Path) -> None:
     assert np.allclose(task_set.inputs, X[:, :1])
 
 
+def test_tabs_double_quotes_and_no_space_before_categories(tmp_path: Path) -> None:
+    text = header(categories='{"n o","y es"}').replace("Beach {", "Beach{")
+    rows = (
+        "\t".join([str(x[0]), str(x[1]), *('"y es"' if t else "'n o'" for t in y)]) for x, y in zip(X, Y, strict=True)
+    )
+    (tmp_path / "scenes.arff").write_text(text + "\n".join(rows))
+    task_set = load(tmp_path, labels=["Beach", "Fall*"])
+    assert np.allclose(task_set.inputs, X)
+    assert np.array_equal(task_set.labels, Y)
+
+
 def test_files_by_split_and_missing_labels(tmp_path: Path) -> None:
     rows = dense().splitlines()[:N]
     rows[3] = rows[3][:-1] + "?"
@@ -102,6 +113,11 @@ def test_files_by_split_and_missing_labels(tmp_path: Path) -> None:
         (header() + dense(), XML.replace("Beach", "Sea"), "names the label 'Sea', which is no attribute of"),
         (header() + dense(), "<labels></labels>", "names no label: expected <labels>"),
         (header() + dense(), "<labels>", "names no labels: "),
+        (
+            header() + "1,2,0,7\n",
+            XML,
+            "'Fall foliage' has the value '7' .in 1 rows., which is none of its categories",
+        ),
         (header() + "1,2,0\n", XML, "the data does not fit its 4 attributes"),
         (header() + "{0 1, 9 1}\n", XML, "row 0 has the index 9, and there are 4 attributes"),
         (header() + "{0 1}\n1,2,3,4\n", XML, "row 1 of the data is '1,2,3,4': expected {index value, ...}"),

@@ -39,6 +39,18 @@ def test_a_file_of_inputs_and_one_of_labels(tmp_path: Path, inputs: str, labels:
     assert np.array_equal(task_set.labels, LABELS)
 
 
+def test_large_numbers_in_a_sparse_matrix(tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", LABELS)
+    for matrix in (np.arange(2 * N).reshape(N, 2) * 2**40, (INPUTS * 255).astype(np.uint8)):
+        scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_matrix(matrix))
+        task_set = load({"npy": {"inputs": "x.npz", "labels": "y.npy"}}, tmp_path)
+        assert np.array_equal(task_set.inputs, matrix.astype(task_set.inputs.dtype))
+        assert (task_set.inputs.dtype == np.uint8) == (matrix.dtype == np.uint8)
+    scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_matrix(INPUTS * 1j))
+    with pytest.raises(InputError, match="a sparse matrix of complex64 cannot be used"):
+        load({"npy": {"inputs": "x.npz", "labels": "y.npy"}}, tmp_path)
+
+
 def test_a_file_of_splits(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", INPUTS)
     np.save(tmp_path / "y.npy", LABELS)
@@ -73,6 +85,7 @@ def test_arrays_of_objects_are_no_reason_to_load_pickles(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        ({"npz": "huge.npz"}, r"inputs have 1.79769e\+308 in row 3, which float32 cannot hold"),
         ({"npz": "sparse.npz"}, "is one sparse matrix: give the files of inputs and labels as data.npy.inputs"),
         ({"npz": "x.npy"}, "x.npy cannot be read as arrays: it holds a NumPy array .*use data.npy"),
         ({"npy": {"inputs": "both.npz", "labels": "y.npy"}}, "holds inputs, labels: expected one array .*data.npz"),
@@ -85,6 +98,8 @@ def test_arrays_of_objects_are_no_reason_to_load_pickles(tmp_path: Path) -> None
 def test_what_is_refused(tmp_path: Path, data: dict[str, Any], message: str) -> None:
     np.save(tmp_path / "x.npy", INPUTS)
     np.save(tmp_path / "y.npy", LABELS)
+    huge = np.where(np.arange(4 * N).reshape(N, 4) == 14, np.finfo(np.float64).max, INPUTS)
+    np.savez(tmp_path / "huge.npz", inputs=huge, labels=LABELS)
     np.save(tmp_path / "flat.npy", LABELS[:, 0])
     np.save(tmp_path / "short.npy", LABELS[1:])
     np.savez(tmp_path / "both.npz", inputs=INPUTS, labels=LABELS)
