@@ -34,7 +34,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         n_groups: number of groups, or auto to choose it.
         method: grouping method, such as spectral, louvain or agglomerative (`grouping.method`).
         affinities: what tells tasks alike (`affinity.methods`).
-        kinds: K kinds of tasks, None where they are to be told from `Y`: see `TaskSet.from_arrays`.
+        kinds: K kinds of tasks, None where they are to be told from `Y`, or kinds by name: see `TaskSet.from_arrays`.
+        missing: values that mark missing labels, for all tasks or by name: see `TaskSet.from_arrays`.
         epochs: of the profile, and of each network; the configuration's defaults if None.
         plans: groupings that are trained (`retrain.plans`); `("ours", "all_in_one", "random")` says in
             `run_.summary` whether grouping helped.
@@ -72,7 +73,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         *,
         method: str = "spectral",
         affinities: Sequence[str] = ("data_map", "landscape"),
-        kinds: Sequence[TaskKind | None] | None = None,
+        kinds: Sequence[TaskKind | None] | Mapping[str, TaskKind] | None = None,
+        missing: Sequence[Any] | Mapping[str, Any] | None = None,
         epochs: int | None = None,
         plans: Sequence[str] = ("ours",),
         settings: Mapping[str, Any] | None = None,
@@ -84,6 +86,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         self.method = method
         self.affinities = affinities
         self.kinds = kinds
+        self.missing = missing
         self.epochs = epochs
         self.plans = plans
         self.settings = settings
@@ -96,7 +99,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
 
         Args:
             X: (N, F) features, or (N, C, H, W) uint8 images; an array or a data frame.
-            Y: (N, K) labels, NaN or (in integers) -1 where one is missing; an array or a data frame.
+            Y: (N, K) labels, numbers or texts, NaN or -1 where one is missing; an array or a data frame.
 
         Raises:
             InputError: labels or parameters are wrong.
@@ -104,7 +107,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         """
         validate_data(self, X, skip_check_array=True)  # sets n_features_in_ and feature_names_in_
         seed = self._seed()
-        task_set = TaskSet.from_arrays(X, Y, kinds=self.kinds, seed=seed)
+        task_set = TaskSet.from_arrays(X, Y, kinds=self.kinds, missing=self.missing, seed=seed)
         reporter = Reporter(None if self.verbose else Console(quiet=True))
         temporary = tempfile.mkdtemp(prefix="stg_ray-") if self.out is None else None
         try:
@@ -128,8 +131,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             X: (N, ...) as in `fit`.
 
         Returns:
-            (N, K) labels: 0 or 1, the most probable class, or the value of a regression; integers where there is no
-            regression.
+            (N, K) labels as `Y` has them: the most probable class, or the value of a regression; integers where there
+            is no regression and no text.
         """
         by_task = self._predicted(X)
         columns = []
@@ -137,8 +140,10 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             values = by_task[task.name]
             if task.kind != "regression":
                 values = (values > 0.5).astype(np.int64) if task.kind == "binary" else values.argmax(axis=1)
+                values = task.original(values)
             columns.append(values)
-        return np.stack(columns, axis=1)
+        has_texts = any(column.dtype.kind == "U" for column in columns)
+        return np.stack([column.astype(object) for column in columns] if has_texts else columns, axis=1)
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """Predict the probabilities of all classes, as scikit-learn's multi-output classifiers do.
@@ -147,7 +152,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             X: (N, ...) as in `fit`.
 
         Returns:
-            K arrays (N, C) of class probabilities; `[p[:, 1] for p in ...]` are those of label 1 of binary tasks.
+            K arrays (N, C) of class probabilities, in the ascending order of the labels; `[p[:, 1] for p in ...]` are
+            those of the second label of binary tasks.
 
         Raises:
             InputError: a task is a regression.

@@ -109,9 +109,11 @@ def run(
     run_dir = RunDir(out or default_out(name, config))
     run_dir.check_writable()
     with run_dir.lease():
-        if run_dir.has_config():
+        if run_dir.has_done():
             config = config.resolved_as(run_dir.read_config())
             _check_same(run_dir, config)
+        else:
+            run_dir.forget_sources()  # of data that was refused, and may be mended now
         run_dir.check_sources(config)
         run_dir.write_config(config)
         names = list(STAGES)
@@ -284,6 +286,9 @@ def _check_same(run_dir: RunDir, config: Config) -> None:
     before = run_dir.read_config()
     if before.data.task_set and config.data.task_set and before.data.task_set != config.data.task_set:
         raise InputError(f"{run_dir.uri} began with another task set: give it that one, or choose another directory")
+    sections = STAGES["parts"].sections
+    if not run_dir.has_begun("profile") and before.fingerprint(sections) == config.fingerprint(sections):
+        return  # what else was refused at the door may be mended
     differences = before.differences(config)
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")

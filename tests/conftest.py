@@ -71,7 +71,7 @@ def make_task_set() -> Callable[..., TaskSet]:
                 names.append(f"block {block} task {member}")
         labels = np.stack(columns, axis=1)
         labels[rng.random(labels.shape) < missing] = -1
-        return TaskSet.from_arrays(inputs, labels, names=names, seed=seed)
+        return TaskSet.from_arrays(inputs, labels, names=names, missing=[-1], seed=seed)
 
     return make
 

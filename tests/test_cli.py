@@ -77,8 +77,10 @@ def test_a_file_where_the_run_directory_should_be(two_tasks: Path) -> None:
 
 def test_a_refused_task_set_leaves_a_directory_that_can_be_used_again(two_tasks: Path) -> None:
     refused("run", "one.yaml", "--out", "run", cwd=two_tasks)
-    assert "one.npz" in refused("run", "two.yaml", "--out", "run", cwd=two_tasks), "it belongs to that configuration"
     assert "parts is not done" in refused("group", "run", cwd=two_tasks)
+    mended = refused("run", "two.yaml", "--set", "grouping.groups=3", "--out", "run", cwd=two_tasks)
+    assert "grouping.groups=3 but there are 2 tasks" in mended, "the directory belonged to no configuration"
+    assert "one.npz" in refused("run", "one.yaml", "--out", "run", cwd=two_tasks), "now it belongs to that one"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,12 @@ def test_a_refused_task_set_leaves_a_directory_that_can_be_used_again(two_tasks:
 def test_what_would_fail_later_is_refused_at_the_door_every_time(two_tasks: Path, setting: str, message: str) -> None:
     for _ in range(2):
         assert message in refused("run", "two.yaml", "--set", setting, "--out", "run", cwd=two_tasks)
+
+
+def test_a_setting_that_was_refused_at_the_door_is_mended_in_the_same_directory(two_tasks: Path) -> None:
+    refused("run", "two.yaml", "--set", "model.trunk=cnn", "--out", "run", cwd=two_tasks)
+    mended = refused("run", "two.yaml", "--set", "grouping.groups=3", "--out", "run", cwd=two_tasks)
+    assert "grouping.groups=3 but there are 2 tasks" in mended, "the trunk is another now"
 
 
 def test_data_that_changed_is_not_taken_for_what_it_was(two_tasks: Path) -> None:

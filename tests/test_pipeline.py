@@ -96,11 +96,33 @@ def test_sections_about_data_hold_for_task_sets_too(
     with pytest.raises(sr.InputError, match="'task_6' has only the label 0 in the train rows"):
         sr.run(constant, tmp_path / "refused", until="parts", reporter=quiet)
     data = {"constant_tasks": "drop", "limit": 40, "class_weights": "balanced"}
-    run = sr.run(constant, tmp_path / "run", settings={"data": data}, until="parts", reporter=quiet)
+    run = sr.run(constant, tmp_path / "refused", settings={"data": data}, until="parts", reporter=quiet)
     index = read_index(run.run_dir.sub("parts"))
     assert len(index.tasks) == 6
     assert index.n_samples() == 40
     assert index.tasks[0].class_weights is not None
+
+
+def test_a_directory_belongs_to_a_configuration_once_its_task_set_was_accepted(quiet: Reporter, tmp_path: Path) -> None:
+    """What a message names as the way out, a setting or data that is mended, is taken in the same directory."""
+    half = np.arange(60) % 2
+    signs = np.stack([half * 2 - 1, np.arange(60) % 3 - 1], axis=1)
+    file, out = tmp_path / "mine.npz", tmp_path / "run"
+    config = {"data": {"npz": str(file)}}
+    np.savez(file, inputs=np.random.default_rng(0).normal(size=(60, 2)), labels=np.stack([half, half * 0], axis=1))
+    with pytest.raises(sr.InputError, match="constant tasks, 1 of 2: 'task_1' has only the label 0"):
+        sr.run(config, out, until="parts", reporter=quiet)
+    np.savez(file, inputs=np.random.default_rng(0).normal(size=(60, 2)), labels=signs)
+    with pytest.raises(sr.InputError, match="'task_1' has the labels -1, 0 and 1: which"):
+        sr.run(config, out, until="parts", reporter=quiet)
+    settings = {"data": {"tasks": {"*": {"missing": [0]}}}}
+    run = sr.run(config, out, settings=settings, until="parts", reporter=quiet)
+    assert [task.classes for task in read_index(run.run_dir.sub("parts")).tasks] == [(-1, 1)] * 2
+    with pytest.raises(sr.InputError, match="belongs to another configuration"):
+        sr.run(config, out, until="parts", reporter=quiet)
+    np.savez(file, inputs=np.zeros((60, 2)), labels=signs)
+    with pytest.raises(sr.InputError, match=r"has changed since .* began with it"):
+        sr.run(config, out, settings=settings, until="parts", reporter=quiet)
 
 
 def test_the_command_line_goes_on_only_where_the_parts_of_a_task_set_are(

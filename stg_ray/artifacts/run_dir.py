@@ -73,6 +73,18 @@ class RunDir(Storage):
         """Return whether a run has begun here."""
         return self.exists("config.yaml")
 
+    def has_done(self) -> bool:
+        """Return whether a stage was done here; before, the directory belongs to no configuration."""
+        return self.has_config() and any(self.exists(f".stages/{name}.json") for name in STAGES)
+
+    def has_begun(self, stage: str) -> bool:
+        """Return whether a stage, or a later one, has begun here."""
+        return any(self.exists(f".stages/{later.name}{end}.json") for later in onwards(stage) for end in ("", ".begun"))
+
+    def forget_sources(self) -> None:
+        """Forget the contents of the files that the configuration named."""
+        self.delete(".stages/sources.json")
+
     def check_sources(self, config: Config) -> None:
         """Refuse to continue with data or code that changed since this run began.
 

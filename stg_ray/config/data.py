@@ -25,6 +25,7 @@ from stg_ray.config.tables import ClassTasks as ClassTasks
 from stg_ray.errors import unknown
 
 Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
 Auto = Literal["auto"]
 SOURCES = ("preset", "parquet", "csv", "arff", "libsvm", "hugging_face", "images", "npz", "npy", "function", "join")
 """Keys of the `data` section of which a file gives exactly one."""
@@ -38,6 +39,15 @@ class ImageFolderConfig(Section):
     class_tasks: Literal["one_vs_rest", "multiclass"] = "one_vs_rest"
     """Tasks made from the classes: one_vs_rest, one for each class; multiclass, one for all (to be joined with other
     sets)."""
+
+
+class TaskConfig(Section):
+    """What is known of a task, where it is not to be told from its labels."""
+
+    kind: Literal["binary", "multiclass", "regression"] | None = None
+    """Kind of the task; by default it is told from the labels."""
+    missing: list[int | float | str] | None = None
+    """Values that mark missing labels; an empty list where no value does. By default a lone -1 beside classes does."""
 
 
 class DataConfig(Section):
@@ -82,9 +92,16 @@ class DataConfig(Section):
     """Weights of the classes in a task's loss; balanced: every class has the same share, however rare it is."""
     limit: Count | None = None
     """Largest number of training rows, drawn by seed; validation and test rows stay. By default all are kept."""
-    constant_tasks: Literal["refuse", "drop"] = "refuse"
-    """Treatment of tasks with a single label in the training, validation or test rows: the run is refused, or they are
-    dropped by name."""
+    tasks: Annotated[dict[str, TaskConfig], since("0.2")] = {}
+    """What is known of tasks, by name or pattern such as `y_*`: their kind, and the values that mark missing labels."""
+    constant_tasks: Literal["refuse", "drop", "unscored"] = "refuse"
+    """Treatment of tasks with a single label in the training or test rows, or with fewer than `min_positives`: the run
+    is refused; they are dropped by name; or those that can be learned are trained and not scored (unscored)."""
+    min_positives: Annotated[Count | dict[Literal["train", "val", "test"], NotNegative], since("0.2")] = 1
+    """Labels of a task beside its most frequent one, such as the positives of a rare label, that it needs in the
+    training and in the test rows, or in each split: `{test: 10}`. One: two values occur in both."""
+    split: Annotated[Literal["given", "stratified"], since("0.2")] = "given"
+    """The split of the rows: the one that the data has, if any; or a new one by seed, stratified for rare labels."""
     part_rows: Count | Auto = "auto"
     """Number of training rows of a part; auto: 16 parts, or more where a part would exceed 8192 rows."""
 
@@ -119,6 +136,9 @@ class DataConfig(Section):
             raise ValueError(f"image_size is for encoded images, and there are none in this {given[0]}")
         if any(part.task_set for part in self.join):
             raise ValueError("a task set that was given in Python cannot be joined: join the arrays")
+        if self.tasks and (self.join or self.task_set):
+            where = "TaskSet.from_arrays" if self.task_set else "each of the joined sets"
+            raise ValueError(f"tasks (kinds and missing values) belong to {where}")
         if any(part.join for part in self.join):
             raise ValueError("joined sets cannot be joined again: name them in one list")
         if len(self.joined()) < len(self.join):

@@ -135,8 +135,11 @@ def _explain(problem: Any) -> str:
         *path, name = where
         model: Any = Config
         for step in path:
+            if step not in model.model_fields:
+                continue  # a key of a dictionary of sections, or the number of one in a list
             annotation = model.model_fields[step].annotation
-            model = next((a for a in get_args(annotation) if a is not type(None)), annotation)  # of `X | None`
+            inner = [a for a in get_args(annotation) if hasattr(a, "model_fields")]  # of `X | None`, `dict[str, X]`
+            model = inner[0] if inner else annotation
         known = list(model.model_fields)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         elsewhere = [

@@ -29,7 +29,7 @@ def class_tasks(
             multi-class task per super-class, whose labels are missing for the samples of other super-classes.
 
     Returns:
-        The arguments labels, names, kinds and groups of `TaskSet.from_arrays`.
+        The arguments labels, names, kinds, missing and groups of `TaskSet.from_arrays`.
 
     Raises:
         InputError: a class without a name, or tasks by group without groups.
@@ -39,12 +39,12 @@ def class_tasks(
             f"classes are {classes.min()} to {classes.max()}: expected 0 to {len(names) - 1}, -1 if missing"
         )
     if tasks == "multiclass":
-        return {"labels": classes[:, None], "names": ["class"], "kinds": ["multiclass"], "groups": None}
+        return _multiclass(classes[:, None], ["class"])
     if tasks == "one_vs_rest":
         labels = (classes[:, None] == np.arange(len(names))).astype(np.int8)
         labels[classes == MISSING] = MISSING
-        kinds = ["binary"] * len(names)
-        return {"labels": labels, "names": list(names), "kinds": kinds, "groups": list(groups) if groups else None}
+        kinds, of_classes = ["binary"] * len(names), list(groups) if groups else None
+        return {"labels": labels, "names": list(names), "kinds": kinds, "missing": [MISSING], "groups": of_classes}
     if groups is None:
         raise InputError("tasks by group need the super-class of every class")
     group_names = list(dict.fromkeys(groups))
@@ -52,4 +52,10 @@ def class_tasks(
     for g, group in enumerate(group_names):
         for number, member in enumerate(c for c, of_class in enumerate(groups) if of_class == group):
             labels[classes == member, g] = number
-    return {"labels": labels, "names": group_names, "kinds": ["multiclass"] * len(group_names), "groups": None}
+    return _multiclass(labels, group_names)
+
+
+def _multiclass(labels: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """Return the arguments of `TaskSet.from_arrays` for labels (N, K) of multi-class tasks."""
+    kinds = ["multiclass"] * len(names)
+    return {"labels": labels, "names": names, "kinds": kinds, "missing": [MISSING], "groups": None}

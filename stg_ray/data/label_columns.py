@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stg_ray.data.label_matrix import arguments_of
 from stg_ray.errors import InputError
 
 MAX_TEXT_CLASSES = 1000
@@ -79,7 +78,7 @@ class LabelColumns:
             if both := set(found) & set(columns):
                 raise InputError(f"two columns of {self.key}.labels give a task named {min(both)!r}: rename one")
             columns |= found
-        return arguments_of(columns)
+        return {"labels": columns}
 
     def _is_list(self, name: str) -> bool:
         kind = self.schema.field(name).type

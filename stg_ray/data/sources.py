@@ -18,6 +18,7 @@ from stg_ray.data.parquet import read_parquet
 from stg_ray.errors import InputError
 from stg_ray.imports import resolve
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.settings import TaskSettings, task_settings
 
 if TYPE_CHECKING:
     from stg_ray.config.data import DataConfig
@@ -42,9 +43,20 @@ def load_task_set(config: DataConfig, seed: int, given: TaskSet | None = None) -
 
 def _prepared(config: DataConfig, seed: int, given: TaskSet | None = None) -> TaskSet:
     """Return a set by itself, or one of several that are joined, which may have a single task."""
-    task_set = _load(config, seed) if given is None else given
-    task_set = task_set.limited(config.limit, seed).without_constant_tasks(config.constant_tasks)
+    if given is None:
+        with task_settings(_settings_of(config)):
+            given = _load(config, seed)
+    task_set = given.with_new_split(seed) if config.split == "stratified" else given
+    task_set = task_set.limited(config.limit, seed).without_constant_tasks(config.constant_tasks, config.min_positives)
     return task_set.with_balanced_classes() if config.class_weights == "balanced" else task_set
+
+
+def _settings_of(config: DataConfig) -> TaskSettings:
+    return TaskSettings(
+        kinds={pattern: task.kind for pattern, task in config.tasks.items() if task.kind is not None},
+        missing={pattern: task.missing for pattern, task in config.tasks.items() if task.missing is not None},
+        drops_empty=config.constant_tasks != "refuse",
+    )
 
 
 def _load(config: DataConfig, seed: int) -> TaskSet:

@@ -8,6 +8,7 @@ from stg_ray.data.parts import write_parts
 from stg_ray.data.sources import load_task_set
 from stg_ray.progress import StageProgress
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.about import about
 
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: TaskSet | None = None) -> None:
@@ -22,5 +23,6 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: T
     task_set = load_task_set(config.data, config.seed, task_set)
     index = write_parts(task_set, run_dir.sub("parts"), part_rows=config.data.rows_of_a_part, seed=config.seed)
     sizes = ", ".join(f"{index.n_samples(split):,} {split}" for split in index.rows)
-    dropped = f"; constant and dropped: {', '.join(task_set.dropped)}" if task_set.dropped else ""
-    progress.summary = f"{len(index.tasks)} tasks, samples: {sizes}{dropped}"
+    progress.summary = f"{len(index.tasks)} tasks, samples: {sizes}"
+    for line in about(task_set):
+        progress.note(line)

@@ -21,6 +21,7 @@ from stg_ray.pipeline import check
 from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_trials
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.about import about
 
 
 def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> list[tuple[str, str]]:
@@ -54,6 +55,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     seconds = START_SECONDS + epochs * n_train * pace.step[1] / cpus
     return [
         ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
+        *(("", line) for line in about(task_set)),
         (
             "profile",
             f"{epochs} epochs, {config.profile.workers} workers, {network.n_parameters:,} parameters, "

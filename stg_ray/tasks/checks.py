@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
 
-from stg_ray.errors import InputError
-from stg_ray.tasks.labels import MISSING, Ranges, observed, ranges_of
+from stg_ray.errors import InputError, one_line
+from stg_ray.tasks.frames import as_table, by_pattern, is_frame
+from stg_ray.tasks.kinds import Meaning
+from stg_ray.tasks.label_matrix import LabelColumns, MatrixColumns, SeparateColumns
 from stg_ray.tasks.task import Task, TaskKind
 
 
-def checked_arrays(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return inputs (N, ...) as float32 or uint8, and labels (N, K) as they are.
+def checked_inputs(given: Any) -> np.ndarray:
+    """Return inputs (N, ...) as float32 or uint8.
 
     Raises:
-        InputError: the arrays are ragged or hold no numbers, their shapes do not fit, an input is not finite.
+        InputError: they are ragged, hold no numbers, or one is not finite.
     """
-    inputs, labels = np.asarray(inputs), np.asarray(labels)
-    for what, array in (("inputs", inputs), ("labels", labels)):
-        if array.dtype.kind not in "biuf":
-            raise InputError(
-                f"{what} have the type {array.dtype}: expected numbers in one array of equal rows "
-                "(ragged rows and text must be converted first)"
-            )
-    if labels.ndim != 2 or inputs.ndim < 2 or len(inputs) != len(labels):
+    try:
+        inputs: np.ndarray = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"inputs cannot be read: {one_line(error)} (expected one array of equal rows)") from error
+    if inputs.dtype.kind not in "biuf":
         raise InputError(
-            f"inputs have the shape {inputs.shape} and labels {labels.shape}: expected (N, ...) and (N, K), one row "
-            "of labels for each input"
+            f"inputs have the type {inputs.dtype}: expected numbers in one array of equal rows "
+            "(ragged rows and text must be converted first)"
         )
-    if labels.shape[1] == 0:
-        raise InputError("labels have no column: expected one for each task")
-    if inputs.dtype.kind == "f":
+    if inputs.dtype.kind == "f" and inputs.ndim > 1:
         bad = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
         if bad.any():
             raise InputError(
@@ -44,59 +41,109 @@ def checked_arrays(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
         inputs = _as_float32(inputs)
     elif inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
-    return inputs, labels
+    return inputs
 
 
-def checked_tasks(
-    labels: np.ndarray,
-    names: Sequence[str] | None,
-    kinds: Sequence[TaskKind | None] | None,
-    groups: Sequence[str | None] | None,
-    class_weights: Sequence[Sequence[float] | None] | None,
-) -> tuple[Task, ...]:
-    """Return the K tasks of labels (N, K); for the other arguments see `TaskSet.from_arrays`.
+def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumns, list[str]]:
+    """Return labels as columns, and the names of the tasks.
+
+    Args:
+        labels: an array (N, K), a data frame, or a mapping from names to columns of their own types.
+        names: of the tasks; by default those of the columns, else task_0, task_1, ...
 
     Raises:
-        InputError: not one name, kind, group and list of weights for each task, or labels that do not fit the kind.
+        InputError: they hold neither numbers nor texts, or names are not distinct.
     """
-    n_tasks = labels.shape[1]
-    task_names = _checked_names(names, n_tasks)
-    for what, given in (("kinds", kinds), ("groups", groups), ("class_weights", class_weights)):
-        if given is not None and len(given) != n_tasks:
-            raise InputError(f"there are {len(given)} {what} for {n_tasks} tasks")
-    strange = sorted({kind for kind in kinds or () if kind is not None} - set(get_args(TaskKind)))
+    if is_frame(labels):
+        table = as_table(labels)
+        names = checked_names(table.column_names if names is None else names, table.num_columns)
+        return SeparateColumns(names, table.columns), names
+    if isinstance(labels, Mapping):
+        names = checked_names(list(labels) if names is None else names, len(labels))
+        return SeparateColumns(names, list(labels.values())), names
+    try:
+        labels = labels if isinstance(labels, np.ma.MaskedArray) else np.asarray(labels)
+    except ValueError as error:
+        raise InputError(f"labels cannot be read: {one_line(error)} (expected one array of equal rows)") from error
+    if labels.ndim != 2:
+        raise InputError(f"there are labels {labels.shape}: expected (N, K), a column for each task")
+    if labels.shape[1] == 0:
+        raise InputError("labels have no column: expected one for each task")
+    names = checked_names(names, labels.shape[1])
+    if labels.dtype.kind in "biuf" and not isinstance(labels, np.ma.MaskedArray):
+        return MatrixColumns(labels), names
+    return SeparateColumns(names, list(labels.T)), names
+
+
+def checked_shapes(inputs: np.ndarray, n_labels: int, n_tasks: int) -> None:
+    """Refuse inputs without one row of labels for each.
+
+    Raises:
+        InputError: the shapes do not fit.
+    """
+    if inputs.ndim < 2 or len(inputs) != n_labels:
+        raise InputError(
+            f"inputs have the shape {inputs.shape} and labels {(n_labels, n_tasks)}: expected (N, ...) and (N, K), one "
+            "row of labels for each input"
+        )
+
+
+def by_column(given: Any, names: Sequence[str], what: str) -> list[Any]:
+    """Return what is given for each of K tasks: by K entries, by names or patterns, or None for all.
+
+    Raises:
+        InputError: there are not K entries, or a pattern is that of no task.
+    """
+    if given is None:
+        return [None] * len(names)
+    if isinstance(given, Mapping):
+        return by_pattern(given, names, what)
+    entries: list[Any] = list(given)
+    if what == "missing" and not any(isinstance(entry, list | tuple | np.ndarray | None) for entry in entries):
+        return [entries] * len(names)  # marks, the same for all tasks
+    if len(entries) != len(names):
+        raise InputError(f"there are {len(entries)} {what} for {len(names)} tasks")
+    return entries
+
+
+def checked_kinds(kinds: Sequence[TaskKind | None]) -> None:
+    """Refuse kinds that are none.
+
+    Raises:
+        InputError: there is one.
+    """
+    strange = sorted({kind for kind in kinds if kind is not None} - set(get_args(TaskKind)))
     if strange:
         raise InputError(f"unknown kind of task {strange[0]!r}: expected {', '.join(get_args(TaskKind))}")
-    ranges = ranges_of(labels)
-    return tuple(
-        _with_weights(
-            _task_of(
-                name,
-                labels[:, t],
-                ranges.of(t),
-                kinds[t] if kinds else None,
-                (groups[t] if groups else None) or None,
-            ),
-            class_weights[t] if class_weights else None,
-        )
-        for t, name in enumerate(task_names)
-    )
 
 
-def compact(labels: np.ndarray, tasks: tuple[Task, ...]) -> np.ndarray:
-    """Return labels (N, K) in the smallest type that holds them; NaN becomes -1 where no task is a regression."""
-    if any(task.kind == "regression" for task in tasks):
-        if labels.dtype.kind != "f":
-            labels = np.where(observed(labels), labels, np.nan)
-        return np.ascontiguousarray(labels, dtype=np.float32)
-    largest = max(task.n_classes for task in tasks) - 1
-    dtype: Any = next(t for t in (np.int8, np.int16, np.int32) if largest <= np.iinfo(t).max)
-    if labels.dtype.kind == "f":
-        labels = np.where(np.isnan(labels), MISSING, labels)
-    return np.ascontiguousarray(labels, dtype=dtype)
+def tasks_of(
+    names: Sequence[str],
+    meanings: Sequence[Meaning],
+    groups: Sequence[str | None] | Mapping[str, str] | None,
+    class_weights: Sequence[Sequence[float] | None] | None,
+) -> tuple[Task, ...]:
+    """Return the K tasks of columns whose meaning is known; for the other arguments see `TaskSet.from_arrays`.
+
+    Raises:
+        InputError: not one group or list of weights for each task, or weights that do not fit the classes.
+    """
+    groups_of = by_column(groups, names, "groups")
+    weights = by_column(class_weights, names, "class_weights")
+    tasks = []
+    for name, meaning, group, of_classes in zip(names, meanings, groups_of, weights, strict=True):
+        classes = None if meaning.is_numbered else meaning.classes
+        task = Task(name, meaning.kind, meaning.n_classes, group or None, classes=classes)
+        tasks.append(_with_weights(task, of_classes))
+    return tuple(tasks)
 
 
-def _checked_names(names: Sequence[str] | None, n_tasks: int) -> list[str]:
+def checked_names(names: Sequence[str] | None, n_tasks: int) -> list[str]:
+    """Return K distinct names of tasks; task_0, task_1, ... where none are given.
+
+    Raises:
+        InputError: there are not K, or two are the same, or one is none.
+    """
     if names is None:
         return [f"task_{t}" for t in range(n_tasks)]
     names = [str(name) for name in names]
@@ -108,38 +155,6 @@ def _checked_names(names: Sequence[str] | None, n_tasks: int) -> list[str]:
     if "__task__" in names or "" in names:
         raise InputError("a task may not be named '__task__' (the key column of the tables) nor have an empty name")
     return names
-
-
-def _task_of(name: str, column: np.ndarray, ranges: Ranges, kind: TaskKind | None, group: str | None) -> Task:
-    """Return the task of a column of labels."""
-    if ranges.count == 0:
-        raise InputError(f"task {name!r} has no label at all: remove it")
-    if not np.isfinite([ranges.low, ranges.high]).all():
-        raise InputError(f"task {name!r}: labels are infinite in row {int(np.isinf(column).argmax())}")
-    kind = _told_kind(ranges, column.dtype) if kind is None else kind
-    if kind == "regression":
-        if column.dtype.kind in "iu":
-            raise InputError(f"task {name!r}: regression labels must be floating point (missing ones NaN)")
-        return Task(name, "regression", 1, group)
-    if not ranges.whole or ranges.low < 0 or (kind == "binary" and ranges.high > 1):
-        expected = "0 or 1" if kind == "binary" else "whole numbers from 0"
-        values = column[observed(column)].astype(np.float64)
-        strange = values[(values % 1 != 0) | (values < 0) | ((kind == "binary") & (values > 1))]
-        raise InputError(
-            f"task {name!r} is {kind} and has the label {strange[0]:g}: expected {expected}, -1 if missing"
-        )
-    return Task(name, kind, 2 if kind == "binary" else int(ranges.high) + 1, group)
-
-
-def _told_kind(ranges: Ranges, dtype: np.dtype[Any]) -> TaskKind:
-    """Tell the kind of a task from its labels.
-
-    A floating-point column may hold the classes 0 and 1 only because NaN marks its missing labels; more classes in
-    one are taken for numbers.
-    """
-    if ranges.whole and ranges.low >= 0 and ranges.high <= 1:
-        return "binary"
-    return "multiclass" if ranges.whole and ranges.low >= 0 and dtype.kind in "biu" else "regression"
 
 
 def _with_weights(task: Task, class_weights: Sequence[float] | None) -> Task:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from stg_ray.errors import InputError, one_line, unknown
-from stg_ray.tasks.labels import MISSING
-from stg_ray.tasks.task import TaskKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,18 +67,21 @@ def divided(
     return table.select(inputs), table.select(tasks), split
 
 
-def by_task(values: Mapping[str, Value] | None, tasks: Sequence[str], what: str) -> list[Value | None] | None:
-    """Return a value for each task, None where none is given by its name.
+def by_pattern(values: Mapping[str, Value], tasks: Sequence[str], what: str) -> list[Value | None]:
+    """Return a value for each task, None where none is given: by its name, else by the first pattern that it fits.
 
     Raises:
-        InputError: a name is that of no task.
+        InputError: a name or pattern is that of no task.
     """
-    if values is None:
-        return None
-    stray = [name for name in values if name not in tasks]
+    stray = [pattern for pattern in values if pattern not in tasks and not fnmatch.filter(tasks, pattern)]
     if stray:
         raise InputError(f"{what}: {unknown(stray[0], tasks, 'task')}")
-    return [values.get(name) for name in tasks]
+    return [
+        values[name]
+        if name in values
+        else next((value for pattern, value in values.items() if fnmatch.fnmatchcase(name, pattern)), None)
+        for name in tasks
+    ]
 
 
 def _matching(columns: Sequence[str], patterns: Patterns, what: str) -> list[str]:
@@ -104,52 +105,13 @@ def input_array(table: pa.Table) -> np.ndarray:
 
     types = table.schema.types
     for name, kind in zip(table.column_names, types, strict=True):
-        _check_numbers(name, kind, "an input")
+        _check_numbers(name, kind)
     has_gaps = any(column.null_count for column in table.columns)
     small = not has_gaps and all(kind == pa.uint8() or pa.types.is_boolean(kind) for kind in types)
     inputs = np.empty((len(table), len(types)), np.uint8 if small else np.float32)
     for f, column in enumerate(table.columns):
         inputs[:, f] = _numbers(column)
     return inputs
-
-
-def label_array(
-    table: pa.Table, kinds: Sequence[TaskKind | None] | None = None
-) -> tuple[np.ndarray, list[TaskKind | None]]:
-    """Return the columns as labels (N, K), and the kind of each task where its column's type tells it.
-
-    Labels are int64, -1 where missing, if all columns are whole numbers or booleans and none is a regression; else
-    float64, NaN where missing. Whole numbers and booleans stay classes then.
-
-    Args:
-        table: a column for each task.
-        kinds: those that are given.
-
-    Raises:
-        InputError: a column holds no numbers.
-    """
-    import pyarrow as pa
-
-    given: list[TaskKind | None] = [None] * table.num_columns if kinds is None else list(kinds)
-    if len(given) != table.num_columns:
-        raise InputError(f"there are {len(given)} kinds for {table.num_columns} tasks")
-    types = table.schema.types
-    for name, kind in zip(table.column_names, types, strict=True):
-        _check_numbers(name, kind, "a label")
-    whole = [pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in types]
-    if all(whole) and "regression" not in given:
-        labels = np.empty((len(table), len(types)), np.int64)
-        for t, column in enumerate(table.columns):
-            labels[:, t] = column.cast(pa.int64()).fill_null(MISSING).to_numpy()
-        return labels, given
-    labels = np.empty((len(table), len(types)), np.float64)
-    for t, column in enumerate(table.columns):
-        values = _numbers(column)
-        if whole[t] and given[t] != "regression":
-            values = np.where(values == MISSING, np.nan, values)
-            given[t] = given[t] or ("multiclass" if np.nanmax(values, initial=0) > 1 else "binary")
-        labels[:, t] = values
-    return labels, given
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
@@ -162,12 +124,9 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     return values
 
 
-def _check_numbers(name: str, kind: pa.DataType, what: str) -> None:
+def _check_numbers(name: str, kind: pa.DataType) -> None:
     import pyarrow as pa
 
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if not (is_number or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
-        raise InputError(
-            f"the column {name!r} holds {kind}: expected numbers or booleans for {what}, null where it is missing "
-            "(convert classes to whole numbers from 0)"
-        )
+        raise InputError(f"the column {name!r} holds {kind}: expected numbers or booleans for an input")

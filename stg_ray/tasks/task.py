@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 TaskKind = Literal["binary", "multiclass", "regression"]
 
 
@@ -20,6 +22,9 @@ class Task:
         center, scale: standardise a regression's targets (mean and standard deviation of its training labels); 0 and 1
             for classification.
         class_weights: multiply the loss of each class's samples; None is 1 for all.
+        classes: the labels of class 0, 1, ..., C - 1 as the data has them, numbers or texts; None where they are these
+            numbers.
+        is_scored: whether its predictions are scored; not where its labels are too few for that.
 
     Example:
         >>> from stg_ray import Task
@@ -36,6 +41,8 @@ class Task:
     center: float = 0.0
     scale: float = 1.0
     class_weights: tuple[float, ...] | None = None
+    classes: tuple[int | float | str, ...] | None = None
+    is_scored: bool = True
 
     @property
     def n_outputs(self) -> int:
@@ -43,11 +50,20 @@ class Task:
         return self.n_classes if self.kind == "multiclass" else 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes, for JSON."""
-        return asdict(self)
+        """Return the attributes, for JSON; `classes` and `is_scored` where they say something."""
+        values = asdict(self)
+        if self.classes is None:
+            del values["classes"]
+        if self.is_scored:
+            del values["is_scored"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Task:
         """Make a task from the attributes that `to_dict` returns."""
-        weights = values.get("class_weights")
-        return cls(**{**values, "class_weights": None if weights is None else tuple(weights)})
+        tuples = {key: tuple(values[key]) for key in ("class_weights", "classes") if values.get(key) is not None}
+        return cls(**{**values, **tuples})
+
+    def original(self, classes: np.ndarray) -> np.ndarray:
+        """Return the numbers of classes (N,) as the labels that the data has for them."""
+        return classes if self.classes is None else np.array(self.classes)[classes]

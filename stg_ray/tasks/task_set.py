@@ -13,16 +13,26 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
-from stg_ray.tasks.checks import checked_arrays, checked_tasks, compact
+from stg_ray.tasks.checks import (
+    by_column,
+    checked_inputs,
+    checked_kinds,
+    checked_shapes,
+    label_columns,
+    tasks_of,
+)
+from stg_ray.tasks.columns import Marks
 from stg_ray.tasks.datasets import dataset_arrays
-from stg_ray.tasks.frames import as_table, by_task, divided, input_array, is_frame, label_array
-from stg_ray.tasks.labels import observed, ranges_of
+from stg_ray.tasks.frames import as_table, divided, input_array, is_frame
+from stg_ray.tasks.label_matrix import meanings_of
+from stg_ray.tasks.labels import observed
+from stg_ray.tasks.rare import Needed, Policy, without_rare_tasks
+from stg_ray.tasks.settings import current_settings, with_settings
 from stg_ray.tasks.splitting import SPLITS, UNUSED, split_codes
 from stg_ray.tasks.task import Task, TaskKind
 
@@ -67,8 +77,9 @@ class TaskSet:
         labels: Any,
         *,
         names: Sequence[str] | None = None,
-        kinds: Sequence[TaskKind | None] | None = None,
-        groups: Sequence[str | None] | None = None,
+        kinds: Sequence[TaskKind | None] | Mapping[str, TaskKind] | None = None,
+        missing: Sequence[Any] | Mapping[str, Marks] | None = None,
+        groups: Sequence[str | None] | Mapping[str, str] | None = None,
         class_weights: Sequence[Sequence[float] | None] | None = None,
         split: Sequence[str] | np.ndarray | None = None,
         seed: int = 0,
@@ -77,11 +88,14 @@ class TaskSet:
 
         Args:
             inputs: (N, ...) numeric array, or a data frame of numbers.
-            labels: (N, K) array; -1 (integers) or NaN (floats) where a label is missing. Or a data frame with a
-                column for each task, as in `from_frame`.
+            labels: (N, K) array of numbers or texts; NaN, None or -1 where a label is missing. Or a data frame, or a
+                mapping from names to columns, with a column of its own type for each task, as in `from_frame`.
             names: K distinct task names; the columns of a data frame, else `task_0`, ..., by default.
-            kinds: K kinds, None where it is to be told from the labels: 0/1 are binary, integers from 0 up are
-                multi-class, other numbers are regression.
+            kinds: K kinds, None where it is to be told from the labels, or kinds by name or pattern. By itself a column
+                of two values is binary, one of few whole numbers or of texts multi-class, any other a regression: see
+                the guide `your_data`.
+            missing: values that mark missing labels: a list for all tasks, K lists (None: those that the guide names;
+                an empty one: no value does), or lists by name or pattern, such as `{"y_*": [-999]}`.
             groups: K names of known groups, for comparison.
             class_weights: for each task None, or a positive weight of each of its classes in the loss.
             split: N entries of "train", "val" (or "valid", "validation"), "test"; made by `seed`, stratified for rare
@@ -103,23 +117,25 @@ class TaskSet:
         """
         if is_frame(inputs):
             inputs = input_array(as_table(inputs))
-        if is_frame(labels):
-            table = as_table(labels)
-            names = table.column_names if names is None else names
-            labels, kinds = label_array(table, kinds)
-        inputs, labels = checked_arrays(inputs, labels)
-        tasks = checked_tasks(labels, names, kinds, groups, class_weights)
-        labels = compact(labels, tasks)
+        inputs = checked_inputs(inputs)
+        columns, names = label_columns(labels, names)
+        checked_shapes(inputs, columns.n_rows, columns.n_columns)
+        told, marks = with_settings(names, by_column(kinds, names, "kinds"), by_column(missing, names, "missing"))
+        checked_kinds(told)
+        meanings = meanings_of(columns, names, told, marks, may_be_empty=current_settings().drops_empty)
+        tasks = tasks_of(names, meanings, groups, class_weights)
+        labels = columns.encoded(names, meanings, marks)
         return cls(inputs, labels, tasks, split_codes(split, labels, tasks, seed))._with_target_scales()
 
     @classmethod
-    def from_frame(
+    def from_frame(  # noqa: PLR0913  what is known of each task, by keywords
         cls,
         frame: Any,
         *,
         labels: str | Sequence[str],
         features: str | Sequence[str] | None = None,
         kinds: Mapping[str, TaskKind] | None = None,
+        missing: Sequence[int | float | str] | Mapping[str, Marks] | None = None,
         groups: Mapping[str, str] | None = None,
         split: str | Sequence[str] | np.ndarray | None = None,
         seed: int = 0,
@@ -127,12 +143,13 @@ class TaskSet:
         """Make a checked task set from one data frame (pandas, polars, pyarrow).
 
         Args:
-            frame: N rows. Columns of labels may be boolean, integer, nullable integer or floating point, with null
-                (or NaN, or -1 among integers) where a label is missing; those of features are numbers without gaps.
+            frame: N rows. Columns of labels may be of numbers, booleans, texts or categories, with null (or NaN, or -1
+                beside classes) where a label is missing; those of features are numbers without gaps.
             labels: the columns of labels, by name or by pattern such as `y_*`; their names become the tasks' names.
             features: the columns of inputs, likewise; all others, if not given.
-            kinds: kinds of tasks, by column, where they are not to be told from the labels.
-            groups: known groups of tasks, by column, for comparison.
+            kinds: kinds of tasks, by column or pattern, where they are not to be told from the labels.
+            missing: values that mark missing labels: for all tasks, or by column or pattern; see `from_arrays`.
+            groups: known groups of tasks, by column or pattern, for comparison.
             split: a column, or N entries: see `from_arrays`.
             seed: decides the split, where none is given.
 
@@ -152,16 +169,8 @@ class TaskSet:
             >>> task_set.names
             ('y_sum', 'y_up')
         """
-        inputs, label_columns, split = divided(as_table(frame), labels, features, split)
-        tasks = label_columns.column_names
-        return cls.from_arrays(
-            inputs,
-            label_columns,
-            kinds=by_task(kinds, tasks, "kinds"),
-            groups=by_task(groups, tasks, "groups"),
-            split=split,
-            seed=seed,
-        )
+        inputs, label_table, split = divided(as_table(frame), labels, features, split)
+        return cls.from_arrays(inputs, label_table, kinds=kinds, missing=missing, groups=groups, split=split, seed=seed)
 
     @classmethod
     def from_dataset(cls, dataset: Any, **options: Any) -> TaskSet:
@@ -226,40 +235,25 @@ class TaskSet:
             tasks[t] = replace(task, class_weights=tuple(np.where(counts > 0, weights, 1.0).tolist()))
         return replace(self, tasks=tuple(tasks))
 
-    def without_constant_tasks(self, policy: Literal["refuse", "drop"]) -> TaskSet:
+    def without_constant_tasks(self, policy: Policy, needed: Needed = 1) -> TaskSet:
         """Refuse or drop tasks that have one value only in the training rows, or in the test rows.
 
         The former cannot be learned, the latter cannot be measured.
 
+        Args:
+            policy: refuse, drop, or unscored: tasks that can be learned are trained and not scored.
+            needed: labels beside the most frequent one that a task needs, in both or by split; see
+                `tasks.rare.without_rare_tasks`.
+
         Raises:
             InputError: there are such tasks and the policy is to refuse, or there is no other.
         """
-        constant: dict[int, str] = {}
-        for split in ("train", "test"):
-            ranges = ranges_of(self.labels, self.rows(split))
-            for t, task in enumerate(self.tasks):
-                column = ranges.of(t)
-                if not column.low < column.high and t not in constant:
-                    only = f"only the label {column.low:g}" if column.count else "no label"
-                    constant[t] = f"{task.name!r} has {only} in the {split} rows"
-        constant = dict(sorted(constant.items()))
-        if not constant:
-            return self
-        if policy == "refuse":
-            raise InputError(
-                f"constant tasks: {'; '.join(list(constant.values())[:5])}"
-                + (f"; and {len(constant) - 5} more" if len(constant) > 5 else "")
-                + " (expected two values or more; remove them, or set data.constant_tasks=drop)"
-            )
-        kept = [t for t in range(len(self.tasks)) if t not in constant]
-        if not kept:
-            raise InputError(f"all {len(self.tasks)} tasks are constant: {'; '.join(list(constant.values())[:3])}")
-        return replace(
-            self,
-            labels=np.ascontiguousarray(self.labels[:, kept]),
-            tasks=tuple(self.tasks[t] for t in kept),
-            dropped=tuple(self.tasks[t].name for t in constant),
-        )
+        return without_rare_tasks(self, policy, needed)
+
+    def with_new_split(self, seed: int) -> TaskSet:
+        """Split all rows anew by seed, stratified for rare labels."""
+        split = split_codes(None, self.labels, self.tasks, seed)
+        return replace(self, split=split)._with_target_scales()
 
     def _with_target_scales(self) -> TaskSet:
         train = self.rows("train")
@@ -268,6 +262,8 @@ class TaskSet:
             if task.kind == "regression":
                 values = self.labels[train, t].astype(np.float64)
                 values = values[~np.isnan(values)]
+                if len(values) == 0:
+                    continue  # it is refused or dropped by name
                 tasks[t] = replace(task, center=float(values.mean()), scale=float(values.std()))
         return replace(self, tasks=tuple(tasks))
 

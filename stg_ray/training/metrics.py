@@ -26,8 +26,10 @@ def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> flo
         labels: (n,) true labels, none missing.
 
     Returns:
-        The metric; NaN where it is not defined, such as where a single class occurs.
+        The metric; NaN where it is not defined, such as where a single class occurs, and for a task that is not scored.
     """
+    if not task.is_scored:
+        return np.nan
     if task.kind == "regression":
         return float(np.maximum(sk.r2_score(labels, prediction), -1)) if len(labels) > 1 else np.nan
     if len(np.unique(labels)) < 2:
@@ -46,14 +48,16 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
         Metrics by name; NaN where one is not defined, such as ROC AUC where only one class occurs.
     """
     if task.kind == "regression":
-        few = len(labels) < 2
+        few = len(labels) < 2 or not task.is_scored
         return {
             "r2": np.nan if few else float(sk.r2_score(labels, prediction)),
-            "mae": np.nan if len(labels) == 0 else float(sk.mean_absolute_error(labels, prediction)),
+            "mae": np.nan
+            if len(labels) == 0 or not task.is_scored
+            else float(sk.mean_absolute_error(labels, prediction)),
         }
     labels = labels.astype(np.int64)  # they are floating point where a regression task is in the same network
     present = np.unique(labels)
-    if len(present) < 2:
+    if len(present) < 2 or not task.is_scored:
         return dict.fromkeys(("average_precision", "roc_auc", "accuracy", "balanced_accuracy", "f1"), np.nan)
     if task.kind == "binary":
         predicted = (prediction >= 0.5).astype(np.int64)

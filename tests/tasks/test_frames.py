@@ -103,11 +103,16 @@ def test_names_of_columns_that_are_numbers() -> None:
         ({"labels": "y_*", "split": "fold"}, "split: unknown column 'fold'"),
         ({"labels": "y_*", "features": "x_*", "kinds": {"x_a": "binary"}}, "kinds: unknown task 'x_a'"),
         ({"labels": "y_*"}, "the column 'split' holds .*string: expected numbers or booleans for an input"),
-        ({"labels": ["split", "y_int"]}, "the column 'split' holds .*string: expected numbers or booleans for a label"),
+        (
+            {"labels": ["day", "y_int"], "features": "x_*"},
+            "'day' holds timestamp.*: expected numbers, texts or booleans",
+        ),
         ({"labels": "*"}, "no column beside the labels"),
     ],
 )
 def test_wrong_columns_are_named(frame: pd.DataFrame, options: dict, message: str) -> None:
+    if "day" in options["labels"]:
+        frame["day"] = pd.Timestamp("2026-01-01")
     with pytest.raises(InputError, match=message):
         TaskSet.from_frame(frame, **options)
 

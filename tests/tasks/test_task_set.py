@@ -20,6 +20,10 @@ def labels_with(column: np.ndarray) -> np.ndarray:
     return np.stack([HALF, column], axis=1)
 
 
+def labels_with_n(n: int) -> np.ndarray:
+    return np.stack([np.arange(n) % 2, np.arange(n)], axis=1)
+
+
 def test_kinds_are_told_from_the_labels() -> None:
     integers = np.stack([HALF, np.arange(40) % 3], axis=1)
     assert [task.kind for task in TaskSet.from_arrays(INPUTS, integers).tasks] == ["binary", "multiclass"]
@@ -33,8 +37,11 @@ def test_labels_are_stored_in_the_smallest_type_with_minus_one_for_missing() -> 
     task_set = TaskSet.from_arrays(INPUTS, labels_with(column))
     assert task_set.labels.dtype == np.int8
     assert task_set.labels[3, 1] == -1
-    many = TaskSet.from_arrays(INPUTS, labels_with(np.arange(40) % 5 * 100), kinds=["binary", "multiclass"])
-    assert many.labels.dtype == np.int16
+    many = TaskSet.from_arrays(INPUTS, labels_with(np.arange(40) // 2 * 10), kinds=["binary", "multiclass"])
+    assert many.labels.dtype == np.int8
+    assert many.tasks[1].classes == tuple(range(0, 200, 10)), "what occurs is numbered"
+    wide = TaskSet.from_arrays(np.zeros((150, 1)), labels_with_n(150), kinds=["binary", "multiclass"])
+    assert wide.labels.dtype == np.int16
 
 
 def test_labels_that_occur_once_are_spread_over_the_splits() -> None:
@@ -59,7 +66,7 @@ def test_regression_targets_are_standardised_by_training_rows() -> None:
         (np.where(np.arange(120).reshape(40, 3) == 7, np.nan, INPUTS), labels_with(HALF), {}, "row 2"),
         (np.array([[1, 2], [3]], dtype=object), labels_with(HALF), {}, "ragged"),
         (INPUTS, labels_with(np.full(40, -1)), {}, "'task_1' has no label at all"),
-        (INPUTS, labels_with(np.where(HALF, 2, 0)), {"kinds": ["binary", "binary"]}, "'task_1' is binary and has"),
+        (INPUTS, labels_with(np.arange(40) % 3), {"kinds": ["binary", "binary"]}, "'task_1' is binary and has"),
         (INPUTS, labels_with(HALF), {"names": ["a", "a"]}, "distinct"),
         (INPUTS, labels_with(HALF), {"names": ["a"]}, "1 task names for 2"),
         (INPUTS, labels_with(HALF), {"names": ["a", "__task__"]}, "__task__"),
@@ -73,8 +80,13 @@ def test_regression_targets_are_standardised_by_training_rows() -> None:
             "'task_1' has the class weights .1.0.: expected 2",
         ),
         (INPUTS, labels_with(HALF), {"class_weights": [None, (1.0, 0.0)]}, "expected 2 positive numbers"),
-        (INPUTS, labels_with(np.where(HALF, np.inf, 0.0)), {}, "infinite in row 1"),
-        (INPUTS, labels_with(np.where(HALF, -2, 0)), {"kinds": ["binary"] * 2}, "has the label -2: expected 0 or 1"),
+        (INPUTS, labels_with(np.where(HALF, np.inf, 0.0)), {}, "'task_1' has infinite labels"),
+        (
+            INPUTS,
+            labels_with(np.where(HALF, -2, 0)),
+            {"kinds": ["binary"] * 2},
+            "has the labels -2 and 0: which are missing",
+        ),
         (INPUTS[:15], labels_with(HALF)[:15], {}, "15 rows: expected at least 20"),
         (INPUTS, labels_with(HALF), {"kinds": ["binary"]}, "1 kinds for 2 tasks"),
     ],

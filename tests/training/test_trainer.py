@@ -28,7 +28,7 @@ DRAWS = Draws(7, Stream.NETWORK_BATCHES)
 
 
 def network() -> TaskNetwork:
-    index = index_of(TaskSet.from_arrays(INPUTS, LABELS))
+    index = index_of(TaskSet.from_arrays(INPUTS, LABELS, missing=[-1]))
     made = build_network(ModelConfig(trunk="mlp", width=8), index, index.tasks, 0)
     made.trunk.append(torch.nn.Dropout(0.2))  # type: ignore[operator]  # the trunk is a Sequential
     return made

@@ -1,0 +1,428 @@
+"""What a column of labels means: each kind in any container, missing marks, and what is asked instead of guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stg_ray.config.data import DataConfig
+from stg_ray.config.loading import load_config
+from stg_ray.data import load_task_set
+from stg_ray.errors import InputError
+from stg_ray.tasks import Task, TaskSet
+
+N = 60
+INPUTS = np.random.default_rng(0).normal(size=(N, 2))
+HALF = np.arange(N) % 2
+NAN = float("nan")
+
+
+def repeated(*values: Any) -> list[Any]:
+    """N rows of these values, one after the other."""
+    return [values[i % len(values)] for i in range(N)]
+
+
+def task_and_labels(column: Any, **options: Any) -> tuple[Task, list[float | None]]:
+    """The task of a column beside one of halves, and its labels with None for missing."""
+    task_set = TaskSet.from_arrays(INPUTS, {"half": HALF, "it": column}, **options)
+    labels = task_set.labels[:, 1].astype(float)
+    return task_set.tasks[1], [None if np.isnan(v) or v < 0 else float(v) for v in labels]
+
+
+UNDERSTOOD: dict[str, tuple[list[Any], str, tuple[Any, ...] | None, list[float | None]]] = {
+    "0 and 1": (repeated(0, 1), "binary", None, repeated(0, 1)),
+    "0.0 and 1.0": (repeated(0.0, 1.0), "binary", None, repeated(0, 1)),
+    "booleans": (repeated(False, True), "binary", None, repeated(0, 1)),
+    "booleans with None": (repeated(False, True, None), "binary", None, repeated(0, 1, None)),
+    "NaN is missing": (repeated(0.0, 1.0, NAN), "binary", None, repeated(0, 1, None)),
+    "-1 is missing among 0, 1": (repeated(0, 1, -1), "binary", None, repeated(0, 1, None)),
+    "-1.0 is missing among 0.0, 1.0": (repeated(0.0, 1.0, -1.0), "binary", None, repeated(0, 1, None)),
+    "-1 is missing among 0, 1, 2": (repeated(0, 1, 2, -1), "multiclass", None, repeated(0, 1, 2, None)),
+    "1 and 2": (repeated(1, 2), "binary", (1, 2), repeated(0, 1)),
+    "1 and 2, -1 missing": (repeated(1, 2, -1), "multiclass 2", (1, 2), repeated(0, 1, None)),
+    "0 and 2": (repeated(0, 2), "binary", (0, 2), repeated(0, 1)),
+    "0 and 255 of a mask": (repeated(0, 255), "binary", (0, 255), repeated(0, 1)),
+    "1.0 to 3.0": (repeated(1.0, 2.0, 3.0), "multiclass", (1, 2, 3), repeated(0, 1, 2)),
+    "0.0 to 3.0 with gaps": (repeated(0.0, 3.0, NAN, 1.0), "multiclass", (0, 1, 3), repeated(0, 2, None, 1)),
+    "a scale from -2 to 2": (repeated(-2, -1, 0, 1, 2), "multiclass", (-2, -1, 0, 1, 2), repeated(0, 1, 2, 3, 4)),
+    "yes and no": (repeated("yes", "no"), "binary", ("no", "yes"), repeated(1, 0)),
+    "Active, Inactive": (repeated("Active", "Inactive"), "binary", ("Inactive", "Active"), repeated(1, 0)),
+    "true and FALSE": (repeated("true", "FALSE"), "binary", None, repeated(1, 0)),
+    "'0' and '1'": (repeated("0", "1"), "binary", None, repeated(0, 1)),
+    "'0', '1' and nothing": (repeated("0", "1", "", None), "binary", None, repeated(0, 1, None, None)),
+    "'1' to '3' and nan": (repeated("1", "2", "3", "nan"), "multiclass", (1, 2, 3), repeated(0, 1, 2, None)),
+    "names": (
+        repeated("cat", "dog", " cat", None, "bus"),
+        "multiclass",
+        ("bus", "cat", "dog"),
+        repeated(1, 2, 1, None, 0),
+    ),
+    "codes with zeros are names": (repeated("01", "02", "10"), "multiclass", ("01", "02", "10"), repeated(0, 1, 2)),
+    "fractions": (repeated(0.5, 1.0, 2.0), "regression", None, repeated(0.5, 1, 2)),
+    "'0.5' and '2'": (repeated("0.5", "2"), "regression", None, repeated(0.5, 2)),
+}
+
+
+@pytest.mark.parametrize("name", UNDERSTOOD)
+def test_a_column_is_understood(name: str) -> None:
+    column, kind, classes, labels = UNDERSTOOD[name]
+    task, found = task_and_labels(column)
+    assert task.kind == ("binary" if "2" in kind else kind)
+    assert task.classes == classes
+    assert task.n_classes == (1 if kind == "regression" else max(2, len(classes or set(labels) - {None})))
+    assert found == labels
+
+
+def test_signs_are_two_classes_in_a_set_of_signs() -> None:
+    for column in (repeated(-1, 1), repeated(-1.0, 1.0), repeated(1.0, -1.0, NAN), repeated("-1", "+1")):
+        task_set = TaskSet.from_arrays(INPUTS, {"one": column, "two": column})
+        assert [(task.kind, task.classes) for task in task_set.tasks] == [("binary", (-1, 1))] * 2
+    matrix = TaskSet.from_arrays(INPUTS, np.stack([repeated(-1, 1), repeated(1, -1)], axis=1))
+    assert [task.classes for task in matrix.tasks] == [(-1, 1)] * 2
+    assert matrix.labels[:2].tolist() == [[0, 1], [1, 0]]
+
+
+ASKED: dict[str, tuple[Any, list[dict[str, Any]], str]] = {
+    "-1, 0 and 1, and no column that tells": (
+        np.stack([repeated(-1, 0, 1), repeated(1, 0, -1)], axis=1),
+        [{"missing": [-1]}, {"missing": [0]}, {"missing": []}],
+        r"'task_0' has the labels -1, 0 and 1: which are missing\? Set data.tasks: .* to \[-1\] if -1 is missing, "
+        r"\[0\] if 0 is missing or \[\] if they are classes",
+    ),
+    "0 is unmeasured beside signs": (
+        {"one": repeated(-1, 1), "two": repeated(1, 0, -1)},
+        [{"missing": {"two": [0]}}, {"missing": {"two": [-1], "one": []}}],
+        r"'two' has the labels -1, 0 and 1",
+    ),
+    "signs beside 0 and 1": ({"one": HALF, "two": repeated(-1, 1)}, [{"missing": {"two": []}}], r"where other tasks"),
+    "-999": ({"a": HALF, "b": repeated(0.0, 1.0, -999.0)}, [{"missing": [-999]}], r"\[-999\] if that is missing"),
+    "-100": ({"a": HALF, "b": repeated(0, 1, 2, -100)}, [{"missing": [-100]}], r"\[-100\] if that is missing"),
+    "255": ({"a": HALF, "b": repeated(0, 1, 255)}, [{"missing": [255]}, {"missing": []}], r"\[255\] if 255 is missing"),
+    "two marks": ({"a": HALF, "b": repeated(0, 1, -1, -9)}, [{"missing": [-1, -9]}], r"\[-9, -1\] if that is missing"),
+    "a far number": (
+        {"a": HALF, "b": np.where(np.arange(N) % 7 == 0, -999.0, INPUTS[:, 0])},
+        [{"missing": [-999]}, {"missing": []}],
+        "has the number -999 in 9 rows, and others from",
+    ),
+    "-1 beside ages": (
+        {"a": HALF, "b": np.where(np.arange(N) % 7 == 0, -1.0, np.arange(N) + 17.5)},
+        [{"missing": {"b": [-1]}}],
+        "has the number -1 in 9 rows",
+    ),
+    "text that may be missing": (
+        {"a": HALF, "b": repeated("cat", "dog", "NA")},
+        [{"missing": ["NA"]}, {"missing": {"b": []}}],
+        "has the label 'NA' beside cat and dog",
+    ),
+    "many classes, or ages": (
+        {"a": np.arange(150) % 2, "b": np.arange(150) % 30},
+        [{"kinds": {"b": "multiclass"}}, {"kinds": {"b": "regression"}}],
+        r"30 distinct whole numbers from 0 to 29: are they classes or a quantity\? Set data.tasks",
+    ),
+    "ages as integers": (
+        {"a": np.arange(400) % 2, "b": 17 + np.arange(400) % 70},
+        [{"kinds": {"b": "regression"}}],
+        "70 distinct whole numbers from 17 to 86",
+    ),
+    "free text": (
+        {"a": HALF, "b": [f"patient {i}" for i in range(N)]},
+        [{"kinds": {"b": "multiclass"}}],
+        "60 distinct texts in 60 rows, such as 'patient 0'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_may_mean_two_things_is_asked_and_each_answer_is_taken(name: str) -> None:
+    labels, answers, message = ASKED[name]
+    n_rows = len(labels) if isinstance(labels, np.ndarray) else len(next(iter(labels.values())))
+    inputs = np.zeros((n_rows, 1))
+    with pytest.raises(InputError, match=message):
+        TaskSet.from_arrays(inputs, labels)
+    for answer in answers:
+        TaskSet.from_arrays(inputs, labels, **answer)
+
+
+def test_answers_decide() -> None:
+    signs = {"a": repeated(1, 0, -1), "b": repeated(-1, 1)}
+    task_set = TaskSet.from_arrays(INPUTS, signs, missing={"a": [0]})
+    assert [task.classes for task in task_set.tasks] == [(-1, 1)] * 2
+    assert task_set.labels[:3].tolist() == [[1, 0], [-1, 1], [0, 0]]
+    ternary = TaskSet.from_arrays(INPUTS, signs, missing=[])
+    assert [(task.kind, task.n_classes) for task in ternary.tasks] == [("multiclass", 3), ("binary", 2)]
+    with pytest.raises(InputError, match="'b' has the labels -1 and 1, where other"):
+        TaskSet.from_arrays(INPUTS, signs, missing={"a": [-1]})
+    task, labels = task_and_labels(repeated(0, 1, 255), missing={"i*": [255]})
+    assert (task.kind, labels) == ("binary", repeated(0, 1, None))
+    task, labels = task_and_labels(repeated(1.5, -999.0, 2.5), missing=[-999])
+    assert (task.kind, labels) == ("regression", repeated(1.5, None, 2.5))
+    task, labels = task_and_labels(repeated("1", "2", "?"), missing=["?"])
+    assert (task.classes, labels) == ((1, 2), repeated(0, 1, None))
+    with pytest.raises(InputError, match="missing: unknown task 'z'"):
+        task_and_labels(HALF, missing={"z": [1]})
+
+
+def test_whole_numbers_that_occur_seldom_or_have_gaps_are_a_quantity() -> None:
+    for column in (np.arange(N) * 3 + 20, np.arange(N) * 3.0 + 20, np.arange(N) % 30 * 2.0 + 18):
+        assert task_and_labels(column)[0].kind == "regression"
+
+
+def test_a_real_column_leaves_the_others_what_they_are() -> None:
+    columns = {"class": repeated(1, 2, 5, None), "real": INPUTS[:, 0], "sign": repeated("no", "yes", "")}
+    task_set = TaskSet.from_arrays(INPUTS, columns)
+    assert [(t.kind, t.classes) for t in task_set.tasks] == [
+        ("multiclass", (1, 2, 5)),
+        ("regression", None),
+        ("binary", ("no", "yes")),
+    ]
+    assert task_set.labels.dtype == np.float32
+    assert np.array_equal(task_set.labels[:4, 0], [0, 1, 2, NAN], equal_nan=True)
+    gaps = np.where(np.arange(N)[:, None] == 5, NAN, INPUTS)
+    assert np.array_equal(np.isnan(TaskSet.from_arrays(INPUTS, gaps).labels), np.isnan(gaps)), "regressions only"
+    matrix = TaskSet.from_arrays(INPUTS, np.stack([np.arange(N) % 3 + 1.0, INPUTS[:, 0]], axis=1))
+    assert [(t.kind, t.classes) for t in matrix.tasks] == [("multiclass", (1, 2, 3)), ("regression", None)]
+
+
+def as_float(values: list[Any], dtype: Any) -> np.ndarray:
+    return np.array([NAN if v is None else v for v in values], dtype)
+
+
+def as_object(values: list[Any]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+NUMBERS: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "object": as_object,
+    "float32": lambda values: as_float(values, np.float32),
+    "float64": lambda values: as_float(values, np.float64),
+    "masked": lambda values: np.ma.array([v or 0 for v in values], mask=[v is None for v in values]),
+    "Int64": lambda values: pd.array(values, "Int64"),
+    "Int8": lambda values: pd.array(values, "Int8"),
+    "Float32": lambda values: pd.array(values, "Float32"),
+    "category": lambda values: pd.Categorical(values),
+    "arrow int16": lambda values: pa.array(values, pa.int16()),
+    "arrow float": lambda values: pa.array(values, pa.float32()),
+    "arrow half": lambda values: pa.array([None if v is None else np.float16(v) for v in values], pa.float16()),
+    "arrow decimal": lambda values: pa.array(values, pa.int64()).cast(pa.decimal128(20, 0)),
+    "arrow dictionary": lambda values: pa.array(values, pa.int32()).dictionary_encode(),
+    "arrow text": lambda values: pa.array([None if v is None else str(v) for v in values]),
+    "text": lambda values: as_object([None if v is None else f" {v}" for v in values]),
+}
+WHOLE: dict[str, Callable[[list[Any]], Any]] = {
+    dtype: lambda values, dtype=dtype: np.array(values, dtype)
+    for dtype in ("int8", "int16", "int32", "int64", "float16", "longdouble")
+}
+UNSIGNED: dict[str, Callable[[list[Any]], Any]] = {
+    dtype: lambda values, dtype=dtype: np.array(values, dtype) for dtype in ("uint8", "uint16", "uint32", "uint64")
+}
+BOOLEANS: dict[str, Callable[[list[Any]], Any]] = {
+    "bool objects": lambda values: as_object([None if v is None else bool(v) for v in values]),
+    "boolean": lambda values: pd.array([None if v is None else bool(v) for v in values], "boolean"),
+    "arrow bool": lambda values: pa.array([None if v is None else bool(v) for v in values]),
+    "texts": lambda values: ["" if v is None else str(bool(v)) for v in values],
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    values=st.sets(st.integers(-5, 90), min_size=2, max_size=8),
+    gaps=st.booleans(),
+    seed=st.integers(0, 100),
+)
+def test_a_column_is_the_same_task_in_any_container(values: set[int], gaps: bool, seed: int) -> None:
+    """Of whatever whole numbers: the same kind, classes and labels, or the same question."""
+    rng = np.random.default_rng(seed)
+    rows: list[Any] = [*values, *rng.choice(sorted(values), N - len(values)).tolist()]
+    rows = [None if gaps and i % 9 == 8 and i >= len(values) else v for i, v in enumerate(rows)]
+    containers = dict(NUMBERS)
+    if not gaps:
+        containers |= WHOLE
+        containers |= UNSIGNED if min(values) >= 0 else {}
+    if values == {0, 1}:
+        containers |= BOOLEANS
+    results = {}
+    for name, make in containers.items():
+        try:
+            task, labels = task_and_labels(make(rows))
+            results[name] = (task.to_dict(), labels)
+        except InputError as error:
+            results[name] = ({"asked": str(error)}, [])
+    first = results["list"]
+    assert {name: result for name, result in results.items() if result != first} == {}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    columns=st.lists(st.sets(st.integers(-2, 5), min_size=1, max_size=4), min_size=2, max_size=4),
+    dtype=st.sampled_from([np.int8, np.int64, np.float32, np.float64]),
+    real=st.booleans(),
+    missing=st.sampled_from([None, [-1], [0], [-2, 5]]),
+)
+def test_a_matrix_is_the_same_task_set_as_its_columns(
+    columns: list[set[int]], dtype: Any, real: bool, missing: list[int] | None
+) -> None:
+    """Columns of a matrix are looked at closely only where that is needed: the result is that of a close look."""
+    labels = np.stack([repeated(*sorted(values)) for values in columns], axis=1).astype(dtype)
+    if real and labels.dtype.kind == "f":
+        labels[:, 0] += 0.25
+        labels[3, :] = np.nan
+    names = [f"task_{t}" for t in range(len(columns))]
+
+    def result(given: Any) -> Any:
+        try:
+            task_set = TaskSet.from_arrays(INPUTS, given, missing=missing)
+        except InputError as error:
+            return str(error)
+        return task_set.digest, str(task_set.labels.dtype)
+
+    assert result(labels) == result(dict(zip(names, labels.T, strict=True)))
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_zero_and_one_are_the_same_task_in_any_container(gaps: bool) -> None:
+    rows = repeated(0, 1, 1, None) if gaps else repeated(0, 1, 1)
+    containers = NUMBERS | BOOLEANS | ({} if gaps else WHOLE | UNSIGNED | {"bool": lambda v: np.array(v, bool)})
+    results = {name: task_and_labels(make(rows)) for name, make in containers.items()}
+    assert {name: result for name, result in results.items() if result != (Task("it"), rows)} == {}
+
+
+@settings(max_examples=25, deadline=None)
+@given(texts=st.sets(st.text("abcXYZ", min_size=1, max_size=4), min_size=2, max_size=6))
+def test_names_are_the_same_task_in_any_container(texts: set[str]) -> None:
+    rows = repeated(*sorted(texts), None)
+    containers: list[Any] = [
+        rows,
+        as_object(rows),
+        pd.Series(rows),
+        pd.Categorical(rows),
+        pd.array(rows, "string"),
+        pa.array(rows),
+        pa.array(rows, pa.large_string()),
+        pa.array(rows).dictionary_encode(),
+        ["" if row is None else row for row in rows],
+        np.array(["nan" if row is None else row for row in rows]),
+    ]
+    first = task_and_labels(rows)
+    assert first[0].classes == tuple(sorted(texts)) or {t.lower() for t in texts} == {"n", "y"}
+    for container in containers:
+        assert task_and_labels(container) == first
+
+
+def test_matrices_of_texts_and_objects() -> None:
+    texts = np.stack([repeated("yes", "no"), repeated("0", "1")], axis=1)
+    assert [task.classes for task in TaskSet.from_arrays(INPUTS, texts).tasks] == [("no", "yes"), None]
+    objects = np.stack([as_object(repeated(True, None, False)), as_object(repeated(1.5, 2.5))], axis=1)
+    assert [task.kind for task in TaskSet.from_arrays(INPUTS, objects).tasks] == ["binary", "regression"]
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "message"),
+    [
+        ([None] * N, {}, "'it' has no label at all: remove it, or set data.constant_tasks=drop"),
+        ([NAN] * N, {}, "'it' has no label at all"),
+        ([""] * N, {}, "'it' has no label at all"),
+        (np.full(N, -1), {}, "'it' has no label at all"),
+        (repeated("cat", "dog", "bus"), {"kinds": {"it": "binary"}}, "is binary and has the labels bus, cat and dog"),
+        (repeated("cat", "dog"), {"kinds": {"it": "regression"}}, "is a regression and has the label 'cat'"),
+        (repeated(0.5, 1.0), {"kinds": {"it": "multiclass"}}, "is multiclass and has the label 0.5: expected whole"),
+        (repeated(0.5, float("inf")), {}, "'it' has infinite labels"),
+        (repeated(0.5, 1e300), {}, "'it' has labels beyond 3.4e"),
+        (pa.array(repeated(["a"], ["b"])), {}, "'it' holds list<.*>: expected one column of 0 and 1 for each label"),
+        (repeated(1, "a"), {}, "the labels of task 'it' cannot be read"),
+        (repeated(1 + 2j, 1), {}, "'it' cannot be read|'it' holds"),
+        (HALF[:-1], {}, "different lengths: 59, 60"),
+    ],
+)
+def test_what_holds_no_labels_is_refused_by_name(column: Any, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        task_and_labels(column, **options)
+
+
+def npz(labels: np.ndarray, path: Any) -> str:
+    np.savez(path, inputs=np.random.default_rng(0).normal(size=(len(labels), 3)), labels=labels, names=["y_a", "y_b"])
+    return str(path)
+
+
+def test_settings_say_what_columns_mean_for_every_source(tmp_path: Any) -> None:
+    labels = np.stack([repeated(1, 0, -1), repeated(-1, 1, 0)], axis=1)
+    file = npz(labels, tmp_path / "mine.npz")
+    with pytest.raises(InputError, match="which are missing"):
+        load_task_set(DataConfig(npz=file), seed=0)
+    config = load_config({"data": {"npz": file, "tasks": {"y_*": {"missing": [0]}}}})
+    assert [task.classes for task in load_task_set(config.data, 0).tasks] == [(-1, 1)] * 2
+    config = load_config({"data": {"npz": file}}, ["data.tasks.y_a.missing=[]", "data.tasks.y_b.kind=regression"])
+    assert [task.kind for task in load_task_set(config.data, 0).tasks] == ["multiclass", "regression"]
+    with pytest.raises(InputError, match=r"data.tasks: unknown task 'z_a': did you mean 'y_a'"):
+        load_task_set(load_config({"data": {"npz": file, "tasks": {"z_a": {"missing": []}}}}).data, seed=0)
+    with pytest.raises(InputError, match=r"unknown key data.tasks.y_a.kinds: did you mean .*kind"):
+        load_config({"data": {"npz": file, "tasks": {"y_a": {"kinds": "binary"}}}})
+    with pytest.raises(InputError, match="belong to each of the joined sets"):
+        load_config({"data": {"join": [{"npz": file}], "tasks": {"y_a": {"missing": []}}}})
+    assert TaskSet.from_arrays(np.zeros((N, 1)), {"z": HALF}).names == ("z",), "settings end with their source"
+
+
+def test_columns_of_parquet_files_keep_their_own_types(tmp_path: Any) -> None:
+    table = pa.table(
+        {
+            "x": INPUTS[:, 0],
+            "y_gaps": pa.array(repeated(0, 1, None)),
+            "y_sign": pa.array(repeated(-1, 1, None), pa.int8()),
+            "y_class": pa.array(repeated(1.0, 2.0, NAN)),
+            "y_real": INPUTS[:, 1],
+            "y_text": pa.array(repeated("yes", "no", None)).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "mine.parquet")
+    parquet = {"files": str(tmp_path / "mine.parquet"), "features": ["x"], "labels": ["y_*"]}
+    task_set = load_task_set(load_config({"data": {"parquet": parquet}}).data, seed=0)
+    assert [(task.name, task.kind, task.classes) for task in task_set.tasks] == [
+        ("gaps", "binary", None),
+        ("sign", "binary", (-1, 1)),
+        ("class", "binary", (1, 2)),
+        ("real", "regression", None),
+        ("text", "binary", ("no", "yes")),
+    ]
+    assert np.array_equal(task_set.labels[:3, [0, 1, 2, 4]], [[0, 0, 0, 1], [1, 1, 1, 0], [NAN] * 4], equal_nan=True)
+
+
+def test_categories_are_classes_however_many() -> None:
+    inputs = np.zeros((300, 1))
+    labels = pd.DataFrame({"half": np.arange(300) % 2, "many": pd.Categorical(np.arange(300) % 30)})
+    assert TaskSet.from_arrays(inputs, labels).tasks[1].n_classes == 30
+    with pytest.raises(InputError, match="30 distinct whole numbers from 0 to 29"):
+        TaskSet.from_arrays(inputs, labels.astype("Int64"))
+
+
+def test_minus_one_beside_a_quantity_is_asked_about() -> None:
+    column = np.where(np.arange(N) == 3, -1, np.arange(N) * 3 + 20)
+    with pytest.raises(InputError, match="has the number -1 beside whole numbers from 20 to 197"):
+        task_and_labels(column)
+    assert task_and_labels(column, missing=[-1])[1][3] is None
+    assert task_and_labels(column, kinds={"it": "regression"})[0].kind == "regression"
+
+
+def test_tasks_of_earlier_versions_are_read() -> None:
+    old = {
+        "name": "a",
+        "kind": "binary",
+        "n_classes": 2,
+        "group": None,
+        "center": 0.0,
+        "scale": 1.0,
+        "class_weights": None,
+    }
+    assert Task.from_dict(old).to_dict() == old, "and written as they were"
+    task = Task("b", "multiclass", 3, classes=(1, 2, 5), is_scored=False)
+    assert Task.from_dict(task.to_dict()) == task
+    assert task.original(np.array([2, 0])).tolist() == [5, 1]
