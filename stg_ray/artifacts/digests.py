@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stg_ray.config import Config
-from stg_ray.config.data import npz_path
+from stg_ray.config.data import DataConfig, data_root, npz_path
+from stg_ray.config.tables import looked_up, named_files
 from stg_ray.imports import module_file
 
 
@@ -23,10 +24,31 @@ def source_digests(config: Config) -> dict[str, str]:
     sources = {"data": config.data} | {f"data.{name}": part for name, part in config.data.joined().items()}
     for key, data in sources.items():
         files[f"{key}.npz"] = npz_path(data) if data.npz is not None else None
+        files |= {f"{key}.{name}": path for name, path in _files_of(data).items()}
         files[f"{key}.function"] = module_file(data.function)
     if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
         files["model.weights"] = Path(config.model.weights).expanduser()
     return file_digests(files)
+
+
+def _files_of(data: DataConfig) -> dict[str, Path]:
+    """Return the files of text and arrays that a source names, by key. Those of Parquet are too large to be hashed."""
+    root = data_root(data)
+    named: dict[str, Path] = {}
+    if data.npy is not None:
+        arrays = {"inputs": data.npy.inputs, "labels": data.npy.labels, "split": data.npy.split}
+        named |= {f"npy.{key}": looked_up(name, root) for key, name in arrays.items() if name is not None}
+    if data.arff is not None and data.arff.xml is not None:
+        named["arff.xml"] = looked_up(data.arff.xml, root)
+    if data.hugging_face is not None:  # the fingerprints of the splits change with their contents
+        folder = looked_up(data.hugging_face.folder, root)
+        named |= {
+            f"hugging_face.folder: {path.relative_to(folder)}": path for path in sorted(folder.glob("**/state.json"))
+        }
+    for key, table in (("csv", data.csv), ("arff", data.arff), ("libsvm", data.libsvm)):
+        if table is not None:
+            named |= {f"{key}.files: {path}": path for path in named_files(table.files, root)}
+    return named
 
 
 def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:

@@ -3,9 +3,10 @@
 This package imports neither torch nor Ray, so that `stg-ray --help` and `import stg_ray` are quick.
 """
 
-from stg_ray.config.data import DataConfig, ImageFolderConfig, ParquetConfig
+from stg_ray.config.data import DataConfig, ImageFolderConfig
 from stg_ray.config.grouping import BudgetConfig, GroupingConfig
 from stg_ray.config.sections import WHERE_IT_RUNS, Affinity, AffinityConfig, Config, PlanName, RetrainConfig
+from stg_ray.config.tables import ParquetConfig
 from stg_ray.config.training import ModelConfig, ProfileConfig, TrainingConfig
 
 __all__ = [

@@ -7,63 +7,30 @@ import tempfile
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.fingerprints import since
 from stg_ray.config.presets import PRESETS
+from stg_ray.config.section import Section as Section
+from stg_ray.config.tables import (
+    ArffConfig,
+    CsvConfig,
+    HuggingFaceConfig,
+    LibsvmConfig,
+    NpyConfig,
+    ParquetConfig,
+    first_of,
+    looked_up,
+)
+from stg_ray.config.tables import ClassTasks as ClassTasks
 from stg_ray.errors import unknown
 from stg_ray.imports import python_name
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Auto = Literal["auto"]
-ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
-"""Tasks made from a column of classes: one for each class, one multi-class task, or one for each super-class."""
-
-
-SOURCES = ("preset", "parquet", "images", "npz", "function", "join")
+SOURCES = ("preset", "parquet", "csv", "arff", "libsvm", "hugging_face", "images", "npz", "npy", "function", "join")
 """Keys of the `data` section of which a file gives exactly one."""
-
-
-class Section(BaseModel):
-    """A section of the configuration: immutable, and without unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ParquetConfig(Section):
-    """Parquet files, with the columns that are inputs and those that are labels."""
-
-    files: str | list[str]
-    """Paths or glob patterns of the files, looked up in the current directory and in the data root."""
-    features: list[str] = []
-    """Columns of numbers that are the inputs, as names or patterns such as `x_*`; or else `image` or `bits`."""
-    image: str | None = None
-    """Column of encoded images (JPEG, PNG, ...) that are the inputs, of one size unless `data.image_size` is given."""
-    bits: str | None = None
-    """Column of packed bits that are the inputs, the lowest bit first."""
-    labels: list[str] = []
-    """Columns of labels, one per task, as names or patterns such as `y_*`, null where a label is missing; or else
-    `classes`."""
-    classes: str | None = None
-    """Column of classes from which the tasks are made."""
-    class_tasks: ClassTasks = "one_vs_rest"
-    """Tasks made from the classes: one_vs_rest, one for each class; multiclass, one for all; by_group, one multi-class
-    task for each super-class."""
-    groups: str | None = None
-    """Column of super-classes, which are the known groups of the classes."""
-    split: str | None = None
-    """Column of splits: train, val or test; by default rows are split by seed."""
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> ParquetConfig:
-        for keys in (("features", "image", "bits"), ("labels", "classes")):
-            given = [key for key in keys if getattr(self, key)]
-            if len(given) != 1:
-                raise ValueError(f"expected exactly one of {', '.join(keys)}; found {', '.join(given) or 'none'}")
-        if self.groups is not None and self.classes is None:
-            raise ValueError("groups are the super-classes of classes, and there are none")
-        return self
 
 
 class ImageFolderConfig(Section):
@@ -86,17 +53,27 @@ class TaskConfig(Section):
 
 
 class DataConfig(Section):
-    """The source of the task set: exactly one of a preset, Parquet files, a folder of images, an .npz file, a function,
-    or several of these joined."""
+    """The source of the task set: exactly one of a preset, files of tables (Parquet, CSV, ARFF, LIBSVM, Hugging Face),
+    a folder of images, files of arrays, a function, or several of these joined."""
 
     preset: str | None = None
     """Name of a preset; `stg-ray presets` lists them."""
     parquet: ParquetConfig | None = None
     """Parquet files, and the columns that are inputs and labels."""
+    csv: Annotated[CsvConfig | None, since("0.2")] = None
+    """CSV or TSV files, and the columns that are inputs and labels."""
+    arff: Annotated[ArffConfig | None, since("0.2")] = None
+    """ARFF files with many labels, as Mulan and MEKA have them."""
+    libsvm: Annotated[LibsvmConfig | None, since("0.2")] = None
+    """Files in LIBSVM's multi-label format."""
+    hugging_face: Annotated[HuggingFaceConfig | None, since("0.2")] = None
+    """A data set that Hugging Face's `datasets` saved on disk."""
     images: ImageFolderConfig | None = None
     """Folder of images, with a folder for each class."""
     npz: str | None = None
     """File with the arrays `inputs` (N, ...), `labels` (N, K) and optionally `names`, `kinds`, `groups`, `split`."""
+    npy: Annotated[NpyConfig | None, since("0.2")] = None
+    """Files of arrays, .npy or sparse matrices in .npz, of the inputs and of the labels."""
     function: str | None = None
     """Name of a function that returns a TaskSet, as `module:function`; the module may be in the current directory."""
     arguments: dict[str, Any] = {}
@@ -160,7 +137,8 @@ class DataConfig(Section):
             raise ValueError(unknown(self.preset, PRESETS, "preset"))
         if self.arguments and self.function is None:
             raise ValueError("arguments belong to a function, and there is none")
-        encoded = self.images is not None or (self.parquet is not None and self.parquet.image is not None)
+        tables = (self.parquet, self.csv, self.hugging_face)
+        encoded = self.images is not None or any(table and table.image for table in tables)
         if (
             self.image_size is not None
             and not encoded
@@ -189,10 +167,12 @@ class DataConfig(Section):
         """Name of this set among those that are joined."""
         if self.name is not None:
             return self.name
-        if self.parquet is not None:
-            files = self.parquet.files
-            return PurePath(files if isinstance(files, str) else files[0]).stem.rstrip("-_*")
-        source = self.preset or (self.images.folder if self.images else self.npz) or self.function or "joined"
+        for table in (self.parquet, self.csv, self.arff, self.libsvm):
+            if table is not None:
+                return PurePath(first_of(table.files)).stem.rstrip("-_*")
+        folder = self.images or self.hugging_face
+        file = self.npy.inputs if self.npy else self.npz
+        source = self.preset or (folder.folder if folder else file) or self.function or "joined"
         return PurePath(source).stem
 
 
@@ -207,5 +187,4 @@ def data_root(config: DataConfig) -> Path:
 
 def npz_path(config: DataConfig) -> Path:
     """Return the path of `data.npz`: as it is given, or in the data root where no file is there."""
-    path = Path(config.npz or "").expanduser()
-    return path if path.is_absolute() or path.exists() else data_root(config) / path
+    return looked_up(config.npz or "", data_root(config))

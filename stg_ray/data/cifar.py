@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stg_ray.config.data import ClassTasks, ParquetConfig
+from stg_ray.config.tables import ClassTasks, ParquetConfig
 from stg_ray.data.parquet import read_parquet
 from stg_ray.data.torchvision_sets import one_vs_rest
 from stg_ray.errors import InputError

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stg_ray.config.data import ClassTasks
+from stg_ray.config.tables import ClassTasks
 from stg_ray.errors import InputError
 from stg_ray.tasks import MISSING
 

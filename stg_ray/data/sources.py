@@ -5,14 +5,17 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from stg_ray.config.data import data_root, npz_path
 from stg_ray.config.presets import PRESETS
+from stg_ray.data.arff import read_arff
+from stg_ray.data.array_files import read_npy, read_npz
+from stg_ray.data.csv_files import read_csv
+from stg_ray.data.hugging_face import read_hugging_face
 from stg_ray.data.image_folder import read_image_folder
 from stg_ray.data.joining import join_task_sets
+from stg_ray.data.libsvm import read_libsvm
 from stg_ray.data.parquet import read_parquet
-from stg_ray.errors import InputError, one_line
+from stg_ray.errors import InputError
 from stg_ray.imports import resolve
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.settings import TaskSettings, task_settings
@@ -66,10 +69,20 @@ def _load(config: DataConfig, seed: int) -> TaskSet:
         return task_set
     if config.parquet is not None:
         return read_parquet(config.parquet, root, seed, config.image_size)
+    if config.csv is not None:
+        return read_csv(config.csv, root, seed, config.image_size)
+    if config.arff is not None:
+        return read_arff(config.arff, root, seed)
+    if config.libsvm is not None:
+        return read_libsvm(config.libsvm, root, seed)
+    if config.hugging_face is not None:
+        return read_hugging_face(config.hugging_face, root, seed, config.image_size)
     if config.images is not None:
         return read_image_folder(config.images, root, seed, config.image_size)
     if config.npz is not None:
-        return _from_npz(config, seed)
+        return read_npz(npz_path(config), config.npz, root, seed)
+    if config.npy is not None:
+        return read_npy(config.npy, root, seed)
     if config.function is not None:
         return _from_function(config.function, config.arguments)
     if config.task_set is not None:
@@ -94,24 +107,3 @@ def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:
     if not isinstance(result, TaskSet):
         raise InputError(f"{name} returned {type(result).__name__}: expected a stg_ray.TaskSet")
     return result
-
-
-def _from_npz(config: DataConfig, seed: int) -> TaskSet:
-    path = npz_path(config)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except FileNotFoundError as error:
-        raise InputError(f"data.npz: no file {config.npz!r} here nor in the data root {data_root(config)}") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"data.npz: {path} cannot be read as .npz: {one_line(error)}") from error
-    except Exception as error:  # zipfile and zlib raise their own kinds for truncated files
-        raise InputError(f"data.npz: {path} is damaged: {one_line(error)}") from error
-    known = {"inputs", "labels", "names", "kinds", "groups", "split"}
-    if not {"inputs", "labels"} <= set(arrays) or not set(arrays) <= known:
-        raise InputError(
-            f"data.npz: {path} holds {', '.join(sorted(arrays)) or 'nothing'}: expected inputs and labels, and "
-            "optionally names, kinds, groups, split"
-        )
-    texts = {key: arrays[key].astype(str).tolist() for key in ("names", "kinds", "groups", "split") if key in arrays}
-    return TaskSet.from_arrays(arrays["inputs"], arrays["labels"], **texts, seed=seed)

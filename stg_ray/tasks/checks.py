@@ -40,7 +40,7 @@ def checked_inputs(given: Any) -> np.ndarray:
                 f"inputs have NaN or infinite values in {int(bad.sum())} rows, the first is row "
                 f"{int(bad.argmax())}: fill or remove them"
             )
-        inputs = inputs.astype(np.float32, copy=False)
+        inputs = _as_float32(inputs)
     elif inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
     return inputs
@@ -171,3 +171,16 @@ def _with_weights(task: Task, class_weights: Sequence[float] | None) -> Task:
             f"task {task.name!r} has the class weights {weights.tolist()}: expected {task.n_classes} positive numbers"
         )
     return replace(task, class_weights=tuple(weights.tolist()))
+
+
+def _as_float32(inputs: np.ndarray) -> np.ndarray:
+    """Return finite inputs (N, ...) as float32, which must hold them."""
+    with np.errstate(over="ignore"):
+        values = inputs.astype(np.float32, copy=False)
+    if inputs.dtype.itemsize > 4 and not np.isfinite(values).all():
+        row, *place = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise InputError(
+            f"inputs have {inputs[(row, *place)]:g} in row {row}, which float32 cannot hold (at most "
+            f"{np.finfo(np.float32).max:.1e}): is it a mark for what is missing? Fill or scale it"
+        )
+    return values

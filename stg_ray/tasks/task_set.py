@@ -27,6 +27,7 @@ from stg_ray.tasks.checks import (
     tasks_of,
 )
 from stg_ray.tasks.columns import Marks
+from stg_ray.tasks.datasets import dataset_arrays
 from stg_ray.tasks.frames import as_table, divided, input_array, is_frame
 from stg_ray.tasks.label_matrix import meanings_of
 from stg_ray.tasks.labels import observed
@@ -171,6 +172,25 @@ class TaskSet:
         inputs, label_table, split = divided(as_table(frame), labels, features, split)
         return cls.from_arrays(inputs, label_table, kinds=kinds, missing=missing, groups=groups, split=split, seed=seed)
 
+    @classmethod
+    def from_dataset(cls, dataset: Any, **options: Any) -> TaskSet:
+        """Make a checked task set from a `torch.utils.data.Dataset`, or a mapping from train, val and test to these.
+
+        Args:
+            dataset: items are pairs of an input and its labels: K numbers, or numbers by the name of the task.
+            options: further arguments of `from_arrays`, such as `names`.
+
+        Raises:
+            InputError: items that are no such pairs or differ in shape, and as for `from_arrays`.
+
+        Example:
+            >>> import stg_ray as sr
+            >>> sr.TaskSet.from_dataset([(row, {"odd": row % 2, "high": row > 15}) for row in range(30)]).names
+            ('odd', 'high')
+        """
+        inputs, labels, names, split = dataset_arrays(dataset)
+        return cls.from_arrays(inputs, labels, **({"names": names, "split": split} | options))
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the K tasks."""
@@ -249,10 +269,8 @@ class TaskSet:
 
     def __repr__(self) -> str:
         n = len(self.tasks)
-        about = (
-            f"{len(self.inputs):,} samples of {self.inputs.shape[1:]} {self.inputs.dtype}, {n:,} task{'s' * (n != 1)}"
-        )
-        return f"TaskSet({about}: {self._kinds_text()}; {self._rows_text()})"
+        inputs = f"{len(self.inputs):,} samples of {self.inputs.shape[1:]} {self.inputs.dtype}"
+        return f"TaskSet({inputs}, {n:,} task{'s' * (n != 1)}: {self._kinds_text()}; {self._rows_text()})"
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks: sizes, kinds, splits and the first tasks."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stg_ray.artifacts.digests import source_digests
 from stg_ray.config.data import DataConfig
+from stg_ray.config.loading import load_config
 from stg_ray.data import data_root, load_task_set
 from stg_ray.errors import InputError
 
@@ -71,3 +73,39 @@ def test_a_function_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load_task_set(DataConfig(function="nowhere:load"), seed=0)
     with pytest.raises(InputError, match="has no 'lod'"):
         load_task_set(DataConfig(function="my_tasks:lod"), seed=0)
+
+
+def test_files_of_a_source_are_known_by_their_contents(tmp_path: Path) -> None:
+    for name in ("x.npy", "y.npy", "a.csv", "b.csv", "set.arff", "set.xml", "mine.svm"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "hf" / "train").mkdir(parents=True)
+    (tmp_path / "hf" / "train" / "state.json").write_text("{}")
+    columns = {"features": ["x"], "labels": ["y"]}
+    for data, keys in (
+        ({"npy": {"inputs": "x.npy", "labels": "y.npy"}}, ["npy.inputs", "npy.labels"]),
+        ({"csv": {"files": "*.csv", **columns}}, ["csv.files: a.csv", "csv.files: b.csv"]),
+        (
+            {"csv": {"files": {"train": "a.csv", "test": ["b.csv"]}, **columns}},
+            ["csv.files: a.csv", "csv.files: b.csv"],
+        ),
+        ({"arff": {"files": "set.arff", "xml": "set.xml"}}, ["arff.files: set.arff", "arff.xml"]),
+        ({"libsvm": {"files": "mine.svm"}}, ["libsvm.files: mine.svm"]),
+        ({"hugging_face": {"folder": "hf", **columns}}, ["hugging_face.folder: train/state.json"]),
+        ({"libsvm": {"files": "absent.svm"}}, []),
+    ):
+        config = load_config({"data": {**data, "root": str(tmp_path)}})
+        digests = source_digests(config)
+        assert [key.replace(f"{tmp_path}/", "") for key in sorted(digests)] == [f"data.{key}" for key in keys]
+
+
+def test_sets_of_every_source_have_a_name() -> None:
+    columns = {"features": ["x"], "labels": ["y"]}
+    for data, name in (
+        ({"csv": {"files": "a/houses-*.csv", **columns}}, "houses"),
+        ({"parquet": {"files": {"train": "mine-train.parquet"}, **columns}}, "mine-train"),
+        ({"arff": {"files": ["yeast.arff"]}}, "yeast"),
+        ({"libsvm": {"files": "a/eurlex.svm"}}, "eurlex"),
+        ({"hugging_face": {"folder": "saved/emotions", **columns}}, "emotions"),
+        ({"npy": {"inputs": "a/x.npy", "labels": "a/y.npy"}}, "x"),
+    ):
+        assert load_config({"data": data}).data.set_name == name

@@ -1,0 +1,164 @@
+"""The sections of a configuration about files of tables and arrays, and about which columns are inputs and labels."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stg_ray.config.fingerprints import since
+from stg_ray.config.section import Section
+
+ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
+"""Tasks made from a column of classes: one for each class, one multi-class task, or one for each super-class."""
+
+SplitName = Literal["train", "val", "test"]
+
+Files = str | list[str] | dict[SplitName, str | list[str]]
+"""Paths or glob patterns of files; or these for each split, such as `{train: a.csv, test: b.csv}`."""
+
+
+class ColumnsConfig(Section):
+    """Which columns of a table are inputs, and which are labels."""
+
+    features: list[str] = []
+    """Columns of numbers that are the inputs, as names or patterns such as `x_*`; `!id` after a pattern leaves a
+    column out. A pattern leaves out the columns that are named as labels, classes, groups or split."""
+    image: str | None = None
+    """Column of encoded images (JPEG, PNG, ...) that are the inputs, of one size unless `data.image_size` is given."""
+    labels: list[str] = []
+    """Columns of labels, one per task, as names or patterns such as `y_*`, null where a label is missing; or else
+    `classes`. A column of lists of label names becomes one binary task per label."""
+    separator: Annotated[Annotated[str, Field(min_length=1)] | None, since("0.2")] = None
+    """Separator of the label names in columns of text, each of which becomes one binary task per label: `a;b` with
+    `;`. By default a text is one class."""
+    classes: str | None = None
+    """Column of classes from which the tasks are made."""
+    class_tasks: ClassTasks = "one_vs_rest"
+    """Tasks made from the classes: one_vs_rest, one for each class; multiclass, one for all; by_group, one multi-class
+    task for each super-class."""
+    groups: str | None = None
+    """Column of super-classes, which are the known groups of the classes."""
+    split: str | None = None
+    """Column of splits: train, val or test; by default rows are split by seed."""
+
+    @field_validator("features", "labels", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> ColumnsConfig:
+        inputs = [key for key in ("features", "image", "bits") if key in type(self).model_fields]
+        for keys in (inputs, ["labels", "classes"]):
+            given = [key for key in keys if getattr(self, key)]
+            if len(given) != 1:
+                raise ValueError(f"expected exactly one of {', '.join(keys)}; found {', '.join(given) or 'none'}")
+        if self.groups is not None and self.classes is None:
+            raise ValueError("groups are the super-classes of classes, and there are none")
+        if self.split is not None and isinstance(getattr(self, "files", None), dict):
+            raise ValueError("the splits are given twice: by the files and by a column")
+        return self
+
+
+class ParquetConfig(ColumnsConfig):
+    """Parquet files, with the columns that are inputs and those that are labels."""
+
+    files: Files
+    """Paths or glob patterns of the files, or of directories of files, also partitioned ones (`split=train/...`);
+    looked up in the current directory and in the data root. Or these for each split: `{train: a, test: b}`."""
+    bits: str | None = None
+    """Column of packed bits that are the inputs, the lowest bit first."""
+
+
+class CsvConfig(ColumnsConfig):
+    """CSV or TSV files with a header, with the columns that are inputs and those that are labels."""
+
+    files: Files
+    """Paths or glob patterns of the files, also compressed (.gz, ...), looked up in the current directory and in the
+    data root. Or these for each split: `{train: a.csv, test: b.csv}`."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Character between cells; by default the comma, semicolon, tab or vertical bar that the header has most of."""
+    decimal: Literal[".", ","] = "."
+    """Decimal point of the numbers."""
+    encoding: str = "utf-8"
+    """Encoding of the text, such as utf-8, latin-1 or utf-16."""
+
+
+class ArffConfig(Section):
+    """ARFF files, as Mulan and MEKA have them: a data set of many labels, dense or sparse."""
+
+    files: Files
+    """Paths or glob patterns of the files, looked up in the current directory and in the data root. Or these for each
+    split: `{train: a-train.arff, test: a-test.arff}`."""
+    xml: str | None = None
+    """Mulan's XML file of label names; by default the one named like the file, if it is there."""
+    labels: list[str] = []
+    """Attributes that are labels, as names or patterns, instead of an XML file."""
+    features: list[str] = ["*"]
+    """Attributes that are inputs, as names or patterns; by default all that are no labels."""
+
+    @field_validator("features", "labels", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class LibsvmConfig(Section):
+    """Files in LIBSVM's (SVMlight's) multi-label format: `1,4 3:0.5 7:1` has the labels 1 and 4."""
+
+    files: Files
+    """Paths or glob patterns of the files, looked up in the current directory and in the data root. Or these for each
+    split: `{train: a.svm, test: b.svm}`."""
+
+
+class HuggingFaceConfig(ColumnsConfig):
+    """A data set that Hugging Face's `datasets` saved with `save_to_disk`; its splits are taken."""
+
+    folder: str
+    """Folder of the data set, looked up in the current directory and in the data root."""
+
+
+class NpyConfig(Section):
+    """Arrays in files of their own: .npy, or .npz as scipy.sparse.save_npz writes one sparse matrix."""
+
+    inputs: str
+    """File of the inputs (N, ...), looked up in the current directory and in the data root."""
+    labels: str
+    """File of the labels (N, K); -1 (integers) or NaN where a label is missing."""
+    names: list[str] | None = None
+    """Names of the K tasks."""
+    split: str | None = None
+    """File of N entries: train, val or test; by default rows are split by seed."""
+
+
+def first_of(files: Files) -> str:
+    """Return the first of some paths or patterns."""
+    if isinstance(files, dict):
+        return first_of(next(iter(files.values()), ""))
+    return files if isinstance(files, str) else next(iter(files), "")
+
+
+def looked_up(name: str, root: Path) -> Path:
+    """Return a path as it is given, or in the data root where nothing is there."""
+    path = Path(name).expanduser()
+    return path if path.is_absolute() or path.exists() else root / path
+
+
+def named_files(files: Files, root: Path) -> list[Path]:
+    """Return the files and directories that paths and patterns name, where they are there."""
+    patterns = list(files.values()) if isinstance(files, dict) else [files]
+    names = [name for own in patterns for name in ([own] if isinstance(own, str) else own)]
+    return [path for name in names for path in matching_paths(name, root) or []]
+
+
+def matching_paths(pattern: str, root: Path) -> list[Path] | None:
+    """Return what a path or pattern names in the current directory, else in the data root; None if that is nothing."""
+    for candidate in (Path(pattern).expanduser(), root / pattern):
+        if matches := sorted(glob.glob(str(candidate))):
+            return list(map(Path, matches))
+        if candidate.exists():  # a name may have the characters of a pattern: a[1].csv
+            return [candidate]
+    return None

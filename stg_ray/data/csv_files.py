@@ -1,0 +1,131 @@
+"""Task sets from CSV and TSV files with a header, read by pyarrow."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from stg_ray.data.columns import TableFile
+from stg_ray.data.files import Found, find_files, other_format
+from stg_ray.data.tables import read_tables
+from stg_ray.errors import InputError, one_line
+from stg_ray.tasks import TaskSet
+
+if TYPE_CHECKING:
+    from stg_ray.config.tables import CsvConfig
+
+DELIMITERS = ",;\t|"
+
+NULLS = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "-nan", "1.#QNAN"]
+"""What stands for a missing value."""
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+COMMA_NUMBER = r"^\s*[-+]?\d+,\d+\s*$"
+
+READ_AHEAD = 2**20
+MAX_BLOCK = 2**31 - 1
+
+
+def read_csv(config: CsvConfig, root: Path, seed: int, image_size: int | None = None) -> TaskSet:
+    """Read the task set of CSV files. A column of images holds paths, relative to the folder of the file.
+
+    Args:
+        config: the files, their format, and the columns that are inputs and labels.
+        root: the data root, in which relative paths are looked up too.
+        seed: seed of the split, where nothing gives one.
+        image_size: side in pixels to which images are cropped and scaled; by default they stay as they are.
+
+    Raises:
+        InputError: no such file or column, no header, a file of another format or encoding, and as `read_tables`.
+    """
+    files = [_table_file(found, config) for found in find_files(config.files, root, "data.csv")]
+    return read_tables(config, "data.csv", files, seed, image_size)
+
+
+def _table_file(found: Found, config: CsvConfig) -> TableFile:
+    table = _table(found.path, config)
+
+    def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        yield from table.select(list(columns)).to_batches(4096)
+
+    return TableFile(found.path, table.schema, len(table), batches, split=found.split)
+
+
+def _table(path: Path, config: CsvConfig) -> pa.Table:
+    """Return a file as one table. Its types are told from all rows: pyarrow tells them from the first block."""
+    header = _header(path, config)
+    delimiter = config.delimiter or max(DELIMITERS, key=_unquoted(header).count)
+    names = [cell.strip().strip('"') for cell in _unquoted(header).split(delimiter)]
+    if names and all(NUMBER.fullmatch(cell) for cell in names):
+        raise InputError(f"{path} has no header: its first row is {header[:60]!r}; add a row of column names")
+    block = min(MAX_BLOCK, max(READ_AHEAD, 8 * path.stat().st_size))  # a compressed file is larger than it looks
+    try:
+        table = pacsv.read_csv(
+            path,
+            read_options=pacsv.ReadOptions(block_size=block, encoding=config.encoding),
+            parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pacsv.ConvertOptions(
+                null_values=NULLS, strings_can_be_null=True, decimal_point=config.decimal
+            ),
+        )
+    except (pa.ArrowException, OSError, UnicodeError, LookupError) as error:
+        reason = one_line(error)
+        if "UTF8" in reason or isinstance(error, UnicodeError):
+            reason = f"it is not {config.encoding}; set data.csv.encoding, for example latin-1"
+        raise InputError(
+            f"{path} cannot be read as CSV with the delimiter {delimiter!r} and the header {header[:60]!r}: {reason}"
+        ) from error
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    _check_decimal(path, table, config)
+    return table
+
+
+def _check_decimal(path: Path, table: pa.Table, config: CsvConfig) -> None:
+    """Refuse columns of text in which every value is a number with a comma."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if config.decimal != "." or not pa.types.is_string(column.type) or len(column) == column.null_count:
+            continue
+        if pc.all(pc.match_substring_regex(column, COMMA_NUMBER)).as_py():
+            raise InputError(
+                f"{path}: the column {name!r} holds numbers such as {column.drop_null()[0].as_py()}: set "
+                "data.csv.decimal to ',' if the comma is the decimal point, else write them without it"
+            )
+
+
+def _header(path: Path, config: CsvConfig) -> str:
+    """Return the first line, once the file is known to hold a table of text."""
+    other = other_format(path, "data.csv")
+    if other is not None:
+        raise InputError(f"{path} is no CSV file: {other}")
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            head = stream.read(READ_AHEAD)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {one_line(error)}") from error
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) and config.encoding == "utf-8":
+        raise InputError(f"{path} holds UTF-16: set data.csv.encoding to utf-16")
+    try:
+        text = codecs.getincrementaldecoder(config.encoding)().decode(head).lstrip("\ufeff")
+    except UnicodeError as error:
+        raise InputError(
+            f"{path} is not {config.encoding}; set data.csv.encoding, for example latin-1 ({one_line(error)})"
+        ) from error
+    except LookupError as error:
+        raise InputError(f"data.csv.encoding: unknown encoding {config.encoding!r}, for example utf-8") from error
+    lines = text.splitlines()
+    if len(lines) == 1:
+        raise InputError(f"{path} has no row: its only line is {lines[0][:60]!r}")
+    return next(iter(lines), "")
+
+
+def _unquoted(line: str) -> str:
+    """Return a line without what stands in quotes, where delimiters do not count."""
+    return re.sub(r'"(?:[^"]|"")*"', lambda cell: re.sub(f"[{re.escape(DELIMITERS)}]", "_", cell[0]), line)

@@ -1,0 +1,153 @@
+"""CSV files as spreadsheets, pandas and instruments write them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stg_ray.config.loading import load_config
+from stg_ray.data import load_task_set
+from stg_ray.errors import InputError
+from stg_ray.tasks import TaskSet
+
+N = 40
+A = np.arange(N) / 4
+B = (np.arange(N) * 3) % 7
+Y = np.arange(N) % 2
+Z = np.arange(N) // 2 % 2
+
+
+def text(delimiter: str = ",", point: str = ".", header: str = "a,b,y_1,y_2", blank: str = "") -> str:
+    rows = [header.replace(",", delimiter)]
+    for row in range(N):
+        label = blank if row == 5 and blank else str(Y[row])
+        rows.append(delimiter.join([str(A[row]).replace(".", point), str(B[row]), label, str(Z[row])]))
+    return "\n".join(rows) + "\n"
+
+
+def load(folder: Path, data: dict[str, Any] | None = None, **csv: Any) -> TaskSet:
+    csv = {"files": "mine.csv", "features": ["*"], "labels": ["y_*"], **csv}
+    return load_task_set(load_config({"data": {"csv": csv, "root": str(folder), **(data or {})}}).data, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (text().encode(), {}),
+        (text(";").encode(), {}),
+        (text("\t").encode(), {}),
+        (text("|").encode(), {}),
+        (text("^").encode(), {"delimiter": "^"}),
+        (text(";", ",").encode(), {"decimal": ","}),
+        (b"\xef\xbb\xbf" + text().encode(), {}),
+        (text().replace("\n", "\r\n").encode(), {}),
+        (text(header='"a","b","y_1","y_2"').encode(), {}),
+        (text(header="ä,b,y_1,y_2").encode("latin-1"), {"encoding": "latin-1"}),
+        (text().encode("utf-16"), {"encoding": "utf-16"}),
+        (text().rstrip().encode(), {}),
+        (text(header="a, b, y_1, y_2 ").encode(), {}),
+    ],
+    ids=[
+        "comma",
+        "semicolon",
+        "tab",
+        "bar",
+        "caret",
+        "comma as point",
+        "BOM",
+        "CRLF",
+        "quotes",
+        "latin",
+        "16",
+        "end",
+        "spaces",
+    ],
+)
+def test_of_every_dialect(tmp_path: Path, content: bytes, options: dict[str, Any]) -> None:
+    (tmp_path / "mine.csv").write_bytes(content)
+    task_set = load(tmp_path, **options)
+    assert task_set.names == ("1", "2")
+    assert np.array_equal(task_set.inputs, np.stack([A, B], axis=1).astype(np.float32))
+    assert np.array_equal(task_set.labels, np.stack([Y, Z], axis=1))
+
+
+@pytest.mark.parametrize("blank", ["?", "NA", "nan", "NULL", "N/A", "None", "<NA>"])
+def test_what_stands_for_a_missing_label(tmp_path: Path, blank: str) -> None:
+    (tmp_path / "mine.csv").write_text(text(blank=blank))
+    assert np.flatnonzero(load(tmp_path).labels[:, 0] < 0).tolist() == [5]
+
+
+def test_compressed_files_by_split(tmp_path: Path) -> None:
+    lines = text().splitlines()
+    for name, rows in (("train", lines[1:31]), ("test", lines[31:])):
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress("\n".join([lines[0], *rows]).encode()))
+    task_set = load(tmp_path, files={"train": "train.csv.gz", "test": "test.csv.gz"})
+    assert task_set.rows("test").tolist() == list(range(30, 40))
+
+
+def test_types_are_told_from_all_rows(tmp_path: Path) -> None:
+    rows = "".join(f"{row},{row % 2},{row // 2 % 2}\n" for row in range(200_000))
+    (tmp_path / "mine.csv").write_text(f"a,y_1,y_2\n{rows}0.5,1,0\n")
+    assert load(tmp_path).inputs[-1, 0] == 0.5
+
+
+def test_labels_in_one_column_of_text(tmp_path: Path) -> None:
+    tags = ["red;round", "round", "red", ""] * 10
+    (tmp_path / "mine.csv").write_text("a,tags\n" + "".join(f"{row},{tag}\n" for row, tag in enumerate(tags)))
+    task_set = load(tmp_path, labels="tags", separator=";")
+    assert task_set.names == ("red", "round")
+    assert task_set.labels[:4].tolist() == [[1, 1], [0, 1], [1, 0], [-1, -1]]
+
+
+@pytest.mark.parametrize("index", ["", "Unnamed: 0"])
+def test_the_index_of_a_frame_is_no_input(tmp_path: Path, index: str) -> None:
+    lines = text().splitlines()
+    rows = [f"{index},{lines[0]}", *(f"{row},{line}" for row, line in enumerate(lines[1:]))]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    assert load(tmp_path).inputs.shape == (N, 2)
+
+
+def test_images_by_path(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (N, 3, 4, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    for row, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "images" / f"{row}.png")
+    rows = "".join(f"images/{row}.png,{Y[row]},{Z[row]}\n" for row in range(N))
+    (tmp_path / "mine.csv").write_text("path,y_1,y_2\n" + rows)
+    task_set = load(tmp_path, features=[], image="path")
+    assert np.array_equal(task_set.inputs, pixels.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"0.5,1,0\n1.5,0,1\n", {}, "mine.csv has no header: its first row is '0.5,1,0'; add a row of column names"),
+        (text(header="ä,b,y_1,y_2").encode("latin-1"), {}, "is not utf-8; set data.csv.encoding, for example latin-1"),
+        (text().encode("utf-16"), {}, "holds UTF-16: set data.csv.encoding to utf-16"),
+        (text().encode(), {"encoding": "utf-99"}, "unknown encoding 'utf-99'"),
+        (text().encode() + b"1,2\n", {}, "cannot be read as CSV with the delimiter ',' .*Expected 4 columns, got 2"),
+        (text(";", ",").encode(), {}, "'a' holds numbers such as 0,0: set data.csv.decimal to ','"),
+        (text().encode(), {"delimiter": ";"}, "no column matches|delimiter"),
+        (text(header="a,a,y_1,y_2").encode(), {}, "2 columns named 'a'"),
+        (b"a,b,y_1,y_2\n", {}, "mine.csv has no row: its only line is 'a,b,y_1,y_2'"),
+        (b"a,b,y_1,y_2", {}, "mine.csv has no row"),
+        (b"# by me\n" + text().encode(), {}, "and the header '# by me': .*Expected 1 columns, got 4"),
+        (
+            b'a,y_1,y_2\n"1,100",1,0\n"2,200",0,1\n',
+            {},
+            "such as 1,100: .*if the comma is the decimal point, else",
+        ),
+        (text(header="a,b,c,d").encode(), {}, "no column matches 'y_\\*'; there are 'a', 'b', 'c', 'd'"),
+        (text(header="a,b,y_1,").encode(), {"labels": ["y_1"], "features": ["", "a"]}, "there is 1 task"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, content: bytes, options: dict[str, Any], message: str) -> None:
+    (tmp_path / "mine.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message) as raised:
+        load(tmp_path, **options)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,121 @@
+"""Data sets in the folders that Hugging Face's `datasets` writes: Arrow streams beside a state.json."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pytest
+from PIL import Image
+
+from stg_ray.config.loading import load_config
+from stg_ray.data import load_task_set
+from stg_ray.errors import InputError
+from stg_ray.tasks import TaskSet
+
+N = 60
+ROWS = np.arange(N)
+PIXELS = np.random.default_rng(0).integers(0, 255, (N, 4, 5, 3), dtype=np.uint8)
+FEATURES = {
+    "image": {"_type": "Image"},
+    "emb": {"feature": {"dtype": "float32", "_type": "Value"}, "length": 3, "_type": "List"},
+    "label": {"names": ["cat", "dog", "car"], "_type": "ClassLabel"},
+    "tags": {"feature": {"names": ["red", "green", "blue"], "_type": "ClassLabel"}, "_type": "List"},
+    "y_a": {"dtype": "int64", "_type": "Value"},
+    "y_b": {"dtype": "bool", "_type": "Value"},
+}
+"""The features as datasets 5.2 writes them."""
+
+
+def png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def table() -> pa.Table:
+    columns = {
+        "image": [{"bytes": png(image), "path": None} for image in PIXELS],
+        "emb": pa.FixedSizeListArray.from_arrays(np.arange(3 * N, dtype=np.float32), 3),
+        "label": ROWS % 3,
+        "tags": [[t for t in range(3) if row >> t & 1] for row in range(N)],
+        "y_a": ROWS % 2,
+        "y_b": ROWS // 2 % 2 == 1,
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def save(folder: Path, rows: pa.Table, n_files: int = 1) -> None:
+    folder.mkdir(parents=True)
+    names = [f"data-{number:05d}-of-{n_files:05d}.arrow" for number in range(n_files)]
+    size = -(-len(rows) // n_files)
+    for number, name in enumerate(names):
+        with pa.ipc.new_stream(str(folder / name), rows.schema) as writer:
+            writer.write_table(rows.slice(number * size, size), max_chunksize=16)
+    state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "abc", "_split": None}
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "dataset_info.json").write_text("{}")
+
+
+def load(root: Path, **columns: Any) -> TaskSet:
+    data = {"hugging_face": {"folder": "set", **columns}, "root": str(root)}
+    return load_task_set(load_config({"data": data}).data, seed=0)
+
+
+def test_images_and_named_classes(tmp_path: Path) -> None:
+    save(tmp_path / "set", table(), n_files=3)
+    task_set = load(tmp_path, image="image", classes="label")
+    assert task_set.names == ("cat", "dog", "car")
+    assert np.array_equal(task_set.inputs, PIXELS.transpose(0, 3, 1, 2))
+    assert np.array_equal(task_set.labels, np.eye(3)[ROWS % 3])
+
+
+def test_vectors_and_lists_of_named_labels(tmp_path: Path) -> None:
+    save(tmp_path / "set", table())
+    task_set = load(tmp_path, features="emb", labels=["tags", "y_*"])
+    assert task_set.names == ("red", "green", "blue", "y_a", "y_b")
+    assert np.array_equal(task_set.inputs, np.arange(3 * N).reshape(N, 3))
+    assert np.array_equal(task_set.labels[:, :3], ROWS[:, None] >> np.arange(3) & 1)
+    assert np.array_equal(task_set.labels[:, 3:], np.stack([ROWS % 2, ROWS // 2 % 2], axis=1))
+
+
+@pytest.mark.parametrize("validation", ["validation", "valid", "val", "dev"])
+def test_splits_are_its_folders(tmp_path: Path, validation: str) -> None:
+    splits = {"train": (0, 40), validation: (40, 8), "test": (48, 12)}
+    for name, (start, length) in splits.items():
+        save(tmp_path / "set" / name, table().slice(start, length))
+    (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": list(splits)}))
+    task_set = load(tmp_path, features=["emb"], labels=["y_*"])
+    assert [len(task_set.rows(split)) for split in ("train", "val", "test")] == [40, 8, 12]
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    columns = {"features": ["emb"], "labels": ["y_*"]}
+    save(tmp_path / "set" / "train", table())
+    save(tmp_path / "set" / "unsupervised", table().slice(0, 5))
+    (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "unsupervised"]}))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    (tmp_path / "hub" / "data" / "train-00000-of-00001.parquet").touch()
+    save(tmp_path / "cut", table())
+    file = tmp_path / "cut" / "data-00000-of-00001.arrow"
+    file.write_bytes(file.read_bytes()[:3000])
+    save(tmp_path / "indices", table())
+    state = json.loads((tmp_path / "indices" / "state.json").read_text()) | {"_indices_data_files": [{"filename": "i"}]}
+    (tmp_path / "indices" / "state.json").write_text(json.dumps(state))
+    for folder, message in (
+        ("none", "no folder 'none' here nor in the data root"),
+        ("set", "has the split 'unsupervised': expected train, test, val"),
+        ("empty", "is no data set that datasets.save_to_disk wrote"),
+        ("hub", "but has Parquet files: use data.parquet with files: "),
+        ("cut", "data-00000-of-00001.arrow is no whole Arrow file"),
+        ("indices", r"call flatten_indices\(\) before save_to_disk"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(tmp_path, folder=folder, **columns)

@@ -1,0 +1,152 @@
+"""Columns of labels as people have them: any type gives the same task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stg_ray.config.loading import load_config
+from stg_ray.data import load_task_set
+from stg_ray.tasks import TaskSet
+
+N = 60
+ROWS = np.arange(N)
+X = {"x_a": np.linspace(-1, 1, N), "x_b": ROWS.astype(float)}
+Y = {"y_1": (ROWS % 2).astype(np.int64), "y_2": (ROWS // 2 % 2).astype(np.int64)}
+
+
+def load(root: Path, source: str = "parquet", **columns: Any) -> TaskSet:
+    return load_task_set(load_config({"data": {source: columns, "root": str(root)}}).data, seed=0)
+
+
+def written(folder: Path, columns: Any, name: str = "mine.parquet") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(columns if isinstance(columns, pa.Table) else pa.table(columns), path)
+    return path
+
+
+TAGS = [["red", "round"], ["round"], [], ["red"], None, ["blue", "red"]] * 10
+LABELS: dict[str, tuple[Any, dict[str, np.ndarray], dict[str, Any]]] = {
+    "booleans": (ROWS % 2 == 0, {"y": (ROWS % 2 == 0)}, {}),
+    "booleans with null": (
+        pa.array([None, True, False] * 20),
+        {"y": np.array([-1, 1, 0] * 20)},
+        {},
+    ),
+    "categories yes and no": (pd.Categorical(["yes", "no"] * 30), {"y": np.array([1, 0] * 30)}, {}),
+    "text yes and no": (["No", "YES ", None] * 20, {"y": np.array([0, 1, -1] * 20)}, {}),
+    "text True and False": (["True", "False"] * 30, {"y": np.array([1, 0] * 30)}, {}),
+    "digits in text": (["0", "1"] * 30, {"y": np.array([0, 1] * 30)}, {}),
+    "classes in text": (["b", "c", "a"] * 20, {"y": np.array([1, 2, 0] * 20)}, {}),
+    "dictionary of numbers": (pa.array(ROWS % 3).dictionary_encode(), {"y": ROWS % 3}, {}),
+    "lists": (
+        TAGS,
+        {
+            "blue": np.array([0, 0, 0, 0, -1, 1] * 10),
+            "red": np.array([1, 0, 0, 1, -1, 1] * 10),
+            "round": np.array([1, 1, 0, 0, -1, 0] * 10),
+        },
+        {},
+    ),
+    "lists of numbers": (
+        [[10], [9, 10]] * 30,
+        {"9": np.array([0, 1] * 30), "10": np.ones(60)},
+        {},
+    ),
+    "vectors of 0 and 1": (
+        [[0, 1, row % 3 // 2] for row in range(N)],
+        {"y_0": np.zeros(N), "y_1": np.ones(N), "y_2": ROWS % 3 // 2},
+        {},
+    ),
+    "vectors of real numbers": (
+        pa.FixedSizeListArray.from_arrays(np.repeat(ROWS / 7, 2), 2),
+        {"y_0": (ROWS / 7).astype(np.float32), "y_1": (ROWS / 7).astype(np.float32)},
+        {},
+    ),
+    "bytes": ([b"yes", b"no"] * 30, {"y": np.array([1, 0] * 30)}, {}),
+    "text with separators": (
+        [None if tags is None else " ; ".join(tags) for tags in TAGS],
+        {
+            "blue": np.array([0, 0, 0, 0, -1, 1] * 10),
+            "red": np.array([1, 0, 0, 1, -1, 1] * 10),
+            "round": np.array([1, 1, 0, 0, -1, 0] * 10),
+        },
+        {"separator": ";"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_every_kind(tmp_path: Path, kind: str) -> None:
+    column, expected, options = LABELS[kind]
+    other = ROWS // 3 % 2
+    written(tmp_path, X | {"y": column, "z": other})
+    constant = kind in ("lists of numbers", "vectors of 0 and 1")
+    config = {"files": "mine.parquet", "features": ["x_*"], "labels": ["y", "z"], **options}
+    data = {"parquet": config, "root": str(tmp_path), "constant_tasks": "drop" if constant else "refuse"}
+    task_set = load_task_set(load_config({"data": data}).data, seed=0)
+    kept = {name: labels for name, labels in expected.items() if len(np.unique(labels)) > 1}
+    assert task_set.names == (*kept, "z")
+    for t, labels in enumerate([*kept.values(), other]):
+        assert np.array_equal(task_set.labels[:, t], labels)
+
+
+def test_a_real_column_makes_no_regressions_of_the_others(tmp_path: Path) -> None:
+    written(tmp_path, X | {"y_1": ROWS % 2, "y_2": ROWS % 3, "y_3": X["x_a"] ** 2, "y_4": ROWS % 5 == 0})
+    task_set = load(tmp_path, files="mine.parquet", features=["x_*"], labels=["y_*"])
+    assert [task.kind for task in task_set.tasks] == ["binary", "multiclass", "regression", "binary"]
+    assert task_set.tasks[1].n_classes == 3
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    labels=st.lists(st.sampled_from([0, 1, None]), min_size=N, max_size=N),
+    form=st.sampled_from(["int8", "uint8", "int32", "int64", "bool", "dictionary", "text"]),
+    cut=st.integers(1, N - 1),
+)
+def test_a_label_column_in_any_type_gives_the_same_task(
+    tmp_path: Path, labels: list[int | None], form: str, cut: int
+) -> None:
+    drawn: list[int | None] = [*([0, 1] * 5), *labels[10:]]
+    column = pa.array(drawn, pa.int64())
+    if form == "bool":
+        column = column.cast(pa.bool_())
+    elif form == "dictionary":
+        column = column.cast(pa.string()).dictionary_encode()
+    elif form == "text":
+        column = column.cast(pa.string())
+    else:
+        column = column.cast(form)
+    table = pa.table(X | {"y": column, "z": ROWS // 3 % 2})
+    for name, part in (("a", table.slice(0, cut)), ("b", table.slice(cut))):
+        written(tmp_path, part, f"{name}.parquet")
+    config = {"parquet": {"files": "[ab].parquet", "features": ["x_*"], "labels": ["y", "z"]}, "root": str(tmp_path)}
+    data = load_config({"data": {**config, "constant_tasks": "drop"}}).data
+    task_set = load_task_set(data, seed=0)
+    if "y" in task_set.names:  # not constant in the training and test rows that were drawn
+        expected = [-1 if label is None else label for label in drawn]
+        assert task_set.labels[:, task_set.names.index("y")].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (pa.array([0.0, 1.0, np.nan] * 20), ["0.0", "1.0"]),
+        (pd.Categorical(["b", "a", None] * 20), ["a", "b"]),
+        (pa.array(["b", "a"] * 30).dictionary_encode(), ["a", "b"]),
+        (ROWS % 2 == 0, ["False", "True"]),
+    ],
+    ids=["NaN", "categories", "dictionary", "booleans"],
+)
+def test_classes_of_every_kind(tmp_path: Path, classes: Any, names: list[str]) -> None:
+    written(tmp_path, X | {"kind": classes})
+    assert list(load(tmp_path, files="mine.parquet", features=["x_*"], classes="kind").names) == names
