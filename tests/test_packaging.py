@@ -22,4 +22,5 @@ def test_the_changelog_begins_with_this_version(repository: Path) -> None:
 def test_guides_and_types_come_with_the_package() -> None:
     package = resources.files(stg_ray)
     assert (package / "py.typed").is_file()
-    assert {guide.name for guide in (package / "guides").iterdir()} >= {"changelog.md", "contributing.md", "trust.md", "your_data.md"}
+    guides = {guide.name for guide in (package / "guides").iterdir()}
+    assert guides >= {"changelog.md", "contributing.md", "trust.md", "your_data.md"}
