@@ -1,1 +1,1 @@
-"""What `ray job submit` runs, and the benchmarks."""
+"""Entry points for `ray job submit`, and the benchmarks."""

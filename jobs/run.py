@@ -1,4 +1,4 @@
-"""What `ray job submit` runs: the whole path for one configuration, on the cluster that the job runs on.
+"""Entry point for `ray job submit`: the whole path for one configuration, on the job's cluster.
 
 ray job submit --working-dir . -- python jobs/run.py jobs/configs/digits.yaml --out /shared/runs/digits
 """

@@ -55,7 +55,7 @@ RUNS: dict[str, Work] = {
 """The work of each stage."""
 
 Source = TaskSet | Config | Mapping[str, Any] | str | os.PathLike[str]
-"""What can be run: a task set, a configuration or its sections, a preset's name, a YAML file."""
+"""Anything that can be run: a task set, a configuration or its sections, a preset's name, a YAML file."""
 
 
 def run(

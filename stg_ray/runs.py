@@ -95,7 +95,7 @@ class Run:
 
     @cached_property
     def groups(self) -> Groups:
-        """Which tasks share a network (groups.json)."""
+        """Groups of tasks that share a network (groups.json)."""
         return Groups.from_dict(self._json("groups.json", "group"))
 
     @cached_property
@@ -128,7 +128,7 @@ class Run:
 
     @cached_property
     def chosen(self) -> dict[str, Any] | None:
-        """What to deploy and why (chosen.json); None where the run did not choose."""
+        """Networks to deploy, with the reasons (chosen.json); None where the run did not choose."""
         if not self.run_dir.exists("chosen.json"):
             return None
         chosen: dict[str, Any] = self.run_dir.read_json("chosen.json")

@@ -1,4 +1,4 @@
-"""What is launched on clusters: the jobs' entry points, `ray up`'s file and KubeRay's are what their readers accept."""
+"""Entry points of jobs, and the files of `ray up` and KubeRay, against what their readers accept."""
 
 from __future__ import annotations
 

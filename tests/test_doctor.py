@@ -1,4 +1,4 @@
-"""What `stg-ray doctor` says of this machine and of clusters with and without faults."""
+"""Findings of `stg-ray doctor` on this machine and of clusters with and without faults."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stg_ray(folder: Path, *arguments: str) -> str:
-    """What the program prints; it must succeed."""
+    """Return what the program prints; it must succeed."""
     program = Program(*arguments, log=folder / "log", cwd=folder)
     assert program.wait() == 0, program.output
     return program.output

@@ -1,4 +1,4 @@
-"""What is packaged: one version, the guides, and the marker that the package is typed."""
+"""Contents of the package: one version, the guides, and the marker that the package is typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the affinity's defaults were chosen: whose gradients to compare, and the weight of the landscape beside the data
+"""Choice of the affinity's defaults: whose gradients to compare, and the weight of the landscape beside the data
 maps. On several known groupings.
 
     STG_RAY_DATA=... python -m jobs.bench.affinity_defaults [--quick] [--keep FOLDER] [--sets cifar100 ...]

@@ -78,7 +78,7 @@ def recovery(rows: Rows, result: dict[str, Any], *, quick: bool) -> None:
 
 
 def without_structure(rows: Rows, result: dict[str, Any], draws: int) -> None:
-    """How often noise is one group."""
+    """Frequency with which noise is one group."""
 
     def pairs(n_tasks: int, rng: np.random.Generator) -> np.ndarray:
         values = np.triu(rng.random((n_tasks, n_tasks)), 1)

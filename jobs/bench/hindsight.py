@@ -1,4 +1,4 @@
-"""What there is to gain from a choice of groups: the worth of the best ones, had their test scores been known."""
+"""Gain to be had from a choice of groups: the worth of the best ones, had their test scores been known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 
 
 def hindsight(values: np.ndarray, labels: np.ndarray, n_splits: int = 10) -> float:
-    """How much better than random groups the best groups of the same sizes are, had we known their test scores.
+    """Estimate the gain of the best groups over random ones of the same sizes, had we known their test scores.
 
     Half of the draws tell what each task gains from each other in its group, by a ridge regression, and so the best
     groups; the other half tells what these are worth, so that chance is not counted as gain.

@@ -1,4 +1,4 @@
-"""How fast and how small the landscape engine is: against loops of per-sample gradients, and against TAG.
+"""Speed and memory of the landscape engine: against loops of per-sample gradients, and against TAG.
 
     STG_RAY_DATA=... python -m jobs.bench.landscape_affinity [--quick] [--only PART]...
 

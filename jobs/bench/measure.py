@@ -1,4 +1,4 @@
-"""What the benchmarks share: peak anonymous memory of a process, medians of alternating sides, and the output."""
+"""Helpers of the benchmarks: peak anonymous memory of a process, medians of alternating sides, and the output."""
 
 from __future__ import annotations
 

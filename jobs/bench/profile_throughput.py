@@ -1,4 +1,4 @@
-"""How fast the profiling run trains and records, against bare loops and a plain per-sample, per-task loop.
+"""Throughput of the profiling run, with recording, against bare loops and a plain per-sample, per-task loop.
 
     python -m jobs.bench.profile_throughput [--quick]
 

@@ -75,7 +75,7 @@ def prepare(folder: Path, n_images: int, side: int, epochs: int) -> tuple[RunDir
 
 
 def train_some(folder: str, numbers: list[int], times: Any = None) -> None:
-    """What a process of its own does: some of the networks, one after the other; the times of its epochs."""
+    """Train in a process of its own: some of the networks, one after the other; the times of its epochs."""
     run = RunDir(folder)
     config = run.read_config()
     tasks = read_index(run.sub("parts")).tasks

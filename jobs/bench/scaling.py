@@ -1,4 +1,4 @@
-"""What a cluster costs the affinity stage per part and per node, and where adding workers ends to help.
+"""Costs of a cluster to the affinity stage per part and per node, and where adding workers ceases to help.
 
 Measured on simulated nodes (Ray nodes of this machine, a CPU in name each): the driver's own time per part, which is
 serial whatever the number of workers, and the time until all nodes' actors are up. Measured without Ray: the time in
@@ -45,7 +45,7 @@ from stg_ray.progress import StageProgress
 
 METHOD = "label_correlation"
 PART_SECONDS = (0.1, 1.0, 10.0)
-"""What a part may take: label correlations, the landscape of a small network, that of a ResNet."""
+"""Seconds that a part may take: label correlations, the landscape of a small network, that of a ResNet."""
 WORKERS = (1, 8, 64, 512)
 DIGITS_SECONDS = 60.0
 

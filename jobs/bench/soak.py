@@ -40,7 +40,7 @@ def start(folder: Path) -> psutil.Popen:
 
 
 def kind_of(process: psutil.Process, program: psutil.Process) -> str:
-    """What was killed, in words."""
+    """Describe what was killed."""
     if process == program:
         return "program"
     name = process.name()

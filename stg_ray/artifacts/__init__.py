@@ -1,1 +1,1 @@
-"""What a run leaves: its directory, and the files in it that more than one stage reads."""
+"""Run directories, and the files in them that more than one stage reads."""

@@ -12,7 +12,7 @@ from stg_ray.artifacts.evidence import NumberChoice, SelectionScore
 from stg_ray.artifacts.notebook import html_table, listed
 
 Serving = Literal["argmax", "ensemble"]
-"""Who predicts a task: the network of the group that serves it, or all that have it, by membership."""
+"""Prediction of a task: by the network of the group that serves it, or by all that have it, weighted by membership."""
 
 PARAMETERS = {
     "seed": "seed",

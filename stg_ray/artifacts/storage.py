@@ -26,7 +26,7 @@ from stg_ray.errors import InputError, one_line
 TRANSIENT_ERRORS = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
 """Errors of a file system that may recover: its server restarts, or it is mounted again."""
 PATIENCE_SECONDS = 30.0
-"""How long a write is retried."""
+"""Time for which a write is retried."""
 RETRY_SECONDS = 0.5
 
 

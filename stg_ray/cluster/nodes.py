@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 ANSWER_SECONDS = 60.0
-"""How long nodes have to answer."""
+"""Time that nodes have to answer."""
 MAX_BUNDLES = 1000
 """Pieces of work that the autoscaler is asked to make room for, at most."""
 

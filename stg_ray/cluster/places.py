@@ -1,4 +1,4 @@
-"""What a local Ray needs of this machine: a temporary folder with a short path, a home folder, settings that fit."""
+"""Needs of a local Ray on this machine: a temporary folder with a short path, a home folder, settings that fit."""
 
 from __future__ import annotations
 

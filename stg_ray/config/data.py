@@ -44,7 +44,7 @@ class ImageFolderConfig(Section):
 
 
 class TaskConfig(Section):
-    """What is known of a task, where it is not to be told from its labels."""
+    """Facts about a task that override what its labels suggest."""
 
     kind: Literal["binary", "multiclass", "regression"] | None = None
     """Kind of the task; by default it is told from the labels."""
@@ -99,7 +99,7 @@ class DataConfig(Section):
     limit: Count | None = None
     """Largest number of training rows, drawn by seed; validation and test rows stay. By default all are kept."""
     tasks: Annotated[dict[str, TaskConfig], since("0.2")] = {}
-    """What is known of tasks, by name or pattern such as `y_*`: their kind, and the values that mark missing labels."""
+    """Facts about tasks, by name or pattern such as `y_*`: their kind, and the values that mark missing labels."""
     constant_tasks: Literal["refuse", "drop", "unscored"] = "refuse"
     """Treatment of tasks with a single label in the training or test rows, or with fewer than `min_positives`: the run
     is refused; they are dropped by name; or those that can be learned are trained and not scored (unscored)."""

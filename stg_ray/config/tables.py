@@ -21,7 +21,7 @@ Files = str | list[str] | dict[SplitName, str | list[str]]
 
 
 class ColumnsConfig(Section):
-    """Which columns of a table are inputs, and which are labels."""
+    """Roles of a table's columns."""
 
     features: list[str] = []
     """Columns of numbers that are the inputs, as names or patterns such as `x_*`; `!id` after a pattern leaves a

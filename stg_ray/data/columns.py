@@ -1,4 +1,4 @@
-"""Which columns of a table are inputs, labels and more, and one type for each over all files."""
+"""Roles of a table's columns (inputs, labels and more), and one type for each over all files."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DELIMITERS = ",;\t|"
 
 NULLS = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "-nan", "1.#QNAN"]
-"""What stands for a missing value."""
+"""Texts that stand for a missing value."""
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 

@@ -1,1 +1,1 @@
-"""What a run would do and what it would cost, without running it."""
+"""The plan of a run and its cost, estimated without running it."""

@@ -76,7 +76,7 @@ class NetworkSpec:
 
     @property
     def folder(self) -> str:
-        """Where the finished network is published."""
+        """Folder that the finished network is published in."""
         return network_place(self.plan, self.group, self.seed)
 
     @property

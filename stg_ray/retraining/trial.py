@@ -93,7 +93,7 @@ def is_finished(run: Storage, folder: str) -> bool:
 
 @dataclass
 class _State:
-    """What an unfinished training carries from epoch to epoch."""
+    """State of an unfinished training, carried from epoch to epoch."""
 
     epoch: int = 0
     best_epoch: int = 0

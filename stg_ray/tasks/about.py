@@ -1,4 +1,4 @@
-"""What was understood of a task set, in a few lines: kinds, classes, missing labels, rare tasks, inputs."""
+"""A summary of a task set as it was understood: kinds, classes, missing labels, rare tasks, inputs."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Distinct:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a column means.
+    """The meaning of a column of labels.
 
     Attributes:
         kind: of the task.
@@ -85,7 +85,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Habits:
-    """How -1 is used in the columns of a task set, which tells what it is in the others.
+    """Uses of -1 in the columns of a task set, which tell what it means in the others.
 
     Attributes:
         signs: whether a column has the values -1 and 1 only.

@@ -18,7 +18,7 @@ from stg_ray.tasks.task import TaskKind
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What is known of tasks, by their names or patterns such as `y_*`.
+    """Facts about tasks, by their names or patterns such as `y_*`.
 
     Attributes:
         kinds: kinds of tasks that are not to be told from the labels.

@@ -1,4 +1,4 @@
-"""What a step on one task does to the others, against taking the step."""
+"""Effects of a step on one task on the others, against taking the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark says of what there is to gain from a choice of groups: planted gains, and none."""
+"""Gain to be had from a choice of groups, as a benchmark estimates it: planted gains, and none."""
 
 from __future__ import annotations
 

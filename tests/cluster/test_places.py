@@ -1,4 +1,4 @@
-"""Where a local Ray can start: temporary and home folders, settings, and names with letters beyond ASCII."""
+"""Places where a local Ray can start: temporary and home folders, settings, and names with letters beyond ASCII."""
 
 from __future__ import annotations
 

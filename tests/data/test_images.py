@@ -216,7 +216,7 @@ TURNS = {
     7: lambda a: a[::-1, ::-1].T,
     8: lambda a: np.rot90(a),
 }
-"""What the EXIF standard's orientations do to the stored rows and columns."""
+"""Effects of the EXIF standard's orientations on the stored rows and columns."""
 
 
 @pytest.mark.parametrize("orientation", TURNS)

@@ -1,4 +1,4 @@
-"""Where a task set comes from, and what is said when it does not come."""
+"""Sources of task sets, and messages where one cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user may bring: arrays, data frames, files; and what is said of those that are no affinity."""
+"""Affinities of the user's: arrays, data frames, files; and messages for those that are none."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ class RayCluster:
         return done
 
     def metrics(self) -> str:
-        """What Prometheus reads from the head, found as Prometheus finds them: by the file that Ray's head writes."""
+        """Read the head's metrics as Prometheus does, found by the file that Ray's head writes."""
         listed = json.loads((self.temporary / "prom_metrics_service_discovery.json").read_text())
         target = listed[0]["targets"][0]  # the node; others are the dashboard and the autoscaler
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

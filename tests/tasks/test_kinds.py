@@ -1,4 +1,4 @@
-"""What a column of labels means: each kind in any container, missing marks, and what is asked instead of guessed."""
+"""Kinds of columns of labels: each kind in any container, missing marks, and what is asked instead of guessed."""
 
 from __future__ import annotations
 

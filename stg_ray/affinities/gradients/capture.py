@@ -13,7 +13,7 @@ Hook = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tenso
 
 @dataclass
 class Calls:
-    """What went into a layer and came out of it, call by call.
+    """Inputs and outputs of a layer, call by call.
 
     Attributes:
         inputs: (n, ...) of each call, detached.

@@ -34,7 +34,7 @@ FEATURES = 32
 HEADS, HIDDEN, EMBEDDING = 4, 16, 16
 STEPS, LEARNING_RATE = 200, 0.01
 SHARPNESS = 5.0
-"""Where the scale of the inner products starts."""
+"""Initial scale of the inner products."""
 
 _initialising = threading.Lock()  # torch's random state is the process's
 

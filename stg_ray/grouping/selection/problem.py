@@ -180,7 +180,7 @@ class Selection:
 
     @property
     def gap(self) -> float:
-        """How much better another choice could be at most; 0 where this one is proved best."""
+        """The most by which another choice could be better; 0 where this one is proved best."""
         return max(0.0, self.bound - self.score) if not self.is_optimal else 0.0
 
     @property

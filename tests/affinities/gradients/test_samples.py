@@ -1,4 +1,4 @@
-"""Which rows the landscape looks at."""
+"""Choice of the rows that the landscape looks at."""
 
 from __future__ import annotations
 
