@@ -117,8 +117,17 @@ def test_contents_leave_out_scratch_and_temporary_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_command_repairs_a_run(finished: RunDir, tmp_path: Path) -> None:
+def test_the_same_command_repairs_a_run(tmp_path: Path) -> None:
     """Whatever was damaged, the run ends with the bytes that it had; only what was damaged is trained again."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    config = tmp_path / "tiny.yaml"
+    told = 'data: {npz: tiny.npz, tasks: {"*": {missing: [-1]}},'  # which this version asks about
+    config.write_text(config.read_text().replace("data: {npz: tiny.npz,", told))
+    command = ("run", "tiny.yaml", "--out", "new", "--until", "retrain")
+    program = Program(*command, log=tmp_path / "log", cwd=tmp_path)
+    assert program.wait() == 0, program.output
+    finished = RunDir(tmp_path / "new")
     watched = ("groups.json", "results.parquet", "affinity/landscape.parquet", "models/ours/group-0/seed-0/network.pt")
     before = {name: finished.read_bytes(name) for name in watched}
     for number, name in enumerate(["profile/network.pt", watched[3], "parts/train-00001.arrow", "plans/random_0.json"]):
@@ -126,7 +135,7 @@ def test_the_same_command_repairs_a_run(finished: RunDir, tmp_path: Path) -> Non
             truncate(Path(finished.path(name)))  # in its place, and so the network of the cache that it is a link to
         else:
             flip(Path(finished.path(name)))
-        program = Program("run", "tiny.yaml", "--out", "run", "--until", "retrain", log=tmp_path / "log", cwd=tmp_path)
+        program = Program(*command, log=tmp_path / "log", cwd=tmp_path)
         assert program.wait() == 0, program.output
         assert f"{name} is not as it was left: done again" in program.output
         assert {name: finished.read_bytes(name) for name in watched} == before, number

@@ -143,6 +143,7 @@ def test_a_user_without_a_home_folder_has_its_data_among_temporary_files(tmp_pat
         "from stg_ray.config.data import DataConfig, data_root\n"
         "from stg_ray.data.rows import _user\n"
         "from stg_ray.cluster.places import is_home_writable, local_settings\n"
+        "_user(), is_home_writable(), local_settings({})  # imports, which that user may not be allowed to read\n"
         "os.setuid(54321)\n"
         "del os.environ['HOME']\n"
         "assert data_root(DataConfig(preset='digits')) == Path(tempfile.gettempdir()) / 'stg_ray'\n"
@@ -150,7 +151,8 @@ def test_a_user_without_a_home_folder_has_its_data_among_temporary_files(tmp_pat
         "assert not is_home_writable()\n"
         "assert set(local_settings({})) == {'RAY_AUTH_TOKEN'}\n"
     )
-    clean = {key: value for key, value in os.environ.items() if key not in ("USER", "LOGNAME", "USERNAME", "LNAME")}
+    named = ("USER", "LOGNAME", "USERNAME", "LNAME", "STG_RAY_DATA")
+    clean = {key: value for key, value in os.environ.items() if key not in named}
     assert data_root(DataConfig(preset="digits", root=str(tmp_path))) == tmp_path
     done = subprocess.run(
         [sys.executable, "-c", script], env=clean, capture_output=True, text=True, timeout=60, check=False

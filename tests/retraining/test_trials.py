@@ -53,7 +53,7 @@ def task_set() -> sr.TaskSet:
     labels[~strange, 3] = -1
     names = ["good", "also good", "overflows", "strange"]
     weights = [None, None, (3e38, 3e38), None]
-    return sr.TaskSet.from_arrays(inputs, labels, names=names, class_weights=weights)
+    return sr.TaskSet.from_arrays(inputs, labels, names=names, class_weights=weights, missing=[-1])
 
 
 @pytest.mark.slow
