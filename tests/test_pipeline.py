@@ -355,8 +355,9 @@ def test_missing_labels_several_kinds_and_strange_names(ray_session: None, quiet
 
     from stg_ray.report import print_summary
 
-    console = Console(record=True, width=100, quiet=False, file=(tmp_path / "terminal").open("w"))
-    print_summary(console, run.summary)
+    with (tmp_path / "terminal").open("w") as terminal:
+        console = Console(record=True, width=100, quiet=False, file=terminal)
+        print_summary(console, run.summary)
     assert "value [red]x[/red]" in console.export_text()
     with pytest.raises(sr.InputError, match=r"'value \[red\]x\[/red\]' is a regression.*methods=\[landscape\]"):
         sr.run({**values, "affinity": {}}, out=str(tmp_path / "refused"), reporter=quiet)
