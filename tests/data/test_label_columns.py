@@ -8,31 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stg_ray.config.loading import load_config
 from stg_ray.data import load_task_set
-from stg_ray.tasks import TaskSet
-
-N = 60
-ROWS = np.arange(N)
-X = {"x_a": np.linspace(-1, 1, N), "x_b": ROWS.astype(float)}
-Y = {"y_1": (ROWS % 2).astype(np.int64), "y_2": (ROWS // 2 % 2).astype(np.int64)}
-
-
-def load(root: Path, source: str = "parquet", **columns: Any) -> TaskSet:
-    return load_task_set(load_config({"data": {source: columns, "root": str(root)}}).data, seed=0)
-
-
-def written(folder: Path, columns: Any, name: str = "mine.parquet") -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(columns if isinstance(columns, pa.Table) else pa.table(columns), path)
-    return path
-
+from tests.support.tables import ROWS, N, X, load, written
 
 TAGS = [["red", "round"], ["round"], [], ["red"], None, ["blue", "red"]] * 10
 LABELS: dict[str, tuple[Any, dict[str, np.ndarray], dict[str, Any]]] = {
