@@ -117,7 +117,7 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": given, "profile": dict(profile or {})}
     source = _source(model, task_set, load_config(values), preprocess, torch.device(device))
     if method == "landscape" and (warning := untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))):
-        warnings.warn(warning, stacklevel=2)
+        warnings.warn(f"{warning}: train it, or give start=initial", stacklevel=2)
     return replace(_matrix(source, method), parameters={"method": method, **given})
 
 

@@ -29,8 +29,7 @@ class Stream(IntEnum):
     """Graphs without structure."""
     RANDOM_GROUPS = 5
     """Random groups of tasks; key: draw."""
-    BOOTSTRAP = 6
-    """Tasks and trainings in the intervals of the comparison of plans."""
+    # 6 was the bootstrap's, for the intervals of the comparison of plans.
     NETWORK_BATCHES = 7
     """Batches of a network of a plan; key: epoch."""
     PROFILE_AUGMENTATION = 8

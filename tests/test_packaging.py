@@ -23,4 +23,4 @@ def test_guides_and_types_come_with_the_package() -> None:
     package = resources.files(stg_ray)
     assert (package / "py.typed").is_file()
     guides = {guide.name for guide in (package / "guides").iterdir()}
-    assert guides >= {"changelog.md", "contributing.md", "trust.md", "your_data.md"}
+    assert guides >= {"changelog.md", "contributing.md", "reading_the_report.md", "trust.md", "your_data.md"}

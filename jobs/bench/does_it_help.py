@@ -6,7 +6,7 @@ All settings are fixed beforehand (see SETS): the number of groups is given, epo
 the test rows are looked at once, for this table. Costs are samples x epochs x parameters in units of all-in-one.
 
 --null asks instead whether the comparison can mislead: random groups are fed in as ours against other random groups,
-in 20 comparisons without a draw in common. An interval of 95 % should exclude zero in one of them. The same trainings
+in 20 comparisons without a draw in common. In one of them a clear difference should be seen. The same trainings
 tell whether there is anything to choose on a set: by how much one grouping differs from another, a training from the
 next, and how much better than random groups the best ones are in hindsight.
 """
@@ -30,7 +30,7 @@ from jobs.bench.measure import show
 from stg_ray.artifacts.groups import Groups
 from stg_ray.cluster.session import session
 from stg_ray.progress import Reporter
-from stg_ray.report.comparison import Difference, paired_difference
+from stg_ray.report.comparison import Comparison, Difference, Trainings
 from stg_ray.report.summary import PlanRow
 from stg_ray.report.terminal import cost_text, difference_texts
 
@@ -130,7 +130,7 @@ def compare(names: list[str], folder: Path, quick: bool, overrides: list[str]) -
         }
     for other in dict.fromkeys(other for own in result.values() for other in own["ours_against"]):
         found = [Difference(**own["ours_against"][other]) for own in result.values() if other in own["ours_against"]]
-        better, clear = (sum(d.mean > 0 for d in found), sum(d.low > 0 for d in found))
+        better, clear = (sum(d.mean > 0 for d in found), sum(d.mean > 0 and d.is_clear for d in found))
         rows.append((f"ours better than {other}", f"{better} of {len(found)} sets, clearly on {clear}", ""))
     return rows, {"sets": result}
 
@@ -143,16 +143,13 @@ def null(name: str, folder: Path, quick: bool, overrides: list[str]) -> tuple[li
     n_null = 3 if quick else N_NULL
     config = config_of(name, quick, {"plans": ["random"], "random_groups": 3 * n_null}, overrides)
     run = sr.run(config, str(folder / f"{name}-null"), until="retrain", reporter=Reporter(Console(quiet=True)))
-    values = draws(run)
+    values, networks = draws(run)
     false = {}
     for seeds in range(1, config.retrain.seeds + 1):
-        found = [
-            paired_difference(values[3 * i, :, :seeds], _flat(values[3 * i + 1 : 3 * i + 3, :, :seeds]))
-            for i in range(n_null)
-        ]
-        false[seeds] = sum(difference.is_clear for difference in found)
+        threes = [slice(3 * i, 3 * i + 3) for i in range(n_null)]
+        false[seeds] = sum(_compared(values[three, :, :seeds], networks[three, :, :seeds]).is_clear for three in threes)
     rows = [
-        (f"{name}: random groups as ours, {seeds} trainings: intervals that exclude zero", f"{n} of {n_null}", "2")
+        (f"{name}: random groups as ours, {seeds} trainings: clear differences", f"{n} of {n_null}", "2")
         for seeds, n in false.items()
     ]
     groupings, trainings = spread(values)
@@ -164,7 +161,7 @@ def null(name: str, folder: Path, quick: bool, overrides: list[str]) -> tuple[li
     if gain > 0:
         needed = math.ceil((1.96 * trainings / gain) ** 2)
         rows.append((f"{name}: trainings of each network that would tell them apart", f"{needed} or more", ""))
-    result = {"name": name, "excludes_zero": false, "comparisons": n_null, "hindsight": gain}
+    result = {"name": name, "clear": false, "comparisons": n_null, "hindsight": gain}
     return rows, result | {"spread": {"groupings": groupings, "trainings": trainings}}
 
 
@@ -177,18 +174,23 @@ def spread(values: np.ndarray) -> tuple[float, float]:
     return math.sqrt(max(0.0, between)), math.sqrt(within)
 
 
-def draws(run: sr.Run) -> np.ndarray:
-    """(draws, tasks, seeds) test average precision of the random groups of a run."""
+def draws(run: sr.Run) -> tuple[np.ndarray, np.ndarray]:
+    """(draws, tasks, seeds) test average precision of the random groups of a run, and the networks that serve them."""
     table = run.results
     table = table[(table["split"] == "test") & (table["metric"] == "average_precision")]
     table["draw"] = table["plan"].str.removeprefix("random_").astype(int)
-    cube = table.pivot(index=["draw", "task"], columns="seed", values="value").sort_index()
-    return cube.to_numpy().reshape(table["draw"].nunique(), -1, cube.shape[1])
+    cubes = table.pivot(index=["draw", "task"], columns="seed", values=["value", "group"]).sort_index()
+    shape = table["draw"].nunique(), -1, table["seed"].nunique()
+    return cubes["value"].to_numpy().reshape(shape), cubes["group"].to_numpy(dtype=np.int64).reshape(shape)
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    """(T, D S) of (D, T, S)."""
-    return np.concatenate(list(values), axis=1)
+def _compared(values: np.ndarray, networks: np.ndarray) -> Difference:
+    """The first draw, as ours, against the others, as random groups; values, networks: (draws, T, S)."""
+    n_others, _, seeds = values[1:].shape
+    ours = Trainings(values[0], networks[0], np.zeros(seeds, dtype=np.int64))
+    flat = [np.concatenate(list(each[1:]), axis=1) for each in (values, networks)]
+    others = Trainings(flat[0], flat[1], np.repeat(np.arange(n_others), seeds))
+    return Comparison({"ours": ours, "random": others}).difference("ours", "random")
 
 
 def _plan_text(row: PlanRow) -> str:

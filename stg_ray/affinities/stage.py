@@ -29,7 +29,8 @@ LANDSCAPE_SETTINGS = {"sampling", "layers", "normalize", "start", "precision", "
 def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks: GroupTasks) -> None:
     """Compute every affinity of `affinity.methods`; units whose sums are there already are not computed again.
 
-    Writes affinity/NAME.parquet, NAME.stderr.parquet and, where units are parts, NAME.resamples.arrow.
+    Writes affinity/NAME.parquet, NAME.stderr.parquet and, where units are parts, NAME.resamples.arrow; limits.json says
+    what keeps them from being trusted.
 
     Raises:
         StgRayError: a unit failed more often than `affinity.max_retries` allows.
@@ -52,10 +53,10 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
         matrix = replace(matrix, parameters={**_about(source, method, estimator), **matrix.parameters})
         _write(run_dir, method, matrix, blocks.resampled(estimator, index.tasks, config.seed))
         matrices.append(matrix)
+    run_dir.write_json("affinity/limits.json", _limits(source, methods))
     progress.summary = "; ".join(
         [
             f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts",
-            *_warnings(source, methods),
             *(line for matrix in matrices for line in _accuracy(matrix)),
         ]
     )
@@ -116,11 +117,12 @@ def _write(run_dir: RunDir, method: str, matrix: TaskMatrix, resampled: np.ndarr
         run_dir.write_arrays(f"affinity/{method}.resamples.arrow", {"values": resampled})
 
 
-def _warnings(source: Source, methods: Sequence[str]) -> list[str]:
+def _limits(source: Source, methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what keeps the affinities from being trusted, each with what to do about it."""
     if "landscape" not in methods:
         return []
-    warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
-    return [f"beware: {warning}"] if warning else []
+    untrained = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
+    return [(untrained, "raise profile.epochs, or set affinity.start=initial")] if untrained else []
 
 
 def _accuracy(matrix: TaskMatrix) -> list[str]:

@@ -21,12 +21,16 @@ from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import SPLITS, Task, TaskSet, observed
+from stg_ray.tasks.rare import minorities
 
 MIN_PARTS = 16
 MAX_PART_ROWS = 8192
 
 LARGEST_WHOLE = 2**24
 """Whole numbers from here on are not exact in float32, in which parts hold all inputs but bytes."""
+
+ROWS_OF_SHARES = 10_000
+"""Rows by which the shares of common rows are estimated."""
 
 NormalizeMode = Literal["auto", "none", "standard"]
 """Whether networks standardise their inputs: `data.normalize`."""
@@ -65,6 +69,10 @@ class PartIndex:
         whole: least and largest input where all are whole numbers that may be ids (of tokens, of categories); None for
             images, for 0 and 1, and for all other numbers.
         normalize: whether networks standardise their inputs.
+        common_share: median over pairs of tasks of the share of the smaller one's training rows that are labelled for
+            both; None where no label is missing.
+        rarer_in_test: number of test labels of each task beside those of its most frequent class; of a regression, of
+            all its test labels. None in indices of version 0.1.
     """
 
     tasks: tuple[Task, ...]
@@ -76,6 +84,8 @@ class PartIndex:
     rows: dict[str, list[int]]
     whole: tuple[int, int] | None = None
     normalize: NormalizeMode = "auto"
+    common_share: float | None = None
+    rarer_in_test: tuple[int, ...] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -93,7 +103,7 @@ class PartIndex:
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of index.json; those that came after version 0.1 only where they say something."""
         values = {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}
-        later = {"whole": None, "normalize": "auto"}
+        later = {"whole": None, "normalize": "auto", "common_share": None, "rarer_in_test": None}
         return {key: value for key, value in values.items() if key not in later or value != later[key]}
 
     @classmethod
@@ -105,7 +115,7 @@ class PartIndex:
         """
         if not all(type(size) is int and size > 0 for size in values["input_shape"]):
             raise InputError(f"index.json has the input shape {values['input_shape']!r}: expected whole numbers")
-        keys = ("input_shape", "input_mean", "input_std", "whole")
+        keys = ("input_shape", "input_mean", "input_std", "whole", "rarer_in_test")
         tuples = {key: tuple(values[key]) for key in keys if key in values}
         return cls(**{**values, **tuples, "tasks": tuple(map(Task.from_dict, values["tasks"]))})
 
@@ -161,6 +171,8 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
         rows={split: _part_sizes(len(task_set.rows(split)), part_rows) for split in SPLITS},
         whole=_whole_range(task_set.inputs, np.flatnonzero(task_set.split >= 0)),
         normalize=normalize,
+        common_share=_common_share(task_set.labels, train),
+        rarer_in_test=tuple(minorities(task_set.labels, task_set.tasks, task_set.rows("test"))),
     )
 
 
@@ -189,6 +201,19 @@ def _common_pairs(labels: np.ndarray, rows: np.ndarray) -> float:
         if common.all():
             return 1.0
     return float(common[np.triu_indices(n_tasks, 1)].mean())
+
+
+def _common_share(labels: np.ndarray, rows: np.ndarray) -> float | None:
+    """Return the median over pairs of tasks of their common rows, as a share of those of the task with fewer."""
+    # The rows of a task set may be in any order: every so many of them.
+    present = observed(labels[rows[:: max(1, len(rows) // ROWS_OF_SHARES)]]).astype(np.float32)
+    if present.all() or labels.shape[1] == 1:
+        return None
+    common = present.T @ present
+    counts = np.diag(common)
+    fewer = np.minimum(counts[:, None], counts)
+    upper = np.triu_indices(len(common), 1)
+    return float(np.median(common[upper] / np.maximum(fewer[upper], 1)))
 
 
 def read_index(storage: Storage) -> PartIndex:

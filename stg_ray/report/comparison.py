@@ -1,14 +1,27 @@
-"""The comparison of two plans: a paired bootstrap over tasks and trainings."""
+"""The comparison of plans by their trainings: differences, intervals, and which of them are clear.
+
+The tasks and the test rows of a run are the user's and stay as they are; what differs when a plan is trained again is
+the training. Its noise is shared by all tasks of a network, so the tasks do not average it, and it differs between
+plans: on digits the mean over tasks of one network trained for 10 epochs varies ten times as much from training to
+training as that of one trained for 40. So the unit of the statistics is a network's mean over its tasks, and every plan
+has the variance of its networks. Draws of random groups are units above their networks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
-from stg_ray.seeds import Stream, generator
+LEVEL = 0.05
+"""Share of verdicts that may call plans different that are not."""
+LEAST_DEGREES_OF_DRAWS = 2
+"""Degrees of freedom below which draws of random groups tell no noise: by one, intervals have any width, by luck."""
+MOST_TRAININGS = 100
+"""Numbers of trainings above this are not advised."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +30,11 @@ class Difference:
 
     Attributes:
         mean: over tasks and trainings.
-        low, high: of its 95 % interval.
+        low, high: of its 95 % interval; NaN where the noise of a training is not known.
         helped, hurt: numbers of tasks that are better and worse, by their means over trainings.
+        p_value: two-sided; that of several comparisons together after `holm`; NaN where the noise is not known.
+        trainings: number of trainings of each plan that would tell a difference of this size from none; None where the
+            noise is not known, or that would be more than `MOST_TRAININGS`.
     """
 
     mean: float
@@ -26,88 +42,169 @@ class Difference:
     high: float
     helped: int
     hurt: int
+    p_value: float = float("nan")
+    trainings: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the noise of a training is known, so that there is an interval."""
+        return not np.isnan(self.p_value)
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
+        """Whether the plans differ by more than noise explains."""
+        return self.p_value < LEVEL
 
 
-class TrainingNoise(NamedTuple):
-    """The noise of a training's mean over tasks.
+@dataclass(frozen=True)
+class Trainings:
+    """The results of a plan's trainings.
 
     Attributes:
-        deviation: its standard deviation from training to training.
-        degrees: degrees of freedom of that estimate.
+        values: (T, S) metric of T tasks in S trainings; NaN where a task has none.
+        networks: (T, S) number of the network that serves each task; the same for all where networks predict together.
+        draws: (S,) number of the draw of random groups that each training belongs to; equal for other plans.
     """
 
-    deviation: float
-    degrees: int
+    values: np.ndarray
+    networks: np.ndarray
+    draws: np.ndarray
+
+    @classmethod
+    def of_one_network(cls, values: np.ndarray) -> Trainings:
+        """Trainings of one network of all tasks; values: (T, S)."""
+        return cls(values, np.zeros(values.shape, dtype=np.int64), np.zeros(values.shape[1], dtype=np.int64))
+
+    def of_draw(self, draw: int) -> Trainings:
+        """The trainings of one draw of random groups."""
+        chosen = self.draws == draw
+        return Trainings(self.values[:, chosen], self.networks[:, chosen], self.draws[chosen])
 
 
-def paired_difference(
-    values: np.ndarray,
-    baseline: np.ndarray,
-    *,
-    noise: TrainingNoise | None = None,
-    n_resamples: int = 10_000,
-    seed: int = 0,
-) -> Difference:
-    """Compare two plans task by task.
+class Noise(NamedTuple):
+    """The noise of a mean over trainings.
 
-    A single training of a side cannot be resampled, but another one would have come out differently: its noise is added
-    to its draws. (Random groups taken for ours in yeast: 8 % of the intervals of single trainings excluded zero without
-    that, and 0 to 2 % of those of two or three trainings, where tasks and trainings count each other's noise, too.)
+    Attributes:
+        variance: of the mean.
+        degrees: degrees of freedom of that estimate; 0 where it is not known.
+    """
+
+    variance: float
+    degrees: float
+
+    @classmethod
+    def of_sum(cls, terms: Iterable[Noise]) -> Noise:
+        """The noise of a sum of independent terms, by Satterthwaite (1946), Biometrics Bulletin 2:110."""
+        terms = [term for term in terms if term.variance > 0 or term.degrees == 0]
+        if not terms:
+            return cls(0.0, np.inf)
+        if any(term.degrees == 0 for term in terms):
+            return cls(np.nan, 0)
+        variance = sum(term.variance for term in terms)
+        return cls(variance, variance**2 / sum(term.variance**2 / term.degrees for term in terms))
+
+
+class Comparison:
+    """The comparison of a run's plans.
+
+    A difference has the t distribution of Welch (1947), Biometrika 34:28, with the noise of both plans. The mean over
+    draws of random groups has the variance of the draws' means, where that is larger than what trainings explain. With
+    one training of each plan, ours can only be compared to several draws of random groups, as if it were one more.
 
     Args:
-        values: (T, S) metric of T tasks in S trainings (seeds, or seeds and draws of random groups).
-        baseline: (T, B) metric of the same tasks in B trainings of the baseline.
-        noise: of a training's mean over tasks, for a side with a single one; that of the other side if not given. Where
-            that has a single one too, the interval is that of the tasks alone.
-        n_resamples: bootstrap samples; each draws tasks, and trainings of either side, with replacement.
-        seed: of the bootstrap; equal seeds give equal intervals.
+        plans: trainings of each plan, by name; all of the same tasks.
 
-    Returns:
-        The difference values - baseline. Tasks with a NaN on either side are left out; NaN if none is left.
+    Attributes:
+        kept: (T,) whether every plan has a value for the task; the others are left out of all differences.
     """
-    kept = ~(np.isnan(values).any(axis=1) | np.isnan(baseline).any(axis=1))
-    values, baseline = values[kept], baseline[kept]
-    n_tasks = len(values)
-    if n_tasks == 0:
-        return Difference(np.nan, np.nan, np.nan, 0, 0)
-    by_task = values.mean(axis=1) - baseline.mean(axis=1)
-    rng = generator(Stream.BOOTSTRAP, seed)
-    # A draw of tasks is a vector of weights, likewise one of trainings: the mean of a draw is t' V s.
-    tasks = rng.multinomial(n_tasks, np.full(n_tasks, 1 / n_tasks), n_resamples) / n_tasks
-    if noise is None:
-        noise = training_noise([values, baseline])
-    means = []
-    for side in (values, baseline):
-        n = side.shape[1]
-        trainings = rng.multinomial(n, np.full(n, 1 / n), n_resamples) / n
-        means.append(np.einsum("rt,ts,rs->r", tasks, side, trainings, optimize=True))
-        if n == 1 and noise is not None:
-            means[-1] += noise.deviation * rng.standard_t(noise.degrees, n_resamples)
-    low, high = np.quantile(means[0] - means[1], (0.025, 0.975))
-    return Difference(
-        float(by_task.mean()), float(low), float(high), int((by_task > 0).sum()), int((by_task < 0).sum())
-    )
+
+    def __init__(self, plans: Mapping[str, Trainings]) -> None:
+        values = [trainings.values for trainings in plans.values()]
+        self.kept: np.ndarray = np.logical_and.reduce([np.isfinite(each).all(axis=1) for each in values])
+        self._plans = {
+            name: Trainings(each.values[self.kept], each.networks[self.kept], each.draws)
+            for name, each in plans.items()
+        }
+
+    def difference(self, name: str, other: str) -> Difference:
+        """Compare two plans.
+
+        Returns:
+            The difference name - other; NaN where there is no task that every plan has.
+        """
+        if not self.kept.any():
+            return Difference(np.nan, np.nan, np.nan, 0, 0)
+        one, two = self._plans[name], self._plans[other]
+        by_task = one.values.mean(axis=1) - two.values.mean(axis=1)
+        mean, helped, hurt = float(by_task.mean()), int((by_task > 0).sum()), int((by_task < 0).sum())
+        noise = Noise.of_sum([noise_of(one), noise_of(two)])
+        if noise.degrees == 0:
+            noise = _of_one_more_draw(one, two)
+        if noise.degrees == 0:
+            return Difference(mean, np.nan, np.nan, helped, hurt)
+        error = np.sqrt(noise.variance)
+        margin = float(special.stdtrit(noise.degrees, 1 - LEVEL / 2) * error) if error > 0 else 0.0
+        p_value = float(2 * special.stdtr(noise.degrees, -abs(mean) / error)) if error > 0 else float(mean == 0)
+        trainings = trainings_needed(abs(mean), noise, one.values.shape[1])
+        return Difference(mean, mean - margin, mean + margin, helped, hurt, p_value, trainings)
 
 
-def training_noise(plans: Sequence[np.ndarray]) -> TrainingNoise | None:
-    """Estimate the noise of a training's mean over tasks, pooled over the plans that have two trainings or more.
+def noise_of(trainings: Trainings) -> Noise:
+    """Estimate the noise of a plan's mean over tasks and trainings; unknown where a draw has one training."""
+    draws = np.unique(trainings.draws)
+    of_draws = [trainings.of_draw(draw) for draw in draws]
+    n = len(draws)
+    within = Noise.of_sum(Noise(noise.variance / n**2, noise.degrees) for noise in map(_noise_of_draw, of_draws))
+    if n == 1 or within.degrees == 0:
+        return within
+    between = float(np.var([draw.values.mean() for draw in of_draws], ddof=1)) / n
+    return Noise(between, n - 1) if between > within.variance else within
 
-    Draws of random groups count as trainings too, so the noise includes that of another grouping.
+
+def _noise_of_draw(trainings: Trainings) -> Noise:
+    """The noise of the mean over the trainings of one grouping: the sum over its networks, weighted by their tasks."""
+    n_tasks, n_trainings = trainings.values.shape
+    if n_trainings < 2:
+        return Noise(np.nan, 0)
+    terms = []
+    for network in np.unique(trainings.networks):
+        served = trainings.networks[:, 0] == network
+        means = trainings.values[served].sum(axis=0) / n_tasks
+        terms.append(Noise(float(np.var(means, ddof=1)) / n_trainings, n_trainings - 1))
+    return Noise.of_sum(terms)
+
+
+def _of_one_more_draw(one: Trainings, two: Trainings) -> Noise:
+    """The noise of the difference of one training to several draws of random groups, as if it were one of them."""
+    means = [two.of_draw(draw).values.mean() for draw in np.unique(two.draws)]
+    if one.values.shape[1] > 1 or len(means) <= LEAST_DEGREES_OF_DRAWS:
+        return Noise(np.nan, 0)
+    return Noise(float(np.var(means, ddof=1)) * (1 + 1 / len(means)), len(means) - 1)
+
+
+def holm(differences: Mapping[str, Difference]) -> dict[str, Difference]:
+    """Adjust the p-values of comparisons that make one verdict, by Holm's step-down method (1979).
+
+    With the adjusted values, the chance that any of the comparisons is called clear where no plans differ is `LEVEL`.
+    """
+    known = sorted((name for name, d in differences.items() if d.is_known), key=lambda name: differences[name].p_value)
+    adjusted = dict(differences)
+    highest = 0.0
+    for rank, name in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * differences[name].p_value))
+        adjusted[name] = replace(differences[name], p_value=highest)
+    return adjusted
+
+
+def trainings_needed(size: float, noise: Noise, n_trainings: int) -> int | None:
+    """Return the number of trainings of each plan whose interval would exclude zero at a difference of this size.
 
     Args:
-        plans: (T, S) metric of T tasks in the S trainings of each plan.
-
-    Returns:
-        The noise; None where no plan has two trainings.
+        noise: of the difference with `n_trainings` of each plan.
     """
-    several = [np.nanmean(values, axis=0) for values in plans if values.shape[1] > 1 and np.isfinite(values).any()]
-    if not several:
+    if not np.isfinite(noise.degrees):
         return None
-    squares = sum(float(np.square(means - means.mean()).sum()) for means in several)
-    degrees = sum(len(means) - 1 for means in several)
-    return TrainingNoise(float(np.sqrt(squares / degrees)), degrees)
+    n = np.arange(2, MOST_TRAININGS + 1)
+    degrees = np.maximum(1.0, noise.degrees * (n - 1) / max(1, n_trainings - 1))
+    enough = special.stdtrit(degrees, 1 - LEVEL / 2) * np.sqrt(noise.variance * n_trainings / n) < size
+    return int(n[enough.argmax()]) if enough.any() else None

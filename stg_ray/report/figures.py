@@ -51,7 +51,9 @@ def plans(summary: Summary) -> go.Figure | None:
                     "symmetric": False,
                     "array": [d.high - d.mean],
                     "arrayminus": [d.mean - d.low],
-                },
+                }
+                if d.is_known
+                else None,
                 mode="markers",
                 marker={"size": 11, **_marker(row)},
                 showlegend=False,

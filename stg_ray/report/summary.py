@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,9 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.data.parts import PartIndex, read_index
-from stg_ray.report.comparison import Difference, paired_difference, training_noise
+from stg_ray.report.comparison import Comparison, Difference, Trainings, holm
+from stg_ray.report.limits import Limit, limits_of
+from stg_ray.report.words import OTHERS, verdict_sentences
 from stg_ray.training.metrics import primary_metric
 
 TITLES: dict[PlanName, str] = {
@@ -30,14 +31,6 @@ TITLES: dict[PlanName, str] = {
 }
 """Plans in the tables, in their order there."""
 
-OTHERS: dict[PlanName, str] = {
-    "all_in_one": "all tasks in one network",
-    "all_in_one_equal_cost": "one network trained for as many epochs as ours together",
-    "all_in_one_ensemble": "as many networks of all tasks, which predict together",
-    "random": "random groups of the same sizes",
-}
-"""The plans that ours is compared to in the verdict, in words."""
-
 
 @dataclass(frozen=True)
 class PlanRow:
@@ -46,7 +39,8 @@ class PlanRow:
     Attributes:
         plan: of all draws together, where it is one of random groups.
         serving: argmax: every task by the network that serves it; ensemble: by all that have it, by membership.
-        values: (T, S) primary metric of every task in every training (seed, and draw of random groups) on test rows.
+        trainings: primary metric of every task in every training (seed, and draw of random groups) on test rows; NaN
+            for a task that another plan has no value for, so that all means are over the same tasks.
         difference: to all-in-one, where that was trained and is not this plan.
         networks: number of networks of one training.
         cost: samples x epochs x parameters of one training, relative to all-in-one; NaN where that was not trained.
@@ -55,11 +49,16 @@ class PlanRow:
 
     plan: TrainedPlan
     serving: Serving
-    values: np.ndarray
+    trainings: Trainings
     difference: Difference | None
     networks: int
     cost: float
     seconds: float
+
+    @property
+    def values(self) -> np.ndarray:
+        """(T, S) metric of every task in every training."""
+        return self.trainings.values
 
     @property
     def title(self) -> str:
@@ -83,8 +82,10 @@ class Summary:
         metric: name of the mean over tasks of the primary metric: average precision (AP), R2 for regression.
         plans: the lines of the comparison.
         against: ours minus each of `OTHERS` that was trained, by the other's name: more networks, and more training,
-            may help by themselves. Plans from the profile beside those from scratch are compared among themselves.
+            may help by themselves. Plans from the profile beside those from scratch are compared among themselves. All
+            make one verdict: their p-values are Holm's.
         failures: networks that could not be trained (plan, group, seed, tasks, reason); their trainings are left out.
+        limits: what keeps the groups or the comparison from being trusted, each with what to do about it.
     """
 
     index: PartIndex
@@ -93,6 +94,7 @@ class Summary:
     plans: list[PlanRow]
     against: dict[str, Difference]
     failures: list[dict[str, Any]]
+    limits: list[Limit]
 
     @property
     def verdict(self) -> str:
@@ -104,10 +106,9 @@ class Summary:
         plans = {row.plan.name: row.plan for row in self.plans}
         compared = [(plans[name], difference) for name, difference in self.against.items()]
         sentences = []
-        for beside_scratch, subject in ((False, "Our groups"), (True, "All from the profile, our groups")):
-            outcomes = _outcomes([pair for pair in compared if pair[0].beside_scratch == beside_scratch])
-            if outcomes:
-                sentences.append(f"{subject} are {'; '.join(outcomes)}.")
+        for beside_scratch, subject in ((False, "our groups"), (True, "all from the profile, our groups")):
+            alike = [pair for pair in compared if pair[0].beside_scratch == beside_scratch]
+            sentences += verdict_sentences(alike, subject, n_compared=len(compared))
         return " ".join(sentences)
 
 
@@ -121,33 +122,30 @@ def summarize(run: RunDir, config: Config) -> Summary:
         metric = "mean AP or R2"
     failures = run.read_json("failures.json")
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
-    return Summary(index, groups, metric, rows, _against(rows, config.seed), failures)
+    against = _against(rows)
+    limits = limits_of(run, config, index, groups, against)
+    return Summary(index, groups, metric, rows, against, failures, limits)
 
 
-def _against(rows: list[PlanRow], seed: int) -> dict[str, Difference]:
+def _against(rows: list[PlanRow]) -> dict[str, Difference]:
     """Ours minus each of `OTHERS`, by the other's name, among the plans that start alike."""
-    # A plan is compared as its tasks are served one by one, where it has such results.
-    served = {row.plan.name: row for serving in ("ensemble", "argmax") for row in rows if row.serving == serving}
-    by_base = {(row.plan.beside_scratch, row.plan.base): row for row in served.values()}
-    noise = training_noise([row.values for row in rows])
-    return {
-        by_base[start, other].plan.name: paired_difference(
-            by_base[start, "ours"].values, by_base[start, other].values, noise=noise, seed=seed
-        )
-        for start in (False, True)
-        for other in OTHERS
-        if (start, "ours") in by_base and (start, other) in by_base
-    }
+    served = _served(rows)
+    comparison = Comparison({name: row.trainings for name, row in served.items()}) if served else None
+    by_base = {(row.plan.beside_scratch, row.plan.base): name for name, row in served.items()}
+    return holm(
+        {
+            by_base[start, other]: comparison.difference(by_base[start, "ours"], by_base[start, other])
+            for start in (False, True)
+            for other in OTHERS
+            if comparison and (start, "ours") in by_base and (start, other) in by_base
+        }
+    )
 
 
-def _outcomes(compared: list[tuple[TrainedPlan, Difference]]) -> list[str]:
-    """The plans that ours are better and worse than, and not clearly different from, in words."""
-    outcomes: dict[str, list[str]] = {"better than": [], "worse than": [], "not clearly different from": []}
-    for plan, d in compared:
-        outcome = ("better than" if d.mean > 0 else "worse than") if d.is_clear else "not clearly different from"
-        interval = f"{d.mean:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
-        outcomes[outcome].append(f"{OTHERS[plan.base]} ({interval})")
-    return [f"{outcome} {' and '.join(others)}" for outcome, others in outcomes.items() if others]
+def _served(rows: list[PlanRow]) -> dict[str, PlanRow]:
+    """The line by which each plan is compared, by the plan's name: its tasks are served one by one, if it has such
+    results."""
+    return {row.plan.name: row for serving in ("ensemble", "argmax") for row in rows if row.serving == serving}
 
 
 def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[str, int]]) -> list[PlanRow]:
@@ -161,22 +159,30 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[
         results[["row", "serving"]].drop_duplicates().itertuples(index=False, name=None),
         key=lambda row: (titles.index(plans[row[0]].base), plans[row[0]].beside_scratch, row[1]),
     )
-    values = {(name, serving): _values(results, name, serving, index.names) for name, serving in present}
-    base = values.get(("all_in_one", "argmax"))
-    base_cost = _per_training(costs, "all_in_one", "cost") if base is not None else float("nan")
-    difference = partial(paired_difference, noise=training_noise(list(values.values())), seed=config.seed)
-    return [
+    floored = np.array([primary_metric(task) == "r2" for task in index.tasks])
+    trainings = _of_the_same_tasks([_trainings(results, *row, index.names, floored) for row in present])
+    base_cost = _per_training(costs, "all_in_one", "cost") if ("all_in_one", "argmax") in present else float("nan")
+    rows = [
         PlanRow(
             plans[name],
             serving,
-            values[name, serving],
-            None if base is None or name == "all_in_one" else difference(values[name, serving], base),
+            of_row,
+            None,
             networks=_networks(costs, name),
             cost=_per_training(costs, name, "cost") / base_cost,
             seconds=_per_training(costs, name, "seconds"),
         )
-        for name, serving in present
+        for (name, serving), of_row in zip(present, trainings, strict=True)
     ]
+    return [replace(row, difference=_to_all_in_one(row, rows)) for row in rows]
+
+
+def _to_all_in_one(row: PlanRow, rows: list[PlanRow]) -> Difference | None:
+    """The difference of a line to all-in-one, where that was trained and is another plan."""
+    of_plans = {name: served.trainings for name, served in _served(rows).items()}
+    if "all_in_one" not in of_plans or row.plan.name == "all_in_one":
+        return None
+    return Comparison(of_plans | {row.plan.name: row.trainings}).difference(row.plan.name, "all_in_one")
 
 
 def _tables(run: RunDir, config: Config, failed: set[tuple[str, int]]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -193,11 +199,23 @@ def _tables(run: RunDir, config: Config, failed: set[tuple[str, int]]) -> tuple[
     return tables[0], tables[1]
 
 
-def _values(results: pd.DataFrame, row: str, serving: str, names: list[str]) -> np.ndarray:
-    """(T, S) values of a line: of each task in each training."""
+def _trainings(results: pd.DataFrame, row: str, serving: str, names: list[str], floored: np.ndarray) -> Trainings:
+    """The trainings of a line. R2 is cut at -1 as where epochs are chosen: one bad regression decides no mean."""
     of_row = results[(results["row"] == row) & (results["serving"] == serving)]
-    table = of_row.pivot(index="task", columns=["plan", "seed"], values="value")
-    return table.reindex(names).to_numpy(dtype=np.float64)
+    table = of_row.pivot(index="task", columns=["plan", "seed"], values=["value", "group"]).reindex(names)
+    values = table["value"].to_numpy(dtype=np.float64)
+    values = np.where(floored[:, None], np.maximum(values, -1), values)
+    networks = table["group"].fillna(-1).to_numpy(dtype=np.int64)
+    _, draws = np.unique(table["value"].columns.get_level_values("plan"), return_inverse=True)
+    return Trainings(values, networks if serving == "argmax" else np.zeros_like(networks), draws)
+
+
+def _of_the_same_tasks(trainings: list[Trainings]) -> list[Trainings]:
+    """The trainings with NaN for each task that one of them has no value for."""
+    if not trainings:
+        return []
+    common = np.logical_and.reduce([np.isfinite(each.values).all(axis=1) for each in trainings])
+    return [replace(each, values=np.where(common[:, None], each.values, np.nan)) for each in trainings]
 
 
 def _networks(costs: pd.DataFrame, row: str) -> int:

@@ -17,12 +17,14 @@ SHOWN_FAILURES = 5
 
 
 def print_summary(console: Console, summary: Summary) -> None:
-    """Print the groups, the plans, whether grouping helped in a sentence or two, and the networks that failed."""
+    """Print the groups, the plans, whether grouping helped, what limits that, and the networks that failed."""
     print_groups(console, summary.groups)
     if summary.plans:
         console.print(_plans(summary))
         console.print()
     console.print(Text(summary.verdict))
+    for limit in summary.limits:
+        console.print(Text(f"beware: {limit}"))
     for failure in summary.failures[:SHOWN_FAILURES]:
         console.print(Text(f"failed, left out: {failure_text(failure)}"))
 
@@ -70,7 +72,8 @@ def difference_texts(row: PlanRow) -> tuple[str, str, str]:
     d = row.difference
     if d is None:
         return "", "", ""
-    return f"{d.mean:+.4f}", f"{d.low:+.4f} {d.high:+.4f}", f"{d.helped}/{d.hurt}"
+    interval = f"{d.low:+.4f} {d.high:+.4f}" if d.is_known else ""
+    return f"{d.mean:+.4f}", interval, f"{d.helped}/{d.hurt}"
 
 
 def cost_text(row: PlanRow) -> str:

@@ -17,7 +17,8 @@ from stg_ray.config import PlanName
 from stg_ray.data.parts import write_parts
 from stg_ray.report import summarize
 from stg_ray.report.figures import COLORS
-from stg_ray.report.summary import OTHERS, TITLES
+from stg_ray.report.summary import TITLES
+from stg_ray.report.words import OTHERS
 from stg_ray.retraining.results import Scored, costs_table, results_table
 
 CONFIG = sr.load_config(

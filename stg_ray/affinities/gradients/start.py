@@ -96,7 +96,9 @@ UNTRAINED_BELOW = 0.75
 
 @torch.no_grad()
 def untrained_heads(network: TaskNetwork, inputs: np.ndarray, labels: np.ndarray) -> str | None:
-    """Return a warning if separate heads look as if they were never trained: then they decide which tasks look alike.
+    """Return what is wrong if separate heads look as if they were never trained.
+
+    Such heads decide which tasks look alike.
 
     A task is predicted better than by chance where its loss is less than that of the same outputs at other samples.
 
@@ -124,6 +126,6 @@ def untrained_heads(network: TaskNetwork, inputs: np.ndarray, labels: np.ndarray
     if better >= UNTRAINED_BELOW * varied.sum():
         return None
     return (
-        f"the network predicts only {better} of {varied.sum()} tasks better than chance: if its heads are not "
-        "trained, they decide which tasks look alike, and what is found is noise; train it, or give start=initial"
+        f"the network predicts only {better} of {varied.sum()} tasks better than chance; heads that are not trained "
+        "decide which tasks look alike, so that the landscape is noise"
     )

@@ -1,0 +1,56 @@
+"""The verdict on our groups in words."""
+
+from __future__ import annotations
+
+from stg_ray.config import PlanName
+from stg_ray.config.plans import TrainedPlan
+from stg_ray.report.comparison import Difference
+
+OTHERS: dict[PlanName, str] = {
+    "all_in_one": "all tasks in one network",
+    "all_in_one_equal_cost": "one network trained for as many epochs as ours together",
+    "all_in_one_ensemble": "as many networks of all tasks, which predict together",
+    "random": "random groups of the same sizes",
+}
+"""The plans that ours is compared to in the verdict, in words."""
+
+
+def verdict_sentences(compared: list[tuple[TrainedPlan, Difference]], subject: str, n_compared: int) -> list[str]:
+    """Say what ours is better and worse than, what it cannot be told from, and what that would take.
+
+    "Not clearly different" is read as "equal": so plans that cannot be told apart are given with how far apart they may
+    be.
+
+    Args:
+        compared: plans of `OTHERS`, and ours minus each.
+        subject: ours in words, such as "our groups".
+        n_compared: number of comparisons in the whole verdict.
+    """
+    outcomes: dict[str, list[str]] = {"better": [], "worse": [], "open": [], "unknown": []}
+    for plan, d in compared:
+        if not d.is_known:
+            outcomes["unknown"].append(f"{OTHERS[plan.base]} ({d.mean:+.4f})")
+        elif d.is_clear:
+            outcomes["better" if d.mean > 0 else "worse"].append(f"{OTHERS[plan.base]} ({_interval(d)})")
+        else:
+            outcomes["open"].append(f"{OTHERS[plan.base]} ({_interval(d)}{_what_it_takes(d, n_compared)})")
+    clear = [f"{word} than {' and '.join(outcomes[word])}" for word in ("better", "worse") if outcomes[word]]
+    sentences = [f"{subject[0].upper()}{subject[1:]} are {'; '.join(clear)}."] if clear else []
+    if outcomes["open"]:
+        sentences.append(f"These trainings do not tell {subject} from {', nor from '.join(outcomes['open'])}.")
+    if outcomes["unknown"]:
+        sentences.append(
+            f"So few trainings do not tell {subject} from {', nor from '.join(outcomes['unknown'])}: the noise of a "
+            "training is not known; three of each plan would tell it (retrain.seeds=3)."
+        )
+    return sentences
+
+
+def _interval(d: Difference) -> str:
+    return f"{d.mean:+.4f}, 95 % interval {d.low:+.4f} to {d.high:+.4f}"
+
+
+def _what_it_takes(d: Difference, n_compared: int) -> str:
+    """Return why a difference is not clear where its interval excludes zero, and how many trainings would tell it."""
+    text = f"; clear alone, not as one of {n_compared} comparisons" if d.low > 0 or d.high < 0 else ""
+    return text + (f"; {d.trainings} trainings of each plan would tell as much" if d.trainings is not None else "")

@@ -1,0 +1,43 @@
+"""The verdict says what is known, and what it would take to know the rest."""
+
+from __future__ import annotations
+
+from stg_ray.config import PlanName
+from stg_ray.config.plans import TrainedPlan
+from stg_ray.report.comparison import Difference
+from stg_ray.report.words import verdict_sentences
+
+NAN = float("nan")
+
+
+def said(*compared: tuple[PlanName, Difference]) -> str:
+    pairs = [(TrainedPlan(name, name), difference) for name, difference in compared]
+    return " ".join(verdict_sentences(pairs, "our groups", n_compared=len(pairs)))
+
+
+def test_better_and_worse_share_a_sentence() -> None:
+    better, worse = Difference(0.1, 0.05, 0.15, 9, 1, 0.001), Difference(-0.1, -0.15, -0.05, 1, 9, 0.001)
+    assert said(("all_in_one", better), ("random", worse)) == (
+        "Our groups are better than all tasks in one network (+0.1000, 95 % interval +0.0500 to +0.1500); "
+        "worse than random groups of the same sizes (-0.1000, 95 % interval -0.1500 to -0.0500)."
+    )
+
+
+def test_what_is_not_clear_is_not_called_equal() -> None:
+    text = said(("all_in_one", Difference(0.01, -0.02, 0.04, 5, 4, 0.4, trainings=12)))
+    assert text == (
+        "These trainings do not tell our groups from all tasks in one network (+0.0100, 95 % interval -0.0200 to "
+        "+0.0400; 12 trainings of each plan would tell as much)."
+    )
+
+
+def test_what_is_clear_alone_and_not_among_several_is_said_so() -> None:
+    close = Difference(0.01, 0.001, 0.02, 5, 4, 0.08)
+    text = said(("all_in_one", close), ("random", Difference(0.0, -0.1, 0.1, 5, 5, 1.0)))
+    assert "+0.0010 to +0.0200; clear alone, not as one of 2 comparisons), nor from random groups" in text
+
+
+def test_single_trainings_ask_for_more() -> None:
+    text = said(("all_in_one", Difference(0.01, NAN, NAN, 5, 4)))
+    assert text.startswith("So few trainings do not tell our groups from all tasks in one network (+0.0100)")
+    assert "retrain.seeds=3" in text
