@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stg_ray.grouping.group_tasks import group_tasks as group
     from stg_ray.in_memory import affinity as affinity
     from stg_ray.pipeline import run as run
+    from stg_ray.retraining.search.search import GroupSearch as GroupSearch
     from stg_ray.runs import Run as Run
     from stg_ray.serving import load as load
     from stg_ray.tasks import Task as Task
@@ -42,6 +43,7 @@ _HOMES = {
     "Config": "stg_ray.config:Config",
     "DataMap": "stg_ray.data_maps.files:DataMap",
     "DataMapState": "stg_ray.data_maps.state:DataMapState",
+    "GroupSearch": "stg_ray.retraining.search.search:GroupSearch",
     "Groups": "stg_ray.artifacts.groups:Groups",
     "InputError": "stg_ray.errors:InputError",
     "PointHistogram": "stg_ray.data_maps.histogram:PointHistogram",
@@ -65,6 +67,7 @@ __all__ = [
     "Config",
     "DataMap",
     "DataMapState",
+    "GroupSearch",
     "Groups",
     "InputError",
     "PointHistogram",

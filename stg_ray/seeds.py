@@ -50,6 +50,8 @@ class Stream(IntEnum):
     """Noise of affinities, and counts of points, for the certainty; key: number of the draw."""
     SELECTION = 16
     """Starts of the search for groups under a budget."""
+    GROUP_SEARCH = 17
+    """Random partitions in the search over groupings."""
 
 
 def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:

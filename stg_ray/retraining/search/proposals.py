@@ -1,0 +1,118 @@
+"""Proposals: the partitions that are worth measuring next, by what the surrogate expects and does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stg_ray.retraining.search.surrogate import GroupSurrogate
+
+OPTIMISM = 1.0
+"""Standard deviations that are added to the expectation of a group that is not measured (upper confidence bound)."""
+MOST_SWEEPS = 20
+"""Times that all tasks are tried elsewhere at most; a partition that nothing improves ends earlier."""
+
+
+class Prospects:
+    """What is to be expected of partitions: measured scores of their groups, and optimistic predictions of the others.
+
+    Args:
+        surrogate: of the measured groups.
+        measured: sum of the measured scores of each measured group, by its members (`key_of`).
+        optimism: standard deviations of what is not measured that are added to the expectation.
+    """
+
+    def __init__(self, surrogate: GroupSurrogate, measured: dict[bytes, float], optimism: float = OPTIMISM) -> None:
+        self._surrogate = surrogate
+        self._optimism = optimism
+        self._known = {key: (value, 0.0) for key, value in measured.items()}
+
+    def of_groups(self, groups: np.ndarray) -> np.ndarray:
+        """Return the (Q, 2) expected sums of scores of groups (Q, K), none of them empty, and their variances."""
+        keys = [key_of(group) for group in groups]
+        unknown = {key: q for q, key in enumerate(keys) if key not in self._known}
+        if unknown:
+            mean, deviation = self._surrogate.predict(groups[list(unknown.values())])
+            sums, variances = mean.sum(axis=1), np.square(deviation).sum(axis=1)
+            self._known.update(zip(unknown, zip(sums.tolist(), variances.tolist(), strict=True), strict=True))
+        return np.array([self._known[key] for key in keys])
+
+    def of_sums(self, sums: np.ndarray) -> np.ndarray:
+        """Return the (...,) prospects of partitions from the (..., 2) sums of their groups' expectations."""
+        return np.asarray(sums[..., 0] + self._optimism * np.sqrt(np.maximum(sums[..., 1], 0)))
+
+    def of_partition(self, labels: np.ndarray) -> float:
+        """Return the prospect of a partition (K,)."""
+        return float(self.of_sums(self.of_groups(members_of(labels)).sum(axis=0)))
+
+
+def propose(prospects: Prospects, starts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Improve partitions by moving one task at a time, as long as their prospects grow.
+
+    Args:
+        prospects: of groups.
+        starts: partitions (K,) of labels 0 to G - 1; none of their groups is emptied.
+
+    Returns:
+        Different partitions, those of the best prospects first.
+    """
+    found: dict[bytes, tuple[float, np.ndarray]] = {}
+    for start in starts:
+        labels = canonical(_improved(prospects, np.asarray(start).copy()))
+        found.setdefault(labels.tobytes(), (prospects.of_partition(labels), labels))
+    return [labels for _, labels in sorted(found.values(), key=lambda each: -each[0])]
+
+
+def _improved(prospects: Prospects, labels: np.ndarray) -> np.ndarray:
+    """Move each task in turn to where it raises the prospect most, until none does."""
+    members = members_of(labels)
+    of_groups = prospects.of_groups(members)
+    for _ in range(MOST_SWEEPS):
+        moved = False
+        for t in range(len(labels)):
+            old = labels[t]
+            if members[old].sum() == 1:
+                continue
+            without, with_t = members[old].copy(), members.copy()
+            without[t] = False
+            with_t[:, t] = True
+            joined, left = prospects.of_groups(with_t), prospects.of_groups(without[None])[0]
+            now = of_groups.sum(axis=0)
+            values = prospects.of_sums(now - of_groups - of_groups[old] + joined + left)
+            values[old] = -np.inf
+            new = int(values.argmax())
+            if values[new] > prospects.of_sums(now) + 1e-9:
+                members[old], members[new] = without, with_t[new]
+                of_groups[old], of_groups[new], labels[t], moved = left, joined[new], new, True
+        if not moved:
+            break
+    return labels
+
+
+def neighbours(labels: np.ndarray) -> list[np.ndarray]:
+    """Return the partitions with one task elsewhere, in canonical form; no group is emptied."""
+    sizes = np.bincount(labels)
+    moved = []
+    for t, old in enumerate(labels):
+        for new in range(len(sizes)):
+            if new != old and sizes[old] > 1:
+                moved.append(labels.copy())
+                moved[-1][t] = new
+    return [canonical(each) for each in moved]
+
+
+def members_of(labels: np.ndarray) -> np.ndarray:
+    """Return the (G, K) boolean members of a partition's groups."""
+    return np.asarray(np.arange(int(labels.max()) + 1)[:, None] == labels)
+
+
+def canonical(labels: np.ndarray) -> np.ndarray:
+    """Number a partition's groups by their first tasks, so that equal partitions have equal labels."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[inverse])
+
+
+def key_of(group: np.ndarray) -> bytes:
+    """Return a key of a group (K,), boolean."""
+    return np.packbits(group).tobytes()

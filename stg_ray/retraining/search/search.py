@@ -1,0 +1,143 @@
+"""The search: ask it which groups to measure, tell it their scores, and take the best partition of measured groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from stg_ray.retraining.search.proposals import Prospects, canonical, key_of, members_of, neighbours, propose
+from stg_ray.retraining.search.surrogate import GroupSurrogate
+from stg_ray.seeds import Stream, generator
+
+N_RANDOM_STARTS = 8
+"""Random partitions from which each proposal is also looked for."""
+N_RANDOM_OTHERS = 100
+"""Random partitions that are compared with the neighbours of the proposals."""
+N_NEIGHBOURHOODS = 3
+"""Proposals whose neighbours are looked at where they are measured already."""
+
+
+class GroupSearch:
+    """A search for the partition of K tasks into G groups whose networks score best on validation rows.
+
+    All-in-one and the candidates are measured first; then, each time, the partition of the best prospects. What is
+    asked depends on what was told alone, so a search that was interrupted goes on as it would have.
+
+    Args:
+        n_tasks: K.
+        n_groups: G.
+        budget: number of groups to measure at most, all-in-one among them.
+        candidates: partitions (K,) to measure first, the likeliest first; two random ones follow.
+        affinity: (K, K) how alike tasks are, where it is known.
+        seed: of what is drawn.
+
+    Example:
+        >>> search = GroupSearch(n_tasks=4, n_groups=2, budget=10)
+        >>> while groups := search.ask():
+        ...     for group in groups:  # tasks 0 and 1, and 2 and 3, help each other
+        ...         pairs = group[[0, 2]] & group[[1, 3]]
+        ...         search.tell(group, np.where(group, np.repeat(pairs, 2) - group.sum() / 9, np.nan))
+        >>> search.best().tolist()
+        [0, 0, 1, 1]
+    """
+
+    def __init__(
+        self,
+        n_tasks: int,
+        n_groups: int,
+        budget: int,
+        candidates: Sequence[np.ndarray] = (),
+        affinity: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.n_tasks, self.n_groups, self.budget = n_tasks, n_groups, budget
+        self.affinity = affinity
+        self._rng = generator(Stream.GROUP_SEARCH, seed)
+        self._queue = [canonical(np.asarray(labels)) for labels in candidates]
+        self._queue += [self._random() for _ in range(2)]
+        self._groups: list[np.ndarray] = []
+        self._scores: list[np.ndarray] = []
+        self._asked: set[bytes] = set()
+
+    def ask(self) -> list[np.ndarray]:
+        """Return the groups (K,), boolean, to measure next; none where the search is over.
+
+        Raises:
+            RuntimeError: not all that was asked for has been told.
+        """
+        if len(self._scores) < len(self._asked):
+            raise RuntimeError("tell the scores of what was asked for first")
+        if not self._asked:
+            return self._wanted([np.ones(self.n_tasks, dtype=bool)])
+        while self._queue:
+            if wanted := self._wanted_of(self._queue.pop(0)):
+                return wanted
+        for labels in self._proposals():
+            if wanted := self._wanted_of(labels):
+                return wanted
+        return []
+
+    def tell(self, group: np.ndarray, scores: np.ndarray) -> None:
+        """Take the scores (K,) of a measured group, NaN for tasks that are not in it."""
+        self._groups.append(np.asarray(group, dtype=bool))
+        self._scores.append(np.asarray(scores, dtype=np.float64))
+
+    def best(self) -> np.ndarray:
+        """Return the partition (K,) into G measured groups with the largest sum of scores.
+
+        Any measured groups may make it, not only those that were proposed together.
+
+        Raises:
+            RuntimeError: the budget did not suffice for any partition.
+        """
+        best = self._best()
+        if best is None:
+            raise RuntimeError("no partition was measured whole")
+        return best
+
+    def surrogate(self) -> GroupSurrogate:
+        """Return the surrogate of what has been told so far."""
+        return GroupSurrogate(np.array(self._groups), np.array(self._scores), self.affinity)
+
+    def _proposals(self) -> list[np.ndarray]:
+        """Partitions that may be worth measuring next, the best prospects first."""
+        best = self._best()
+        starts = [*([] if best is None else [best]), *(self._random() for _ in range(N_RANDOM_STARTS))]
+        prospects = Prospects(self.surrogate(), self._sums())
+        found = propose(prospects, starts)
+        # Where the best prospects are measured already, something near them, or elsewhere, is not.
+        others = [labels for optimum in found[:N_NEIGHBOURHOODS] for labels in neighbours(optimum)]
+        others += [self._random() for _ in range(N_RANDOM_OTHERS)]
+        return [*found, *sorted(others, key=prospects.of_partition, reverse=True)]
+
+    def _best(self) -> np.ndarray | None:
+        """The best partition of measured groups: an exact cover, by integer programming."""
+        members = np.array(self._groups, dtype=np.float64)
+        cover = LinearConstraint(members.T, 1, 1)
+        number = LinearConstraint(np.ones(len(members)), self.n_groups, self.n_groups)
+        sums = np.nansum(np.array(self._scores), axis=1)
+        solution = milp(-sums, integrality=np.ones(len(members)), bounds=Bounds(0, 1), constraints=[cover, number])
+        return None if solution.x is None else canonical(members[solution.x > 0.5].argmax(axis=0))
+
+    def _wanted_of(self, labels: np.ndarray) -> list[np.ndarray]:
+        """The groups of a partition that are to be measured; none where that is too many, or all are."""
+        wanted = [group for group in members_of(labels) if key_of(group) not in self._asked]
+        if len(self._asked) + len(wanted) > self.budget:
+            return []
+        return self._wanted(wanted)
+
+    def _wanted(self, groups: list[np.ndarray]) -> list[np.ndarray]:
+        self._asked |= {key_of(group) for group in groups}
+        return groups
+
+    def _sums(self) -> dict[bytes, float]:
+        pairs = zip(self._groups, self._scores, strict=True)
+        return {key_of(group): float(np.nansum(scores)) for group, scores in pairs}
+
+    def _random(self) -> np.ndarray:
+        """A partition of groups of any sizes: each has one task at random, and the others are drawn."""
+        labels = self._rng.integers(self.n_groups, size=self.n_tasks)
+        labels[self._rng.permutation(self.n_tasks)[: self.n_groups]] = np.arange(self.n_groups)
+        return canonical(labels)

@@ -1,0 +1,90 @@
+"""The search finds planted groups with few measurements, keeps its budget, and goes on where it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import stg_ray as sr
+from stg_ray.retraining.search.proposals import Prospects, canonical, key_of, members_of, neighbours, propose
+from stg_ray.retraining.search.surrogate import GroupSurrogate
+
+
+def scores_of(group: np.ndarray, planted: np.ndarray, rng: np.random.Generator, noise: float) -> np.ndarray:
+    """Each task gains 0.1 from each other of its planted group, and loses as much from each other task."""
+    effect = np.where(planted[:, None] == planted, 0.1, -0.1)
+    np.fill_diagonal(effect, 0)
+    return np.where(group, effect @ group + noise * rng.normal(size=len(group)), np.nan)
+
+
+def searched(planted: np.ndarray, budget: int, seed: int = 0, noise: float = 0.05) -> tuple[np.ndarray, int]:
+    rng = np.random.default_rng(seed)
+    search = sr.GroupSearch(len(planted), int(planted.max()) + 1, budget, seed=seed)
+    n = 0
+    while groups := search.ask():
+        for group in groups:
+            search.tell(group, scores_of(group, planted, rng, noise))
+            n += 1
+    return search.best(), n
+
+
+def test_planted_groups_are_found_by_a_fraction_of_all_groups() -> None:
+    planted = canonical(np.repeat([0, 1, 2], [4, 3, 2]))
+    found = [searched(planted, budget=40, seed=seed) for seed in range(3)]
+    assert sum((labels == planted).all() for labels, _ in found) >= 2, "40 of 511 groups"
+    assert all(n <= 40 for _, n in found)
+
+
+def test_a_candidate_is_measured_first() -> None:
+    labels = np.array([0, 1, 0, 1])
+    search = sr.GroupSearch(4, 2, budget=3, candidates=[labels])
+    (everything,) = search.ask()
+    assert everything.all()
+    search.tell(everything, np.zeros(4))
+    assert [group.tolist() for group in search.ask()] == members_of(labels).tolist()
+
+
+def test_it_asks_only_when_it_was_told() -> None:
+    search = sr.GroupSearch(4, 2, budget=9)
+    search.ask()
+    with pytest.raises(RuntimeError, match="tell the scores"):
+        search.ask()
+
+
+def test_any_measured_groups_may_make_the_best_partition() -> None:
+    """Not only those that were proposed together."""
+    search = sr.GroupSearch(4, 2, budget=9)
+    for members, value in (([0, 1], 3), ([2, 3], 0), ([0, 2], 0), ([1, 3], 2), ([2], 4), ([0, 1, 3], 2)):
+        group = np.isin(np.arange(4), members)
+        search.tell(group, np.where(group, value / len(members), np.nan))
+    assert search.best().tolist() == [0, 0, 1, 0]
+
+
+def test_without_a_whole_partition_there_is_no_best() -> None:
+    search = sr.GroupSearch(4, 2, budget=1)
+    search.tell(search.ask()[0], np.zeros(4))
+    assert search.ask() == []
+    with pytest.raises(RuntimeError, match="no partition"):
+        search.best()
+
+
+def test_equal_seeds_ask_for_equal_groups() -> None:
+    """So that a search whose measurements were kept goes on as it would have."""
+    planted = canonical(np.repeat([0, 1], 4))
+    assert searched(planted, 20, seed=3)[0].tolist() == searched(planted, 20, seed=3)[0].tolist()
+
+
+def test_proposals_are_partitions_that_no_single_move_improves() -> None:
+    rng = np.random.default_rng(0)
+    planted = np.repeat([0, 1, 2], 4)
+    groups = rng.random((30, 12)) < 0.4
+    groups[:, 0] |= ~groups.any(axis=1)
+    scores = np.array([scores_of(group, planted, rng, 0.05) for group in groups])
+    sums = {key_of(group): float(np.nansum(row)) for group, row in zip(groups, scores, strict=True)}
+    prospects = Prospects(GroupSurrogate(groups, scores), sums)
+    proposals = propose(prospects, [rng.permutation(planted) for _ in range(5)])
+    values = [prospects.of_partition(labels) for labels in proposals]
+    assert values == sorted(values, reverse=True)
+    for labels, value in zip(proposals, values, strict=True):
+        assert labels.max() == 2
+        assert max(prospects.of_partition(other) for other in neighbours(labels)) <= value + 1e-9
