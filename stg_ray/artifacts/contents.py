@@ -119,8 +119,8 @@ def _damage(storage: Storage, name: str, expected: Mapping[str, Any], *, thoroug
 
 def _etag(file: pa.NativeFile) -> str | None:
     """Return the ETag of an object; None where the store has none."""
-    metadata = file.metadata() or {}
-    tags = [value for key, value in metadata.items() if key.decode().lower() == "etag"]
+    metadata = pa.KeyValueMetadata(file.metadata() or {})
+    tags = [value for key, value in metadata.items() if key.lower() == b"etag"]
     return tags[0].decode().strip('"') if tags else None
 
 

@@ -183,7 +183,8 @@ def object_lease(storage: Storage) -> Iterator[Lease]:
     try:
         yield own
     except KeyboardInterrupt:
-        own.check()
+        with suppress(OSError):
+            own.check()
         raise
     finally:
         ended.set()

@@ -34,14 +34,14 @@ class RunDir(OwnedStorage):
 
         Files that the configuration names count by their contents as they are now.
         """
-        return self._is_marked(stage, config) and self.damaged_file(stage, config) is None
+        return self.is_marked(stage, config) and self.damaged_file(stage, config) is None
 
     def damaged_file(self, stage: str, config: Config) -> str | None:
         """Return the name of a file of a finished stage that is not as the stage left it; None if there is none.
 
         Runs that version 0.1 finished do not say how their files were left.
         """
-        return damaged_file(self, self.recorded(stage)) if self._is_marked(stage, config) else None
+        return damaged_file(self, self.recorded(stage)) if self.is_marked(stage, config) else None
 
     def recorded(self, stage: str, name: str = "") -> Contents:
         """Return what a finished stage noted of its files; nothing where it is not done, or was by version 0.1.
@@ -91,7 +91,7 @@ class RunDir(OwnedStorage):
         """
         if file := self.damaged_file(stage, config):
             raise self._damaged(file, stage, remedy)
-        if not self._is_marked(stage, config):
+        if not self.is_marked(stage, config):
             raise InputError(f"{stage} is not done in {self.uri}: finish it first with stg-ray run{remedy}")
 
     def mark_done(self, stage: str, config: Config, seconds: float) -> None:
@@ -158,7 +158,8 @@ class RunDir(OwnedStorage):
         marker = self._read_marker(f".stages/{stage}.begun.json") if begun else self.marker(stage)
         return difference_of(stage, marker) if marker else ""
 
-    def _is_marked(self, stage: str, config: Config) -> bool:
+    def is_marked(self, stage: str, config: Config) -> bool:
+        """Return whether a stage is marked as done by this configuration, whatever has become of its files."""
         return bool(self.marker(stage)) and self._was_made_by(f".stages/{stage}.json", _made_by(stage, config))
 
     def _was_made_by(self, marker: str, made_by: dict[str, Any]) -> bool:
@@ -246,7 +247,7 @@ class RunDir(OwnedStorage):
         try:
             return load_config(values)
         except InputError as error:
-            raise InputError(f"{self.uri}/config.yaml: {error}{newer_writer(text.decode())}") from error
+            raise InputError(f"{self.uri}/config.yaml: {error}{newer_writer(text.decode(errors='replace'))}") from error
 
     def check_writable(self) -> None:
         """Create the directory if necessary, and write to it once.

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stg_ray.artifacts.groups import Groups, Serving
+from stg_ray.artifacts.looks import n_looks
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan, trained_plans
@@ -85,6 +86,7 @@ class Summary:
         against: ours minus each of `OTHERS` that was trained, by the other's name: more networks, and more training,
             may help by themselves. Plans from the profile beside those from scratch are compared among themselves.
         failures: networks that could not be trained (plan, group, seed, tasks, reason); their trainings are left out.
+        looks: how many groupings and settings were scored on the same test rows, this one included.
     """
 
     index: PartIndex
@@ -93,6 +95,7 @@ class Summary:
     plans: list[PlanRow]
     against: dict[str, Difference]
     failures: list[dict[str, Any]]
+    looks: int = 1
 
     @property
     def verdict(self) -> str:
@@ -121,7 +124,7 @@ def summarize(run: RunDir, config: Config) -> Summary:
         metric = "mean AP or R2"
     failures = run.read_json("failures.json")
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
-    return Summary(index, groups, metric, rows, _against(rows, config.seed), failures)
+    return Summary(index, groups, metric, rows, _against(rows, config.seed), failures, looks=n_looks(run))
 
 
 def _against(rows: list[PlanRow], seed: int) -> dict[str, Difference]:

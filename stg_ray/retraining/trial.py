@@ -95,7 +95,8 @@ def is_finished(run: Storage, folder: str) -> bool:
         return False
     if "files" not in about:  # trained by version 0.1: an archive of torch's has checksums of its own
         return _is_whole_archive(run, f"{folder}/network.pt")
-    return about.get("digest") == _digest(about) and damaged_file(run, about["files"]) is None
+    is_own = about.get("digest") == _digest(about) and list(about["files"]) == [f"{folder}/network.pt"]
+    return is_own and damaged_file(run, about["files"]) is None
 
 
 def _is_whole_archive(run: Storage, name: str) -> bool:
