@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -69,7 +70,7 @@ def _check_stage(run: RunDir, config: Config, stage: str) -> Iterator[Finding]:
             "warning",
             f"{stage}: done by stg_ray 0.1, which noted nothing of its files",
             "damage would not be noticed"
-            + ("" if stage == "parts" else f": stg-ray {stage} {run.uri} makes it anew, and notes it"),
+            + ("" if stage == "parts" else f": stg-ray {stage} {shlex.quote(run.uri)} makes it anew, and notes it"),
         )
         return
     found = [
@@ -94,9 +95,10 @@ def _check_networks(run: RunDir) -> Iterator[Finding]:
 
 def _repair(run: RunDir, config: Config, stage: str) -> str:
     """Name the command that makes a stage, and all that it is made from."""
+    out = shlex.quote(run.uri)
     if stage == "report":
-        return f"stg-ray report {run.uri}"
+        return f"stg-ray report {out}"
     if config.data.task_set is not None:
         return f"sr.run with its task set, and {run.uri}"
-    file = f"{run.uri}/config.yaml" if run.is_local else "CONFIG.yaml"
-    return f"stg-ray run {file} --out {run.uri}"
+    file = shlex.quote(f"{run.uri}/config.yaml") if run.is_local else "CONFIG.yaml"
+    return f"stg-ray run {file} --out {out}"

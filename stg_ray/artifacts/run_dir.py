@@ -52,7 +52,11 @@ class RunDir(OwnedStorage):
         contents = self.marker(stage).get("contents")
         if not isinstance(contents, dict):
             return {}
-        return {own: noted for own, noted in contents.items() if not name or own == name or own.startswith(f"{name}/")}
+        return {
+            own: noted if isinstance(noted, dict) else {}
+            for own, noted in contents.items()
+            if not name or own == name or own.startswith(f"{name}/")
+        }
 
     def record(self, stage: str, name: str) -> None:
         """Note a file that came after a finished stage among those that the stage left."""

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 
+from stg_ray.artifacts.contents import Contents, damaged_file
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.data.parts import part_name, read_index
 from stg_ray.data_maps.histogram import PointHistogram, point_counts
@@ -100,5 +101,11 @@ class DataMap:
         return f"profile/data_map/epoch-{self.epoch:04d}/{part_name('train', part)}.arrow"
 
     def _batch(self, part: int) -> pa.RecordBatch:
-        self.storage.check_file("profile", self._file(part))
-        return self.storage.read_arrow(self._file(part))
+        file = self._file(part)
+        if file in self._noted and damaged_file(self.storage, {file: self._noted[file]}):
+            self.storage.check_file("profile", file)
+        return self.storage.read_arrow(file)
+
+    @cached_property
+    def _noted(self) -> Contents:
+        return self.storage.recorded("profile", "profile/data_map")
