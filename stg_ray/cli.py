@@ -21,7 +21,7 @@ from stg_ray.exits import exit_code, with_interrupts
 from stg_ray.stages import STAGES
 
 if TYPE_CHECKING:
-    from stg_ray.doctor import Finding
+    from stg_ray.findings import Finding
 
 STAGE_NAMES = tuple(name for name in STAGES if name != "parts")
 """The stages that `--until` and the stage commands name; the parts are laid out with the first of them."""
@@ -109,12 +109,14 @@ def presets_command() -> None:
 
 @app.command("doctor")
 def doctor_command(
-    out: Annotated[str, typer.Option("--out", help="The run directory that is meant; it need not exist.")] = "runs",
+    out: Annotated[
+        str, typer.Option("--out", help="A run directory: a finished one is checked, file by file.")
+    ] = "runs",
     data_root: Annotated[str | None, typer.Option("--data-root", help="The folder of the data.")] = None,
     address: LookAt = None,
     verbose: Verbose = False,
 ) -> None:
-    """Look at this machine, its storage and a cluster's nodes: what would go wrong, and what to do."""
+    """Look at this machine, its storage, a run, a cluster's nodes: what is or would go wrong, and what to do."""
     del verbose  # only `main` needs it, and looks for it in sys.argv
     from stg_ray.doctor import examine
 

@@ -1,4 +1,4 @@
-"""Checks of this machine, its storage and the nodes of a cluster for faults that a run would meet.
+"""Checks of this machine, its storage, a run in it and the nodes of a cluster for faults that a run would meet.
 
 Every check yields findings. A run survives a warning, but not a problem.
 """
@@ -9,9 +9,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.machine import UNUSABLE, MachineFacts, fact_finder
@@ -21,6 +19,7 @@ from stg_ray.cluster.session import ray_address, root_cause, session
 from stg_ray.cluster.shared_storage import REMEDY, nodes_apart
 from stg_ray.config.data import DataConfig, data_root
 from stg_ray.errors import InputError, StgRayError, one_line
+from stg_ray.findings import Finding, check_run
 
 MIN_FREE_DISK = 5 * 2**30
 """Bytes. Ray refuses objects on a disk that is 95 % full, and a run of CIFAR-100 takes a gigabyte."""
@@ -28,26 +27,11 @@ MIN_SHARED_MEMORY = 2**30
 """Bytes. A container has 64 MiB unless it is given more, and Ray's object store is slow without."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        state: ok, warning or problem.
-        text: the facts, in one line.
-        advice: of a warning or problem: what goes wrong, and what to do.
-    """
-
-    state: Literal["ok", "warning", "problem"]
-    text: str
-    advice: str = ""
-
-
 def examine(out: str, root: str | None, address: str | None) -> Iterator[Finding]:
     """Run all checks, the quick ones first.
 
     Args:
-        out: the intended run directory; it need not exist.
+        out: the intended run directory; it need not exist. If there is a run in it, all of its files are checked.
         root: the folder of the data; by default $STG_RAY_DATA, else ~/.cache/stg_ray.
         address: a cluster to check; by default the one at $RAY_ADDRESS, else none.
     """
@@ -60,6 +44,8 @@ def examine(out: str, root: str | None, address: str | None) -> Iterator[Finding
     storage, finding = check_out(out)
     yield finding
     yield check_room("this machine", here)
+    if storage is not None and (run := RunDir(out)).has_config():
+        yield from check_run(run)
     if ray_address(address) != "local":
         yield from check_cluster(address, here, storage)
 

@@ -86,10 +86,10 @@ def run(
     Example:
         >>> import stg_ray as sr
         >>> run = sr.run("tiny.yaml", "runs/tiny", until="retrain")
-        parts     done before
+        parts     done before...
         profile   done before
-        affinity  done before
-        group     done before
+        affinity  done before...
+        group     done before...
         retrain   done before
         >>> run.groups
         Groups(...4 tasks in 2 groups...)
@@ -203,7 +203,8 @@ def _run_stages(
             check_shared(run_dir)
         for name in names:
             if name not in todo:
-                reporter.say(f"{name:<9} done before")
+                note = run_dir.note_of_version(name)
+                reporter.say(f"{name:<9} done before{note and f' {note}{_anew(name, run_dir)}'}")
             else:
                 with reporter.stage(name) as progress:
                     if STAGES[name].needs_ray:
@@ -222,6 +223,8 @@ def _run_one(
 ) -> PartlyFailed | None:
     """Run a stage. What partly failed stages leave is worth a report, but neither they nor what follows is done."""
     began = time.monotonic()
+    if note := run_dir.note_of_version(name, begun=True):
+        progress.note(f"was begun {note}: begun anew")
     run_dir.begin(name, config)
     try:
         work(run_dir, config, progress)
@@ -230,6 +233,11 @@ def _run_one(
     if failed is None:
         run_dir.mark_done(name, config, time.monotonic() - began)
     return failed
+
+
+def _anew(name: str, run_dir: RunDir) -> str:
+    """Say how a stage that an older version made is made by this one."""
+    return f" (for that, {'choose another --out' if name == 'parts' else f'stg-ray {name} {run_dir.uri}'})"
 
 
 def _without_auto(run_dir: RunDir, config: Config) -> Config:
@@ -258,6 +266,7 @@ def add_tasks(out: str, file: str) -> Groups:
         run_dir.require("group", config)
         groups = add_new_tasks(Groups.from_dict(run_dir.read_json("groups.json")), as_matrix(file))
         run_dir.write_json("groups.added.json", groups.to_dict())
+        run_dir.record("group", "groups.added.json")
     return groups
 
 

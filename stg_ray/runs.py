@@ -123,7 +123,9 @@ class Run:
     def summary(self) -> Summary:
         """The comparison of the plans: a row each, the differences and a verdict in words."""
         self._require("groups.json", "group")
-        self._require("results.parquet", "retrain")
+        self.run_dir.check_file("parts", "parts/index.json")
+        for file in ("results.parquet", "costs.parquet", "failures.json"):
+            self._require(file, "retrain")
         return summarize(self.run_dir, self.config)
 
     @cached_property
@@ -177,6 +179,7 @@ class Run:
         file, errors = f"affinity/{name}.parquet", f"affinity/{name}.stderr.parquet"
         self._require(file, "affinity")
         matrix = TaskMatrix.from_table(self.run_dir.read_parquet(file))
+        self.run_dir.check_file("affinity", errors)
         if not self.run_dir.exists(errors):
             return matrix
         return replace(matrix, errors=TaskMatrix.from_table(self.run_dir.read_parquet(errors)).values)
@@ -191,6 +194,8 @@ class Run:
         return frame
 
     def _require(self, file: str, stage: str) -> None:
+        """Refuse a file that a stage has not left yet, or that is not as it left it."""
+        self.run_dir.check_file(stage, file)
         if not self.run_dir.exists(file):
             raise InputError(
                 f"{stage} is not done yet in {self.uri}: finish it with stg-ray run, or sr.run with the same directory"

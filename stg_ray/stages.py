@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LOOKS = ".stages/looks.json"
+"""The trainings of a run that were scored on its test rows."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -16,6 +19,9 @@ class Stage:
             by the fingerprint of what decides them.
         scratch: files and folders that it needs to resume, and that are deleted once it is done.
         needs_ray: whether it runs in a Ray session.
+        changes: of its results since version 0.1, the oldest first: one is added when the same configuration gives
+            other results than before. A finished stage of before is kept, and this is said; a half-made one is not.
+        counted: a file that outlives the artifacts, and is watched with them.
     """
 
     name: str
@@ -23,6 +29,13 @@ class Stage:
     artifacts: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
     needs_ray: bool = False
+    changes: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> int:
+        """Number of its results: under the same number the same configuration gives the same. Its markers hold it."""
+        return 1 + len(self.changes)
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -33,7 +46,12 @@ class Stage:
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("parts", adds=("seed", "data"), artifacts=("parts",)),
+        Stage(
+            "parts",
+            adds=("seed", "data"),
+            artifacts=("parts",),
+            changes=("0.2 tells by other rules what labels mean",),
+        ),
         Stage(
             "profile",
             adds=("model", "profile"),
@@ -41,14 +59,27 @@ STAGES: dict[str, Stage] = {
             scratch=(".ray/profile",),
             needs_ray=True,
         ),
-        Stage("affinity", adds=("affinity",), artifacts=("affinity",), scratch=("affinity/partials",), needs_ray=True),
-        Stage("group", adds=("grouping",), artifacts=("groups.json", "groups.added.json")),
+        Stage(
+            "affinity",
+            adds=("affinity",),
+            artifacts=("affinity",),
+            scratch=("affinity/partials",),
+            needs_ray=True,
+            changes=("0.2 draws affinity.coordinates and the dropout of tag anew",),
+        ),
+        Stage(
+            "group",
+            adds=("grouping",),
+            artifacts=("groups.json", "groups.added.json"),
+            changes=("0.2 draws some certainties, and groups under a budget, anew",),
+        ),
         Stage(
             "retrain",
             adds=("retrain",),
             artifacts=("results.parquet", "costs.parquet", "failures.json", "plans", "models"),
             scratch=(".ray/retrain",),
             needs_ray=True,
+            counted=(LOOKS,),
         ),
         Stage("report", artifacts=("report.html",)),
     )

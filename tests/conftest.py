@@ -16,6 +16,7 @@ from rich.console import Console
 from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.progress import Reporter
 from stg_ray.tasks import TaskSet
+from tests.support.object_store import ObjectStore
 
 settings.register_profile("stg_ray", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("stg_ray")
@@ -34,10 +35,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def configuration_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The key that signs runs is the tests' own, also in the processes that they start."""
+    """Keys are the tests' own, also in the processes that they start: of signed runs, and of the object store."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An S3 server of this machine."""
+    with ObjectStore(tmp_path_factory.mktemp("object_store") / "log") as store:
+        yield store
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stg_ray.cli import STYLE_OF_STATE
-from stg_ray.doctor import Finding
+from stg_ray.findings import Finding
 
 
 def stg_ray(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -6,14 +6,17 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.machine import UNUSABLE, MachineFacts
 from stg_ray.doctor import check_packages, check_room
 from tests.support.clusters import RayCluster, needs_mounts
+from tests.test_older_runs import ARCHIVE
 
 
 def examined(*arguments: str, env: dict[str, str] | None = None, cwd: Path) -> tuple[int, list[str]]:
@@ -46,6 +49,23 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     code, lines = examined("doctor", "--data-root", "nowhere", cwd=tmp_path, env=missing)
     assert code == 0
     assert "warning  the data root nowhere is not there" in lines
+
+
+def test_a_run_that_is_damaged(tmp_path: Path) -> None:
+    """All of its files are checked: `test_corruption` has what is found."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    run = RunDir(tmp_path / "run")
+    command = ("doctor", "--data-root", str(tmp_path), "--out", "run")
+    code, lines = examined(*command, cwd=tmp_path)
+    assert code == 0
+    assert "warning  group: done by stg_ray 0.1, which noted nothing of its files" in lines
+    run.mark_done("group", run.read_config(), 1.0)
+    run.write_json("groups.json", {})
+    code, lines = examined(*command, cwd=tmp_path)
+    assert code == 1
+    at = next(number for number, line in enumerate(lines) if line.startswith("problem  group: groups.json has 3 bytes"))
+    assert f"stg-ray run {run.uri}/config.yaml --out {run.uri} makes it again" in lines[at + 1]
 
 
 def test_nobody_at_the_address(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ FLOORS = (
     {"affinities", "grouping", "profiling", "report", "retraining"},
     {"checks", "in_memory", "runs"},
     {"pipeline"},
-    {"estimator", "planning"},
+    {"estimator", "findings", "planning"},
     {"doctor"},
     {"cli", "stg_ray"},
     {"__main__"},

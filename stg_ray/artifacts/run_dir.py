@@ -1,27 +1,32 @@
-"""The directory of a run: its configuration, its owner, and the stages that are done, each for one configuration."""
+"""The directory of a run: its configuration, its owner, and the stages that are done, each for one configuration.
+
+A stage that begins leaves a marker, `.stages/STAGE.begun.json`, and one that ends another, `.stages/STAGE.json`. Both
+name the process that owned the directory, and the second counts only beside a first one of the same owner: a process
+that was taken for dead, and wakes up after another has begun the stage, cannot mark it as done.
+"""
 
 from __future__ import annotations
 
 import os
 import uuid
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from stg_ray.artifacts.contents import contents_of, damaged_file
+from stg_ray.artifacts.contents import Contents, contents_of, damaged_file
 from stg_ray.artifacts.digests import file_digests, source_digests
-from stg_ray.artifacts.lease import file_lease, object_lease
-from stg_ray.artifacts.storage import Storage
+from stg_ray.artifacts.owned import OwnedStorage
+from stg_ray.artifacts.versions import current_versions, difference_of, has_same_results
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
 from stg_ray.config.plain_yaml import read_yaml
-from stg_ray.errors import InputError, one_line
+from stg_ray.config.writers import marked, newer_writer
+from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.stages import STAGES, onwards
 
 
-class RunDir(Storage):
+class RunDir(OwnedStorage):
     """The directory of one run. The README describes its artifacts."""
 
     def is_done(self, stage: str, config: Config) -> bool:
@@ -29,17 +34,53 @@ class RunDir(Storage):
 
         Files that the configuration names count by their contents as they are now.
         """
-        return self._is_marked(stage, config) and self.damaged_file(stage, config) is None
+        return self.is_marked(stage, config) and self.damaged_file(stage, config) is None
 
     def damaged_file(self, stage: str, config: Config) -> str | None:
         """Return the name of a file of a finished stage that is not as the stage left it; None if there is none.
 
         Runs that version 0.1 finished do not say how their files were left.
         """
-        if not self._is_marked(stage, config):
-            return None
-        recorded = self._read_marker(f".stages/{stage}.json").get("contents")
-        return damaged_file(self, recorded) if isinstance(recorded, dict) else None
+        return damaged_file(self, self.recorded(stage)) if self.is_marked(stage, config) else None
+
+    def recorded(self, stage: str, name: str = "") -> Contents:
+        """Return what a finished stage noted of its files; nothing where it is not done, or was by version 0.1.
+
+        Args:
+            name: a file, or a folder; all files if empty.
+        """
+        contents = self.marker(stage).get("contents")
+        if not isinstance(contents, dict):
+            return {}
+        return {
+            own: noted if isinstance(noted, dict) else {}
+            for own, noted in contents.items()
+            if not name or own == name or own.startswith(f"{name}/")
+        }
+
+    def record(self, stage: str, name: str) -> None:
+        """Note a file that came after a finished stage among those that the stage left."""
+        marker = self.marker(stage)
+        self.write_json(
+            f".stages/{stage}.json", marker | {"contents": self.recorded(stage) | contents_of(self, [name])}
+        )
+
+    def check_file(self, stage: str, name: str) -> None:
+        """Refuse a file or folder that is not as a finished stage left it.
+
+        Raises:
+            InputError: it is damaged, exchanged or gone.
+        """
+        if file := damaged_file(self, self.recorded(stage, name)):
+            raise self._damaged(file, stage)
+
+    def marker(self, stage: str) -> dict[str, Any]:
+        """Return the marker of a stage that is done, for whatever configuration; empty if it is not."""
+        marker, begun = self._read_marker(f".stages/{stage}.json"), self._read_marker(f".stages/{stage}.begun.json")
+        return marker if marker.get("owner") == begun.get("owner", marker.get("owner")) else {}
+
+    def _damaged(self, file: str, stage: str, remedy: str = "") -> InputError:
+        return InputError(f"{file} in {self.uri} is not as {stage} left it: make it again with stg-ray run{remedy}")
 
     def require(self, stage: str, config: Config, remedy: str = "") -> None:
         """Refuse to go on from a stage that is not done, or whose files are damaged.
@@ -53,8 +94,8 @@ class RunDir(Storage):
             InputError: it is not done, or one of its files is not as it was left.
         """
         if file := self.damaged_file(stage, config):
-            raise InputError(f"{file} in {self.uri} is not as {stage} left it: make it again with stg-ray run{remedy}")
-        if not self._is_marked(stage, config):
+            raise self._damaged(file, stage, remedy)
+        if not self.is_marked(stage, config):
             raise InputError(f"{stage} is not done in {self.uri}: finish it first with stg-ray run{remedy}")
 
     def mark_done(self, stage: str, config: Config, seconds: float) -> None:
@@ -62,26 +103,68 @@ class RunDir(Storage):
 
         Args:
             seconds: the time that it took.
+
+        Raises:
+            StgRayError: another process has taken the directory over.
         """
-        begun = f".stages/{stage}.begun.json"  # what the stage began with: a file may have changed since then
-        made_by = self._read_marker(begun) or _made_by(stage, config)
-        contents = contents_of(self, STAGES[stage].artifacts, without=STAGES[stage].scratch)
-        marker = {**made_by, "seconds": round(seconds, 2), "contents": contents}
-        self.write_json(f".stages/{stage}.json", marker)
-        for name in STAGES[stage].scratch:
+        begun = self._read_marker(f".stages/{stage}.begun.json")  # what it began with: a file may have changed since
+        made_by: dict[str, Any] = {key: begun[key] for key in ("config", "files") if key in begun}
+        made_by = made_by or _made_by(stage, config)
+        of_stage = STAGES[stage]
+        contents = contents_of(self, [*of_stage.artifacts, *of_stage.counted], without=of_stage.scratch)
+        owner = {"owner": begun["owner"]} if "owner" in begun else {}
+        done: dict[str, Any] = {
+            **made_by,
+            **owner,
+            **self._signature(stage),
+            "seconds": round(seconds, 2),
+            "contents": contents,
+        }
+        if begun.get("versions", done["versions"]) != done["versions"]:
+            done["begun_by"] = begun["versions"]
+        self.check_owner()
+        if self._owner is not None and begun.get("owner") != self._owner.token:
+            raise StgRayError(f"{stage} in {self.uri} was begun by another process meanwhile: give the command again")
+        self.write_json(f".stages/{stage}.json", done)
+        for name in of_stage.scratch:
             self.delete(name)
 
     def begin(self, stage: str, config: Config) -> None:
-        """Prepare to run a stage: its half-made artifacts are kept only if this configuration began them."""
-        marker = f".stages/{stage}.begun.json"
-        made_by = _made_by(stage, config)
-        if not self._was_made_by(marker, made_by):
+        """Prepare to run a stage: its half-made artifacts are kept only if this configuration began them.
+
+        They are not kept either where a version began them whose results are others.
+
+        Raises:
+            StgRayError: another process has taken the directory over.
+        """
+        self.check_owner()
+        name = f".stages/{stage}.begun.json"
+        begun, made_by = self._read_marker(name), _made_by(stage, config)
+        is_same = self._was_made_by(name, made_by) and has_same_results(stage, begun)
+        if not is_same:
             self.forget(stage)
-            self.write_json(marker, made_by)
+        versions = {"versions": begun["versions"]} if is_same and "versions" in begun else {}
+        kept = {key: begun[key] for key in ("config", "files") if is_same and key in begun}
+        self.write_json(name, made_by | kept | self._signature(stage) | versions)
         self.delete(f".stages/{stage}.json")
 
-    def _is_marked(self, stage: str, config: Config) -> bool:
-        return self._was_made_by(f".stages/{stage}.json", _made_by(stage, config))
+    def _signature(self, stage: str) -> dict[str, Any]:
+        """Return who makes a stage: the owner of the directory, and the versions of all that decides the results."""
+        owner = {} if self._owner is None else {"owner": self._owner.token}
+        return owner | {"results": STAGES[stage].results, "versions": current_versions()}
+
+    def note_of_version(self, stage: str, *, begun: bool = False) -> str:
+        """Say that another version, which gives other results, made a stage; empty where none did.
+
+        Args:
+            begun: whether the half-made stage is meant.
+        """
+        marker = self._read_marker(f".stages/{stage}.begun.json") if begun else self.marker(stage)
+        return difference_of(stage, marker) if marker else ""
+
+    def is_marked(self, stage: str, config: Config) -> bool:
+        """Return whether a stage is marked as done by this configuration, whatever has become of its files."""
+        return bool(self.marker(stage)) and self._was_made_by(f".stages/{stage}.json", _made_by(stage, config))
 
     def _was_made_by(self, marker: str, made_by: dict[str, Any]) -> bool:
         """Return whether a marker names this configuration and these files. A file that is gone is not compared."""
@@ -100,6 +183,7 @@ class RunDir(Storage):
 
     def forget(self, stage: str) -> None:
         """Delete a stage's artifacts, the marker first, so that nothing half-deleted passes for done."""
+        self.check_owner()
         for name in (f".stages/{stage}.json", f".stages/{stage}.begun.json", *STAGES[stage].artifacts):
             self.delete(name)
 
@@ -141,8 +225,13 @@ class RunDir(Storage):
             self.write_json(".stages/sources.json", before | current)
 
     def write_config(self, config: Config) -> None:
-        """Write config.yaml."""
-        self.write_bytes("config.yaml", config.to_yaml().encode())
+        """Write config.yaml.
+
+        Raises:
+            StgRayError: another process has taken the directory over.
+        """
+        self.check_owner()
+        self.write_bytes("config.yaml", marked(config.to_yaml()).encode())
 
     def read_config(self) -> Config:
         """Read config.yaml.
@@ -152,13 +241,17 @@ class RunDir(Storage):
         """
         if not self.has_config():
             raise InputError(f"{self.uri} is no run directory (no config.yaml in it): start one with stg-ray run")
+        text = self.read_bytes("config.yaml")
         try:
-            values = read_yaml(self.read_bytes("config.yaml"))
+            values = read_yaml(text)
         except yaml.YAMLError as error:
             raise InputError(f"{self.uri}/config.yaml is not valid YAML: {one_line(error)}") from error
         if not isinstance(values, dict):
             raise InputError(f"{self.uri}/config.yaml holds no configuration")
-        return load_config(values)
+        try:
+            return load_config(values)
+        except InputError as error:
+            raise InputError(f"{self.uri}/config.yaml: {error}{newer_writer(text.decode(errors='replace'))}") from error
 
     def check_writable(self) -> None:
         """Create the directory if necessary, and write to it once.
@@ -175,14 +268,6 @@ class RunDir(Storage):
         except OSError as error:
             reason = error.strerror or one_line(error)
             raise InputError(f"cannot write to {self.uri}: {reason} (choose another directory with --out)") from error
-
-    def lease(self) -> AbstractContextManager[None]:
-        """Own the directory for the length of a `with` block; a second process is refused.
-
-        Raises:
-            InputError: another process owns the directory.
-        """
-        return file_lease(self) if self.is_local else object_lease(self)
 
 
 def _made_by(stage: str, config: Config) -> dict[str, Any]:

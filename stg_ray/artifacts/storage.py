@@ -162,14 +162,18 @@ class Storage:
         return json.loads(self.read_bytes(name))
 
     def write_parquet(self, name: str, table: pa.Table) -> None:
-        """Write a table as a Parquet file."""
+        """Write a table as a Parquet file, with a checksum of every page."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
+        pq.write_table(table, sink, write_page_checksum=True)
         self.write_bytes(name, sink.getvalue())
 
     def read_parquet(self, name: str) -> pa.Table:
-        """Read a Parquet file."""
-        return pq.read_table(self.path(name), filesystem=self.fs)
+        """Read a Parquet file.
+
+        Raises:
+            OSError: it is damaged, by the checksums of its pages.
+        """
+        return pq.read_table(self.path(name), filesystem=self.fs, page_checksum_verification=True)
 
     def write_arrow(self, name: str, batch: pa.RecordBatch) -> None:
         """Write a record batch as an Arrow file."""

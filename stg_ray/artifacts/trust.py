@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
@@ -49,9 +50,8 @@ def check_code(run: Storage, config: Config, *, trust_code: bool) -> None:
     if not code or trust_code:
         return
     key = _key(create=False)
-    if key is not None and run.exists(SIGNATURE):
-        signature = run.read_json(SIGNATURE)
-        found = signature.get("signature") if isinstance(signature, dict) else None
+    if key is not None:
+        found = _read_signature(run)
         if isinstance(found, str) and hmac.compare_digest(found, _signature(key, config)):
             return
     name, value = next(iter(code.items()))
@@ -59,6 +59,15 @@ def check_code(run: Storage, config: Config, *, trust_code: bool) -> None:
         f"{run.uri} names code that would be run ({name}: {value}), and was not made by you on this machine: look at "
         "it, then give --trust-code (in Python trust_code=True)"
     )
+
+
+def _read_signature(run: Storage) -> Any:
+    """Read the signature of a run directory; None where there is none, or none that can be read."""
+    try:
+        signature = run.read_json(SIGNATURE)
+    except (FileNotFoundError, ValueError):
+        return None
+    return signature.get("signature") if isinstance(signature, dict) else None
 
 
 def _signature(key: bytes, config: Config) -> str:

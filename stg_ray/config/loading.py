@@ -15,6 +15,7 @@ from stg_ray.config import Config
 from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import check_no_credentials
+from stg_ray.config.writers import newer_writer
 from stg_ray.errors import InputError, one_line, unknown
 
 
@@ -47,7 +48,12 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
     preset = data.get("preset") if isinstance(data, dict) else None
     if isinstance(preset, str) and preset in PRESETS:
         values = _merged(PRESETS[preset].defaults, values)
-    return _validated(values)
+    try:
+        return _validated(values)
+    except InputError as error:
+        if isinstance(source, str) and (newer := _newer_writer_of(source)):
+            raise InputError(f"{source}: {error}{newer}") from error
+        raise
 
 
 def set_values(config: Config, overrides: Iterable[str]) -> Config:
@@ -92,6 +98,10 @@ def _read(source: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{source}: expected sections such as 'data:', found {type(values).__name__}")
     return values
+
+
+def _newer_writer_of(source: str) -> str:
+    return "" if source in PRESETS else newer_writer(Path(source).read_text(encoding="utf-8"))
 
 
 def _override(values: dict[str, Any], text: str) -> None:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,11 @@ import torch
 
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import PartIndex, part_name, read_part
+from stg_ray.errors import InputError
 from stg_ray.tasks import observed
+
+UNUSED_SECONDS = 7 * 24 * 3600.0
+"""Copies of parts on a node that were not used for this long are deleted."""
 
 
 class MappedInputs:
@@ -83,17 +90,41 @@ def on_this_node(parts: Storage, index: PartIndex, split: str) -> Storage:
     """Return the storage from which this node maps the parts of a split.
 
     That is the storage itself, or, for an object store, a copy in the node's temporary folder, which is filled once and
-    used by every trial of the same parts.
+    used by every trial of the same parts. Copies that nobody has used for `UNUSED_SECONDS` are deleted.
+
+    Raises:
+        InputError: the temporary folder for such copies belongs to another user.
     """
     if parts.is_local:
         return parts
-    version = hashlib.sha256(parts.uri.encode() + parts.read_bytes("index.json")).hexdigest()[:16]
-    local = Storage(Path(tempfile.gettempdir()) / f"stg_ray-{_user()}" / version)
-    for number in range(index.n_parts(split)):
-        name = f"{part_name(split, number)}.arrow"
+    names = [f"{part_name(split, number)}.arrow" for number in range(index.n_parts(split))]
+    copies = _folder_of_copies()
+    local = Storage(copies / _version(parts, names))
+    Path(local.root).mkdir(exist_ok=True)
+    for name in names:
         if not local.exists(name):  # written whole or not at all; two trials at once write the same
             local.write_bytes(name, parts.read_bytes(name))
+    os.utime(local.root)
+    for folder in copies.iterdir():
+        with suppress(OSError):  # another process may delete it, too
+            if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
+                shutil.rmtree(folder)
     return local
+
+
+def _version(parts: Storage, names: Sequence[str]) -> str:
+    """Identify what is in the parts now: another run may have been begun at the same place with other labels."""
+    infos = parts.fs.get_file_info([parts.path(name) for name in names])
+    known = "".join(f"{info.path} {info.size} {info.mtime_ns}\n" for info in infos)
+    return hashlib.sha256(parts.uri.encode() + parts.read_bytes("index.json") + known.encode()).hexdigest()[:16]
+
+
+def _folder_of_copies() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"stg_ray-{_user()}"
+    folder.mkdir(mode=0o700, exist_ok=True, parents=True)
+    if folder.stat().st_uid != os.getuid():  # who owns it could exchange what is trained on
+        raise InputError(f"{folder} belongs to another user: set TMPDIR to a folder of yours")
+    return folder
 
 
 def _user() -> str:

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 
-from stg_ray.artifacts.storage import Storage
+from stg_ray.artifacts.contents import Contents, damaged_file
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.data.parts import part_name, read_index
 from stg_ray.data_maps.histogram import PointHistogram, point_counts
 from stg_ray.data_maps.state import DataMapState
@@ -33,7 +34,7 @@ class DataMap:
         shape: (N, K, 2).
 
     Raises:
-        InputError: there is no such snapshot.
+        InputError: there is no such snapshot, or (also later, when they are read) files of it are damaged.
 
     Example:
         >>> import stg_ray as sr
@@ -46,12 +47,13 @@ class DataMap:
     """
 
     def __init__(self, run: str, epoch: int | None = None) -> None:
-        self.storage = Storage(run)
+        self.storage = RunDir(run)
         self.epochs = [int(name.removeprefix("epoch-")) for name in self.storage.list("profile/data_map")]
         if not self.epochs or (epoch is not None and epoch not in self.epochs):
             known = ", ".join(map(str, self.epochs)) or "none"
             raise InputError(f"{run} has no data map of epoch {epoch or 'any'}: there are {known}")
         self.epoch = epoch or self.epochs[-1]
+        self.storage.check_file("parts", "parts/index.json")
         index = read_index(self.storage.sub("parts"))
         self.tasks = tuple(index.names)
         self.bounds = np.cumsum([0, *index.rows["train"]])
@@ -91,6 +93,7 @@ class DataMap:
 
     def dataset(self) -> pa.dataset.Dataset:
         """Return the states (columns sample, count, mean, m2) as a pyarrow dataset."""
+        self.storage.check_file("profile", f"profile/data_map/epoch-{self.epoch:04d}")
         paths = [self.storage.path(self._file(part)) for part in range(len(self.bounds) - 1)]
         return pa.dataset.dataset(paths, format="ipc", filesystem=self.storage.fs)
 
@@ -98,4 +101,11 @@ class DataMap:
         return f"profile/data_map/epoch-{self.epoch:04d}/{part_name('train', part)}.arrow"
 
     def _batch(self, part: int) -> pa.RecordBatch:
-        return self.storage.read_arrow(self._file(part))
+        file = self._file(part)
+        if file in self._noted and damaged_file(self.storage, {file: self._noted[file]}):
+            self.storage.check_file("profile", file)
+        return self.storage.read_arrow(file)
+
+    @cached_property
+    def _noted(self) -> Contents:
+        return self.storage.recorded("profile", "profile/data_map")

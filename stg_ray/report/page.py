@@ -14,7 +14,7 @@ from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
 from stg_ray.report import figures
 from stg_ray.report.summary import Summary, summarize
-from stg_ray.report.terminal import certainty_text, cost_text, difference_texts, failure_text
+from stg_ray.report.terminal import certainty_text, cost_text, difference_texts, failure_text, looks_text
 
 N_SUSPECTS_SHOWN = 12
 
@@ -35,6 +35,7 @@ def write_page(run_dir: RunDir, config: Config) -> None:
         cost_text=cost_text,
         certainty_text=certainty_text,
         failure_text=failure_text,
+        looks_text=looks_text,
         sections=_sections(run_dir, config, summary),
         suspects=_suspects(run_dir),
         plotly=Markup(get_plotlyjs()),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stg_ray.artifacts.groups import Groups, Serving
+from stg_ray.artifacts.looks import n_looks
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan, trained_plans
@@ -86,6 +87,7 @@ class Summary:
             make one verdict: their p-values are Holm's.
         failures: networks that could not be trained (plan, group, seed, tasks, reason); their trainings are left out.
         limits: what keeps the groups or the comparison from being trusted, each with what to do about it.
+        looks: how many groupings and settings were scored on the same test rows, this one included.
     """
 
     index: PartIndex
@@ -95,6 +97,7 @@ class Summary:
     against: dict[str, Difference]
     failures: list[dict[str, Any]]
     limits: list[Limit]
+    looks: int = 1
 
     @property
     def verdict(self) -> str:
@@ -124,7 +127,7 @@ def summarize(run: RunDir, config: Config) -> Summary:
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     against = _against(rows)
     limits = limits_of(run, config, index, groups, against)
-    return Summary(index, groups, metric, rows, against, failures, limits)
+    return Summary(index, groups, metric, rows, against, failures, limits, looks=n_looks(run))
 
 
 def _against(rows: list[PlanRow]) -> dict[str, Difference]:

@@ -25,8 +25,18 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(Text(summary.verdict))
     for limit in summary.limits:
         console.print(Text(f"beware: {limit}"))
+    if summary.looks > 1:
+        console.print(Text(looks_text(summary)))
     for failure in summary.failures[:SHOWN_FAILURES]:
         console.print(Text(f"failed, left out: {failure_text(failure)}"))
+
+
+def looks_text(summary: Summary) -> str:
+    """Say how often the test rows were looked at."""
+    return (
+        f"The test rows were looked at {summary.looks} times in this directory, with other groups or settings: the "
+        "best of several looks owes something to luck."
+    )
 
 
 def failure_text(failure: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.looks import count_look
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
@@ -41,6 +42,8 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     alone = [network for network in networks if not plans[network["plan"]].ensemble]
     scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, failed_trainings)
     run_dir.write_parquet("results.parquet", results_table(scores))
+    if scores:
+        count_look(run_dir, config)
     run_dir.write_parquet("costs.parquet", costs_table(networks))
     run_dir.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])
     kept = f", {len(unique) - len(missing)} of them from before" if len(missing) < len(unique) else ""

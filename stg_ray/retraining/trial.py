@@ -8,13 +8,16 @@ its last epoch, from which any later trial of the same network goes on.
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
+import json
 import math
 import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +31,14 @@ from stg_ray.models import TaskNetwork, build_network, load_weights, save_networ
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import SCORED, Scores, scores_of
 from stg_ray.seeds import Stream
+from stg_ray.stages import STAGES
 from stg_ray.tasks import observed
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.metrics import primary_score
 from stg_ray.training.ranks import ALONE, Ranks
 from stg_ray.training.trainer import Rows, Trainer, check_finite
+
+RESULTS = STAGES["retrain"].results
 
 
 def train_network(
@@ -85,10 +91,26 @@ def is_finished(run: Storage, folder: str) -> bool:
         about = run.read_json(f"{folder}/network.json")
     except (FileNotFoundError, ValueError):
         return False
-    if "files" not in about:  # trained by version 0.1: a file that is cut off is no archive any more
-        network = f"{folder}/network.pt"
-        return run.exists(network) and zipfile.is_zipfile(io.BytesIO(run.read_bytes(network)))
-    return damaged_file(run, about["files"]) is None
+    if not isinstance(about, dict) or about.get("results", 1) != RESULTS:
+        return False
+    if "files" not in about:  # trained by version 0.1: an archive of torch's has checksums of its own
+        return _is_whole_archive(run, f"{folder}/network.pt")
+    is_own = about.get("digest") == _digest(about) and list(about["files"]) == [f"{folder}/network.pt"]
+    return is_own and damaged_file(run, about["files"]) is None
+
+
+def _is_whole_archive(run: Storage, name: str) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(run.read_bytes(name))) as archive:
+            return archive.testzip() is None
+    except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
+        return False
+
+
+def _digest(about: dict[str, Any]) -> str:
+    """Hash what network.json says, but for this hash itself: its scores go into the results of later runs."""
+    values = json.loads(json.dumps({key: value for key, value in about.items() if key != "digest"}))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
@@ -195,20 +217,19 @@ class _Trial:
         """Write the network and, last, network.json with its scores and its cost."""
         network, epochs = self.trainer.network, self.spec.epochs
         save_network(self.run, f"{self.folder}/network.pt", network)
-        self.run.write_json(
-            f"{self.folder}/network.json",
-            {
-                "tasks": list(self.spec.tasks),
-                "seed": self.spec.seed,
-                "epochs": epochs,
-                "best_epoch": state.best_epoch,
-                "cost": len(self.rows["train"]) * epochs * network.n_parameters,
-                "parameters": network.n_parameters,
-                "seconds": round(state.seconds, 3),
-                "scores": scores,
-                "files": contents_of(self.run, [f"{self.folder}/network.pt"]),
-            },
-        )
+        about = {
+            "tasks": list(self.spec.tasks),
+            "seed": self.spec.seed,
+            "epochs": epochs,
+            "best_epoch": state.best_epoch,
+            "cost": len(self.rows["train"]) * epochs * network.n_parameters,
+            "parameters": network.n_parameters,
+            "seconds": round(state.seconds, 3),
+            "scores": scores,
+            "results": RESULTS,
+            "files": contents_of(self.run, [f"{self.folder}/network.pt"]),
+        }
+        self.run.write_json(f"{self.folder}/network.json", about | {"digest": _digest(about)})
         self.run.delete(self.checkpoint)
 
     def _validation_score(self) -> float:
@@ -226,7 +247,7 @@ class _Trial:
 
     def _save(self, state: _State) -> None:
         buffer = io.BytesIO()
-        torch.save({**self.trainer.state_dict(), "state": dict(vars(state))}, buffer)
+        torch.save({**self.trainer.state_dict(), "state": dict(vars(state)), "results": RESULTS}, buffer)
         self.run.write_bytes(self.checkpoint, buffer.getvalue())
 
     def _restore(self) -> _State:
@@ -238,6 +259,8 @@ class _Trial:
         if data is None:
             return _State()
         saved = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        if saved.get("results", 1) != RESULTS:  # begun by a version that would have trained otherwise
+            return _State()
         self.trainer.load_state_dict(saved)
         return _State(**saved["state"])
 

@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import stg_ray as sr
 from stg_ray.artifacts.contents import contents_of, damaged_file
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.errors import InputError
+from stg_ray.progress import Reporter
+from stg_ray.retraining.trial import is_finished
 from stg_ray.stages import STAGES
-from tests.support.processes import Program
-from tests.test_older_runs import ARCHIVE
+from tests.support.damage import EVERY, Damage, empty, flip, truncate
+from tests.test_older_runs import ARCHIVE, current
 
 DONE = [name for name in STAGES if name != "report"]
-
-
-def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def flip(file: Path) -> None:
-    """One bit, in a file of the same size and, as a failing disk leaves it, of the same time."""
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    replace(file, bytes(data))
-
-
-def exchange(file: Path) -> None:
-    replace(file, bytes(file.stat().st_size))
-
-
-def replace(file: Path, data: bytes) -> None:
-    """As another file: links to it stay as they were."""
-    file.unlink()
-    file.write_bytes(data)
 
 
 @pytest.fixture
@@ -58,8 +40,8 @@ def files_of(run: RunDir) -> dict[str, str]:
     return {name: s for s in DONE for name in run.read_json(f".stages/{s}.json")["contents"]}
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, exchange, Path.unlink])
-def test_every_file_of_a_run_is_watched(finished: RunDir, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("damage", EVERY)
+def test_every_file_of_a_run_is_watched(finished: RunDir, damage: Damage) -> None:
     config, files = finished.read_config(), files_of(finished)
     assert all(finished.is_done(stage, config) for stage in DONE)
     assert {Path(name).parts[0] for name in files} == {
@@ -78,8 +60,8 @@ def test_every_file_of_a_run_is_watched(finished: RunDir, damage: Callable[[Path
         assert finished.is_done(stage, config), "as it was"
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, exchange, Path.unlink])
-def test_a_damaged_marker_marks_nothing(finished: RunDir, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("damage", EVERY)
+def test_a_damaged_marker_marks_nothing(finished: RunDir, damage: Damage) -> None:
     for stage in DONE:
         damage(Path(finished.path(f".stages/{stage}.json")))
         finished.is_done(stage, finished.read_config())  # a flipped bit may lie in its seconds
@@ -89,7 +71,7 @@ def test_a_damaged_marker_marks_nothing(finished: RunDir, damage: Callable[[Path
 
 def test_damaged_networks_are_not_loaded(finished: RunDir) -> None:
     sr.load(finished.uri)
-    exchange(Path(finished.path("models/ours/group-1/seed-0/network.pt")))
+    empty(Path(finished.path("models/ours/group-1/seed-0/network.pt")))
     with pytest.raises(InputError, match=r"models/ours/group-1/seed-0/network\.pt in"):
         sr.load(finished.uri)
 
@@ -116,18 +98,38 @@ def test_contents_leave_out_scratch_and_temporary_files(tmp_path: Path) -> None:
     assert damaged_file(storage, contents) is None
 
 
+@pytest.mark.parametrize("damage", [truncate, flip])
+def test_a_kept_network_and_the_published_one_are_not_damaged_in_silence(finished: RunDir, damage: Damage) -> None:
+    """They are links to one file: damage in its place is damage to both, and both are looked at before use."""
+    folders = [f".networks/{name}" for name in finished.list(".networks")]
+    published = Path(finished.path("models/ours/group-0/seed-0/network.pt"))
+    (kept,) = [own for own in folders if finished.read_bytes(f"{own}/network.pt") == published.read_bytes()][:1]
+    published.unlink()
+    published.hardlink_to(finished.path(f"{kept}/network.pt"))
+    assert is_finished(finished, kept)
+    data = bytearray(published.read_bytes())
+    data[len(data) // 2] ^= 1
+    published.write_bytes(data if damage is flip else data[: len(data) // 2])
+    assert not is_finished(finished, kept)
+    assert not finished.is_done("retrain", finished.read_config())
+
+
 @pytest.mark.slow
-def test_the_same_command_repairs_a_run(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_the_same_command_repairs_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was damaged, the run ends with the bytes that it had; only what was damaged is trained again."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
-    config = tmp_path / "tiny.yaml"
-    told = 'data: {npz: tiny.npz, tasks: {"*": {missing: [-1]}},'  # which this version asks about
-    config.write_text(config.read_text().replace("data: {npz: tiny.npz,", told))
-    command = ("run", "tiny.yaml", "--out", "new", "--until", "retrain")
-    program = Program(*command, log=tmp_path / "log", cwd=tmp_path)
-    assert program.wait() == 0, program.output
-    finished = RunDir(tmp_path / "new")
+    current(tmp_path / "tiny.yaml")
+    monkeypatch.chdir(tmp_path)
+
+    def again() -> str:
+        said = StringIO()
+        sr.run("tiny.yaml", "new", until="retrain", reporter=Reporter(Console(file=said, width=200)))
+        return said.getvalue()
+
+    again()
+    finished = RunDir("new")
     watched = ("groups.json", "results.parquet", "affinity/landscape.parquet", "models/ours/group-0/seed-0/network.pt")
     before = {name: finished.read_bytes(name) for name in watched}
     for number, name in enumerate(["profile/network.pt", watched[3], "parts/train-00001.arrow", "plans/random_0.json"]):
@@ -135,7 +137,5 @@ def test_the_same_command_repairs_a_run(tmp_path: Path) -> None:
             truncate(Path(finished.path(name)))  # in its place, and so the network of the cache that it is a link to
         else:
             flip(Path(finished.path(name)))
-        program = Program(*command, log=tmp_path / "log", cwd=tmp_path)
-        assert program.wait() == 0, program.output
-        assert f"{name} is not as it was left: done again" in program.output
+        assert f"{name} is not as it was left: done again" in again()
         assert {name: finished.read_bytes(name) for name in watched} == before, number

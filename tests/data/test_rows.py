@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from stg_ray.artifacts.storage import Storage
-from stg_ray.data.parts import read_index, read_split, write_parts
+from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
+from stg_ray.data.parts import part_name, read_index, read_split, write_parts
 from stg_ray.data.rows import TaskRows, on_this_node
 from stg_ray.tasks import TaskSet, observed
+from tests.support.object_store import ObjectStore
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.6])
@@ -39,19 +42,26 @@ def test_rows_are_those_of_the_split(
 
 
 def test_parts_of_an_object_store_come_to_the_node_once(
-    make_task_set: Callable[..., TaskSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_task_set: Callable[..., TaskSet], object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store is a folder that says it is none: there is no object store to test with."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
-    store = Storage(tmp_path / "store")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = Storage(object_store.uri("rows"))
     write_parts(make_task_set(), store)
-    store.is_local = False
     index = read_index(store)
-    local = on_this_node(store, index, "val")
-    assert local.is_local
-    assert local.root.startswith(str(tmp_path / "node"))
+    old = on_this_node(store, index, "val")
+    assert old.is_local
+    assert old.root.startswith(str(tmp_path))
+    assert Path(old.root).parent.stat().st_mode & 0o077 == 0, "nobody else reads it"
+    before = {file: file.stat().st_mtime_ns for file in Path(old.root).iterdir()}
     first = TaskRows(store, index, "val", [0])
-    for number in range(index.n_parts("val")):
-        store.delete(f"val-{number:05d}.arrow")
+    assert {file: file.stat().st_mtime_ns for file in Path(old.root).iterdir()} == before
+    time.sleep(1.1)  # stores tell seconds
+    name = f"{part_name('val', 0)}.arrow"
+    part = store.read_arrow(name)
+    flipped = 1 - tensor_array(part.column("labels"))
+    store.write_arrow(name, part.set_column(2, "labels", tensor_column(flipped)))
     again = TaskRows(store, index, "val", [0])
-    assert torch.equal(next(iter(first.inputs.split(100))), next(iter(again.inputs.split(100))))
+    assert not np.array_equal(first.labels, again.labels), "another set at the same place, with the same index"
+    os.utime(old.root, (0, 0))
+    on_this_node(store, index, "val")
+    assert not Path(old.root).exists(), "copies that nobody uses are deleted"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 import stg_ray as sr
 from stg_ray.artifacts.groups import Groups, Serving
@@ -18,8 +20,10 @@ from stg_ray.data.parts import write_parts
 from stg_ray.report import summarize
 from stg_ray.report.figures import COLORS
 from stg_ray.report.summary import TITLES
+from stg_ray.report.terminal import print_summary
 from stg_ray.report.words import OTHERS
 from stg_ray.retraining.results import Scored, costs_table, results_table
+from stg_ray.stages import LOOKS
 
 CONFIG = sr.load_config(
     {
@@ -106,3 +110,13 @@ def test_a_run_without_plans_has_groups_and_no_comparison(run: RunDir) -> None:
     summary = summarize(run, sr.load_config({"data": {"npz": "by hand"}, "retrain": {"plans": []}}))
     assert summary.plans == []
     assert summary.verdict == "4 tasks in 2 groups; no comparison was trained."
+
+
+@pytest.mark.parametrize(("looks", "said"), [(1, ""), (3, "The test rows were looked at 3 times in this directory")])
+def test_more_than_one_look_at_the_test_rows_is_said(run: RunDir, looks: int, said: str) -> None:
+    run.write_json(LOOKS, [str(look) for look in range(looks)])
+    file = StringIO()
+    print_summary(Console(file=file, width=200), summarize(run, CONFIG))
+    printed = file.getvalue()
+    assert said in printed
+    assert ("looked at" in printed) == bool(said)
