@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ def resolve(name: str) -> Callable[..., Any]:
         InputError: the name is not of this form, there is no such module or function, or the module cannot be imported.
     """
     module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
+    if not colon or not attribute or not all(module_name.split(".")):
         raise InputError(f"{name!r}: expected module:function")
     _search_here()
     try:
@@ -34,9 +35,9 @@ def resolve(name: str) -> Callable[..., Any]:
         raise InputError(
             f"{name!r}: no module named {error.name!r} (looked in the current directory and the installed packages)"
         ) from error
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever the user's module does while it is imported
+    except BaseException as error:  # whatever the user's module does while it is imported, sys.exit too
         raise InputError(f"{name!r} cannot be imported, {raised(error)}") from error
     try:
         found: Any = module
@@ -48,6 +49,30 @@ def resolve(name: str) -> Callable[..., Any]:
         where = here if module_name == "__main__" else ""
         raise InputError(f"{name!r}: module {module_name!r} has no {attribute!r}{where}") from error
     return function
+
+
+def check_arguments(name: str, function: object, arguments: Mapping[str, object]) -> None:
+    """Refuse to call what cannot be called, or not with these keyword arguments.
+
+    Args:
+        name: of the function, for messages.
+
+    Raises:
+        InputError: it is no function, needs an argument that is not given, or does not take one that is.
+    """
+    if not callable(function):
+        raise InputError(f"{name} is {type(function).__name__}: expected a function that returns a stg_ray.TaskSet")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some built-in functions have none
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        given = ", ".join(arguments) or "none"
+        raise InputError(
+            f"{name}{signature} cannot be called: {error} (data.arguments gives its arguments by name: {given})"
+        ) from error
 
 
 def raised(error: BaseException) -> str:

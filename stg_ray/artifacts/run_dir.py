@@ -16,6 +16,7 @@ from stg_ray.artifacts.lease import file_lease, object_lease
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
+from stg_ray.config.paths import expanded
 from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.errors import InputError, one_line
 from stg_ray.stages import STAGES, onwards
@@ -191,7 +192,7 @@ def _made_by(stage: str, config: Config) -> dict[str, Any]:
     named = dict(config.grouping.files) if "grouping" in sections else {}
     if "affinity" in sections and config.affinity.starts_from_checkpoint:
         named["affinity.start"] = config.affinity.start
-    files = {key: Path(name).expanduser() for key, name in named.items() if "://" not in name}
+    files = {key: expanded(name) for key, name in named.items() if "://" not in name}
     return {"config": config.fingerprint(sections), "files": file_digests(files)}
 
 

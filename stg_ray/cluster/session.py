@@ -143,7 +143,7 @@ def check_address(address: str | None) -> None:
     Raises:
         InputError: nothing answers at the address.
     """
-    host, _, port = ray_address(address).rpartition(":")
+    host, _, port = ray_address(address).removeprefix("ray://").rpartition(":")
     if not port.isdigit() or "/" in host:
         return  # "local", "auto", or a kind of address that Ray resolves
     try:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stg_ray.config import Config
+from stg_ray.config.plain_values import check_texts
 from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import check_no_credentials
@@ -123,6 +124,7 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 def _validated(values: Mapping[str, Any]) -> Config:
     try:
         check_no_credentials(values)  # before anything is said of them
+        check_texts(values)
     except ValueError as error:
         raise InputError(str(error)) from error
     if "data" not in values:

@@ -24,6 +24,8 @@ MEASURED_SECONDS = 0.4
 """Of each of the few measurements."""
 MEASURED_ROWS = 1024
 """Training rows that are predicted, at most; steps are trained on the first batch of them."""
+SCORED_VALUES = 10**7
+"""Predictions of one task that are scored, at most."""
 START_SECONDS = 4.0
 """Until the first worker of a stage trains: Ray's processes import torch."""
 TRIAL_SECONDS = 0.5
@@ -72,8 +74,8 @@ def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, in
         one, all_tasks = (_pace(model, training, task_set, index, n) for n in (1, len(index.tasks)))
         val = task_set.rows("val")
         labels = task_set.labels[val, 0]
-        labels = labels[observed(labels)]
         task = index.tasks[0]
+        labels = labels[observed(labels)][: max(2, SCORED_VALUES // task.n_classes)]
         shape = (len(labels), task.n_classes) if task.kind == "multiclass" else (len(labels),)
         noise = np.random.default_rng(0).random(shape)
         score = _seconds(lambda: primary_score(task, noise, labels)) if len(labels) else 0.0
