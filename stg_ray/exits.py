@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 from stg_ray.errors import InputError, InterruptedRun, StgRayError, one_line
 
-
 NEEDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -22,6 +21,10 @@ NEEDS = {
     errno.EAGAIN: "the system has no more processes or memory for this user (see ulimit -u)",
 }
 """What is missing, by the number of a system's error."""
+
+
+TOO_LITTLE_MEMORY = ("can't allocate memory", "can't start new thread", "failed to map segment")
+"""In the messages of torch, of threads, and of imports."""
 
 
 def with_interrupts(work: Callable[[], Any], directory: str) -> None:
@@ -71,7 +74,7 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
 def _needs(error: BaseException) -> str | None:
     """Say what there was too little of, where that is what an exception means: memory, room on the disk, files."""
     text = one_line(error)
-    if isinstance(error, MemoryError) or "can't allocate memory" in text or "can't start new thread" in text:
+    if isinstance(error, MemoryError) or any(sign in text for sign in TOO_LITTLE_MEMORY):
         return f"there was too little memory ({text}; see ulimit -v and ulimit -u, and use fewer workers or rows)"
     if isinstance(error, OSError) and error.errno in NEEDS:
         return f"{NEEDS[error.errno]} ({text})"

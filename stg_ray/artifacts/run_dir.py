@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import yaml

@@ -15,9 +15,9 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         InputError: there is no such user, or no home folder.
 
     Example:
-        >>> expanded("~no-such-user/data.npz")
+        >>> expanded("~nobody-here/a.npz")
         Traceback (most recent call last):
-        stg_ray.errors.InputError: '~no-such-user/data.npz': there is no home folder of '~no-such-user': give the whole path
+        stg_ray.errors.InputError: '~nobody-here/a.npz': there is no home folder of '~nobody-here': give the whole path
     """
     try:
         return Path(path).expanduser()

@@ -33,7 +33,9 @@ def checked_inputs(given: Any) -> np.ndarray:
             "(ragged rows and text must be converted first)"
         )
     if inputs.ndim > 1 and 0 in inputs.shape:
-        raise InputError(f"inputs have the shape {inputs.shape}: expected (N, ...), with at least one row and one feature")
+        raise InputError(
+            f"inputs have the shape {inputs.shape}: expected (N, ...), with at least one row and one feature"
+        )
     check_channels_first(inputs)
     if inputs.dtype.kind == "f" and inputs.ndim > 1:
         bad = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
@@ -46,7 +48,9 @@ def checked_inputs(given: Any) -> np.ndarray:
     elif inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
     if inputs.ndim > 1 and len(inputs) > 1 and _all_equal(inputs):
-        raise InputError(f"inputs are the same in all {len(inputs):,} rows: there is nothing that a network can learn from")
+        raise InputError(
+            f"inputs are the same in all {len(inputs):,} rows: there is nothing that a network can learn from"
+        )
     return inputs
 
 
