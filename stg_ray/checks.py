@@ -73,8 +73,8 @@ def check_sizes(config: Config, index: PartIndex) -> None:
     if (needed := rows * outputs * BYTES_OF_OUTPUT) > (there := memory_bytes()):
         raise InputError(
             f"{outputs:,} outputs for {rows:,} validation or test rows take {needed / 2**30:,.0f} GiB of memory, and "
-            f"this process can have {there / 2**30:,.0f}: are the classes of a task numbers that mean a quantity (data.tasks, kind: "
-            "regression)? Else give fewer rows or classes"
+            f"this process can have {there / 2**30:,.0f}: are the classes of a task numbers that mean a quantity "
+            "(data.tasks, kind: regression)? Else give fewer rows or classes"
         )
 
 

@@ -25,14 +25,14 @@ def check_texts(values: Any, key: tuple[str, ...] = ()) -> None:
     Example:
         >>> check_texts({"data": {"npz": "a\\0b"}})
         Traceback (most recent call last):
-        ValueError: data.npz is 'a\\x00b': expected text without null characters and lone surrogates
+        ValueError: data.npz holds null characters or lone surrogates: expected text that a file can hold
     """
     if len(key) > MAX_DEPTH:
         raise ValueError(f"{'.'.join(key[:2])} is nested more than {MAX_DEPTH} deep")
     if isinstance(values, str):
         if "\0" in values or any("\ud800" <= character <= "\udfff" for character in values):
             where = ".".join(key) or "a key"
-            raise ValueError(f"{where} is {values[:60]!r}: expected text without null characters and lone surrogates")
+            raise ValueError(f"{where} holds null characters or lone surrogates: expected text that a file can hold")
     elif isinstance(values, Mapping):
         for name, value in values.items():
             check_texts(name)
