@@ -97,6 +97,7 @@ def _read(source: str) -> dict[str, Any]:
 
 def _override(values: dict[str, Any], text: str) -> None:
     key, equals, value_text = text.partition("=")
+    text = " ".join(text.split())  # for messages
     if not equals or not key.strip():
         raise InputError(f"--set {text}: expected section.key=value, for example --set profile.epochs=10")
     try:

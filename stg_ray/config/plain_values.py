@@ -20,7 +20,8 @@ def check_texts(values: Any, key: tuple[str, ...] = ()) -> None:
         key: the keys that lead to them.
 
     Raises:
-        ValueError: a text has a null character, or half of a surrogate pair; the message names its key.
+        ValueError: a text has a null character, or half of a surrogate pair, or a key a line break; the message names
+            the key.
 
     Example:
         >>> check_texts({"data": {"npz": "a\\0b"}})
@@ -36,6 +37,8 @@ def check_texts(values: Any, key: tuple[str, ...] = ()) -> None:
     elif isinstance(values, Mapping):
         for name, value in values.items():
             check_texts(name)
+            if isinstance(name, str) and len(name.splitlines()) > 1:
+                raise ValueError(f"the key {name[:60]!r} holds a line break")
             check_texts(value, (*key, str(name)))
     elif isinstance(values, list | tuple):
         for number, value in enumerate(values):
