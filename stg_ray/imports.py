@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -152,6 +153,16 @@ def _search_here() -> None:
     """Add the current directory to Python's search path, as the directory of a script is."""
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+
+
+def work_in(directory: str) -> None:
+    """Change to the directory that the program was started in, where this machine has it.
+
+    Ray gives its workers directories of their own. Relative paths of a configuration, and those that a user's code
+    opens, mean the same files in all processes this way.
+    """
+    with suppress(OSError):
+        os.chdir(directory)
 
 
 @cache

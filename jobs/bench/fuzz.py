@@ -1,8 +1,8 @@
 """Strange configurations and strange inputs: each is refused by one line, or laid out as it was given.
 
-A case is a table or a set of arrays with columns of strange types and values, and one setting with a strange value. What
-`stg-ray plan` checks is done with it, and the parts are laid out, read back and compared with what was given. The kind
-of a case is the structure of its input (source, types of the columns, what is odd about them) with the setting.
+A case is a table or a set of arrays with columns of strange types and values, and one setting with a strange value.
+What `stg-ray plan` checks is done with it, and the parts are laid out, read back and compared with what was given. The
+kind of a case is the structure of its input (source, types of the columns, what is odd about them) with the setting.
 
     python -m jobs.bench.fuzz [--minutes 5] [--seed 0] [--quick]
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import math
 import os
 import random
@@ -119,11 +118,16 @@ SOURCES = ("parquet", "csv", "npz", "npy", "arrays", "frame")
 ROWS = (0, 1, 19, 20, 60, 150)
 
 STRANGE: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 3, 10**6, 10**12, 10**18, -(10**18), 2**64, 10**400, 0.0, 0.5, -0.5, 1.0, 1e-300, 1e300,
-    math.inf, -math.inf, math.nan, "", " ", "auto", "all", "none", "x" * 300, "a\0b", "\ud800", "~no-such-user/a", "../..", "/",
-    "a:b", "sys:exit", ":", "*", "[", "é", [], [[]], [None], ["auto"], [1, 2], [2, 1], ["data_map", "data_map"], [[[[1]]]], {},
-    {"a": 1}, {"": None}, {"a": {"b": [1]}}, {1: 2}, {"a": math.nan}, datetime.date(2020, 1, 1), b"bytes", {1, 2}, (1, 2), 1 + 2j,
-    "retrain", "spectral", "ours", ["ours"], ["known"], ["tag"], ["random"], "profiled", "budget", "resnet18", "cnn", "pretrained",
+    None, True, False, 0, 1, -1, 2, 3, 10**6, 10**12, 10**18, -(10**18), 2**64, 10**400, 0.0, 0.5, -0.5, 1.0,
+    1e-300, 1e300,
+    math.inf, -math.inf, math.nan, "", " ", "auto", "all", "none", "x" * 300, "a\0b", "\ud800", "~no-such-user/a",
+    "../..",
+    "/", "a:b", "sys:exit", ":", "*", "[", "é", [], [[]], [None], ["auto"], [1, 2], [2, 1], ["data_map",
+    "data_map"], [[[[1]]]], {},
+    {"a": 1}, {"": None}, {"a": {"b": [1]}}, {1: 2}, {"a": math.nan}, datetime.date(2020, 1, 1), b"bytes", {1, 2},
+    (1, 2), 1 + 2j,
+    "retrain", "spectral", "ours", ["ours"], ["known"], ["tag"], ["random"], "profiled", "budget", "resnet18",
+    "cnn", "pretrained",
 ]  # fmt: skip
 """Values for a setting; for each some are right."""
 
@@ -297,7 +301,7 @@ def outcome(case: Case) -> tuple[str, str]:
             check(config, index)
             wrong = differences(case, given, task_set, config)
         except InputError as error:
-            wrong = "more than one line" if "\n" in str(error) and "sys:exit" != case.value else ""
+            wrong = "more than one line" if "\n" in str(error) and case.value != "sys:exit" else ""
             if not wrong and time.monotonic() - began < SLOW_SECONDS:
                 return "refused", ""
         except Exception as error:

@@ -1,8 +1,8 @@
-"""SIGKILLs of the program in every stage of a run: the same command ends with the same bytes, and nothing is left behind.
+"""SIGKILLs of the program in every stage of a run: the same command ends with the same bytes, and nothing is left.
 
-A small run of digits is killed again and again, at a random moment of the stage whose turn it is, and started again by
-the same command. After each kill the processes that the program had started, and the files in shared memory that they had
-open, must be gone within seconds. What the run leaves in the end is compared with an undisturbed run.
+A small run of digits is killed again and again, at a random moment of the stage whose turn it is, and started again
+by the same command. After each kill the processes that the program had started, and the files in shared memory that
+they had open, must be gone within seconds. What the run leaves in the end is compared with an undisturbed run.
 
     python -m jobs.bench.kills [--kills 40] [--seed 0] [--quick]
 """
@@ -24,8 +24,10 @@ import psutil
 from jobs.bench.measure import show
 from stg_ray.stages import STAGES
 
-SETTINGS = ("data.limit=300", "profile.epochs=4", "profile.workers=1", "profile.precision=float32", "affinity.samples=128",
-            "retrain.epochs=3", "retrain.seeds=1", "retrain.precision=float32", "retrain.plans=[ours, all_in_one]")  # fmt: skip
+SETTINGS = (
+    *("data.limit=300", "profile.epochs=4", "profile.workers=1", "profile.precision=float32", "affinity.samples=128"),
+    *("retrain.epochs=3", "retrain.seeds=1", "retrain.precision=float32", "retrain.plans=[ours, all_in_one]"),
+)
 SHARES = {"parts": 5, "profile": 8, "affinity": 7, "group": 5, "retrain": 10, "report": 5}
 """Of forty kills, those in each stage; one that comes too late falls into the next."""
 COMPARED = ("groups.json", "results.parquet", "affinity/*.parquet", "profile/data_map/**/*", "plans/*.json")
