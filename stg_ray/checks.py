@@ -7,13 +7,22 @@ import numpy as np
 from stg_ray.affinities.estimators import check_methods, check_network
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
+from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
 from stg_ray.grouping.stage import check_grouping
 from stg_ray.models import build_network
+from stg_ray.models.sizes import memory_bytes
 from stg_ray.retraining.plans import check_plans
 from stg_ray.stages import STAGES, earlier
 from stg_ray.training.augmentation import Augmentation
+
+MOST_EPOCHS = 10**6
+MOST_NETWORKS = 20_000
+"""A thousand tasks, each by itself, ten times and beside the other plans; more are beyond what Ray Tune schedules."""
+
+BYTES_OF_OUTPUT = 12
+"""Of an output of a row: float32, and a probability in float64."""
 
 
 def check(config: Config, index: PartIndex) -> None:
@@ -32,11 +41,41 @@ def check_settings(config: Config, index: PartIndex) -> None:
     Raises:
         InputError: more groups than tasks, a method, plan or augmentation that these tasks or inputs do not have.
     """
+    check_sizes(config, index)
     check_grouping(config, index.names, [task.name for task in index.tasks if task.kind == "regression"])
     check_methods(config.affinity, index)
     check_plans(config, index.tasks)
     for training in (config.profile, config.retrain):
         Augmentation.of(training, index.input_shape, np.arange(0))
+
+
+def check_sizes(config: Config, index: PartIndex) -> None:
+    """Refuse by arithmetic what would take longer, or more memory, than anybody has.
+
+    Raises:
+        InputError: too many epochs, or networks, or outputs for the rows of a split.
+    """
+    for section, training in (("profile", config.profile), ("retrain", config.retrain)):
+        if isinstance(training.epochs, int) and training.epochs > MOST_EPOCHS:
+            raise InputError(f"{section}.epochs={training.epochs}: expected at most {MOST_EPOCHS:,}")
+    n_tasks, retrain = len(index.tasks), config.retrain
+    most = config.grouping.groups if isinstance(config.grouping.groups, int) else n_tasks
+    networks = retrain.seeds * sum(
+        n_tasks if plan.base == "single_task" else 1 if plan.base.startswith("all_in_one") else min(most, n_tasks)
+        for plan in trained_plans(retrain).values()
+    )
+    if networks > MOST_NETWORKS:
+        raise InputError(
+            f"retrain.seeds={retrain.seeds}, random_groups={retrain.random_groups} and the plans make up to "
+            f"{networks:,} networks: expected at most {MOST_NETWORKS:,}"
+        )
+    rows, outputs = max(index.n_samples("val"), index.n_samples("test")), sum(task.n_outputs for task in index.tasks)
+    if (needed := rows * outputs * BYTES_OF_OUTPUT) > (there := memory_bytes()):
+        raise InputError(
+            f"{outputs:,} outputs for {rows:,} validation or test rows take {needed / 2**30:,.0f} GiB of memory, and "
+            f"this process can have {there / 2**30:,.0f}: are the classes of a task numbers that mean a quantity "
+            "(data.tasks, kind: regression)? Else give fewer rows or classes"
+        )
 
 
 def check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: Config, out: str) -> None:

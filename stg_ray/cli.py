@@ -6,6 +6,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,10 +14,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from stg_ray.config.loading import load_config
 from stg_ray.config.presets import PRESETS
-from stg_ray.errors import InputError, PartlyFailed, StgRayError
+from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError, one_line
 from stg_ray.exits import exit_code, with_interrupts
 from stg_ray.stages import STAGES
 
@@ -28,7 +30,26 @@ STAGE_NAMES = tuple(name for name in STAGES if name != "parts")
 
 STYLE_OF_STATE = {"ok": "", "warning": "yellow", "problem": "bold red"}
 
+
+class Commands(TyperGroup):
+    """The commands; Typer takes an interrupt for success, and a file that is cut off for one."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            StgRayError: it was interrupted, or a file is cut off.
+        """
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise StgRayError(f"a file is cut off ({one_line(error)}): give the same command again") from error
+        except KeyboardInterrupt:
+            raise InterruptedRun("interrupted") from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Which tasks should share a network? Profile all tasks once, group them, retrain the groups, compare.",
     no_args_is_help=True,
     add_completion=False,
@@ -268,9 +289,11 @@ def main() -> NoReturn:
     code = 0
     try:
         app(standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:
+        sys.stdout.flush()
+    except BaseException as error:
         code = exit_code(error, verbose=verbose)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # whoever read the output is gone
+        sys.stdout.flush()
+        sys.stderr.flush()
     # Interrupted calls of Ray may still run in threads; do not wait for them.
     os._exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import traceback
@@ -10,13 +11,27 @@ from typing import Any, NoReturn
 
 from stg_ray.errors import InputError, InterruptedRun, StgRayError, one_line
 
+NEEDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk cannot be written to",
+    errno.EMFILE: "too many files are open (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOMEM: "there was too little memory (see ulimit -v)",
+    errno.EAGAIN: "the system has no more processes or memory for this user (see ulimit -u)",
+}
+"""What is missing, by the number of a system's error."""
+
+
+TOO_LITTLE_MEMORY = ("can't allocate memory", "can't start new thread", "failed to map segment")
+"""In the messages of torch, of threads, and of imports."""
+
 
 def with_interrupts(work: Callable[[], Any], directory: str) -> None:
     """Do the work; SIGTERM interrupts it like Ctrl-C: finished work is kept, Ray is shut down, the exit code is 130.
 
     Raises:
         InterruptedRun: it was interrupted.
-        StgRayError: a file is cut off.
     """
 
     def stop(_signal: int, _frame: object) -> NoReturn:
@@ -25,8 +40,6 @@ def with_interrupts(work: Callable[[], Any], directory: str) -> None:
     signal.signal(signal.SIGTERM, stop)
     try:
         work()
-    except EOFError as error:  # click would take it for the end of the user's input, and exit silently
-        raise StgRayError(f"a file is cut off ({one_line(error)}): give the same command again") from error
     except KeyboardInterrupt:
         raise InterruptedRun(
             f"interrupted: what is finished is kept in {directory}; the same command goes on from there"
@@ -42,6 +55,8 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
     if hasattr(error, "show") and hasattr(error, "format_message"):  # click's own: a missing argument, a bad option
         _say(f"{error.format_message()} (see stg-ray --help)")
         return 2
+    if isinstance(error, BrokenPipeError | SystemExit):
+        return 1  # whoever read the output is gone (Typer makes an exit of it): there is nobody to tell
     if verbose:
         traceback.print_exception(error)
     if isinstance(error, StgRayError | KeyboardInterrupt):
@@ -49,9 +64,21 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
         if isinstance(error, InterruptedRun | KeyboardInterrupt):
             return 130
         return 2 if isinstance(error, InputError) else 1
-    if not verbose:
+    if (needs := _needs(error)) is not None:
+        _say(f"{needs}: what is finished is kept, and the same command goes on from there")
+    elif not verbose:
         _say(f"{type(error).__name__}: {one_line(error)} (--verbose shows where)")
     return 1
+
+
+def _needs(error: BaseException) -> str | None:
+    """Say what there was too little of, where that is what an exception means: memory, room on the disk, files."""
+    text = one_line(error)
+    if isinstance(error, MemoryError) or any(sign in text for sign in TOO_LITTLE_MEMORY):
+        return f"there was too little memory ({text}; see ulimit -v and ulimit -u, and use fewer workers or rows)"
+    if isinstance(error, OSError) and error.errno in NEEDS:
+        return f"{NEEDS[error.errno]} ({text})"
+    return None
 
 
 def _say(text: str) -> None:

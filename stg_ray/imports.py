@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +25,7 @@ def resolve(name: str) -> Callable[..., Any]:
         InputError: the name is not of this form, there is no such module or function, or the module cannot be imported.
     """
     module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
+    if not colon or not attribute or not all(module_name.split(".")):
         raise InputError(f"{name!r}: expected module:function")
     _search_here()
     try:
@@ -34,9 +36,9 @@ def resolve(name: str) -> Callable[..., Any]:
         raise InputError(
             f"{name!r}: no module named {error.name!r} (looked in the current directory and the installed packages)"
         ) from error
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever the user's module does while it is imported
+    except BaseException as error:  # whatever the user's module does while it is imported, sys.exit too
         raise InputError(f"{name!r} cannot be imported, {raised(error)}") from error
     try:
         found: Any = module
@@ -48,6 +50,30 @@ def resolve(name: str) -> Callable[..., Any]:
         where = here if module_name == "__main__" else ""
         raise InputError(f"{name!r}: module {module_name!r} has no {attribute!r}{where}") from error
     return function
+
+
+def check_arguments(name: str, function: object, arguments: Mapping[str, object]) -> None:
+    """Refuse to call what cannot be called, or not with these keyword arguments.
+
+    Args:
+        name: of the function, for messages.
+
+    Raises:
+        InputError: it is no function, needs an argument that is not given, or does not take one that is.
+    """
+    if not callable(function):
+        raise InputError(f"{name} is {type(function).__name__}: expected a function that returns a stg_ray.TaskSet")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some built-in functions have none
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        given = ", ".join(arguments) or "none"
+        raise InputError(
+            f"{name}{signature} cannot be called: {error} (data.arguments gives its arguments by name: {given})"
+        ) from error
 
 
 def raised(error: BaseException) -> str:
@@ -127,6 +153,16 @@ def _search_here() -> None:
     """Add the current directory to Python's search path, as the directory of a script is."""
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+
+
+def work_in(directory: str) -> None:
+    """Change to the directory that the program was started in, where this machine has it.
+
+    Ray gives its workers directories of their own. Relative paths of a configuration, and those that a user's code
+    opens, mean the same files in all processes this way.
+    """
+    with suppress(OSError):
+        os.chdir(directory)
 
 
 @cache

@@ -12,6 +12,7 @@ from stg_ray.affinities.estimators import estimator_of
 from stg_ray.affinities.source import RunSource, Source
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
+from stg_ray.imports import work_in
 
 
 def partial_name(method: str, number: int) -> str:
@@ -25,9 +26,11 @@ class AffinityActor:
     Args:
         run: the run directory, a path or a URI.
         config: the configuration as a dictionary.
+        directory: in which the program was started.
     """
 
-    def __init__(self, run: str, config: dict[str, Any]) -> None:
+    def __init__(self, run: str, config: dict[str, Any], directory: str = ".") -> None:
+        work_in(directory)
         torch.set_num_threads(1)
         self.run = Storage(run)
         self.config = Config.model_validate(config)

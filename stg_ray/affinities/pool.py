@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -177,6 +178,7 @@ class ActorPool:
         actors = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0))(AffinityActor)
         for _ in range(missing):
             self.n_started += 1
-            actor = actors.options(name=f"affinity {self.n_started}").remote(self.run.uri, self.config.model_dump())
+            named = actors.options(name=f"affinity {self.n_started}")
+            actor = named.remote(self.run.uri, self.config.model_dump(), os.getcwd())
             self.actors.append(actor)
             self.flying[actor.up.remote()] = (actor, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stg_ray.config import Config
 from stg_ray.config.data import DataConfig, data_root, npz_path
+from stg_ray.config.paths import expanded
 from stg_ray.config.tables import looked_up, named_files
 from stg_ray.imports import module_file
 
@@ -27,7 +28,7 @@ def source_digests(config: Config) -> dict[str, str]:
         files |= {f"{key}.{name}": path for name, path in _files_of(data).items()}
         files[f"{key}.function"] = module_file(data.function)
     if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
-        files["model.weights"] = Path(config.model.weights).expanduser()
+        files["model.weights"] = expanded(config.model.weights)
     return file_digests(files)
 
 

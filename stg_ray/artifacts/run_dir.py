@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,6 +19,7 @@ from stg_ray.artifacts.owned import OwnedStorage
 from stg_ray.artifacts.versions import current_versions, difference_of, has_same_results
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
+from stg_ray.config.paths import expanded
 from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.writers import marked, newer_writer
 from stg_ray.errors import InputError, StgRayError, one_line
@@ -276,7 +276,7 @@ def _made_by(stage: str, config: Config) -> dict[str, Any]:
     named = dict(config.grouping.files) if "grouping" in sections else {}
     if "affinity" in sections and config.affinity.starts_from_checkpoint:
         named["affinity.start"] = config.affinity.start
-    files = {key: Path(name).expanduser() for key, name in named.items() if "://" not in name}
+    files = {key: expanded(name) for key, name in named.items() if "://" not in name}
     return {"config": config.fingerprint(sections), "files": file_digests(files)}
 
 

@@ -78,8 +78,8 @@ def _signature(key: bytes, config: Config) -> str:
 def _key(*, create: bool) -> bytes | None:
     """Read this user's key, made at the first use; None where there is none and none can be kept."""
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    file = Path(home).expanduser() / "stg_ray" / "key"
     try:
+        file = Path(home).expanduser() / "stg_ray" / "key"
         if create and not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-import psutil
-
+from stg_ray.cluster.own_ray import check_limits, descendants, end, start
 from stg_ray.cluster.places import check_settings, local_settings
 from stg_ray.errors import InputError, StgRayError, one_line
 
@@ -66,8 +64,8 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         verbose: show the output of Ray and of its workers.
 
     Raises:
-        InputError: the cluster cannot be joined, or Ray's settings or temporary folder do not allow a run.
-        StgRayError: the cluster was lost.
+        InputError: the cluster cannot be joined, or Ray's settings, temporary folder or limits do not allow a run.
+        StgRayError: a local Ray does not start, or the cluster was lost.
     """
     target = ray_address(address)
     check_settings(os.environ)
@@ -80,19 +78,24 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         yield
         return
     check_address(address)
+    if target == "local":
+        check_limits()
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray").setLevel(level)
     # Tune prints a traceback whenever a trial dies, even if the trial is retried.
     logging.getLogger("ray.tune").setLevel(level if verbose else logging.CRITICAL)
-    before = _descendants()
+    before = descendants()
     try:
         with _same_signal_handlers():
-            _join(target, level, verbose)
+            if target == "local":
+                start(level, verbose, before)
+            else:
+                _join(target, level, verbose)
         yield
     except ray.exceptions.RayError as error:  # the stages handle all others: the cluster itself was lost
         raise _lost(root_cause(error)) from error
     finally:
-        _end(before if target == "local" else None)
+        end(before if target == "local" else None)
 
 
 class LazySession:
@@ -143,7 +146,7 @@ def check_address(address: str | None) -> None:
     Raises:
         InputError: nothing answers at the address.
     """
-    host, _, port = ray_address(address).rpartition(":")
+    host, _, port = ray_address(address).removeprefix("ray://").rpartition(":")
     if not port.isdigit() or "/" in host:
         return  # "local", "auto", or a kind of address that Ray resolves
     try:
@@ -158,52 +161,9 @@ def _join(target: str, level: int, verbose: bool) -> None:
     import ray
 
     try:
-        ray.init(
-            address=target,
-            include_dashboard=False if target == "local" else None,
-            log_to_driver=verbose,
-            logging_level=level,
-        )
+        ray.init(address=target, log_to_driver=verbose, logging_level=level)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        if target == "local":
-            raise
         raise InputError(f"cannot join the Ray cluster at {target}: {one_line(error)}") from error
-
-
-def _end(before: set[psutil.Process] | None) -> None:
-    """Shut Ray down, and kill what is left of a local Ray: its agents outlive one that is interrupted while it starts.
-
-    Args:
-        before: this process's descendants from before the local Ray was started; None for a cluster.
-    """
-    import ray
-
-    in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # shutting down takes a second
-    try:
-        started = _descendants()
-        ray.shutdown()
-        if before is not None:
-            rays = {process for process in (started | _descendants()) - before if _is_rays(process)}
-            _, alive = psutil.wait_procs(rays, timeout=1)
-            for process in alive:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(alive, timeout=5)
-    finally:
-        if in_main:
-            signal.signal(signal.SIGINT, previous)
-
-
-def _is_rays(process: psutil.Process) -> bool:
-    """Return whether a process belongs to Ray, by its command line: a notebook may have started others meanwhile."""
-    with suppress(psutil.NoSuchProcess):
-        return re.search(r"(^|[/ ])ray(::|/)", " ".join(process.cmdline())) is not None
-    return False
-
-
-def _descendants() -> set[psutil.Process]:
-    return set(psutil.Process().children(recursive=True))
 
 
 @contextmanager

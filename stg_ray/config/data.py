@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.fingerprints import since
+from stg_ray.config.paths import expanded
+from stg_ray.config.plain_values import check_plain
 from stg_ray.config.presets import PRESETS
 from stg_ray.config.section import Section as Section
 from stg_ray.config.tables import (
@@ -26,8 +28,11 @@ from stg_ray.config.tables import ClassTasks as ClassTasks
 from stg_ray.errors import unknown
 from stg_ray.imports import python_name
 
-Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
+LARGEST_COUNT = 10**12
+"""Nobody has more rows, epochs or coordinates, and products of two such numbers fit into floating point."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+NotNegative = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Auto = Literal["auto"]
 SOURCES = ("preset", "parquet", "csv", "arff", "libsvm", "hugging_face", "images", "npz", "npy", "function", "join")
 """Keys of the `data` section of which a file gives exactly one."""
@@ -121,6 +126,12 @@ class DataConfig(Section):
     def _function_by_name(cls, function: Any) -> Any:
         return python_name(function, "data.function", by_workers=False)
 
+    @field_validator("arguments")
+    @classmethod
+    def _plain_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        check_plain(arguments)
+        return arguments
+
     @field_validator("join", mode="before")
     @classmethod
     def _presets_by_name(cls, join: Any) -> Any:
@@ -177,10 +188,15 @@ class DataConfig(Section):
 
 
 def data_root(config: DataConfig) -> Path:
-    """Return the folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray."""
-    root = config.root or os.environ.get("STG_RAY_DATA") or "~/.cache/stg_ray"
+    """Return the folder of the data: `data.root`, else $STG_RAY_DATA, else ~/.cache/stg_ray.
+
+    Raises:
+        InputError: it is in the home folder of a user that there is not.
+    """
+    if root := config.root or os.environ.get("STG_RAY_DATA"):
+        return expanded(root)
     try:
-        return Path(root).expanduser()
+        return Path("~/.cache/stg_ray").expanduser()
     except RuntimeError:  # a user without a home folder
         return Path(tempfile.gettempdir()) / "stg_ray"
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stg_ray.config import Config
+from stg_ray.config.plain_values import check_texts
 from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import check_no_credentials
@@ -39,7 +40,7 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
         Traceback (most recent call last):
         stg_ray.errors.InputError: unknown key profile.epoch: did you mean profile.epochs?
     """
-    values = _read(source) if isinstance(source, str) else copy.deepcopy(dict(source))
+    values = _read(source) if isinstance(source, str) else copy.deepcopy(dict(_plain(source)))
     if isinstance(values.get("data"), list):
         values["data"] = {"join": values["data"]}
     for override in overrides:
@@ -79,8 +80,8 @@ def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[st
         InputError: as `load_config`.
     """
     if isinstance(source, Config):  # a preset's defaults are in it already
-        return _validated(_merged(source.model_dump(), settings)) if settings else source
-    return load_config(_merged(_read(source) if isinstance(source, str) else source, settings))
+        return _validated(_merged(source.model_dump(), _plain(settings))) if settings else source
+    return load_config(_merged(_read(source) if isinstance(source, str) else _plain(source), _plain(settings)))
 
 
 def _read(source: str) -> dict[str, Any]:
@@ -106,6 +107,7 @@ def _newer_writer_of(source: str) -> str:
 
 def _override(values: dict[str, Any], text: str) -> None:
     key, equals, value_text = text.partition("=")
+    text = " ".join(text.split())  # for messages
     if not equals or not key.strip():
         raise InputError(f"--set {text}: expected section.key=value, for example --set profile.epochs=10")
     try:
@@ -130,9 +132,18 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _plain(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return values whose texts and nesting a file can hold."""
+    try:
+        check_texts(values)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return values
+
+
 def _validated(values: Mapping[str, Any]) -> Config:
     try:
-        check_no_credentials(values)  # before anything is said of them
+        check_no_credentials(_plain(values))  # before anything is said of them
     except ValueError as error:
         raise InputError(str(error)) from error
     if "data" not in values:

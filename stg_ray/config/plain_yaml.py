@@ -39,6 +39,8 @@ def read_yaml(text: str | bytes) -> Any:
         return loader.construct_document(node)
     except RecursionError as error:
         raise yaml.YAMLError(f"values are nested more than {MAX_DEPTH} deep") from error
+    except (ValueError, OverflowError) as error:  # of Python's own: a number of thousands of digits, the 99th of May
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from error
     finally:
         loader.dispose()
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.fingerprints import since
+from stg_ray.config.paths import expanded
 from stg_ray.config.section import Section
 
 ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
@@ -143,7 +144,7 @@ def first_of(files: Files) -> str:
 
 def looked_up(name: str, root: Path) -> Path:
     """Return a path as it is given, or in the data root where nothing is there."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     return path if path.is_absolute() or path.exists() else root / path
 
 
@@ -156,7 +157,7 @@ def named_files(files: Files, root: Path) -> list[Path]:
 
 def matching_paths(pattern: str, root: Path) -> list[Path] | None:
     """Return what a path or pattern names in the current directory, else in the data root; None if that is nothing."""
-    for candidate in (Path(pattern).expanduser(), root / pattern):
+    for candidate in (expanded(pattern), root / pattern):
         if matches := sorted(glob.glob(str(candidate))):
             return list(map(Path, matches))
         if candidate.exists():  # a name may have the characters of a pattern: a[1].csv

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stg_ray.config.paths import expanded
 from stg_ray.data.classes import class_tasks
 from stg_ray.data.images import common_mode, decode_all
 from stg_ray.errors import InputError
@@ -59,7 +60,7 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
         InputError: no such folder, a class without images, an image that cannot be decoded, images of several shapes,
             splits of different classes, or folders that may be splits or classes.
     """
-    folder = next((f for f in (Path(config.folder).expanduser(), root / config.folder) if f.is_dir()), None)
+    folder = next((f for f in (expanded(config.folder), root / config.folder) if f.is_dir()), None)
     if folder is None:
         raise InputError(f"data.images.folder: no folder {config.folder!r} here nor in the data root {root}")
     ignored: Counter[str] = Counter()

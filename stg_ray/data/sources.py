@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from stg_ray.data.image_folder import read_image_folder
 from stg_ray.data.joining import join_task_sets
 from stg_ray.data.libsvm import read_libsvm
 from stg_ray.data.parquet import read_parquet
-from stg_ray.errors import InputError
-from stg_ray.imports import resolve
+from stg_ray.errors import InputError, one_line
+from stg_ray.imports import check_arguments, resolve
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.settings import TaskSettings, task_settings
 
@@ -35,7 +36,15 @@ def load_task_set(config: DataConfig, seed: int, given: TaskSet | None = None) -
         InputError: the data is not there or not as it must be; a function of the user's raised (its traceback is in
             the exception's cause).
     """
-    task_set = _prepared(config, seed, given)
+    try:
+        task_set = _prepared(config, seed, given)
+    except OSError as error:
+        raise InputError(f"the data cannot be read: {one_line(error)}") from error
+    except MemoryError as error:
+        raise InputError(
+            f"the data does not fit into this machine's memory ({one_line(error)}): give fewer rows or features, or "
+            "lift the limit (ulimit -v)"
+        ) from error
     if len(task_set.tasks) < 2:
         raise InputError("there is 1 task: grouping needs at least 2")
     return task_set
@@ -95,15 +104,18 @@ def _load(config: DataConfig, seed: int) -> TaskSet:
 
 def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:
     function = resolve(name)
+    check_arguments(name, function, arguments)
     try:
         result = function(**arguments)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # sys.exit too: it would end this program as if it had done its work
         # The fault is in the user's own code: what helps is its traceback, without our frames above it.
         tail = error.__traceback__.tb_next if error.__traceback__ else None
         text = "".join(traceback.format_exception(error.with_traceback(tail))).rstrip()
         raise InputError(f"{name} raised {type(error).__name__}:\n{text}") from error
+    if inspect.iscoroutine(result):
+        result.close()
     if not isinstance(result, TaskSet):
         raise InputError(f"{name} returned {type(result).__name__}: expected a stg_ray.TaskSet")
     return result

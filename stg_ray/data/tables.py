@@ -127,7 +127,12 @@ def _class_tasks(config: ColumnsConfig, table: pa.Table, schema: pa.Schema) -> d
 
 def _codes(column: pa.ChunkedArray, schema: pa.Schema, key: str) -> tuple[np.ndarray, list[str]]:
     """Encode a column as (N,) int32 codes, and name the codes; numbers by the list in the schema's metadata `key`."""
-    named = json.loads((schema.metadata or {}).get(key.encode(), b"null"))
+    try:
+        named = json.loads((schema.metadata or {}).get(key.encode(), b"null"))
+    except ValueError:
+        named = key
+    if not isinstance(named, list | None):
+        raise InputError(f"the metadata {key!r} of the table is no JSON list of names: write one, or remove it")
     if pa.types.is_integer(column.type) and named is not None:
         return pc.fill_null(column.cast(pa.int32()), MISSING).to_numpy(), [str(name) for name in named]
     if pa.types.is_floating(column.type):

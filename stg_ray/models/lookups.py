@@ -35,10 +35,10 @@ def look(name: str, trunk: nn.Module, input_shape: tuple[int, ...]) -> tuple[obj
     with torch.no_grad():
         try:
             features: object = trunk(blank)
-        except Exception as error:  # whatever the user's code raises
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
             try:
                 return trunk(blank.long()), "whole"
-            except Exception:
+            except (Exception, SystemExit):
                 raise InputError(_not_taken(name, input_shape, error)) from error
         if ":" not in name:
             return features, "fractions"  # one of ours
@@ -80,7 +80,7 @@ def _cuts_off(trunk: nn.Module, blank: torch.Tensor, features: object) -> bool:
     return torch.equal(of_fractions, features) and torch.equal(of_whole, features)
 
 
-def _not_taken(name: str, input_shape: tuple[int, ...], error: Exception) -> str:
+def _not_taken(name: str, input_shape: tuple[int, ...], error: BaseException) -> str:
     """Describe an error of a trunk: torch's in one line, any other by its traceback."""
     shown = one_line(error) if isinstance(error, RuntimeError | NotImplementedError) else raised(error)
     return f"model.trunk={name} does not take inputs of shape {input_shape}: {shown}"

@@ -11,6 +11,7 @@ from torch import nn
 from stg_ray.errors import InputError
 from stg_ray.models.lookups import Takes, check_range
 from stg_ray.models.outputs import OutputLayout
+from stg_ray.models.sizes import check_parameters
 from stg_ray.models.trunks import build_trunk
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ def build_network(config: ModelConfig, inputs: InputFormat, tasks: Sequence[Task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk, n_features, takes = build_trunk(config, inputs.input_shape)
+        n_outputs = sum(task.n_outputs for task in tasks)
+        check_parameters(n_features * n_outputs, f"heads of {n_outputs:,} outputs on {n_features:,} features")
         return TaskNetwork(_normalization(config.trunk, trunk, takes, inputs), trunk, n_features, tasks)
 
 

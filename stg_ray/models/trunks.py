@@ -14,6 +14,7 @@ from stg_ray.errors import InputError, one_line
 from stg_ray.imports import torchvision
 from stg_ray.models.files import load_trunk, read_checkpoint
 from stg_ray.models.lookups import Takes, look
+from stg_ray.models.sizes import check_trunk
 from stg_ray.models.users import users_trunk
 
 if TYPE_CHECKING:
@@ -134,11 +135,13 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
         The trunk, the number d of its features, and the numbers that it takes.
 
     Raises:
-        InputError: the trunk does not take such inputs, does not give (batch, d), or its checkpoint does not fit.
+        InputError: the trunk is larger than the memory, does not take such inputs, does not give (batch, d), or its
+            checkpoint does not fit.
     """
     name = config.trunk
     if name == "auto":
         name = "cnn" if len(input_shape) == 3 else "mlp"
+    check_trunk(name, config, input_shape)
     trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else users_trunk(name, input_shape)
     if config.weights == "pretrained":
         load_trunk(trunk, _pretrained(name, input_shape), f"torchvision's {name}")

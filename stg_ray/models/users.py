@@ -26,9 +26,9 @@ def users_trunk(name: str, input_shape: tuple[int, ...]) -> nn.Module:
     found: Any = resolve(name)
     try:
         trunk = _built(found, input_shape)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the fault is in the user's own code
+    except BaseException as error:  # the fault is in the user's own code; sys.exit too
         raise InputError(
             f"model.trunk={name} was called with the shape of one input, {input_shape}, and {raised(error)}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,7 +96,12 @@ def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTra
     resources = workers.placement.resources
     return TorchTrainer(
         train_worker,
-        train_loop_config={"run": run_dir.uri, "config": config.model_dump(), "threads": int(resources["CPU"])},
+        train_loop_config={
+            "run": run_dir.uri,
+            "config": config.model_dump(),
+            "threads": int(resources["CPU"]),
+            "directory": os.getcwd(),
+        },
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers.elastic or workers.number,
             use_gpu="GPU" in resources,

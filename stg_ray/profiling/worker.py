@@ -25,6 +25,7 @@ from stg_ray.data.parts import PartIndex, read_index, read_split
 from stg_ray.data_maps.findings import Suspects, region_sums, regions_table, suspects, suspects_table
 from stg_ray.data_maps.histogram import point_counts
 from stg_ray.data_maps.state import snapshot_epochs
+from stg_ray.imports import work_in
 from stg_ray.models import build_network, save_network
 from stg_ray.profiling.events import write_events
 from stg_ray.profiling.recorder import Recorder, Shard
@@ -48,6 +49,7 @@ def train_worker(job: dict[str, Any]) -> None:
     Args:
         job: run (URI), config (mapping), threads.
     """
+    work_in(job["directory"])
     with training_process(job["threads"]):
         _Worker(Storage(job["run"]), Config.model_validate(job["config"])).run_epochs()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import uuid
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from stg_ray.cluster.session import wait_for
 from stg_ray.cluster.telemetry import SampleCounter
 from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
+from stg_ray.imports import work_in
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.trial import is_finished, network_folder, train_network
@@ -69,6 +71,7 @@ def _tuner(
         param_space={
             "run": run.uri,
             "config": config.model_dump(),
+            "directory": os.getcwd(),
             "together": workers > 1,
             "spec": tune.grid_search([spec.to_dict() for spec in specs]),
         },
@@ -152,6 +155,7 @@ def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks:
         job: run (URI), config and spec (mappings).
         report: Tune's or Ray Train's.
     """
+    work_in(job["directory"])
     run = Storage(job["run"])
     samples = SampleCounter(run, "retrain")
     try:

@@ -32,6 +32,10 @@ def checked_inputs(given: Any) -> np.ndarray:
             f"inputs have the type {inputs.dtype}: expected numbers in one array of equal rows "
             "(ragged rows and text must be converted first)"
         )
+    if inputs.ndim > 1 and 0 in inputs.shape:
+        raise InputError(
+            f"inputs have the shape {inputs.shape}: expected (N, ...), with at least one row and one feature"
+        )
     check_channels_first(inputs)
     if inputs.dtype.kind == "f" and inputs.ndim > 1:
         bad = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
@@ -43,6 +47,10 @@ def checked_inputs(given: Any) -> np.ndarray:
         inputs = _as_float32(inputs)
     elif inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
+    if inputs.ndim > 1 and len(inputs) > 1 and _all_equal(inputs):
+        raise InputError(
+            f"inputs are the same in all {len(inputs):,} rows: there is nothing that a network can learn from"
+        )
     return inputs
 
 
@@ -171,6 +179,14 @@ def _with_weights(task: Task, class_weights: Sequence[float] | None) -> Task:
             f"task {task.name!r} has the class weights {weights.tolist()}: expected {task.n_classes} positive numbers"
         )
     return replace(task, class_weights=tuple(weights.tolist()))
+
+
+def _all_equal(inputs: np.ndarray, block: int = 4096) -> bool:
+    """Return whether all rows are the same; most inputs are told by their second row."""
+    first = inputs[:1]
+    if not (inputs[1] == first[0]).all():
+        return False
+    return all(bool((inputs[start : start + block] == first).all()) for start in range(0, len(inputs), block))
 
 
 def _as_float32(inputs: np.ndarray) -> np.ndarray:

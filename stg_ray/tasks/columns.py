@@ -80,7 +80,7 @@ def unique(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct numbers in ascending order, and how often each occurs."""
     if len(values) and values.dtype.kind in "iu":
         low, high = int(values.min()), int(values.max())
-        if high - low < SMALL_RANGE:
+        if high - low < SMALL_RANGE and high < 2**63:
             counts = np.bincount(values.astype(np.int64) - low)
             found = np.flatnonzero(counts)
             return found + low, counts[found]
