@@ -24,6 +24,8 @@ MARKS_ABOVE = (99, 255, 999, 9999, 32767, 65535, 99999)
 """Numbers that often mark what is missing. Only a lone -1 beside classes is taken for a mark without a question."""
 UNCLEAR_TEXTS = ("na", "n/a", "null", "none", "?", "-", "--", "unknown", "missing")
 """Texts that may mark what is missing, and may be classes."""
+SEPARATORS = "|;,"
+"""Characters that often stand between the labels that a text lists."""
 OPPOSITES = ("no", "yes"), ("n", "y"), ("inactive", "active"), ("absent", "present"), ("negative", "positive")
 """Pairs of texts of which the first is label 0, in whatever case; other texts are in the order of the alphabet."""
 
@@ -236,6 +238,13 @@ def _of_texts(name: str, column: Distinct, kind: TaskKind | None, *, may_ask: bo
         answers = {repr(unclear): "it is missing", "[]": "it is a class"}
         others = [text for text in texts if text not in unclear] or ["nothing"]
         raise _question(name, f"the label {unclear[0]!r} beside {listed(others)}", answers)
+    if kind is None and not column.is_category and (separator := _separator(texts)):
+        raise InputError(
+            f"task {name!r} has the labels {listed(texts, 3)}: does each row list labels, with {separator!r} between "
+            f"them? Then set separator to {separator!r} where its file is named (in Python give a column of 0 and 1 "
+            f"for each label); else, if these are {len(texts)} classes, data.tasks: {{{name!r}: {{kind: multiclass}}}} "
+            "(in Python kinds=)"
+        )
     if kind is None and len(texts) > FEW and not column.is_category and column.n_rows < ROWS_OF_A_CLASS * len(texts):
         raise InputError(
             f"task {name!r} has {len(texts):,} distinct texts in {column.n_rows:,} rows, such as {texts[0]!r}: "
@@ -248,6 +257,15 @@ def _of_texts(name: str, column: Distinct, kind: TaskKind | None, *, may_ask: bo
         if {text.lower() for text in texts} == set(pair) and len(texts) == 2:
             ordered = tuple(sorted(texts, key=lambda text: pair.index(text.lower())))
     return Meaning(kind or ("binary" if len(texts) <= 2 else "multiclass"), ordered)
+
+
+def _separator(texts: Sequence[str]) -> str | None:
+    """Return the character between labels, if texts look like lists of fewer labels than there are texts."""
+    for separator in SEPARATORS:
+        lists = [[label.strip() for label in text.split(separator)] for text in texts]
+        if max(map(len, lists)) > 1 and len({label for labels in lists for label in labels}) < len(texts):
+            return separator
+    return None
 
 
 def _kind_question(name: str, found: str) -> InputError:
