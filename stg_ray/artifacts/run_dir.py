@@ -12,6 +12,7 @@ import yaml
 
 from stg_ray.artifacts.contents import contents_of, damaged_file
 from stg_ray.artifacts.digests import file_digests, source_digests
+from stg_ray.artifacts.given_trunk import with_trunk_file
 from stg_ray.artifacts.lease import file_lease, object_lease
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
@@ -158,7 +159,7 @@ class RunDir(Storage):
             raise InputError(f"{self.uri}/config.yaml is not valid YAML: {one_line(error)}") from error
         if not isinstance(values, dict):
             raise InputError(f"{self.uri}/config.yaml holds no configuration")
-        return load_config(values)
+        return with_trunk_file(self, load_config(values))
 
     def check_writable(self) -> None:
         """Create the directory if necessary, and write to it once.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,7 +37,7 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
         Traceback (most recent call last):
         stg_ray.errors.InputError: unknown key profile.epoch: did you mean profile.epochs?
     """
-    values = _read(source) if isinstance(source, str) else copy.deepcopy(dict(source))
+    values = _read(source) if isinstance(source, str) else _copied(source)
     if isinstance(values.get("data"), list):
         values["data"] = {"join": values["data"]}
     for override in overrides:
@@ -75,6 +74,13 @@ def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[st
     if isinstance(source, Config):  # a preset's defaults are in it already
         return _validated(_merged(source.model_dump(), settings)) if settings else source
     return load_config(_merged(_read(source) if isinstance(source, str) else source, settings))
+
+
+def _copied(values: Any) -> Any:
+    """Copy dictionaries and lists, and leave what they hold: it may be a module."""
+    if isinstance(values, Mapping):
+        return {key: _copied(value) for key, value in values.items()}
+    return [_copied(value) for value in values] if isinstance(values, list) else values
 
 
 def _read(source: str) -> dict[str, Any]:

@@ -34,12 +34,8 @@ class LabelColumns:
         self.chunks: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
         for field in schema:
             kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-            if pa.types.is_null(kind):
-                raise InputError(
-                    f"the label column {field.name!r} is null in all rows: leave it out of {self.key}.labels"
-                )
             vectors = _is_list(kind) and _is_number(kind.value_type)
-            if not (_is_number(kind) or pa.types.is_string(kind) or vectors or _is_list_of_names(kind)):
+            if not (pa.types.is_null(kind) or _is_number(kind) or pa.types.is_string(kind) or vectors or _is_list_of_names(kind)):
                 raise InputError(
                     f"the label column {field.name!r} is {field.type}: expected numbers, text or lists of label names, "
                     "null where missing"

@@ -177,9 +177,9 @@ def test_hidden_files_are_no_images_and_what_is_left_out_is_counted(tmp_path: Pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(load(tmp_path, images={"folder": str(tmp_path)}).inputs) == 30
-    for name in ("a.gif", "b.GIF", "c.jfif", "notes"):
+    for name in ("a.gif", "b.GIF", "c.heic", "notes"):
         (tmp_path / "dog" / name).write_bytes(b"left out")
-    with pytest.warns(UserWarning, match=r"4 files are left out \(2 .gif, 1 .jfif, 1 notes\): expected .jpg"):
+    with pytest.warns(UserWarning, match=r"4 files are left out \(2 .gif, 1 .heic, 1 notes\): expected .jpg"):
         assert len(load(tmp_path, images={"folder": str(tmp_path)}).inputs) == 30
 
 
