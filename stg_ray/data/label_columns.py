@@ -9,7 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stg_ray.data.label_lists import ListRules, indicators, is_text, lists_of, names_of_labels
+from stg_ray.data.label_lists import (
+    ListRules,
+    evaluated,
+    indicators,
+    is_text,
+    is_written,
+    lists_of,
+    names_of_labels,
+)
 from stg_ray.errors import InputError
 
 MAX_TEXT_CLASSES = 1000
@@ -35,7 +43,13 @@ class LabelColumns:
         for field in schema:
             kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
             vectors = _is_list(kind) and _is_number(kind.value_type)
-            if not (pa.types.is_null(kind) or _is_number(kind) or pa.types.is_string(kind) or vectors or _is_list_of_names(kind)):
+            if not (
+                pa.types.is_null(kind)
+                or _is_number(kind)
+                or pa.types.is_string(kind)
+                or vectors
+                or _is_list_of_names(kind)
+            ):
                 raise InputError(
                     f"the label column {field.name!r} is {field.type}: expected numbers, text or lists of label names, "
                     "null where missing"
@@ -57,6 +71,7 @@ class LabelColumns:
                 name.
         """
         whole = {name: pa.chunked_array(self.chunks.pop(name), self.schema.field(name).type) for name in [*self.chunks]}
+        whole = {name: evaluated(name, column) if is_written(column) else column for name, column in whole.items()}
         separators = {name: self.rules.separator_of(name, column) for name, column in whole.items()}
         self.rules.check_columns(self.schema.names, [name for name, own in separators.items() if own is not None])
         lists = [name for name, own in separators.items() if own is not None or _is_list_of_names(whole[name].type)]

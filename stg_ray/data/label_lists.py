@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stg_ray.errors import InputError, unknown
+from stg_ray.tasks import texts
 
 NO_LIST = ("?", "na", "n/a", "nan", "null", "none", "<na>")
 """Texts, in whatever case, that stand where a row lists no label; they are taken for null."""
@@ -100,10 +104,38 @@ def lists_of(column: pa.ChunkedArray, separator: str | None) -> pa.Array:
     """Return a column as lists of labels: text is split at the separator, and null where it stands for nothing."""
     if separator is None:
         return column.combine_chunks()
-    texts = texts_of(column)
-    bare = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
-    texts = pc.if_else(pc.is_in(bare, pa.array(NO_LIST)), None, texts)
-    return pc.split_pattern(texts, separator).combine_chunks()
+    cells = texts_of(column)
+    bare = pc.utf8_lower(pc.utf8_trim_whitespace(cells))
+    cells = pc.if_else(pc.is_in(bare, pa.array(NO_LIST)), None, cells)
+    return pc.split_pattern(cells, separator).combine_chunks()
+
+
+def is_written(column: pa.ChunkedArray) -> bool:
+    """Whether all texts of a column are lists as Python writes them, which pandas puts into CSV files."""
+    if not is_text(column.type) or column.null_count == len(column):
+        return False
+    return bool(pc.all(pc.match_substring_regex(texts_of(column), r"^\s*\[.*\]\s*$")).as_py())
+
+
+def evaluated(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of texts such as `['red', 'round']` as lists.
+
+    Raises:
+        InputError: one is no list of texts or numbers.
+    """
+    lists: dict[str | None, list[str] | None] = {None: None}
+    for text in texts_of(column).unique().drop_null().to_pylist():
+        try:
+            if re.search(r"""['"]\s+['"]""", text):  # of NumPy; Python would join the names
+                raise ValueError(text)
+            values = ast.literal_eval(text.strip())
+            lists[text] = [value if isinstance(value, str) else f"{value:g}" for value in values]
+        except (ValueError, TypeError, SyntaxError) as error:
+            raise InputError(
+                f"the label column {name!r} holds {text[:60]!r}, which is no list: expected text such as ['a', 'b'], "
+                "or names with a separator between them"
+            ) from error
+    return pa.chunked_array([pa.array([lists[text] for text in texts_of(column).to_pylist()], pa.list_(pa.string()))])
 
 
 def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> tuple[list[str], np.ndarray]:
@@ -120,6 +152,8 @@ def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> tuple[lis
     labels = sorted(set(flat.unique().to_pylist()) - {None, ""})
     if pa.types.is_integer(lists.type.value_type):
         labels.sort(key=int)
+    if alike := texts.alike(labels):
+        warnings.warn(f"the labels {alike[0]!r} and {alike[1]!r} differ in upper and lower case only", stacklevel=2)
     codes = np.asarray(pc.fill_null(pc.index_in(flat, pa.array(labels, pa.string())), -1))
     matrix = np.zeros((len(lists), len(labels)), dtype=bool, order="F")
     matrix[parents[codes >= 0], codes[codes >= 0]] = True
