@@ -27,7 +27,7 @@ def resolve(name: str) -> Callable[..., Any]:
     module_name, colon, attribute = name.partition(":")
     if not colon or not attribute or not all(module_name.split(".")):
         raise InputError(f"{name!r}: expected module:function")
-    _search_here()
+    search_here()
     try:
         if module_name.partition(".")[0] == "torchvision":
             torchvision()  # a plain import fails with another build of torch
@@ -139,7 +139,7 @@ def module_file(name: str | None) -> Path | None:
     """Return the file of the module in `module:function` without importing it; None where there is no such file."""
     if name is None or ":" not in name:
         return None
-    _search_here()
+    search_here()
     try:
         spec = importlib.util.find_spec(name.partition(":")[0])
     except (ImportError, ValueError, AttributeError):
@@ -149,7 +149,7 @@ def module_file(name: str | None) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 
-def _search_here() -> None:
+def search_here() -> None:
     """Add the current directory to Python's search path, as the directory of a script is."""
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from stg_ray import affinities, grouping, profiling, report, retraining
+from stg_ray.artifacts.given_trunk import keep_trunk
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.trust import check_code, sign_code
@@ -110,6 +111,7 @@ def run(
             check_same(run_dir, config)
         else:
             run_dir.forget_sources()  # of data that was refused, and may be mended now
+        config = keep_trunk(run_dir, config)
         run_dir.check_sources(config)
         run_dir.write_config(config)
         sign_code(run_dir, config)

@@ -18,18 +18,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from jobs.bench.measure import alternate, run_measured, show
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config.loading import load_config
 from stg_ray.data import load_task_set
 from stg_ray.data.parts import read_index, read_split, write_parts
-from stg_ray.models import build_network
-from stg_ray.models.outputs import as_labels
-from stg_ray.seeds import Stream
-from stg_ray.training.batches import CommonBatches, Draws, epoch_batches
-from stg_ray.training.trainer import Rows, Trainer
 
 LARGE = "large.parquet"
 
@@ -99,6 +93,15 @@ def make_large(path: Path, n_rows: int, n_tasks: int, block: int = 20_000) -> No
 
 def feeding(parts: Storage, rounds: int) -> dict[str, float]:
     """Images per second of the batches alone, and of training on them, in turn."""
+    # The process whose layout is measured does not load what trains.
+    import torch
+
+    from stg_ray.models import build_network
+    from stg_ray.models.outputs import as_labels
+    from stg_ray.seeds import Stream
+    from stg_ray.training.batches import CommonBatches, Draws, epoch_batches
+    from stg_ray.training.trainer import Rows, Trainer
+
     threads = os.cpu_count() or 1
     torch.set_num_threads(threads)
     index = read_index(parts)

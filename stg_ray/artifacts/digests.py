@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stg_ray.config import Config
@@ -11,6 +11,10 @@ from stg_ray.config.data import DataConfig, data_root, npz_path
 from stg_ray.config.paths import expanded
 from stg_ray.config.tables import looked_up, named_files
 from stg_ray.imports import module_file
+
+HASHED_WHOLE = 2**31
+"""Bytes up to which a Parquet file is hashed whole, which takes a second or two at most."""
+END_BYTES = 2**20
 
 
 def source_digests(config: Config) -> dict[str, str]:
@@ -33,7 +37,7 @@ def source_digests(config: Config) -> dict[str, str]:
 
 
 def _files_of(data: DataConfig) -> dict[str, Path]:
-    """Return the files of text and arrays that a source names, by key. Those of Parquet are too large to be hashed."""
+    """Return the files that a source names, by key; of a data set of Hugging Face's those with its fingerprints."""
     root = data_root(data)
     named: dict[str, Path] = {}
     if data.npy is not None:
@@ -46,10 +50,16 @@ def _files_of(data: DataConfig) -> dict[str, Path]:
         named |= {
             f"hugging_face.folder: {path.relative_to(folder)}": path for path in sorted(folder.glob("**/state.json"))
         }
-    for key, table in (("csv", data.csv), ("arff", data.arff), ("libsvm", data.libsvm)):
+    for key, table in (("parquet", data.parquet), ("csv", data.csv), ("arff", data.arff), ("libsvm", data.libsvm)):
         if table is not None:
-            named |= {f"{key}.files: {path}": path for path in named_files(table.files, root)}
+            named |= {f"{key}.files: {path}": path for path in _with_those_inside(named_files(table.files, root))}
     return named
+
+
+def _with_those_inside(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield files, and of directories the files in them."""
+    for path in paths:
+        yield from sorted(path.rglob("*")) if path.is_dir() else [path]
 
 
 def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:
@@ -57,6 +67,20 @@ def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:
     digests = {}
     for key, path in files.items():
         if path is not None and path.is_file():
-            with path.open("rb") as file:
-                digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[key] = _digest(path, whole=".parquet.files" not in key)
     return digests
+
+
+def _digest(path: Path, *, whole: bool) -> str:
+    """Hash a file; of one that is larger than `HASHED_WHOLE` only its size and its ends, unless all of it must be.
+
+    The end of a Parquet file holds the places, sizes and ranges of all its columns.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if whole or size <= HASHED_WHOLE:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(f"{size} ".encode() + file.read(END_BYTES))
+        file.seek(-END_BYTES, 2)
+        digest.update(file.read())
+        return digest.hexdigest()

@@ -15,6 +15,7 @@ import yaml
 
 from stg_ray.artifacts.contents import Contents, contents_of, damaged_file
 from stg_ray.artifacts.digests import file_digests, source_digests
+from stg_ray.artifacts.given_trunk import with_trunk_file
 from stg_ray.artifacts.owned import OwnedStorage
 from stg_ray.artifacts.versions import current_versions, difference_of, has_same_results
 from stg_ray.config import Config
@@ -249,7 +250,7 @@ class RunDir(OwnedStorage):
         if not isinstance(values, dict):
             raise InputError(f"{self.uri}/config.yaml holds no configuration")
         try:
-            return load_config(values)
+            return with_trunk_file(self, load_config(values))
         except InputError as error:
             raise InputError(f"{self.uri}/config.yaml: {error}{newer_writer(text.decode(errors='replace'))}") from error
 

@@ -16,8 +16,10 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from stg_ray.artifacts.given_trunk import TRUNK_FILE
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
+from stg_ray.config.given import PREFIX, kept
 from stg_ray.errors import InputError
 
 SIGNATURE = ".stages/code.json"
@@ -35,9 +37,14 @@ def sign_code(run: Storage, config: Config) -> None:
     """Note in a run directory that this user's own configuration named its code.
 
     Nothing is noted where the configuration names none, or where the key cannot be kept.
+
+    Raises:
+        InputError: a trunk was given as a module, not to this process, and the directory's is not signed.
     """
+    if config.model.trunk.startswith(PREFIX) and kept(config.model.trunk) is None:
+        check_code(run, config, trust_code=False)
     if named_code(config) and (key := _key(create=True)) is not None:
-        run.write_json(SIGNATURE, {"signature": _signature(key, config)})
+        run.write_json(SIGNATURE, {"signature": _signature(key, run, config)})
 
 
 def check_code(run: Storage, config: Config, *, trust_code: bool) -> None:
@@ -52,7 +59,7 @@ def check_code(run: Storage, config: Config, *, trust_code: bool) -> None:
     key = _key(create=False)
     if key is not None:
         found = _read_signature(run)
-        if isinstance(found, str) and hmac.compare_digest(found, _signature(key, config)):
+        if isinstance(found, str) and hmac.compare_digest(found, _signature(key, run, config)):
             return
     name, value = next(iter(code.items()))
     raise InputError(
@@ -70,8 +77,10 @@ def _read_signature(run: Storage) -> Any:
     return signature.get("signature") if isinstance(signature, dict) else None
 
 
-def _signature(key: bytes, config: Config) -> str:
+def _signature(key: bytes, run: Storage, config: Config) -> str:
     text = json.dumps(named_code(config), sort_keys=True)
+    if config.model.trunk.startswith(PREFIX):  # a pickle is code
+        text += hashlib.sha256(run.read_bytes(TRUNK_FILE) if run.exists(TRUNK_FILE) else b"").hexdigest()
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,7 +39,7 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
         Traceback (most recent call last):
         stg_ray.errors.InputError: unknown key profile.epoch: did you mean profile.epochs?
     """
-    values = _read(source) if isinstance(source, str) else copy.deepcopy(dict(_plain(source)))
+    values = _read(source) if isinstance(source, str) else _copied(_plain(source))
     if isinstance(values.get("data"), list):
         values["data"] = {"join": values["data"]}
     for override in overrides:
@@ -82,6 +81,13 @@ def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[st
     if isinstance(source, Config):  # a preset's defaults are in it already
         return _validated(_merged(source.model_dump(), _plain(settings))) if settings else source
     return load_config(_merged(_read(source) if isinstance(source, str) else _plain(source), _plain(settings)))
+
+
+def _copied(values: Any) -> Any:
+    """Copy dictionaries and lists, and leave what they hold: it may be a module."""
+    if isinstance(values, Mapping):
+        return {key: _copied(value) for key, value in values.items()}
+    return [_copied(value) for value in values] if isinstance(values, list) else values
 
 
 def _read(source: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from stg_ray.config.grouping import GroupingConfig
 from stg_ray.config.secrets import without_secrets
 from stg_ray.config.training import ModelConfig, Positive, ProfileConfig, TrainingConfig
 
-WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries")
+WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries", "trunk_file")
 """Keys that do not decide the results, except for rounding, dropout, and batch norm over each worker's rows."""
 
 MAX_SEED = 10**12

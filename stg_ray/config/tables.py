@@ -20,6 +20,8 @@ SplitName = Literal["train", "val", "test"]
 Files = str | list[str] | dict[SplitName, str | list[str]]
 """Paths or glob patterns of files; or these for each split, such as `{train: a.csv, test: b.csv}`."""
 
+Separator = Annotated[str, Field(min_length=1)]
+
 
 class ColumnsConfig(Section):
     """Roles of a table's columns."""
@@ -32,9 +34,12 @@ class ColumnsConfig(Section):
     labels: list[str] = []
     """Columns of labels, one per task, as names or patterns such as `y_*`, null where a label is missing; or else
     `classes`. A column of lists of label names becomes one binary task per label."""
-    separator: Annotated[Annotated[str, Field(min_length=1)] | None, since("0.2")] = None
-    """Separator of the label names in columns of text, each of which becomes one binary task per label: `a;b` with
-    `;`. By default a text is one class."""
+    separator: Annotated[Separator | dict[str, Separator] | None, since("0.2")] = None
+    """Separator of the label names in text, `a;b` with `;`: every column of text that holds it becomes one binary task
+    per label. Or separators of columns by name. By default a text is one class."""
+    empty: Annotated[Literal["none", "missing"] | None, since("0.2")] = None
+    """Meaning of rows that list no label (empty or null), of columns that list labels: they have none of the labels,
+    or these are missing. By default empty lists are none and nulls beside them missing, and all else is asked."""
     classes: str | None = None
     """Column of classes from which the tasks are made."""
     class_tasks: ClassTasks = "one_vs_rest"

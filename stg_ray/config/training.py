@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from stg_ray.config.data import Auto, Count, Section
+from stg_ray.config.fingerprints import since
+from stg_ray.config.given import is_module, keep
 from stg_ray.errors import unknown
 from stg_ray.imports import check_importable, python_name
 
@@ -19,7 +21,9 @@ class ModelConfig(Section):
     trunk: str = "auto"
     """Architecture of the trunk: linear, mlp, cnn, resnet18, resnet34, resnet50, or `module:function`, a function or
     class that is called with the shape of one input, or without arguments, and returns a module, or a module itself
-    (in Python also the function or class); auto: cnn for images, else mlp."""
+    (in Python also the function, class or module); auto: cnn for images, else mlp."""
+    trunk_file: Annotated[str | None, since("0.2")] = None
+    """Place of the module, in the run directory, where `trunk` was given as one; `sr.run` sets it."""
     width: Count = 128
     """Number of units in each hidden layer of mlp, and of output features of linear, mlp and cnn."""
     depth: Count = 2
@@ -31,7 +35,7 @@ class ModelConfig(Section):
     @field_validator("trunk", mode="before")
     @classmethod
     def _by_name(cls, trunk: Any) -> Any:
-        return python_name(trunk, "model.trunk")
+        return keep(trunk, "model.trunk") if is_module(trunk) else python_name(trunk, "model.trunk")
 
     @field_validator("trunk")
     @classmethod

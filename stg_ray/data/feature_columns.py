@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Columns that a message names."""
+
+ID_NAME = re.compile(r"(^|_)(id|idx|index|uid|uuid|row|rownames)$", re.IGNORECASE)
+"""Names of columns that often number the rows."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -186,7 +191,21 @@ class FeatureColumns:
                 f"features without a number: {'; '.join(shown)}{more} (fill them, remove the rows, or leave a column "
                 f"out with '!NAME' after a pattern in {self.key}.features)"
             )
+        self._warn_of_row_numbers()
         return self.array
+
+    def _warn_of_row_numbers(self) -> None:
+        """Warn of a feature that is called an id and is another whole number in every row."""
+        if self.image or self.bits or self.vectors or len(self.schema.names) < 2:
+            return
+        for f, name in enumerate(self.schema.names):
+            is_id = ID_NAME.search(name) and pa.types.is_integer(self.schema.field(name).type)
+            if is_id and len(np.unique(self.array[:, f])) == self.n_rows:
+                warnings.warn(
+                    f"the feature {name!r} is another number in every row: if it only names the rows, leave it out "
+                    f"with '!{name}' after a pattern in {self.key}.features",
+                    stacklevel=2,
+                )
 
 
 def _image_source(value: object, file: Path) -> bytes | Path:

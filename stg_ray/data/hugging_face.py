@@ -12,7 +12,7 @@ import pyarrow.ipc
 
 from stg_ray.config.tables import looked_up
 from stg_ray.data.columns import TableFile
-from stg_ray.data.label_columns import names_of_labels
+from stg_ray.data.label_lists import names_of_labels
 from stg_ray.data.tables import read_tables
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import TaskSet

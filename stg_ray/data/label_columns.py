@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stg_ray.data.label_lists import (
+    ListRules,
+    evaluated,
+    indicators,
+    is_text,
+    is_written,
+    lists_of,
+    names_of_labels,
+)
 from stg_ray.errors import InputError
 
 MAX_TEXT_CLASSES = 1000
@@ -24,22 +31,25 @@ class LabelColumns:
 
     Args:
         schema: the types of the K columns over all files.
-        key: the configuration's section, for messages.
-        separator: separator of the label names in columns of text.
+        rules: settings about columns that list labels.
 
     Raises:
         InputError: a column of a type that holds no labels.
     """
 
-    def __init__(self, schema: pa.Schema, key: str, separator: str | None = None) -> None:
-        self.schema, self.key, self.separator = schema, key, separator
+    def __init__(self, schema: pa.Schema, rules: ListRules) -> None:
+        self.schema, self.rules, self.key = schema, rules, rules.key
         self.chunks: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
         for field in schema:
             kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-            if pa.types.is_null(kind):
-                raise InputError(f"the label column {field.name!r} is null in all rows: leave it out of {key}.labels")
             vectors = _is_list(kind) and _is_number(kind.value_type)
-            if not (_is_number(kind) or pa.types.is_string(kind) or vectors or _is_list_of_names(kind)):
+            if not (
+                pa.types.is_null(kind)
+                or _is_number(kind)
+                or pa.types.is_string(kind)
+                or vectors
+                or _is_list_of_names(kind)
+            ):
                 raise InputError(
                     f"the label column {field.name!r} is {field.type}: expected numbers, text or lists of label names, "
                     "null where missing"
@@ -57,20 +67,22 @@ class LabelColumns:
             names: a name for each column.
 
         Raises:
-            InputError: text that holds no classes, or two tasks of one name.
+            InputError: text that holds no classes, rows that list no label and may mean two things, or two tasks of one
+                name.
         """
-        columns: dict[str, pa.ChunkedArray] = {}
-        lists = [name for name in self.schema.names if self._is_list(name)]
+        whole = {name: pa.chunked_array(self.chunks.pop(name), self.schema.field(name).type) for name in [*self.chunks]}
+        whole = {name: evaluated(name, column) if is_written(column) else column for name, column in whole.items()}
+        separators = {name: self.rules.separator_of(name, column) for name, column in whole.items()}
+        self.rules.check_columns(self.schema.names, [name for name, own in separators.items() if own is not None])
+        lists = [name for name, own in separators.items() if own is not None or _is_list_of_names(whole[name].type)]
+        columns: dict[str, Any] = {}
         for name, task in zip(self.schema.names, names, strict=True):
-            column = pa.chunked_array(self.chunks.pop(name), self.schema.field(name).type)
+            column = whole.pop(name)
             vectors = _vector_columns(column) if _is_list(column.type) else None
             if vectors is not None:
                 found: dict[str, Any] = {f"{task}_{i}": vector for i, vector in enumerate(vectors)}
             elif name in lists:
-                known = names_of_labels(self.schema, name)
-                own = indicators(self._as_lists(column), known)
-                if not own:
-                    raise InputError(f"the column {name!r} of lists of label names has no label in any row")
+                own = self._listed(name, lists_of(column, separators[name]), typed=separators[name] is None)
                 found = {f"{task}/{label}" if len(lists) > 1 else label: v for label, v in own.items()}
             else:
                 self._check_text(name, column)
@@ -80,18 +92,17 @@ class LabelColumns:
             columns |= found
         return {"labels": columns}
 
-    def _is_list(self, name: str) -> bool:
-        kind = self.schema.field(name).type
-        return _is_list_of_names(kind) or (self.separator is not None and _is_text(kind))
-
-    def _as_lists(self, column: pa.ChunkedArray) -> pa.Array:
-        array = column.combine_chunks()
-        array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-        return pc.split_pattern(array, self.separator) if pa.types.is_string(array.type) else array
+    def _listed(self, name: str, lists: pa.Array, *, typed: bool) -> dict[str, pa.Array]:
+        """Return, for each label that occurs in N lists, whether a row (N,) has it, null where it is not known."""
+        labels, has = indicators(lists, names_of_labels(self.schema, name))
+        if not labels:
+            raise InputError(f"the column {name!r} of lists of label names has no label in any row")
+        missing = self.rules.missing(name, lists, has.sum(axis=1) == 0, typed=typed)
+        return {label: pa.array(own, mask=missing) for label, own in zip(labels, has.T, strict=True)}
 
     def _check_text(self, name: str, column: pa.ChunkedArray) -> None:
         """Refuse text that is no column of classes."""
-        if not _is_text(column.type):
+        if not is_text(column.type):
             return
         values = column.cast(pa.string()).unique().drop_null()
         if len(values) > MAX_TEXT_CLASSES and not NUMBER.fullmatch(values[0].as_py()):
@@ -121,45 +132,9 @@ def _vector_columns(column: pa.ChunkedArray) -> list[pa.ChunkedArray] | None:
     return [pa.chunked_array([pc.list_element(lists, i)]) for i in range(lengths.pop())]
 
 
-def names_of_labels(schema: pa.Schema, column: str) -> list[str] | None:
-    """Return the names that Hugging Face's metadata gives the numbers in a column, or in its lists."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    feature = features.get(column, {})
-    while isinstance(feature, list) or "feature" in feature:  # [feature], as older versions write lists
-        feature = feature[0] if isinstance(feature, list) else feature["feature"]
-    names: list[str] | None = feature.get("names")
-    return names
-
-
-def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> dict[str, pa.ChunkedArray]:
-    """Return, for each label that occurs in N lists of label names, whether a row (N,) has it; null where its list is.
-
-    Args:
-        lists: lists of text or of whole numbers.
-        known: names of the labels, where the lists hold numbers.
-    """
-    flat = pc.list_flatten(lists)
-    parents = np.asarray(pc.list_parent_indices(lists))
-    flat = flat.dictionary_decode() if pa.types.is_dictionary(flat.type) else flat
-    flat = pc.utf8_trim_whitespace(flat.cast(pa.string()))
-    labels = sorted(set(flat.unique().to_pylist()) - {None, ""})
-    if pa.types.is_integer(lists.type.value_type):
-        labels.sort(key=int)
-    codes = np.asarray(pc.fill_null(pc.index_in(flat, pa.array(labels, pa.string())), -1))
-    matrix = np.zeros((len(lists), len(labels)), dtype=bool, order="F")
-    matrix[parents[codes >= 0], codes[codes >= 0]] = True
-    missing = lists.is_null().to_numpy(zero_copy_only=False)
-    names = labels if known is None else [known[int(label)] for label in labels]
-    return {name: pa.chunked_array([pa.array(has, mask=missing)]) for name, has in zip(names, matrix.T, strict=True)}
-
-
 def _is_number(kind: pa.DataType) -> bool:
     numbers = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_floating, pa.types.is_decimal)
     return any(test(kind) for test in numbers)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -170,4 +145,4 @@ def _is_list_of_names(kind: pa.DataType) -> bool:
     if not _is_list(kind):
         return False
     value = kind.value_type
-    return bool(_is_text(value) or pa.types.is_large_string(value) or pa.types.is_integer(value))
+    return bool(is_text(value) or pa.types.is_large_string(value) or pa.types.is_integer(value))

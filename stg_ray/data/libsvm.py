@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.datasets import load_svmlight_files
 
 from stg_ray.data.array_files import dense
 from stg_ray.data.files import find_files, other_format
@@ -36,6 +35,7 @@ def read_libsvm(config: LibsvmConfig, root: Path, seed: int) -> TaskSet:
         InputError: no such file, a file of another format, targets that are no labels, or a single label.
     """
     import scipy.sparse
+    from sklearn.datasets import load_svmlight_files  # a second of imports that no other source needs
 
     found = find_files(config.files, root, "data.libsvm")
     streams, sizes = [], []

@@ -41,16 +41,17 @@ def checked_inputs(inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: 
     tensor = _as_tensor(inputs)
     _check_shape(tuple(tensor.shape), index.input_shape)
     if tensor.dtype == torch.uint8 and trained == torch.uint8:
-        return tensor
-    values = tensor if tensor.dtype == torch.uint8 else tensor.float()
-    if len(values):
-        _check_finite(values)
-        if ids:
-            _check_whole(values)
-        elif trained == torch.uint8:
-            _check_bytes(values)
-        else:
-            _compare(values, index)
+        values = tensor
+    else:
+        values = tensor if tensor.dtype == torch.uint8 else tensor.float()
+        if len(values):
+            _check_finite(values)
+            if ids:
+                _check_whole(values)
+            elif trained == torch.uint8:
+                _check_bytes(values)
+    if len(values) and not ids:
+        _compare(values, index)
     return values
 
 

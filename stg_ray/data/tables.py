@@ -14,6 +14,7 @@ from stg_ray.data.classes import class_tasks
 from stg_ray.data.columns import TableFile, as_type, choose, unified
 from stg_ray.data.feature_columns import FeatureColumns
 from stg_ray.data.label_columns import LabelColumns
+from stg_ray.data.label_lists import ListRules
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import MISSING, TaskSet
 
@@ -44,7 +45,7 @@ def read_tables(
     schema = unified(files, [*columns.features, *columns.labels, *columns.others], categories=columns.labels)
     others = _part(schema, columns.others)
     inputs = FeatureColumns(config, key, _part(schema, columns.features), n_rows, image_size)
-    labels = LabelColumns(_part(schema, columns.labels), key, config.separator)
+    labels = LabelColumns(_part(schema, columns.labels), ListRules(key, config.separator, config.empty))
     kept: list[pa.Table] = []
     for file in files:
         row = 0

@@ -142,7 +142,7 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
     if name == "auto":
         name = "cnn" if len(input_shape) == 3 else "mlp"
     check_trunk(name, config, input_shape)
-    trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else users_trunk(name, input_shape)
+    trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else users_trunk(name, input_shape, config.trunk_file)
     if config.weights == "pretrained":
         load_trunk(trunk, _pretrained(name, input_shape), f"torchvision's {name}")
     elif config.weights is not None:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from stg_ray.errors import InputError
-from stg_ray.imports import raised, resolve
+from stg_ray.artifacts.storage import Storage
+from stg_ray.config.given import PREFIX, kept
+from stg_ray.errors import InputError, one_line
+from stg_ray.imports import raised, resolve, search_here
 
 
-def users_trunk(name: str, input_shape: tuple[int, ...]) -> nn.Module:
-    """Build the trunk that `module:function` names.
+def users_trunk(name: str, input_shape: tuple[int, ...], file: str | None = None) -> nn.Module:
+    """Build the trunk that `module:function` names, or load one that was given in Python.
 
     A function or class is called with the shape of one input, or, if it needs no argument and takes none, without; a
     module that is there already is copied. A constructor of torchvision.models is called without arguments, and its
     last linear layer, the classifier of ImageNet, left out.
 
+    Args:
+        name: the setting `model.trunk`.
+        input_shape: shape of one input.
+        file: path or URI of a module that was given in Python.
+
     Raises:
-        InputError: it cannot be imported, it raises, or it gives no module.
+        InputError: it cannot be imported, it raises, or it gives no module; the file of a given one is gone, or needs a
+            module that is not here.
     """
+    if name.startswith(PREFIX):
+        return _given(name, file)
     found: Any = resolve(name)
     try:
         trunk = _built(found, input_shape)
@@ -35,6 +46,28 @@ def users_trunk(name: str, input_shape: tuple[int, ...]) -> nn.Module:
     if not isinstance(trunk, nn.Module):
         raise InputError(f"model.trunk={name} gave {type(trunk).__name__}: expected a torch.nn.Module")
     return trunk
+
+
+def _given(name: str, file: str | None) -> nn.Module:
+    """Load a trunk that was given in Python as a module."""
+    folder, _, own = (file or "").rpartition("/")
+    try:
+        pickled = Storage(folder or "/").read_bytes(own) if file is not None else kept(name)
+    except OSError as error:
+        raise InputError(
+            f"model.trunk: the module that was given cannot be read from {file}: {one_line(error)}"
+        ) from error
+    if pickled is None:
+        raise InputError("model.trunk stands for a module that was given in another program: give it once more")
+    search_here()
+    try:
+        module: nn.Module = pickle.loads(pickled)
+    except Exception as error:  # a class that is not here any more, or is another one
+        raise InputError(
+            f"model.trunk: the module that was given cannot be loaded from {file} ({one_line(error)}): its classes "
+            "must be importable as they were"
+        ) from error
+    return module
 
 
 def _built(found: Callable[..., Any], input_shape: tuple[int, ...]) -> object:

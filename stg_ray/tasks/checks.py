@@ -10,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from stg_ray.errors import InputError, one_line
+from stg_ray.tasks.containers import plain_array
 from stg_ray.tasks.frames import as_table, by_pattern, is_frame
 from stg_ray.tasks.kinds import Meaning
 from stg_ray.tasks.label_matrix import LabelColumns, MatrixColumns, SeparateColumns
@@ -24,7 +25,7 @@ def checked_inputs(given: Any) -> np.ndarray:
         InputError: they are ragged, hold no numbers, or one is not finite.
     """
     try:
-        inputs: np.ndarray = np.asarray(given)
+        inputs: np.ndarray = np.asarray(plain_array(given))
     except ValueError as error:
         raise InputError(f"inputs cannot be read: {one_line(error)} (expected one array of equal rows)") from error
     if inputs.dtype.kind not in "biuf":
@@ -71,6 +72,8 @@ def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumn
     if isinstance(labels, Mapping):
         names = checked_names(list(labels) if names is None else names, len(labels))
         return SeparateColumns(names, list(labels.values())), names
+    labels = plain_array(labels)
+    _check_lists(labels)
     try:
         labels = labels if isinstance(labels, np.ma.MaskedArray) else np.asarray(labels)
     except ValueError as error:
@@ -85,6 +88,17 @@ def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumn
     return SeparateColumns(names, list(labels.T)), names
 
 
+def _check_lists(labels: Any) -> None:
+    """Refuse rows that name their labels, which are sets, or lists of unequal lengths."""
+    rows = labels if isinstance(labels, list | tuple) else ()
+    lists = [row for row in rows if isinstance(row, list | tuple | set | frozenset)]
+    if any(isinstance(row, set | frozenset) for row in lists) or len({len(row) for row in lists}) > 1:
+        raise InputError(
+            "labels are lists of unequal lengths, or sets: do they name the labels of each row? Give a column of 0 and "
+            "1 for each label: MultiLabelBinarizer().fit_transform(labels) of scikit-learn"
+        )
+
+
 def checked_shapes(inputs: np.ndarray, n_labels: int, n_tasks: int) -> None:
     """Refuse inputs without one row of labels for each.
 
@@ -92,9 +106,12 @@ def checked_shapes(inputs: np.ndarray, n_labels: int, n_tasks: int) -> None:
         InputError: the shapes do not fit.
     """
     if inputs.ndim < 2 or len(inputs) != n_labels:
+        turned = ": are the labels columns? Give labels.T" if n_tasks == len(inputs) > 2 and inputs.ndim > 1 else ""
+        if inputs.ndim > 2 and inputs.shape[1] == n_labels:
+            turned = f": are these {len(inputs)} inputs of each row? Give them as one, np.stack(inputs, axis=1)"
         raise InputError(
             f"inputs have the shape {inputs.shape} and labels {(n_labels, n_tasks)}: expected (N, ...) and (N, K), one "
-            "row of labels for each input"
+            f"row of labels for each input{turned}"
         )
 
 

@@ -73,6 +73,11 @@ def _item(dataset: Any, number: int) -> tuple[np.ndarray, np.ndarray, list[str] 
         found = f"item {number} of {type(dataset).__name__} is a {type(item).__name__}{size}"
         raise InputError(f"{found}: expected a pair (input, labels)")
     data, label = item
+    if isinstance(data, Mapping):
+        raise InputError(
+            f"the input of item {number} of {type(dataset).__name__} is a mapping of {', '.join(map(str, data))}: "
+            "expected one array, or a pair of one length, such as (ids, mask), which becomes one input of two rows"
+        )
     names = list(map(str, label)) if isinstance(label, Mapping) else None
     values = list(label.values()) if isinstance(label, Mapping) else label
     try:

@@ -38,6 +38,8 @@ def as_table(frame: Any) -> pa.Table:
     try:
         if isinstance(frame, pd.DataFrame):
             frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+            sparse = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.SparseDtype)]
+            frame = frame.assign(**{name: frame[name].sparse.to_dense() for name in sparse})
             return pa.Table.from_pandas(frame, preserve_index=False)
         return pa.table(frame)
     except (pa.ArrowException, ValueError, TypeError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from stg_ray.errors import InputError
+from stg_ray.tasks import texts
 from stg_ray.tasks.task import TaskKind
 
 FEW = 20
@@ -22,10 +23,6 @@ ROWS_OF_A_CLASS = 5
 MARKS_BELOW = (-1, -9, -99, -100, -999, -9999, -99999, -32768)
 MARKS_ABOVE = (99, 255, 999, 9999, 32767, 65535, 99999)
 """Numbers that often mark what is missing. Only a lone -1 beside classes is taken for a mark without a question."""
-UNCLEAR_TEXTS = ("na", "n/a", "null", "none", "?", "-", "--", "unknown", "missing")
-"""Texts that may mark what is missing, and may be classes."""
-OPPOSITES = ("no", "yes"), ("n", "y"), ("inactive", "active"), ("absent", "present"), ("negative", "positive")
-"""Pairs of texts of which the first is label 0, in whatever case; other texts are in the order of the alphabet."""
 
 
 @dataclass(frozen=True)
@@ -228,26 +225,42 @@ def _ask_about_extremes(name: str, column: Distinct) -> None:
 def _of_texts(name: str, column: Distinct, kind: TaskKind | None, *, may_ask: bool) -> Meaning:
     """Tell what a column of text means: its distinct texts are classes."""
     assert column.texts is not None, "called for text"
-    texts = column.texts
+    found = column.texts
     if kind == "regression":
-        raise InputError(f"task {name!r} is a regression and has the label {texts[0]!r}: expected numbers")
-    unclear = [text for text in texts if text.lower() in UNCLEAR_TEXTS]
+        raise InputError(f"task {name!r} is a regression and has the label {found[0]!r}: expected numbers")
+    unclear = texts.unclear(found)
     if unclear and may_ask:
         answers = {repr(unclear): "it is missing", "[]": "it is a class"}
-        others = [text for text in texts if text not in unclear] or ["nothing"]
+        others = [text for text in found if text not in unclear] or ["nothing"]
         raise _question(name, f"the label {unclear[0]!r} beside {listed(others)}", answers)
-    if kind is None and len(texts) > FEW and not column.is_category and column.n_rows < ROWS_OF_A_CLASS * len(texts):
+    if kind is None:
+        _ask_about_texts(name, column, found)
+    if kind == "binary" and len(found) > 2:
+        raise InputError(f"task {name!r} is binary and has the labels {listed(found)}: expected two values")
+    return Meaning(kind or ("binary" if len(found) <= 2 else "multiclass"), texts.in_order(found))
+
+
+def _ask_about_texts(name: str, column: Distinct, found: tuple[str, ...]) -> None:
+    """Refuse texts that may be no classes, or fewer classes than there are texts."""
+    setting = f"data.tasks: {{{name!r}: {{kind: multiclass}}}} (in Python kinds=)"
+    if alike := texts.alike(found):
         raise InputError(
-            f"task {name!r} has {len(texts):,} distinct texts in {column.n_rows:,} rows, such as {texts[0]!r}: "
+            f"task {name!r} has the labels {listed(alike)}, which differ in upper and lower case only: write them "
+            f"alike, or, if they are different classes, set {setting}"
+        )
+    if column.is_category:
+        return
+    if separator := texts.separator(found):
+        raise InputError(
+            f"task {name!r} has the labels {listed(found, 3)}: does each row list labels, with {separator!r} between "
+            f"them? Then set separator to {separator!r} where its file is named (in Python give a column of 0 and 1 "
+            f"for each label); else, if these are {len(found)} classes, {setting}"
+        )
+    if len(found) > FEW and column.n_rows < ROWS_OF_A_CLASS * len(found):
+        raise InputError(
+            f"task {name!r} has {len(found):,} distinct texts in {column.n_rows:,} rows, such as {found[0]!r}: "
             f"expected classes (leave the column out, or set data.tasks: {{{name!r}: {{kind: multiclass}}}})"
         )
-    if kind == "binary" and len(texts) > 2:
-        raise InputError(f"task {name!r} is binary and has the labels {listed(texts)}: expected two values")
-    ordered = texts
-    for pair in OPPOSITES:
-        if {text.lower() for text in texts} == set(pair) and len(texts) == 2:
-            ordered = tuple(sorted(texts, key=lambda text: pair.index(text.lower())))
-    return Meaning(kind or ("binary" if len(texts) <= 2 else "multiclass"), ordered)
 
 
 def _kind_question(name: str, found: str) -> InputError:

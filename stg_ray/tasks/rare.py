@@ -91,7 +91,8 @@ def _rare_in(task_set: TaskSet, split: str, least: int) -> dict[int, str]:
         column = ranges.of(t)
         if not column.low < column.high:
             only = f"only the label {_shown(task, column.low)}" if column.count else "no label"
-            rare[t] = f"{task.name!r} has {only} in the {split} rows"
+            blank = ", and none in others: if no label means no, write it" if 0 < column.count < len(rows) else ""
+            rare[t] = f"{task.name!r} has {only} in the {split} rows{blank}"
     if least > 1:
         for t, count in enumerate(minorities(task_set.labels, task_set.tasks, rows)):
             if count < least and t not in rare:

@@ -13,6 +13,18 @@ from stg_ray.tasks.task import Task
 
 SPLITS = ("train", "val", "test")
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Splits by the names that people give them, in lower case."""
+
 UNUSED = -1
 """The split of a row that is not used."""
 
@@ -42,12 +54,13 @@ def split_codes(
     if split is None:
         return stratified_split(strata, (0.7, 0.1, 0.2), seed)
     names = np.asarray(split).astype(str)
-    names[np.isin(names, ("valid", "validation"))] = "val"
     if names.shape != (len(labels),):
         raise InputError(f"split has the shape {names.shape}: expected one entry for each of {len(labels)} rows")
-    unknown = sorted(set(names) - set(SPLITS))
+    found, places = np.unique(names, return_inverse=True)
+    unknown = [str(name) for name in found if name.strip().lower() not in SPLIT_NAMES]
     if unknown:
-        raise InputError(f"split has the unknown entry {str(unknown[0])!r}: expected {', '.join(SPLITS)}")
+        raise InputError(f"split has the unknown entry {unknown[0]!r}: expected {', '.join(SPLITS)}")
+    names = np.array([SPLIT_NAMES[name.strip().lower()] for name in found])[places]
     codes = np.select([names == s for s in SPLITS], range(3)).astype(np.int8)
     for needed in ("train", "test"):
         if not (codes == SPLITS.index(needed)).any():

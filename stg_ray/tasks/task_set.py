@@ -27,6 +27,7 @@ from stg_ray.tasks.checks import (
     tasks_of,
 )
 from stg_ray.tasks.columns import Marks
+from stg_ray.tasks.containers import check_same_order
 from stg_ray.tasks.datasets import dataset_arrays
 from stg_ray.tasks.frames import as_table, divided, input_array, is_frame
 from stg_ray.tasks.label_matrix import meanings_of
@@ -115,6 +116,7 @@ class TaskSet:
             >>> task_set.labels[2]
             array([-1,  2], dtype=int8)
         """
+        check_same_order(inputs, labels)
         if is_frame(inputs):
             inputs = input_array(as_table(inputs))
         inputs = checked_inputs(inputs)

@@ -96,12 +96,15 @@ def test_types_are_told_from_all_rows(tmp_path: Path) -> None:
     assert load(tmp_path).inputs[-1, 0] == 0.5
 
 
-def test_labels_in_one_column_of_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("empty", "labels"), [("none", [0, 0]), ("missing", [-1, -1])])
+def test_labels_in_one_column_of_text(tmp_path: Path, empty: str, labels: list[int]) -> None:
     tags = ["red;round", "round", "red", ""] * 10
-    (tmp_path / "mine.csv").write_text("a,tags\n" + "".join(f"{row},{tag}\n" for row, tag in enumerate(tags)))
-    task_set = load(tmp_path, labels="tags", separator=";")
-    assert task_set.names == ("red", "round")
-    assert task_set.labels[:4].tolist() == [[1, 1], [0, 1], [1, 0], [-1, -1]]
+    rows = "".join(f"{row},{tag},{'yes' if row % 8 < 4 else 'no'}\n" for row, tag in enumerate(tags))
+    (tmp_path / "mine.csv").write_text(f"a,tags,ripe\n{rows}")
+    task_set = load(tmp_path, labels=["tags", "ripe"], separator=";", empty=empty)
+    assert task_set.names == ("red", "round", "ripe")
+    assert task_set.labels[:4, :2].tolist() == [[1, 1], [0, 1], [1, 0], labels]
+    assert task_set.labels[2:6, 2].tolist() == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("index", ["", "Unnamed: 0"])

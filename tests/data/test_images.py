@@ -16,10 +16,10 @@ from PIL import Image
 from stg_ray.config.loading import load_config
 from stg_ray.data import images as images_module
 from stg_ray.data import load_task_set
-from stg_ray.data.image_folder import SPLIT_NAMES
 from stg_ray.data.images import decode, decode_all, large_array
 from stg_ray.errors import InputError
 from stg_ray.tasks import SPLITS, TaskSet
+from stg_ray.tasks.splitting import SPLIT_NAMES
 
 RNG = np.random.default_rng(0)
 CLASSES = ("<b>cat</b>", "chien café", "鳥")
@@ -177,9 +177,9 @@ def test_hidden_files_are_no_images_and_what_is_left_out_is_counted(tmp_path: Pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(load(tmp_path, images={"folder": str(tmp_path)}).inputs) == 30
-    for name in ("a.gif", "b.GIF", "c.jfif", "notes"):
+    for name in ("a.gif", "b.GIF", "c.heic", "notes"):
         (tmp_path / "dog" / name).write_bytes(b"left out")
-    with pytest.warns(UserWarning, match=r"4 files are left out \(2 .gif, 1 .jfif, 1 notes\): expected .jpg"):
+    with pytest.warns(UserWarning, match=r"4 files are left out \(2 .gif, 1 .heic, 1 notes\): expected .jpg"):
         assert len(load(tmp_path, images={"folder": str(tmp_path)}).inputs) == 30
 
 

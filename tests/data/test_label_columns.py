@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from stg_ray.config.loading import load_config
 from stg_ray.data import load_task_set
+from stg_ray.errors import InputError
+from stg_ray.tasks import TaskSet
 from tests.support.tables import ROWS, N, X, load, written
 
 TAGS = [["red", "round"], ["round"], [], ["red"], None, ["blue", "red"]] * 10
@@ -87,6 +89,60 @@ def test_a_real_column_makes_no_regressions_of_the_others(tmp_path: Path) -> Non
     task_set = load(tmp_path, files="mine.parquet", features=["x_*"], labels=["y_*"])
     assert [task.kind for task in task_set.tasks] == ["binary", "multiclass", "regression", "binary"]
     assert task_set.tasks[1].n_classes == 3
+
+
+def listed(tmp_path: Path, tags: list[Any], **options: Any) -> TaskSet:
+    written(tmp_path, X | {"tags": tags, "ripe": ["yes", "no"] * (N // 2)})
+    return load(tmp_path, files="mine.parquet", features=["x_*"], labels=["tags", "ripe"], **options)
+
+
+@pytest.mark.parametrize("nothing", ["", None, "NaN", "None"])
+@pytest.mark.parametrize(("empty", "labels"), [("none", [0, 0]), ("missing", [-1, -1])])
+def test_rows_that_list_no_label_are_asked_about(
+    tmp_path: Path, nothing: str | None, empty: str, labels: list[int]
+) -> None:
+    tags = ["red;round", "round", "red", nothing] * 15
+    with pytest.raises(InputError, match=r"'tags' is empty.* in 15 of 60 .* Set data.parquet.empty to none or to miss"):
+        listed(tmp_path, tags, separator=";")
+    assert listed(tmp_path, tags, separator=";", empty=empty).labels[3, :2].tolist() == labels
+
+
+def test_null_lists_without_empty_ones_are_asked_about(tmp_path: Path) -> None:
+    tags = [["red", "round"], ["round"], ["red"], None] * 15
+    with pytest.raises(InputError, match="'tags' is empty or null in 15 of 60 rows, the first is row 3"):
+        listed(tmp_path, tags)
+    assert listed(tmp_path, tags, empty="none").labels[3, :2].tolist() == [0, 0]
+    assert listed(tmp_path, [own or [] for own in tags]).labels[3, :2].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("separator", ["|", {"tags": "|"}])
+def test_a_separator_is_that_of_the_columns_that_hold_it(tmp_path: Path, separator: str | dict[str, str]) -> None:
+    task_set = listed(tmp_path, ["red|round", "round", "red"] * 20, separator=separator)
+    assert task_set.names == ("red", "round", "ripe")
+    assert task_set.labels[:3].tolist() == [[1, 1, 1], [0, 1, 0], [1, 0, 1]]
+
+
+def test_a_column_that_is_named_lists_labels_though_every_row_has_one(tmp_path: Path) -> None:
+    assert listed(tmp_path, ["b", "a", "c"] * 20, separator={"tags": ";"}).names == ("a", "b", "c", "ripe")
+
+
+@pytest.mark.parametrize(
+    ("separator", "message"),
+    [
+        (";", r"data.parquet.separator: no label column of text holds ';'"),
+        ({"tag": ";"}, r"data.parquet.separator: unknown label column 'tag': did you mean 'tags'\?"),
+    ],
+)
+def test_a_separator_that_no_column_has(tmp_path: Path, separator: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        listed(tmp_path, ["a", "b", "c"] * 20, separator=separator)
+
+
+@pytest.mark.parametrize("between", ["|", ";", ", "])
+def test_text_that_looks_like_lists_is_asked_about(tmp_path: Path, between: str) -> None:
+    with pytest.raises(InputError, match=f"does each row list labels, with '[{between[0]}]' between them"):
+        listed(tmp_path, [f"red{between}round", "round", "red"] * 20)
+    assert listed(tmp_path, ["red, white and blue", "green, dark", "grey"] * 20).tasks[0].n_classes == 3
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

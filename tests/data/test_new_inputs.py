@@ -43,7 +43,6 @@ def checked(inputs: Any, kind: str) -> torch.Tensor:
         (IMAGES.astype(np.float64), "bytes"),
         (IMAGES * 0.9, "bytes"),  # pixels that were resized
         (np.zeros((3, 3, 4, 5)), "bytes"),
-        (IMAGES > 127, "bytes"),
         (torch.from_numpy(IMAGES), "bytes"),
         (FEATURES, "floats"),
         (FEATURES[:1], "floats"),
@@ -112,6 +111,12 @@ def test_inputs_that_cannot_be_right_are_refused(inputs: Any, kind: str, message
 def test_another_unit_is_said(change: Callable[[np.ndarray], np.ndarray], message: str) -> None:
     with pytest.warns(UserWarning, match=message):
         checked(change(FEATURES), "floats")
+
+
+@pytest.mark.parametrize("of", [bool, np.uint8, np.int64, np.float32])
+def test_masks_for_networks_that_were_trained_on_bytes(of: type) -> None:
+    with pytest.warns(UserWarning, match="inputs hardly vary beside those that the networks were trained on"):
+        checked((IMAGES > 127).astype(of), "bytes")
 
 
 def test_bytes_for_networks_that_were_trained_on_unit_pixels() -> None:

@@ -240,7 +240,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"labels": [], "classes": "kind"},
         "the column of classes 'kind' is null in all rows",
     ),
-    "labels of null": ({"a": X | Y | {"y_1": pa.nulls(N)}}, {}, "'y_1' is null in all rows"),
+    "labels of null": (
+        {"a": X | Y | {"y_1": pa.nulls(N)}},
+        {},
+        "'1' has no label at all: remove it, or set data.constant_tasks=drop",
+    ),
     "labels of dates": ({"a": X | Y | {"y_1": pa.array([0] * N, pa.date32())}}, {}, "'y_1' is date32.*: expected num"),
 }
 

@@ -111,7 +111,6 @@ def test_classes_and_functions_are_given_in_python() -> None:
 @pytest.mark.parametrize(
     ("trunk", "message"),
     [
-        (Importable(), "object of the class Importable, which no file can name: give a class, a function"),
         (lambda shape: nn.Linear(shape[0], 2), "within a function, or a lambda.*write it into a file"),
         ("__main__:net", "it is defined in a notebook or in the program itself.*give my_code:net"),
     ],

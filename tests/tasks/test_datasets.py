@@ -57,6 +57,16 @@ def test_images_and_missing_labels() -> None:
     assert np.flatnonzero(task_set.labels[:, 0] == -1).tolist() == [3]
 
 
+def test_ids_and_a_mask_are_one_input_of_two_rows() -> None:
+    ids, mask = np.arange(N * 4).reshape(N, 4) % 7, np.ones((N, 4), np.int64)
+    task_set = TaskSet.from_dataset(Items(lambda i: ((torch.tensor(ids[i]), torch.tensor(mask[i])), Y[i])))
+    assert np.array_equal(task_set.inputs, np.stack([ids, mask], axis=1))
+    with pytest.raises(InputError, match=r"a mapping of ids, mask: expected one array, or a pair"):
+        TaskSet.from_dataset(Items(lambda i: ({"ids": ids[i], "mask": mask[i]}, Y[i])))
+    with pytest.raises(InputError, match=r"are these 2 inputs of each row\? Give them as one, np.stack"):
+        TaskSet.from_arrays((ids, mask), Y)
+
+
 def test_one_for_each_split() -> None:
     whole = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
     splits = {"train": Subset(whole, range(28)), "test": Subset(whole, range(28, 40))}

@@ -72,7 +72,7 @@ def test_regression_targets_are_standardised_by_training_rows() -> None:
         (INPUTS, labels_with(HALF), {"names": ["a", "__task__"]}, "__task__"),
         (INPUTS, labels_with(HALF), {"kinds": ["binary", "ordinal"]}, "'ordinal'"),
         (INPUTS, labels_with(HALF), {"split": ["train"] * 40}, "no 'test' row"),
-        (INPUTS, labels_with(HALF), {"split": ["train", "testing"] * 20}, "'testing'"),
+        (INPUTS, labels_with(HALF), {"split": ["train", "holdout"] * 20}, "'holdout'"),
         (
             INPUTS,
             labels_with(HALF),

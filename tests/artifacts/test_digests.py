@@ -1,0 +1,55 @@
+"""Digests of the user's files, by which a run notices that they changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stg_ray as sr
+from stg_ray.artifacts import digests
+from stg_ray.artifacts.digests import source_digests
+from stg_ray.config.loading import load_config
+from stg_ray.errors import InputError
+from stg_ray.progress import Reporter
+from tests.support.tables import X, Y, written
+
+SETTINGS = {"features": ["x_*"], "labels": ["y_*"]}
+
+
+def turned(path: Path, place: int) -> None:
+    """Change a byte of a file, which keeps its size and its time."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("files", ["mine.parquet", "folder", "folder/*.parquet"])
+def test_a_parquet_file_that_changed_is_noticed_whatever_its_size_and_time(
+    tmp_path: Path, quiet: Reporter, files: str
+) -> None:
+    paths = [written(tmp_path, X | Y, name) for name in ("mine.parquet", "folder/a.parquet")]
+    settings = {"data": {"parquet": {"files": files, **SETTINGS}, "root": str(tmp_path)}}
+    sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+    for path in paths:
+        turned(path, 200)
+    with pytest.raises(InputError, match=r"what data.parquet.files: .*\.parquet names has changed since"):
+        sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+
+
+def test_of_a_large_parquet_file_the_ends_are_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "HASHED_WHOLE", 1000)
+    monkeypatch.setattr(digests, "END_BYTES", 100)
+    path = tmp_path / "mine.parquet"
+    path.write_bytes(np.random.default_rng(0).bytes(2000))
+    config = load_config({"data": {"parquet": {"files": str(path), **SETTINGS}}})
+    found = [source_digests(config)]
+    for place in (1000, 50, 1950):
+        turned(path, place)
+        found.append(source_digests(config))
+    assert found[0] == found[1]
+    assert len({tuple(digest.values()) for digest in found}) == 3
