@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import stg_ray as sr
-from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, pairwise_l1, squared_form
+from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, gpu_kernel, pairwise_l1, squared_form
 from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config.loading import load_config
@@ -84,6 +84,7 @@ def test_the_confidences_of_a_gpu_are_recorded_batch_by_batch(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_distances_of_rows_are_those_of_a_cpu(n: int, n_tasks: int, m: int, dtype: torch.dtype) -> None:
     x = torch.randn(n, n_tasks, m, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    assert gpu_kernel() is not None
     found = pairwise_l1(x.cuda())
     torch.testing.assert_close(found.cpu(), pairwise_l1(x))
     assert torch.equal(found, pairwise_l1(x.cuda())), "the same to the last bit"

@@ -43,6 +43,7 @@ def main() -> None:
     result: dict[str, Any] = {"benchmark": "on_a_gpu", "quick": arguments.quick, "gpu": name}
     for part in [arguments.only] if arguments.only else PARTS:
         more, own = PARTS[part](arguments.quick)
+        print(part, own, flush=True)
         rows += more
         result[part] = own
     show(f"On one {name}", rows, result)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -115,14 +116,25 @@ def aligned_l1(
 def pairwise_l1(x: torch.Tensor) -> torch.Tensor:
     """Compute the L1 distances (n, K (K - 1) / 2) of the K rows of each of n matrices (n, K, m)."""
     if x.is_cuda:
-        try:
-            from stg_ray.affinities import l1_kernel
-        except ImportError:  # a build of torch without Triton
-            a, b = torch.triu_indices(x.shape[1], x.shape[1], 1, device=x.device)
-            return torch.cdist(x, x, p=1)[:, a, b]
-        return l1_kernel.pairwise_l1(x)
+        kernel = gpu_kernel()
+        if kernel is not None:
+            return kernel(x)
+        a, b = torch.triu_indices(x.shape[1], x.shape[1], 1, device=x.device)
+        return torch.cdist(x, x, p=1)[:, a, b]
     # pdist takes each pair once and works in vector registers; cdist does neither: 17 times slower.
     return torch.stack([torch.pdist(rows.contiguous(), 1) for rows in x])
+
+
+@cache
+def gpu_kernel() -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return the kernel of distances on GPUs; None where it cannot be built: without Triton, or a C compiler for it."""
+    try:
+        from stg_ray.affinities import l1_kernel
+
+        l1_kernel.pairwise_l1(torch.zeros(1, 2, 1, device="cuda"))
+    except Exception:  # whatever it is that is missing, torch's own distances are the same
+        return None
+    return l1_kernel.pairwise_l1
 
 
 def squared_form(pairs: torch.Tensor, n_tasks: int) -> torch.Tensor:

@@ -6,30 +6,28 @@ of the tasks of two tiles in registers.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 
-TILE = 8
+TILE = 16
 """Tasks of a tile: a program has `TILE` x `TILE` pairs."""
 
-WIDTH = 64
+WIDTH = 32
 """Coordinates that a program takes at once."""
 
-WARPS = 4
+WARPS = 8
 PROGRAMS = 2048
 """Programs that keep a GPU busy: fewer are split by coordinates."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _tile_pair(
-    x: Any,
-    out: Any,
-    n_tasks: Any,
-    m: Any,
-    per_split: Any,
+    x: tl.tensor,
+    out: tl.tensor,
+    n_tasks: tl.tensor,
+    m: tl.tensor,
+    per_split: tl.tensor,
     TILE: tl.constexpr,
     WIDTH: tl.constexpr,
 ) -> None:
