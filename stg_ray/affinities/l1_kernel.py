@@ -10,13 +10,13 @@ import torch
 import triton
 import triton.language as tl
 
-TILE = 16
+TILE = 8
 """Tasks of a tile: a program has `TILE` x `TILE` pairs."""
 
 WIDTH = 32
 """Coordinates that a program takes at once."""
 
-WARPS = 8
+WARPS = 2
 PROGRAMS = 2048
 """Programs that keep a GPU busy: fewer are split by coordinates."""
 
