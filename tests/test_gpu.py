@@ -1,19 +1,31 @@
-"""The path on GPUs: nccl, pinned transfers, bf16, several workers on one GPU. Skipped where there is none."""
+"""The path on GPUs: nccl, pinned transfers, bf16, compiled networks, several workers on one GPU, and the affinities,
+which are compared with a CPU's. Skipped where there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import stg_ray as sr
-from stg_ray.data.parts import read_index
+from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, gpu_kernel, pairwise_l1, squared_form
+from stg_ray.affinities.tag import effects_of_steps
+from stg_ray.artifacts.storage import Storage
+from stg_ray.config.loading import load_config
+from stg_ray.data.parts import read_index, read_split, write_parts
+from stg_ray.models import load_weights
+from stg_ray.profiling.recorder import Recorder, Shard
 from stg_ray.progress import Reporter
+from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.trial import network_folder, train_network
+from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import DeviceFacts
-from stg_ray.training.compute import Compute
+from stg_ray.training.compute import Compute, exact_float32
+from tests.support.oracle import TASKS, TRUNKS, engine_of, example, looped
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,6 +57,139 @@ def test_a_batch_comes_through_pinned_memory_in_the_memory_format() -> None:
     assert torch.equal(batch.cpu(), images)
 
 
+def test_the_confidences_of_a_gpu_are_recorded_batch_by_batch(
+    make_task_set: Callable[..., TaskSet], tmp_path: Path
+) -> None:
+    storage = Storage(tmp_path)
+    write_parts(make_task_set(), storage)
+    index = read_index(storage)
+    data = read_split(storage, index, "train")
+    recorders = [Recorder(index, Shard.of(index, 0, 1), data) for _ in range(2)]
+    values = torch.rand(len(data), len(index.tasks))
+    for _ in range(2):
+        for rows in np.array_split(np.random.default_rng(0).permutation(len(data)), 7):
+            recorders[0].record(rows, values[rows])
+            recorders[1].record(rows, values.cuda()[torch.from_numpy(rows).cuda()])
+        sums = [recorder.confidence_sums() for recorder in recorders]
+        assert torch.equal(*sums)
+        for recorder in recorders:
+            recorder.finish_epoch()
+        values = 1 - values
+    np.testing.assert_array_equal(recorders[0].state.m2, recorders[1].state.m2)
+    np.testing.assert_array_equal(recorders[0].state.count, 2)
+    np.testing.assert_array_equal(recorders[1].state.count, 2)
+
+
+@pytest.mark.parametrize(("n", "n_tasks", "m"), [(2, 5, 70), (1, 17, 70_000), (300, 8, 64), (3, 2, 5), (4, 130, 999)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_distances_of_rows_are_those_of_a_cpu(n: int, n_tasks: int, m: int, dtype: torch.dtype) -> None:
+    x = torch.randn(n, n_tasks, m, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    assert gpu_kernel() is not None
+    found = pairwise_l1(x.cuda())
+    torch.testing.assert_close(found.cpu().double(), pairwise_l1(x.double()), rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, pairwise_l1(x.cuda())), "the same to the last bit"
+    wide = torch.randn(n, n_tasks, 2 * m, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    part = pairwise_l1(wide.cuda()[:, :, :m]).cpu().double()
+    torch.testing.assert_close(part, pairwise_l1(wide[:, :, :m].double()), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("trunk", list(TRUNKS))
+def test_gradients_of_every_kind_of_layer(trunk: str) -> None:
+    network, inputs, labels = example(trunk, 3, 0, 0.3)
+    expected = looped(network, inputs, labels)
+    engine = engine_of(network.cuda(), "all", inputs.cuda())
+    found = squared_form(aligned_l1(engine, inputs.cuda(), labels.cuda()), len(TASKS))
+    differences = (expected[:, :, None] - expected[:, None, :]).abs().sum(dim=3)
+    torch.testing.assert_close(found.cpu(), differences, rtol=1e-9, atol=1e-9)
+    sample = CoordinateSample.draw(engine.layers, 8, 0)
+    if sample is not None:
+        estimate = aligned_l1(engine, inputs.cuda(), labels.cuda(), sample=sample)
+        on_cpu = aligned_l1(engine_of(network.cpu(), "all", inputs), inputs, labels, sample=sample)
+        torch.testing.assert_close(estimate.cpu(), on_cpu, rtol=1e-9, atol=1e-9)
+
+
+def image_tasks(n_samples: int = 400) -> TaskSet:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n_samples, 3, 16, 16), dtype=np.uint8)
+    columns = [images[:, t % 3].mean(axis=(1, 2)) + 2 * rng.normal(size=n_samples) > 127.5 for t in range(6)]
+    return TaskSet.from_arrays(images, np.stack(columns, axis=1).astype(np.int8))
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "tolerance"),
+    [
+        ("landscape", {}, 1e-4),
+        ("landscape", {"layers": "all"}, 1e-4),
+        ("landscape", {"layers": "all", "normalize": True}, 1e-4),
+        ("landscape", {"layers": "all", "coordinates": 2000}, 1e-4),
+        ("landscape", {"statistic": "pooled"}, 1e-3),
+        ("landscape", {"statistic": "sign"}, 1e-2),  # a value near 0 has either sign
+        ("logit_correlation", {}, 1e-4),
+        ("tag", {"tag_every": 2, "profile": {"epochs": 1, "precision": "float32"}}, 1e-3),
+    ],
+)
+def test_affinities_are_those_of_a_cpu(method: str, settings: dict, tolerance: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, 6),
+    ).eval()  # fmt: skip
+    given = {"method": method, "preprocess": lambda x: x.float() / 128 - 1, "start": "initial", **settings}
+    if method == "landscape":
+        given.setdefault("statistic", "aligned")
+    with exact_float32():
+        on_cpu, on_gpu = (sr.affinity(model, image_tasks(), device=d, **given) for d in ("cpu", "cuda"))
+    size = np.nanmax(np.abs(on_cpu.values))
+    np.testing.assert_allclose(on_gpu.values, on_cpu.values, rtol=0, atol=tolerance * size)
+
+
+def test_distances_need_no_exact_float32_around_them() -> None:
+    """Convolutions on GPUs are in TF32 by default, three digits; the landscape's are not."""
+    torch.backends.cudnn.allow_tf32 = True
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Tanh(), nn.Conv2d(64, 64, 3), nn.Tanh(), nn.Flatten()).eval()
+    torch.manual_seed(0)
+    model = nn.Sequential(*model, nn.Linear(64 * 144, 6)).eval()
+    given = {"preprocess": lambda x: x.float() / 128 - 1, "start": "initial", "statistic": "aligned", "layers": "all"}
+    on_cpu, on_gpu = (sr.affinity(model, image_tasks(40), device=d, **given).values for d in ("cpu", "cuda"))
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=2e-5, atol=1e-6 * on_cpu.max())
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_tag_draws_the_same_dropout_before_and_after_a_step() -> None:
+    network, inputs, labels = example("mlp", 64, 0)
+    network.trunk = nn.Sequential(network.trunk, nn.Dropout(0.5))
+    network.cuda().train()
+    effects = effects_of_steps(network, inputs.cuda(), labels.cuda(), 0.0)
+    assert torch.equal(effects, torch.zeros_like(effects))
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint(
+    make_task_set: Callable[..., TaskSet], tmp_path: Path
+) -> None:
+    retrain = {"epochs": 6, "batch_size": 16, "lr": 0.01, "precision": "bf16"}
+    config = load_config({"data": {"npz": "planted"}, "model": {"width": 16}, "retrain": retrain})
+    spec = NetworkSpec("ours", 1, ("block 0 task 0", "block 1 task 1"), seed=5, draws=5, epochs=6)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(epoch: int) -> None:
+        if epoch == 4:
+            raise Stopped
+
+    runs = [Storage(tmp_path / name) for name in ("whole", "stopped")]
+    for run in runs:
+        write_parts(make_task_set(missing=0.2), run.sub("parts"))
+    train_network(runs[0], config, spec, device="cuda", report=lambda _: None)
+    with pytest.raises(Stopped):
+        train_network(runs[1], config, spec, device="cuda", report=stop)
+    epochs: list[int] = []
+    train_network(runs[1], config, spec, device="cuda", report=epochs.append)
+    assert epochs == [5, 6]
+    weights = [load_weights(run, f"{network_folder(spec, config)}/network.pt") for run in runs]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_digits_to_groups(workers: int, gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:
     """One worker has a GPU of its own (nccl with several GPUs); two on one GPU have half of it each (gloo)."""
@@ -62,7 +207,31 @@ def test_digits_to_groups(workers: int, gpu_session: None, quiet: Reporter, tmp_
     assert len(read_index(run.sub("parts")).tasks) == len(run.read_json("groups.json")["tasks"])
 
 
+def test_a_compiled_network_is_profiled(gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:
+    losses = []
+    for compiled in ("true", "false"):
+        overrides = [f"profile.compile={compiled}", "profile.epochs=3", "profile.precision=float32", "model.width=32"]
+        config = sr.load_config("digits", overrides)
+        run = sr.run(config, str(tmp_path / compiled), until="profile", reporter=quiet).run_dir
+        losses.append(run.read_parquet("profile/metrics.parquet").column("loss").to_numpy())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
+
+
 def test_networks_are_trained_on_fractions_of_a_gpu(gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:
-    overrides = ["profile.epochs=2", "retrain.epochs=2", "retrain.seeds=1", "retrain.gpus=0.25"]
-    results = sr.run(sr.load_config("digits", overrides), str(tmp_path / "run"), reporter=quiet).results
+    overrides = ["profile.epochs=2", "retrain.epochs=2", "retrain.precision=float32", "retrain.gpus=0.25"]
+    config = sr.load_config(
+        "digits", [*overrides, "affinity.gpus=0.25", "affinity.methods=[data_map, landscape, logit_correlation]"]
+    )
+    run = str(tmp_path / "run")
+    results = sr.run(config, run, reporter=quiet).results
+    assert np.isfinite(results[results["metric"] == "average_precision"]["value"]).all()
+    inputs = np.random.default_rng(0).integers(0, 17, (50, 1, 8, 8)).astype(np.uint8)
+    on_cpu, on_gpu = (sr.load(run, device=device).predict(inputs).array for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=0.01)  # convolutions are in TF32
+
+
+def test_two_workers_train_a_network_together_on_one_gpu(gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:
+    overrides = ["profile.epochs=2", "retrain.epochs=2", "retrain.plans=[all_in_one]", "retrain.gpus=0.5"]
+    config = sr.load_config("digits", [*overrides, "retrain.workers=2"])
+    results = sr.run(config, str(tmp_path / "run"), reporter=quiet).results
     assert np.isfinite(results[results["metric"] == "average_precision"]["value"]).all()

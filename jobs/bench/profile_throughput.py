@@ -127,9 +127,9 @@ def compare(quick: bool) -> None:
     show(f"Throughput of profiling, batches of {BATCH}, {sides.compute}", rows, result)
 
 
-def bench_config(index: PartIndex, **profile: Any) -> Config:
+def bench_config(index: PartIndex, trunk: str = "cnn", **profile: Any) -> Config:
     values = {"batch_size": BATCH, "epochs": 9, **profile}
-    config = load_config({"data": {"npz": "random"}, "model": {"trunk": "cnn"}, "profile": values})
+    config = load_config({"data": {"npz": "random"}, "model": {"trunk": trunk}, "profile": values})
     network = build_network(config.model, index, index.tasks, 0)
     profile_section = resolve_auto(config.profile, DeviceFacts.here(), network, index.input_shape)
     return config.model_copy(update={"profile": profile_section})
@@ -152,7 +152,7 @@ def two_bare(run: str, *arguments: str) -> float:
     return sum(float(loop.communicate()[0]) for loop in loops)
 
 
-def profiled(run: str, workers: int) -> float:
+def profiled(run: str, workers: int, trunk: str = "cnn") -> float:
     """Images per second of the profile stage, by the seconds that its workers measured of all epochs but the first."""
     import ray
 
@@ -169,7 +169,7 @@ def profiled(run: str, workers: int) -> float:
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         with _quiet().stage("profile") as progress:
-            profile(directory, bench_config(index, workers=workers, batch_size=BATCH * workers), progress)
+            profile(directory, bench_config(index, trunk, workers=workers, batch_size=BATCH * workers), progress)
     finally:
         ray.shutdown()
     metrics = directory.read_parquet("profile/metrics.parquet").to_pandas()
@@ -186,13 +186,13 @@ def _quiet() -> Reporter:
 class Sides:
     """The loops of one process."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, device: str = "cpu", trunk: str = "cnn") -> None:
         storage = Storage(run).sub("parts")
         self.index: PartIndex = read_index(storage)
         self.data = read_split(storage, self.index, "train")
         self.inputs, self.labels = torch.from_numpy(self.data.inputs), torch.from_numpy(self.data.labels)
-        self.config = bench_config(self.index)
-        self.compute = Compute.of(self.config.profile)
+        self.config = bench_config(self.index, trunk)
+        self.compute = Compute.of(self.config.profile, device)
         n_steps = len(self.inputs) // BATCH
         self.batches = epoch_batches(len(self.inputs), n_steps, np.random.default_rng(0))
 
@@ -200,6 +200,8 @@ class Sides:
         began = time.perf_counter()
         for _ in range(epochs):
             epoch()
+        if self.compute.device.type == "cuda":
+            torch.cuda.synchronize()
         return epochs * len(self.inputs) / (time.perf_counter() - began)
 
     def bare(self, epochs: int = 1, *, bf16: bool = False) -> float:
@@ -213,7 +215,8 @@ class Sides:
             for rows in self.batches:
                 index = torch.from_numpy(rows)
                 outputs = compute.forward(network, compute.batch(self.inputs[index]))
-                loss = nn.functional.binary_cross_entropy_with_logits(outputs, labels[index])
+                target = compute.batch(labels[index])
+                loss = nn.functional.binary_cross_entropy_with_logits(outputs, target)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -231,7 +234,8 @@ class Sides:
 
         network = build_network(self.config.model, self.index, self.index.tasks, 0)
         batches = CommonBatches(len(self.inputs), BATCH, self.index.labels_per_sample, Draws(0, Stream.PROFILE_BATCHES))
-        trainer = Trainer(network, Rows(self.inputs, self.labels, self.data.samples), batches, self.config.profile)
+        rows = Rows(self.inputs, self.labels, self.data.samples)
+        trainer = Trainer(network, rows, batches, self.config.profile, device=self.compute.device)
         recorder = Recorder(self.index, Shard.of(self.index, 0, 1), self.data)
 
         def keep(rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from stg_ray.seeds import Stream, generator
 CACHE = 2**20
 """Bytes of all tasks' gradients that are compared at a time: pairs of rows are then read from the cache. Four times as
 fast as from memory at 100 tasks."""
+
+CACHE_ON_GPU = 2**27
+"""The same for a GPU: so many that its processors are busy with one block."""
 
 COORDINATE_FOLDS = 8
 """Random coordinates are dealt to so many folds, whose scatter tells the error of the estimate."""
@@ -112,10 +116,25 @@ def aligned_l1(
 def pairwise_l1(x: torch.Tensor) -> torch.Tensor:
     """Compute the L1 distances (n, K (K - 1) / 2) of the K rows of each of n matrices (n, K, m)."""
     if x.is_cuda:
+        kernel = gpu_kernel()
+        if kernel is not None:
+            return kernel(x)
         a, b = torch.triu_indices(x.shape[1], x.shape[1], 1, device=x.device)
         return torch.cdist(x, x, p=1)[:, a, b]
     # pdist takes each pair once and works in vector registers; cdist does neither: 17 times slower.
     return torch.stack([torch.pdist(rows.contiguous(), 1) for rows in x])
+
+
+@cache
+def gpu_kernel() -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return the kernel of distances on GPUs; None where it cannot be built: without Triton, or a C compiler for it."""
+    try:
+        from stg_ray.affinities import l1_kernel
+
+        l1_kernel.pairwise_l1(torch.zeros(1, 2, 1, device="cuda"))
+    except Exception:  # whatever it is that is missing, torch's own distances are the same
+        return None
+    return l1_kernel.pairwise_l1
 
 
 def squared_form(pairs: torch.Tensor, n_tasks: int) -> torch.Tensor:
@@ -157,7 +176,8 @@ def _norms(gradients: LayerGradients) -> torch.Tensor:
 
 def _width(gradients: LayerGradients) -> int:
     """Return the number of coordinates of which all tasks' values fit into the cache."""
-    return max(64, CACHE // (4 * gradients.shape[1]))
+    cache = CACHE_ON_GPU if gradients.is_cuda else CACHE
+    return max(64, cache // (4 * gradients.shape[1]))
 
 
 def _rows(gradients: LayerGradients) -> int:

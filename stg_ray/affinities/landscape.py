@@ -18,7 +18,7 @@ import torch
 from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, squared_form
 from stg_ray.affinities.base import Estimator, Partial, RatioSums, task_names
 from stg_ray.affinities.gradients.capture import is_out_of_memory
-from stg_ray.affinities.gradients.per_sample import MEMORY, SampleGradients
+from stg_ray.affinities.gradients.per_sample import MEMORY, MEMORY_ON_GPU, SampleGradients
 from stg_ray.affinities.gradients.samples import chosen_part
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
@@ -160,12 +160,14 @@ def relative_error(folds: np.ndarray) -> float:
 
 
 def _memory(device: torch.device) -> int:
-    """Return the bytes for a micro-batch: `MEMORY`, halved until an actor on every CPU finds twice as much."""
+    """Return the bytes for a micro-batch: `MEMORY`, halved until an actor on every CPU finds twice as much.
+
+    On a GPU it is a share of all its memory, so that it does not depend on what others have of it at the moment.
+    """
     if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[0]
+        memory, available = MEMORY_ON_GPU, torch.cuda.mem_get_info(device)[1] // 8
     else:
-        available = psutil.virtual_memory().available // (psutil.cpu_count() or 1)
-    memory = MEMORY
+        memory, available = MEMORY, psutil.virtual_memory().available // (psutil.cpu_count() or 1)
     while memory > 2**20 and 2 * memory > available:
         memory //= 2
     return memory

@@ -22,6 +22,7 @@ from stg_ray.models import TaskNetwork
 from stg_ray.seeds import Stream
 from stg_ray.tasks import Task
 from stg_ray.training.batches import CommonBatches, Draws
+from stg_ray.training.compute import exact_float32
 from stg_ray.training.trainer import Rows, Trainer, check_finite
 
 
@@ -110,6 +111,7 @@ class _Looks:
         self.n_looks += 1
 
 
+@exact_float32()
 def effects_of_steps(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor, lr: float) -> torch.Tensor:
     """Compute Z (K, K) on one batch: row i is a step of learning rate `lr` on task i's mean loss.
 
@@ -131,9 +133,12 @@ def effects_of_steps(network: TaskNetwork, inputs: torch.Tensor, labels: torch.T
     count = (~torch.isnan(labels)).sum(dim=0)
     with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
         state = torch.get_rng_state()
+        on_gpu = torch.cuda.get_rng_state(inputs.device) if inputs.is_cuda else None
 
         def losses(values: dict[str, torch.Tensor]) -> torch.Tensor:
             torch.set_rng_state(state)  # the same dropout before and after
+            if on_gpu is not None:
+                torch.cuda.set_rng_state(on_gpu, inputs.device)
             state_of_trunk = {**values, **{name: b.clone() for name, b in buffers.items()}}
             outputs = network.heads(functional_call(trunk, state_of_trunk, (x,)))
             return network.layout.losses(outputs, labels).sum(dim=0) / count.clamp(min=1)

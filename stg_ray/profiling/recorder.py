@@ -48,18 +48,39 @@ class Recorder:
         self.state = DataMapState.empty(len(data), len(index.tasks))
         self.current = np.full((len(data), len(index.tasks)), np.nan, dtype=np.float32)
         self.visits = np.zeros(len(data), np.int32)
+        self.on_their_way: tuple[np.ndarray, torch.Tensor, torch.cuda.Event] | None = None
 
     def record(self, rows: np.ndarray, confidences: torch.Tensor) -> None:
-        """Take the confidences (b, K) of a batch; a sample's visits are counted, not assumed."""
-        self.current[rows] = confidences.cpu().numpy()
+        """Take the confidences (b, K) of a batch; a sample's visits are counted, not assumed.
+
+        Those on a GPU are copied from it while the batch's backward pass runs, and looked at with the next batch.
+        """
         self.visits[rows] += 1
+        if not confidences.is_cuda:
+            self.current[rows] = confidences.numpy()
+            return
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        on_cpu = confidences.to("cpu", non_blocking=True)
+        copied.record(torch.cuda.current_stream(confidences.device))
+        self._arrive()
+        self.on_their_way = rows, on_cpu, copied
+
+    def _arrive(self) -> None:
+        """Wait for the confidences that a GPU is about to copy."""
+        if self.on_their_way is not None:
+            rows, confidences, copied = self.on_their_way
+            copied.synchronize()
+            self.current[rows] = confidences.numpy()
+            self.on_their_way = None
 
     def confidence_sums(self) -> torch.Tensor:
         """Return the (K,) float64 sums of the confidences of the epoch in flight over this worker's labels."""
+        self._arrive()
         return torch.from_numpy(np.nan_to_num(self.current).sum(axis=0, dtype=np.float64))
 
     def finish_epoch(self) -> None:
         """Merge the epoch in flight into the states, and begin another."""
+        self._arrive()
         for rows in self.rows:  # a part at a time: the merge works in float64
             merged = self.state[rows].merge(DataMapState.of_visit(self.current[rows], self.visits[rows]))
             self.state.count[rows], self.state.mean[rows], self.state.m2[rows] = merged.count, merged.mean, merged.m2

@@ -47,6 +47,20 @@ def training_process(threads: int) -> Iterator[None]:
         libc.malloc_trim(0)  # the next training of this process may be in a thread that has another heap
 
 
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Compute float32 as float32 while the block runs: not as TF32, whose fractions have 10 bits instead of 23.
+
+    For convolutions on GPUs TF32 is torch's default. A training hardly notices; differences of gradients do.
+    """
+    settings = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = settings
+
+
 @dataclass(frozen=True)
 class Compute:
     """Settings that change the speed of a training run, and its results by rounding only.

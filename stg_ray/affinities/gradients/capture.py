@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+
+from stg_ray.training.compute import exact_float32
 
 Hook = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
 
@@ -39,8 +42,13 @@ class Capture:
         self.trunk, self.names = trunk, names
         self.calls: dict[str, Calls] = {}
 
+    @exact_float32()
     def run(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features of normalised inputs, and keep what the modules see."""
+        with differentiable_in_evaluation(self.trunk):
+            return self._run(x)
+
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
         handles = [self.trunk.get_submodule(n).register_forward_hook(self._hook(n)) for n in self.names]
         try:
             features: torch.Tensor = self.trunk(x)
@@ -60,6 +68,19 @@ class Capture:
         return keep
 
 
+@contextmanager
+def differentiable_in_evaluation(trunk: nn.Module) -> Iterator[None]:
+    """Let a trunk in evaluation mode be differentiated: cuDNN's recurrent layers can be in training mode only."""
+    recurrent = any(isinstance(module, nn.RNNBase) for module in trunk.modules())
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = enabled and not recurrent
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = enabled
+
+
+@exact_float32()
 def pull_back(features: torch.Tensor, outputs: list[torch.Tensor], v: torch.Tensor) -> list[torch.Tensor]:
     """Pull vectors at the features back to the outputs of layers.
 

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, vjp, vmap
 
-from stg_ray.affinities.gradients.capture import is_out_of_memory
+from stg_ray.affinities.gradients.capture import differentiable_in_evaluation, is_out_of_memory
+from stg_ray.training.compute import exact_float32
 
 
 class LayerGradients(ABC):
@@ -32,6 +33,11 @@ class LayerGradients(ABC):
     @abstractmethod
     def shape(self) -> tuple[int, int]:
         """The number of samples and of tasks, (n, K)."""
+
+    @property
+    @abstractmethod
+    def is_cuda(self) -> bool:
+        """Whether they are computed on a GPU."""
 
     @abstractmethod
     def of_rows(self, samples: slice, start: int, stop: int) -> torch.Tensor:
@@ -82,6 +88,11 @@ class OuterProducts(LayerGradients):
         self.n_rows, self.row_size = self.errors.shape[2], self.inputs.shape[2]
 
     @property
+    def is_cuda(self) -> bool:
+        """Whether they are computed on a GPU."""
+        return self.errors.is_cuda
+
+    @property
     def shape(self) -> tuple[int, int]:
         """The number of samples and of tasks, (n, K)."""
         return self.errors.shape[0], self.errors.shape[1]
@@ -91,6 +102,7 @@ class OuterProducts(LayerGradients):
         """Whether there is one position only, and one group of inputs."""
         return self.errors.shape[3] == 1 and self.inputs.shape[1] == 1
 
+    @exact_float32()
     def of_rows(self, samples: slice, start: int, stop: int) -> torch.Tensor:
         """Multiply the errors of these rows by the inputs."""
         errors = self.errors[samples, :, start:stop]
@@ -138,6 +150,11 @@ class Scalings(LayerGradients):
         self.n_rows, self.row_size = self.values.shape[2:]
 
     @property
+    def is_cuda(self) -> bool:
+        """Whether they are computed on a GPU."""
+        return self.values.is_cuda
+
+    @property
     def shape(self) -> tuple[int, int]:
         """The number of samples and of tasks, (n, K)."""
         return self.values.shape[0], self.values.shape[1]
@@ -167,6 +184,11 @@ class Lookups(LayerGradients):
 
     def __post_init__(self) -> None:
         self.row_size = self.errors.shape[3]
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether they are computed on a GPU."""
+        return self.errors.is_cuda
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -215,6 +237,11 @@ class Functional(LayerGradients):
         self._one_by_one = False
 
     @property
+    def is_cuda(self) -> bool:
+        """Whether they are computed on a GPU."""
+        return self.v.is_cuda
+
+    @property
     def shape(self) -> tuple[int, int]:
         """The number of samples and of tasks, (n, K)."""
         return self.v.shape[0], self.v.shape[1]
@@ -233,6 +260,7 @@ class Functional(LayerGradients):
             self._of = samples, self._batched(self.inputs[samples], self.v[samples]).detach()
         return self._of[1]
 
+    @exact_float32()
     def _batched(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Return the gradients (n, K, coordinates) of samples, in one batch where torch.func can make one."""
         if not self._one_by_one:
@@ -249,7 +277,7 @@ class Functional(LayerGradients):
     def _differentiated(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Return the gradients (K, coordinates) of a sample by one backward pass for each task."""
         chosen = {name: value.clone().requires_grad_() for name, value in self.chosen.items()}
-        with torch.enable_grad():
+        with torch.enable_grad(), differentiable_in_evaluation(self.trunk):
             features: torch.Tensor = functional_call(self.trunk, {**self.fixed, **chosen}, (x[None],))
             of_tasks = [
                 torch.autograd.grad(

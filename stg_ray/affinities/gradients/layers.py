@@ -15,6 +15,7 @@ from stg_ray.affinities.gradients.capture import Capture, pull_back
 from stg_ray.affinities.gradients.layer_gradients import LayerGradients
 from stg_ray.affinities.gradients.rules import RULES, Rule
 from stg_ray.errors import InputError
+from stg_ray.training.compute import exact_float32
 
 Layers = Literal["last", "all"] | Sequence[str]
 """The last layer with a weight matrix, every parameter, or names of modules and parameters, with wildcards."""
@@ -224,6 +225,7 @@ Gradients = tuple[torch.Tensor | None, ...]
 """The gradient of one sample and task with respect to each parameter; None where it is not used."""
 
 
+@exact_float32()
 def _differentiated(features: torch.Tensor, v: torch.Tensor, parameters: list[nn.Parameter]) -> list[list[Gradients]]:
     """Compute the gradients of v_it . z_i by sample and task, one backward pass for each."""
     return [

@@ -22,6 +22,9 @@ from stg_ray.models.network import TaskNetwork
 MEMORY = 512 * 2**20
 """Bytes that a micro-batch may take: the same wherever there is so much, so that equal runs round in the same way."""
 
+MEMORY_ON_GPU = 4 * 2**30
+"""The same for a GPU, which is busy only with many samples at once."""
+
 SEGMENT = 128 * 2**20
 """Bytes of errors, pulled back to several layers of one sample, that are held at once; a deeper trunk is gone through
 again for each such segment of layers."""
