@@ -55,7 +55,7 @@ def tag(quick: bool) -> tuple[Rows, dict]:
         effects.append(effects_of_steps(network, inputs[batch], target, lr).numpy())
         look_seconds.append(time.perf_counter() - began)
 
-    for epoch in range(1, config.profile.epochs + 1):
+    for epoch in range(1, int(config.profile.epochs) + 1):
         trainer.epoch(epoch, record=look)
     network.eval()
 

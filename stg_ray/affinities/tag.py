@@ -23,12 +23,14 @@ from stg_ray.seeds import Stream
 from stg_ray.tasks import Task
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.compute import exact_float32
+from stg_ray.training.length import Length, without_validation
 from stg_ray.training.trainer import Rows, Trainer, check_finite
 
 
 class TagAffinity(Estimator):
     """TAG by a training run on all tasks, with the profile's settings, that looks at them every `affinity.tag_every`
-    steps. The run is one unit; its inputs are not augmented."""
+    steps. The run is one unit; its inputs are not augmented. It looks at no validation rows: `profile.epochs: auto` is
+    four times `profile.min_steps`."""
 
     kind: ClassVar[Kind] = "affinity"
     units_are_parts: ClassVar[bool] = False
@@ -51,7 +53,7 @@ class TagAffinity(Estimator):
         del number  # there is one unit
         trainer = self._trainer()
         looks = _Looks(trainer, self.source.settings.tag_every)
-        for epoch in range(1, trainer.settings.epochs + 1):
+        for epoch in range(1, Length.of(trainer.settings, trainer.batches.n_steps).most + 1):
             totals = trainer.epoch(epoch, record=looks.record)
             check_finite(totals, self.source.index.names, epoch)
         if not looks.n_looks:
@@ -72,7 +74,8 @@ class TagAffinity(Estimator):
             Draws(source.seed, Stream.TAG_BATCHES),
         )
         rows = Rows(torch.from_numpy(inputs), torch.from_numpy(labels), samples)
-        return Trainer(source.untrained(), rows, batches, source.training, device=source.device)
+        settings = without_validation(source.training, batches.n_steps)
+        return Trainer(source.untrained(), rows, batches, settings, device=source.device)
 
     @classmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:

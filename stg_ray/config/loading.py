@@ -47,7 +47,7 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
     data = values.get("data")
     preset = data.get("preset") if isinstance(data, dict) else None
     if isinstance(preset, str) and preset in PRESETS:
-        values = _merged(PRESETS[preset].defaults, values)
+        values = _merged(PRESETS[preset].settings, values)
     try:
         return _validated(values)
     except InputError as error:

@@ -33,6 +33,11 @@ class TrainedPlan:
         """The plan whose draws this is one of; itself if it is not drawn."""
         return self if self.draw is None else _named(self.base, None, self.profiled, self.beside_scratch)
 
+    @property
+    def ours(self) -> str:
+        """Name of the plan `ours` that starts as this one does."""
+        return _named("ours", None, self.profiled, self.beside_scratch).name
+
 
 def trained_plans(config: RetrainConfig) -> dict[str, TrainedPlan]:
     """Return the plans that may be trained, by name, in the order of `retrain.plans`; first those from scratch.

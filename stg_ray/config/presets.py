@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+EPOCHS = 6
+"""Epochs of the presets that name none: what is published of them took as many, and stays comparable."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -26,6 +29,12 @@ class Preset:
     origin: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings of the preset: `defaults`, and the six epochs of its published results where these name none."""
+        sections = {name: {"epochs": EPOCHS, **self.defaults.get(name, {})} for name in ("profile", "retrain")}
+        return {**self.defaults, **sections}
 
 
 PRESETS: dict[str, Preset] = {

@@ -31,6 +31,9 @@ MAX_DRAWS = 1000
 TRAININGS = ("profile", "retrain")
 """The sections that are a `TrainingConfig`."""
 
+EPOCHS_OF_0_1 = 6
+"""Default of `epochs` in version 0.1."""
+
 BY_DEVICE = ("precision", "memory_format")
 """Keys of a training whose `auto` is resolved once, by the available devices."""
 
@@ -146,6 +149,15 @@ class RetrainConfig(TrainingConfig):
     def _distinct_plans(cls, plans: list[str]) -> list[str]:
         return _distinct(plans, "plans", may_be_empty=True)
 
+    @model_validator(mode="after")
+    def _cost_of_ours(self) -> RetrainConfig:
+        if self.epochs == "auto" and "all_in_one_equal_cost" in self.plans and "ours" not in self.plans:
+            raise ValueError(
+                "all_in_one_equal_cost has the epochs of ours, which is not among retrain.plans: add ours, or set "
+                "retrain.epochs to a number"
+            )
+        return self
+
 
 class Config(Section):
     """The configuration of a run. It is immutable; `load_config` makes one.
@@ -215,11 +227,16 @@ class Config(Section):
         return any(getattr(getattr(self, name), key) == "auto" for name in TRAININGS for key in BY_DEVICE)
 
     def resolved_as(self, other: Config) -> Config:
-        """Return this configuration, with the `auto` of `BY_DEVICE` replaced by the values in another one."""
+        """Return this configuration, with the `auto` of `BY_DEVICE` replaced by the values in another one.
+
+        Epochs that this one leaves to the default are those of a run that version 0.1 began with its default.
+        """
         sections = {}
         for name in TRAININGS:
             mine, theirs = getattr(self, name), getattr(other, name)
             resolved = {key: getattr(theirs, key) for key in BY_DEVICE if getattr(mine, key) == "auto"}
+            if "epochs" not in mine.model_fields_set and theirs.epochs == EPOCHS_OF_0_1:
+                resolved["epochs"] = theirs.epochs
             sections[name] = mine.model_copy(update=resolved)
         return self.model_copy(update=sections)
 

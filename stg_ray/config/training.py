@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.data import Auto, Count, Section
 from stg_ray.config.fingerprints import since
@@ -51,8 +51,18 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """One training run on the sum of the tasks' losses."""
 
-    epochs: Count = 6
-    """Number of passes over the training rows."""
+    epochs: Count | Auto = "auto"
+    """Number of passes over the training rows; auto: until the score on the validation rows no longer improves, by the
+    rule of `patience`, `min_steps` and `max_epochs`. The network of the best epoch is kept."""
+    patience: Annotated[Count, since("0.2")] = 5
+    """Number of epochs without a better score, with `epochs: auto`, after which the learning rate is lowered to a fifth
+    and training goes on from the best epoch's network; after the second time it ends. Where epochs are short, so many
+    as a fifth of `min_steps` takes."""
+    min_steps: Annotated[Count, since("0.2")] = 300
+    """Smallest number of training steps with `epochs: auto`; the learning rate rises over the share `warmup` of them.
+    Without a score on validation rows the training takes four times as many, by `schedule`."""
+    max_epochs: Annotated[Count, since("0.2")] = 200
+    """Largest number of epochs with `epochs: auto`, unless `min_steps` takes more."""
     batch_size: Count = 64
     """Number of rows in a training step, over all workers of the network."""
     optimizer: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
@@ -60,7 +70,7 @@ class TrainingConfig(Section):
     lr: Positive = 5e-3
     """Largest learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate after the warm-up: down to zero at the last step, or constant."""
+    """Learning rate after the warm-up, for a number of epochs: down to zero at the last step, or constant."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -92,6 +102,15 @@ class ProfileConfig(TrainingConfig):
     last alone told the tasks of CIFAR-100 apart better than four together."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Number of restarts, from the last finished epoch, after workers died."""
+
+    @model_validator(mode="after")
+    def _snapshots_of_a_number(self) -> ProfileConfig:
+        if self.epochs == "auto" and self.snapshots > 1:
+            raise ValueError(
+                f"snapshots={self.snapshots} are taken at evenly spaced epochs, whose number must be known: set "
+                "profile.epochs to a number, or snapshots to 1"
+            )
+        return self
 
     @field_validator("workers")
     @classmethod

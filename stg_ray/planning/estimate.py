@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,7 +11,7 @@ from stg_ray.affinities.gradients.samples import rows_per_part
 from stg_ray.artifacts.groups import Groups
 from stg_ray.checks import check
 from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials, place_workers
-from stg_ray.config import Config
+from stg_ray.config import Config, TrainingConfig
 from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.data.sources import load_task_set
@@ -22,14 +23,15 @@ from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_tria
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
+from stg_ray.training.length import Length
 
 
 def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> list[tuple[str, str]]:
     """Estimate what each stage would do.
 
     Costs are samples x epochs x parameters. Times are those of this machine's CPUs, from training steps that are
-    measured for a second or two. With `grouping.groups: auto` the number of groups is not known yet: the largest that
-    may be chosen is assumed, and the text says "at most".
+    measured for a second or two. With `grouping.groups: auto` the number of groups is not known yet, and with `epochs:
+    auto` the length of the trainings: the largest that may be chosen are assumed, and the text says "at most".
 
     Args:
         nodes: resources of the nodes of a cluster, by their names; lines about what each holds at once are added.
@@ -44,7 +46,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
     check(config, index)
     network = build_network(config.model, index, index.tasks, config.seed)
-    n_tasks, n_train, epochs = len(index.tasks), index.n_samples(), config.profile.epochs
+    n_tasks, n_train, epochs = len(index.tasks), index.n_samples(), _most_epochs(config.profile, index)
     snapshots = snapshot_epochs(epochs, config.profile.snapshots)
     state_bytes = n_train * (12 + 8 * n_tasks)
     per_part = rows_per_part(config.affinity, index)
@@ -58,10 +60,10 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         *(("", line) for line in about(task_set)),
         (
             "profile",
-            f"{epochs} epochs, {config.profile.workers} workers, {network.n_parameters:,} parameters, "
-            f"cost {n_train * epochs * network.n_parameters:.2e}; data maps of "
+            f"{_at_most(config.profile)}{epochs} epochs, {config.profile.workers} workers, "
+            f"{network.n_parameters:,} parameters, cost {n_train * epochs * network.n_parameters:.2e}; data maps of "
             f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots); "
-            f"about {_time(seconds)} on {cpus} CPUs",
+            f"{_at_most(config.profile)}about {_time(seconds)} on {cpus} CPUs",
         ),
         (
             "affinity",
@@ -98,6 +100,8 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
 def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[tuple[str, str]]:
     """Describe the training of all networks, each once, then of those of each plan; random groups are one line."""
     n_tasks, cpus = len(index.tasks), cpus_here()
+    bounded = config.retrain.model_copy(update={"epochs": _most_epochs(config.retrain, index)})
+    config, epochs_at_most = config.model_copy(update={"retrain": bounded}), _at_most(config.retrain)
     number = config.grouping.groups if config.grouping.groups != "auto" else _most_groups(config, index.names)
     labels = np.arange(n_tasks) * number // n_tasks
     plans = make_plans(Groups.from_labels(index.names, labels, "assumed"), index.tasks, config)
@@ -113,10 +117,13 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
     at_most = "at most " if config.grouping.groups == "auto" else ""
 
     def text(networks: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
-        cost = sum(sizes[spec.tasks] * spec.epochs for spec in networks) * index.n_samples()
+        cost = sum(sizes[spec.tasks] * int(spec.epochs) for spec in networks) * index.n_samples()
         epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
-        return f"{at_most}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, about {_time(seconds)}"
+        return (
+            f"{at_most}{len(networks)} {plan}, {epochs_at_most}{epochs} epochs, cost {cost:.2e}, "
+            f"{epochs_at_most}about {_time(seconds)}"
+        )
 
     trained = trained_plans(config.retrain)
     by_plan: dict[str, list[NetworkSpec]] = {}
@@ -125,6 +132,15 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
     distinct = list({spec.fingerprint(config): spec for spec in specs}.values())
     rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
     return rows + [("", text(networks, f"of {plan}")) for plan, networks in sorted(by_plan.items())]
+
+
+def _most_epochs(training: TrainingConfig, index: PartIndex) -> int:
+    """The epochs of a training, or the most that `auto` allows."""
+    return Length.of(training, math.ceil(index.n_samples() / training.batch_size)).most
+
+
+def _at_most(training: TrainingConfig) -> str:
+    return "at most " if training.epochs == "auto" else ""
 
 
 def _time(seconds: float) -> str:

@@ -127,9 +127,10 @@ def seconds_of_trials(specs: Iterable[NetworkSpec], pace: Pace, index: PartIndex
     """Estimate the seconds until networks are trained, as many at a time as there is room for.
 
     Args:
+        specs: of the networks, with numbers of epochs.
         cpus: of the machine or cluster.
         workers: that train one network together, a CPU each.
     """
     n_train, n_val = index.n_samples(), index.n_samples("val")
-    each = [TRIAL_SECONDS + spec.epochs * pace.epoch(len(spec.tasks), n_train, n_val) for spec in specs]
+    each = [TRIAL_SECONDS + int(spec.epochs) * pace.epoch(len(spec.tasks), n_train, n_val) for spec in specs]
     return max(sum(each) / cpus, max(each, default=0.0) / min(cpus, workers))

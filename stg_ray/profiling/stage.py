@@ -17,6 +17,7 @@ from stg_ray.data.parts import PartIndex, part_name, read_index
 from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.errors import StgRayError
 from stg_ray.progress import StageProgress
+from stg_ray.training.length import LENGTH, WITHOUT_VALIDATION
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -38,14 +39,14 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
 
     index = read_index(run_dir.sub("parts"))
     if _is_whole(run_dir, config, index):
-        progress.summary = f"{config.profile.epochs} epochs, trained before"
+        progress.summary = f"{_epochs_text(run_dir, config)}, trained before"
         return
     _drop_broken_checkpoints(run_dir)
     workers = _Workers.of(config, index)
     if workers.placement.instead and not workers.elastic:
         progress.note(workers.placement.instead)
     try:
-        wait_for(_ray_trainer(run_dir, config, workers).fit, _poll(run_dir, workers, progress))
+        wait_for(_ray_trainer(run_dir, config, workers).fit, _poll(run_dir, config, workers, progress))
     except ray.train.TrainingFailedError as error:
         raise StgRayError(f"the profiling run failed: {root_cause(error)}") from error
     if run_dir.exists("profile/failure.json"):
@@ -53,9 +54,8 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         run_dir.forget("profile")
         raise StgRayError(failure)
     how = f"{config.profile.precision}, {config.profile.memory_format}"
-    progress.summary = (
-        f"{config.profile.epochs} epochs of {index.n_samples():,} samples on {workers.text} workers, {how}"
-    )
+    epochs = _epochs_text(run_dir, config)
+    progress.summary = f"{epochs} of {index.n_samples():,} samples on {workers.text} workers, {how}"
     run_dir.delete("profile/progress.json")
 
 
@@ -119,9 +119,10 @@ def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTra
     )
 
 
-def _poll(run_dir: RunDir, workers: _Workers, progress: StageProgress) -> Callable[[], None]:
+def _poll(run_dir: RunDir, config: Config, workers: _Workers, progress: StageProgress) -> Callable[[], None]:
     """A function that shows how far the first worker is, once a second at most."""
     looked = 0.0
+    at_most = " at most" if config.profile.epochs == "auto" else ""
 
     def poll() -> None:
         nonlocal looked
@@ -133,14 +134,32 @@ def _poll(run_dir: RunDir, workers: _Workers, progress: StageProgress) -> Callab
         except OSError:  # not there yet, or a storage that fails once: the next look may succeed
             progress.waits_for(f"{workers.number} times {workers.placement.each}")
         else:
-            progress.update(state["done"], state["total"], f"steps on {workers.number} workers")
+            progress.update(state["done"], state["total"], f"steps{at_most} on {workers.number} workers")
 
     return poll
 
 
+def _epochs_text(run: RunDir, config: Config) -> str:
+    """The number of epochs that were trained, and why it was that many where it was not given."""
+    if config.profile.epochs != "auto":
+        return f"{config.profile.epochs} epochs"
+    length = run.read_json(LENGTH)
+    reasons = {
+        "plateau": f"the best is {length['best_epoch']}",
+        "max_epochs": f"profile.max_epochs, the best is {length['best_epoch']}",
+        "number": f"{WITHOUT_VALIDATION} times profile.min_steps: no task has a score on validation rows",
+    }
+    return f"{length['epochs']} epochs ({reasons[length['ended']]})"
+
+
 def _is_whole(run: RunDir, config: Config, index: PartIndex) -> bool:
     """Whether all files of this stage are written: it was stopped between its end and its marker."""
-    epochs = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
+    if config.profile.epochs != "auto":
+        epochs = snapshot_epochs(config.profile.epochs, config.profile.snapshots)
+    elif run.exists(LENGTH):
+        epochs = [run.read_json(LENGTH)["epochs"]]
+    else:
+        return False
     files = [f"{part_name('train', number)}.arrow" for number in range(index.n_parts())]
     return run.exists("profile/network.pt") and all(
         run.list(f"profile/data_map/epoch-{epoch:04d}") == files for epoch in epochs

@@ -20,8 +20,9 @@ import torch.distributed as dist
 
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.telemetry import SampleCounter
-from stg_ray.config import Config
+from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import PartIndex, read_index, read_split
+from stg_ray.data.rows import TaskRows
 from stg_ray.data_maps.findings import Suspects, region_sums, regions_table, suspects, suspects_table
 from stg_ray.data_maps.histogram import point_counts
 from stg_ray.data_maps.state import snapshot_epochs
@@ -33,14 +34,16 @@ from stg_ray.seeds import Stream
 from stg_ray.tasks import observed
 from stg_ray.training.batches import Draws, ShardBatches
 from stg_ray.training.compute import training_process
+from stg_ray.training.length import LENGTH, Course, Length, without_validation
 from stg_ray.training.ranks import Ranks
 from stg_ray.training.trainer import Rows, Trainer, non_finite
+from stg_ray.training.validation import Validation
 
 PROGRESS_SECONDS = 1.0
 """Between two notes of the progress, for the driver."""
 
 EpochRecord = dict[str, Any]
-"""epoch, seconds, and by task loss and confidence (lists of K)."""
+"""epoch, seconds, by task loss and confidence (lists of K), and the score on the validation rows if it decides."""
 
 
 def train_worker(job: dict[str, Any]) -> None:
@@ -72,24 +75,31 @@ class _Worker:
             Draws(config.seed, Stream.PROFILE_BATCHES, Stream.PROFILE_AUGMENTATION),
             self.ranks,
         )
+        settings: TrainingConfig = config.profile
+        self.validation = _validation(run, self.index) if settings.epochs == "auto" else None
+        if self.validation is None:
+            settings = without_validation(settings, batches.n_steps)
+        self.length = Length.of(settings, batches.n_steps)
         self.trainer = Trainer(
             build_network(config.model, self.index, self.index.tasks, config.seed),
             Rows(torch.from_numpy(self.data.inputs), torch.from_numpy(self.data.labels), self.data.samples),
             batches,
-            config.profile,
+            settings,
             device=self.device,
         )
         self.recorder = Recorder(self.index, shard, self.data)
         labels = torch.from_numpy(observed(self.data.labels).sum(axis=0))
         self.label_counts = self.ranks.sum(labels, self.device)
-        self.history = self._restore()
-        self.progress = _Progress(run, config.profile.epochs, batches.n_steps) if self.ranks.is_first else None
+        self.history: list[EpochRecord] = []
+        self.course = Course()
+        self._restore()
+        self.progress = _Progress(run, self.length.most, batches.n_steps) if self.ranks.is_first else None
         self.counter = SampleCounter(run, "profile")
 
     def run_epochs(self) -> None:
         """Train, record and write the epochs that are left; end early where a loss is not finite."""
-        for epoch in range(len(self.history) + 1, self.config.profile.epochs + 1):
-            began = time.monotonic()
+        while not self.course.ended and len(self.history) < self.length.most:
+            epoch, began = len(self.history) + 1, time.monotonic()
             loss, confidence = self._train(epoch)
             failure = non_finite(loss, self.index.names, epoch)
             if failure:
@@ -97,11 +107,10 @@ class _Worker:
                 if self.ranks.is_first:
                     self.run.write_json("profile/failure.json", failure)
                 return
+            means = {"loss": loss.tolist(), "confidence": confidence.tolist(), **self._judge(epoch)}
             self._record(epoch)
-            seconds = time.monotonic() - began
-            means = {"loss": loss.tolist(), "confidence": confidence.tolist()}
-            self.history.append({"epoch": epoch, "seconds": seconds, **means})
-            self._write(epoch)
+            self.history.append({"epoch": epoch, "seconds": time.monotonic() - began, **means})
+            self._write()
             self._report()
 
     def _train(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,22 +129,38 @@ class _Worker:
         confidence[layout.regression.cpu()] = torch.nan
         return loss, confidence
 
+    def _judge(self, epoch: int) -> dict[str, float]:
+        """Decide whether the training goes on, by its score on the validation rows where its length is left to that.
+
+        The score is taken by rank 0 for all ranks, so that they decide alike.
+        """
+        self.course.epoch, score = epoch, {}
+        if (validation := self.validation) is not None:
+            score["validation"] = self.ranks.from_first(lambda: validation.score(self.trainer), self.device)
+            self.course.keep_if_best(self.trainer.network, score["validation"])
+        self.length.after_epoch(self.course, self.trainer)
+        if self.course.ended and self.course.best_weights is not None:
+            self.trainer.network.load_state_dict(self.course.best_weights)
+        return score
+
     def _record(self, epoch: int) -> None:
         """Add the epoch to the data maps, which are written where the epoch has a snapshot."""
         self.recorder.finish_epoch()
         self.counter.flush()
-        if epoch in snapshot_epochs(self.config.profile.epochs, self.config.profile.snapshots):
+        if self.course.ended or epoch in snapshot_epochs(self.length.most, self.config.profile.snapshots):
             self.recorder.save(self.run, f"profile/data_map/epoch-{epoch:04d}/")
 
-    def _write(self, epoch: int) -> None:
+    def _write(self) -> None:
         """Write the history of the epochs; after the last epoch also the findings and the network."""
-        is_last = epoch == self.config.profile.epochs
+        is_last = bool(self.course.ended)
         if is_last:
             self._write_findings()
         if self.ranks.is_first:
             self.run.write_parquet("profile/metrics.parquet", _history_table(self.index, self.history))
             write_events(self.run, self.index.names, self.history)
             if is_last:
+                if self.config.profile.epochs == "auto":
+                    self.run.write_json(LENGTH, self.course.summary())
                 save_network(self.run, "profile/network.pt", self.trainer.network)
 
     def _write_findings(self) -> None:
@@ -154,22 +179,31 @@ class _Worker:
         with tempfile.TemporaryDirectory(prefix="stg_ray-") as folder:
             self.recorder.save(Storage(folder))
             if self.ranks.is_first:
-                torch.save({**self.trainer.state_dict(), "history": self.history}, Path(folder) / "state.pt")
+                torch.save(
+                    {**self.trainer.state_dict(), "history": self.history, "course": vars(self.course)},
+                    Path(folder) / "state.pt",
+                )
             loss = float(np.nansum(self.history[-1]["loss"]))
             checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report({"epoch": len(self.history), "loss": loss}, checkpoint=checkpoint)
 
-    def _restore(self) -> list[EpochRecord]:
+    def _restore(self) -> None:
         """Go on from the last epoch's checkpoint, if there is one; the history tells how many epochs are done."""
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
-            return []
+            return
         with checkpoint.as_directory() as folder:
             state = torch.load(Path(folder) / "state.pt", weights_only=True, map_location="cpu")
             self.trainer.load_state_dict(state)
             self.recorder.load(Storage(folder))
-        history: list[EpochRecord] = state["history"]
-        return history
+        self.history, self.course = state["history"], Course(**state.get("course", {}))
+
+
+def _validation(run: Storage, index: PartIndex) -> Validation | None:
+    """The validation rows; None if no task has a score on them."""
+    rows = TaskRows(run.sub("parts"), index, "val", range(len(index.tasks)))
+    validation = Validation(rows.inputs, rows.labels, np.ones(len(index.tasks)))
+    return validation if validation.has_score(index.tasks) else None
 
 
 def _of_all_ranks(of_this_rank: Suspects, ranks: Ranks) -> list[Suspects]:
@@ -182,7 +216,8 @@ def _of_all_ranks(of_this_rank: Suspects, ranks: Ranks) -> list[Suspects]:
 
 
 def _history_table(index: PartIndex, history: list[EpochRecord]) -> pa.Table:
-    """A row for each epoch and task."""
+    """A row for each epoch and task; with the epoch's score on the validation rows where that decided the length."""
+    scored = "validation" in history[0]
     return pa.table(
         {
             "epoch": [past["epoch"] for past in history for _ in index.tasks],
@@ -190,6 +225,7 @@ def _history_table(index: PartIndex, history: list[EpochRecord]) -> pa.Table:
             "loss": [value for past in history for value in past["loss"]],
             "confidence": [value for past in history for value in past["confidence"]],
             "seconds": [past["seconds"] for past in history for _ in index.tasks],
+            **({"validation": [past["validation"] for past in history for _ in index.tasks]} if scored else {}),
         }
     )
 

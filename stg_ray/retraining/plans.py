@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from stg_ray.tasks import Task
 OF_PLANS = {"plans", "seeds", "random_groups", "membership_above", "start", "epochs"}
 """Settings that decide which networks there are; a network's spec has those that decide its training."""
 
+OF_AUTO = {"patience", "min_steps", "max_epochs"}
+"""Settings of trainings whose length is `auto`."""
+
+Epochs = int | Literal["auto"]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -29,14 +34,15 @@ class Plan:
 
     Attributes:
         groups: whose networks are trained.
-        epochs: of every network.
+        epochs: of every network: a number, or auto; None: as many as the networks of ours trained for together, in the
+            training of the same seed.
         soft: the loss of each task in a group's network is weighted by its membership (Sherif et al., STG-MTL).
         profiled: the networks start from the profiled network; else from scratch.
         ensemble: the groups' networks differ in their random draws only, and are served together.
     """
 
     groups: Groups
-    epochs: int
+    epochs: Epochs | None
     soft: bool = False
     profiled: bool = False
     ensemble: bool = False
@@ -60,7 +66,7 @@ class NetworkSpec:
         tasks: names of the group's tasks.
         seed: of the training, by which it is published.
         draws: seed of the network's random draws: its initialisation, its batches, dropout.
-        epochs: of its training.
+        epochs: of its training, or auto.
         weights: multiply its tasks' losses; all 1 if None.
         start: digest of the profiled network, if it starts from that.
     """
@@ -70,7 +76,7 @@ class NetworkSpec:
     tasks: tuple[str, ...]
     seed: int
     draws: int
-    epochs: int
+    epochs: Epochs
     weights: tuple[float, ...] | None = None
     start: str | None = None
 
@@ -87,6 +93,7 @@ class NetworkSpec:
     def fingerprint(self, config: Config) -> str:
         """Hash all that decides the trained network, whatever plan it is for: its name among the networks."""
         of_others = {"profiled_lr"} if self.start is None else set()
+        of_others |= OF_AUTO if self.epochs != "auto" else set()
         training = fingerprint_values(config.retrain, exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
         network = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
         network["start"] = self.start
@@ -109,9 +116,10 @@ class NetworkSpec:
 def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[str, Plan]:
     """Make the plans of `retrain.plans`, by name; draws of random groups are random_0, random_1, ...
 
-    all_in_one_equal_cost is trained for as many epochs as the networks of ours together, all_in_one_ensemble has as
-    many networks of all tasks: these show what more training, and more networks, give without a choice of tasks. Where
-    ours are a single group they are all-in-one, and so is every plan made from them: none of them is trained then.
+    all_in_one_equal_cost is trained for as many epochs as the networks of ours together (with `epochs: auto` they are
+    known once ours are trained), all_in_one_ensemble has as many networks of all tasks: these show what more training,
+    and more networks, give without a choice of tasks. Where ours are a single group they are all-in-one, and so is
+    every plan made from them: none of them is trained then.
 
     Args:
         ours: the groups of groups.json.
@@ -147,7 +155,7 @@ def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: C
     if trained.base == "ours_soft":
         return Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
     if trained.base == "all_in_one_equal_cost":
-        return replace(all_in_one, epochs=len(ours.groups) * epochs)
+        return replace(all_in_one, epochs=None if epochs == "auto" else len(ours.groups) * epochs)
     if trained.base == "all_in_one_ensemble":
         return Plan(_copies(names, len(ours.groups)), epochs, ensemble=True)
     assert trained.draw is not None, "only random groups are left, which are drawn"
@@ -164,13 +172,19 @@ def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
         raise InputError("retrain.plans has known, but the task set has no known groups: leave it out")
 
 
-def network_specs(plans: Mapping[str, Plan], config: Config, profiled: str = "") -> Iterator[NetworkSpec]:
+def network_specs(
+    plans: Mapping[str, Plan], config: Config, profiled: str = "", spent: Mapping[tuple[str, int], int] | None = None
+) -> Iterator[NetworkSpec]:
     """Yield every network of every plan and seed, the longest training first, so that a long trial does not come last.
+
+    Networks whose epochs depend on those of ours are left out where these are not in `spent`.
 
     Args:
         profiled: digest of the profiled network, for the plans that start from it.
+        spent: epochs of all networks of a plan together, by the plan's name and the training's seed.
     """
-    seeds = config.retrain.seeds
+    seeds, known = config.retrain.seeds, spent or {}
+    trained = trained_plans(config.retrain)
     specs = [
         NetworkSpec(
             name,
@@ -178,15 +192,22 @@ def network_specs(plans: Mapping[str, Plan], config: Config, profiled: str = "")
             tuple(members),
             seed=config.seed + s,
             draws=config.seed + s + (g * seeds if plan.ensemble else 0),
-            epochs=plan.epochs,
+            epochs=epochs,
             weights=plan.weights(g),
             start=profiled if plan.profiled else None,
         )
         for name, plan in plans.items()
         for g, members in enumerate(plan.groups.groups)
         for s in range(seeds)
+        if (epochs := plan.epochs or known.get((trained[name].ours, config.seed + s))) is not None
     ]
-    return iter(sorted(specs, key=lambda spec: (-spec.epochs, -len(spec.tasks))))
+    most = config.retrain.max_epochs
+    return iter(sorted(specs, key=lambda spec: (-most_epochs(spec.epochs, most), -len(spec.tasks))))
+
+
+def most_epochs(epochs: Epochs, most: int) -> int:
+    """Return a number of epochs, or the most that `auto` may take."""
+    return most if epochs == "auto" else epochs
 
 
 def _copies(tasks: list[str], n_groups: int) -> Groups:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stg_ray.artifacts.groups import Groups
@@ -13,16 +15,18 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
 from stg_ray.retraining.results import argmax_scores, costs_table, ensembles, results_table
 from stg_ray.retraining.trial import is_finished, network_folder
 from stg_ray.retraining.trials import run_trials
+from stg_ray.training.length import WITHOUT_VALIDATION
 
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     """Train the networks of all plans and write plans/, models/, results.parquet, costs.parquet and failures.json.
 
-    Networks that are finished for this configuration are kept; those that are missing are submitted.
+    Networks that are finished for this configuration are kept; those that are missing are submitted. With
+    `retrain.epochs: auto`, those that get the epochs of ours are trained once ours are.
 
     Raises:
         PartlyFailed: trials failed; failures.json names them, all others are finished and in the results.
@@ -32,10 +36,11 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     for name, plan in plans.items():
         run_dir.write_json(f"plans/{name}.json", plan.groups.to_dict())
     profiled = hashlib.sha256(run_dir.read_bytes("profile/network.pt")).hexdigest()[:16]
-    specs = list(network_specs(plans, config, profiled))
-    unique = {network_folder(spec, config): spec for spec in reversed(specs)}
-    missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run_dir, folder)]
-    reasons = run_trials(run_dir, config, missing, progress) if missing else {}
+    trained = _Trained()
+    trained.train(run_dir, config, network_specs(plans, config, profiled), progress)
+    spent = _epochs_spent(run_dir, config, plans, trained.specs)
+    trained.train(run_dir, config, network_specs(plans, config, profiled, spent), progress)
+    specs, reasons = trained.specs, trained.reasons
     failed = {spec: reasons[folder] for spec in specs if (folder := network_folder(spec, config)) in reasons}
     networks = _publish(run_dir, config, [spec for spec in specs if spec not in failed])
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
@@ -46,14 +51,74 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         count_look(run_dir, config)
     run_dir.write_parquet("costs.parquet", costs_table(networks))
     run_dir.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])
-    kept = f", {len(unique) - len(missing)} of them from before" if len(missing) < len(unique) else ""
-    progress.summary = f"{len(unique) - len(reasons)} networks of {len(plans)} plans{kept}"
+    if lengths := _lengths(networks):
+        progress.note(lengths)
+    n_networks = trained.n_kept + trained.n_trained
+    kept = f", {trained.n_kept} of them from before" if trained.n_kept else ""
+    progress.summary = f"{n_networks - len(reasons)} networks of {len(plans)} plans{kept}"
     if failed:
         progress.summary += f"; {len(reasons)} failed"
         named = "; ".join(f"{spec.title}: {reason}" for spec, reason in list(failed.items())[:5])
         raise PartlyFailed(
-            f"{len(reasons)} of {len(unique)} networks could not be trained ({named}); the others are kept"
+            f"{len(reasons)} of {n_networks} networks could not be trained ({named}); the others are kept"
         )
+
+
+@dataclass
+class _Trained:
+    """The networks of a run, trained or found trained.
+
+    Attributes:
+        specs: of the networks, those that failed too; equal networks of different plans are trained once.
+        reasons: of those that failed, by their folders.
+        n_kept: networks that were finished before.
+        n_trained: networks that were submitted.
+    """
+
+    specs: list[NetworkSpec] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    n_kept: int = 0
+    n_trained: int = 0
+
+    def train(self, run: RunDir, config: Config, specs: Iterable[NetworkSpec], progress: StageProgress) -> None:
+        """Train those of the networks that are not among these yet, and not finished."""
+        new = [spec for spec in specs if spec not in self.specs]
+        seen = {network_folder(spec, config) for spec in self.specs}
+        unique = {folder: spec for spec in reversed(new) if (folder := network_folder(spec, config)) not in seen}
+        missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run, folder)]
+        if missing:
+            self.reasons |= run_trials(run, config, missing, progress)
+        self.specs += new
+        self.n_trained += len(missing)
+        self.n_kept += len(unique) - len(missing)
+
+
+def _epochs_spent(
+    run: RunDir, config: Config, plans: dict[str, Plan], specs: Sequence[NetworkSpec]
+) -> dict[tuple[str, int], int]:
+    """Epochs of all networks of a plan together, by (plan, seed), for the plans that others get their epochs from."""
+    if all(plan.epochs is not None for plan in plans.values()):
+        return {}
+    epochs: dict[tuple[str, int], list[int]] = {}
+    for spec in specs:
+        if is_finished(run, folder := network_folder(spec, config)):
+            epochs.setdefault((spec.plan, spec.seed), []).append(run.read_json(f"{folder}/network.json")["epochs"])
+    whole = {key for key, spent in epochs.items() if len(spent) == len(plans[key[0]].groups.groups)}
+    return {key: sum(epochs[key]) for key in whole}
+
+
+def _lengths(networks: Sequence[dict[str, Any]]) -> str:
+    """Say how long networks were trained where that was left to their scores; empty where it was not."""
+    lengths = [network["epochs"] for network in networks if "ended" in network]
+    if not lengths:
+        return ""
+    text = f"{min(lengths)} to {max(lengths)} epochs, by the score on validation rows"
+    ended = Counter(network["ended"] for network in networks if "ended" in network)
+    if ended["max_epochs"]:
+        text += f"; {ended['max_epochs']} of {len(lengths)} networks ended at retrain.max_epochs, before a plateau"
+    if ended["number"]:
+        text += f"; {ended['number']} of them without a score there, for {WITHOUT_VALIDATION} times retrain.min_steps"
+    return text
 
 
 def _publish(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> list[dict[str, Any]]:
@@ -63,6 +128,7 @@ def _publish(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> list[
     for spec in specs:
         folder = network_folder(spec, config)
         run.copy(f"{folder}/network.pt", f"{spec.folder}/network.pt")
-        networks.append({**run.read_json(f"{folder}/network.json"), **spec.to_dict()})
+        about = run.read_json(f"{folder}/network.json")
+        networks.append({**about, **spec.to_dict(), "epochs": about["epochs"]})
         run.write_json(f"{spec.folder}/network.json", networks[-1])
     return networks

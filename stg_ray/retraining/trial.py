@@ -7,11 +7,9 @@ its last epoch, from which any later trial of the same network goes on.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
 import json
-import math
 import time
 import zipfile
 from collections.abc import Callable
@@ -34,9 +32,10 @@ from stg_ray.seeds import Stream
 from stg_ray.stages import STAGES
 from stg_ray.tasks import observed
 from stg_ray.training.batches import CommonBatches, Draws
-from stg_ray.training.metrics import primary_score
+from stg_ray.training.length import Course, Length, without_validation
 from stg_ray.training.ranks import ALONE, Ranks
 from stg_ray.training.trainer import Rows, Trainer, check_finite
+from stg_ray.training.validation import Validation
 
 RESULTS = STAGES["retrain"].results
 
@@ -53,9 +52,9 @@ def train_network(
 ) -> None:
     """Train the network of `spec` on the training rows of its tasks, and write its folder, unless it is finished.
 
-    The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch is chosen by the mean
-    primary metric on the validation rows, weighted alike; where training starts from the profiled network, that is a
-    candidate as epoch 0. The scores are on validation and test rows.
+    The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch, and with `epochs: auto`
+    the length, are chosen by the mean primary metric on the validation rows, weighted alike; where training starts from
+    the profiled network, that is a candidate as epoch 0. The scores are on validation and test rows.
 
     Ranks that train it together share the rows of every batch; rank 0 evaluates and writes. The same network comes out
     but for rounding, unless it has batch norm, whose statistics are of each rank's rows, or dropout.
@@ -114,21 +113,14 @@ def _digest(about: dict[str, Any]) -> str:
 
 
 @dataclass
-class _State:
-    """State of an unfinished training, carried from epoch to epoch."""
+class _State(Course):
+    """State of an unfinished training, carried from epoch to epoch.
 
-    epoch: int = 0
-    best_epoch: int = 0
-    best_value: float = -math.inf
-    best_weights: dict[str, torch.Tensor] | None = None
+    Attributes:
+        seconds: of training so far.
+    """
+
     seconds: float = 0.0
-
-    def keep_if_best(self, network: TaskNetwork, value: float) -> None:
-        """Keep the network as it is after this epoch if its value is the best so far."""
-        # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
-        if value > self.best_value or value == -math.inf:
-            self.best_epoch, self.best_value = self.epoch, value
-            self.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
 
 
 @dataclass
@@ -137,14 +129,14 @@ class _Trial:
 
     Attributes:
         rows: of the network's tasks, by split.
-        weights: (k,) of the tasks' losses and scores.
+        validation: the validation rows, with the weights (k,) of the tasks.
     """
 
     run: Storage
     folder: str
     spec: NetworkSpec
     rows: dict[str, TaskRows]
-    weights: np.ndarray
+    validation: Validation
     trainer: Trainer
 
     @classmethod
@@ -155,8 +147,9 @@ class _Trial:
         index = read_index(run.sub("parts"))
         columns = [index.names.index(name) for name in spec.tasks]
         rows = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", *SCORED)}
-        train, settings = rows["train"], _settings(config, spec)
+        train, settings, network = rows["train"], _settings(config, spec), _network_at_start(run, config, spec, index)
         weights = np.ones(len(columns)) if spec.weights is None else np.array(spec.weights)
+        validation = Validation(rows["val"].inputs, rows["val"].labels, weights)
         batches = CommonBatches(
             len(train),
             settings.batch_size,
@@ -164,15 +157,17 @@ class _Trial:
             draws=Draws(spec.draws, Stream.NETWORK_BATCHES, Stream.NETWORK_AUGMENTATION),
             ranks=ranks,
         )
+        if not validation.has_score(network.layout.tasks):
+            settings = without_validation(settings, batches.n_steps)
         trainer = Trainer(
-            _network_at_start(run, config, spec, index),
+            network,
             Rows(train.inputs, torch.from_numpy(train.labels), train.samples),
             batches,
             settings,
             device=device,
             task_weights=spec.weights,
         )
-        return cls(run, network_folder(spec, config), spec, rows, weights, trainer)
+        return cls(run, network_folder(spec, config), spec, rows, validation, trainer)
 
     @property
     def ranks(self) -> Ranks:
@@ -186,17 +181,19 @@ class _Trial:
         """Train the epochs that are left, each kept in a checkpoint."""
         record = None if count is None else partial(_count_rows, count)
         state, trainer, device = self._restore(), self.trainer, self.trainer.compute.device
-        if state.epoch == 0 and self.spec.start is not None and self.ranks.is_first:
+        length = Length.of(trainer.settings, trainer.batches.n_steps)
+        if state.epoch == 0 and self.spec.start is not None:
             # Training on fewer tasks need not be better than the profile: then that network is kept.
             state.keep_if_best(trainer.network, self._validation_score())
-        while state.epoch < self.spec.epochs:
+        while not state.ended and state.epoch < length.most:
             began = time.monotonic()
             epoch = state.epoch + 1
             totals = trainer.epoch(epoch, record)
             check_finite(self.ranks.sum(totals, device), self.spec.tasks, epoch)  # all ranks leave here, or none
             state.epoch = epoch
+            state.keep_if_best(trainer.network, self._validation_score())
+            length.after_epoch(state, trainer)
             if self.ranks.is_first:
-                state.keep_if_best(trainer.network, self._validation_score())
                 state.seconds += time.monotonic() - began
                 self._save(state)
             report(epoch)
@@ -215,13 +212,14 @@ class _Trial:
 
     def write(self, state: _State, scores: dict[str, Scores]) -> None:
         """Write the network and, last, network.json with its scores and its cost."""
-        network, epochs = self.trainer.network, self.spec.epochs
+        network, epochs = self.trainer.network, state.epoch
         save_network(self.run, f"{self.folder}/network.pt", network)
         about = {
             "tasks": list(self.spec.tasks),
             "seed": self.spec.seed,
             "epochs": epochs,
             "best_epoch": state.best_epoch,
+            **({} if self.spec.epochs != "auto" else {"ended": state.ended}),
             "cost": len(self.rows["train"]) * epochs * network.n_parameters,
             "parameters": network.n_parameters,
             "seconds": round(state.seconds, 3),
@@ -233,17 +231,8 @@ class _Trial:
         self.run.delete(self.checkpoint)
 
     def _validation_score(self) -> float:
-        """Mean primary metric of the tasks that have one on the validation rows, weighted as their losses; or -inf."""
-        rows, layout = self.rows["val"], self.trainer.network.layout
-        predictions = layout.predictions(self.trainer.evaluate(rows.inputs))
-        values = []
-        for t, (task, prediction) in enumerate(zip(layout.tasks, predictions, strict=True)):
-            labelled = observed(rows.labels[:, t])
-            values.append(primary_score(task, prediction.numpy()[labelled], rows.labels[labelled, t]))
-        defined = ~np.isnan(values) & (self.weights > 0)
-        if not defined.any():
-            return -math.inf
-        return float(np.average(np.array(values)[defined], weights=self.weights[defined]))
+        """The score on the validation rows, by rank 0 for all of them, so that they decide alike."""
+        return self.ranks.from_first(lambda: self.validation.score(self.trainer), self.trainer.compute.device)
 
     def _save(self, state: _State) -> None:
         buffer = io.BytesIO()

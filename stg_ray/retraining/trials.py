@@ -41,13 +41,17 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
     if placement.instead:
         progress.note(placement.instead)
     watch = Watch(run, config)
-    total = sum(spec.epochs for spec in specs)
+    known = [spec.epochs for spec in specs if spec.epochs != "auto"]
 
     def poll() -> None:
         if not watch.epochs_of_trial:
             times = f"{workers} times " if workers > 1 else ""
             progress.waits_for(f"room for a network ({times}{placement.each})")
-        progress.update(sum(watch.epochs_of_trial.values()), total, f"epochs of {len(specs)} networks")
+        done = sum(watch.epochs_of_trial.values())
+        if len(known) == len(specs):
+            progress.update(done, sum(known), f"epochs of {len(specs)} networks")
+        else:
+            progress.update(len(watch.ended), len(specs), f"networks after {done} epochs")
 
     tuner = _tuner(run, config, specs, workers, placement, watch)
     run.delete(".ray/retrain")

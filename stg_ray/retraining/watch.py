@@ -21,17 +21,23 @@ class Watch(tune.Callback):  # type: ignore[misc]  # Ray's types are skipped, so
 
     Attributes:
         epochs_of_trial: epochs that each trial has reported, by its id.
+        ended: ids of the trials that are over.
         failures: reasons of the networks that are not finished in the end, by their folders.
     """
 
     def __init__(self, run: RunDir, config: Config) -> None:
         self.run, self.config = run, config
         self.epochs_of_trial: dict[str, int] = {}
+        self.ended: set[str] = set()
         self.failures: dict[str, str] = {}
 
     def on_trial_result(self, *, trial: Any, result: Mapping[str, Any], **_info: Any) -> None:
         """Note the epoch that a trial reports."""
         self.epochs_of_trial[trial.trial_id] = result.get("epoch", self.epochs_of_trial.get(trial.trial_id, 0))
+
+    def on_trial_complete(self, *, trial: Any, **_info: Any) -> None:
+        """Note that a trial is over."""
+        self.ended.add(trial.trial_id)
 
     def on_step_end(self, *, trials: Sequence[Any], **_info: Any) -> None:
         """Publish the number of running trials."""

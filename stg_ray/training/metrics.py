@@ -18,6 +18,11 @@ def primary_metric(task: Task) -> str:
     return PRIMARY[task.kind]
 
 
+def is_scorable(task: Task, labels: np.ndarray) -> bool:
+    """Whether the primary metric of a task is defined on its labels (n,), none missing."""
+    return task.is_scored and (len(labels) > 1 if task.kind == "regression" else len(np.unique(labels)) > 1)
+
+
 def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
     """Return the primary metric; R2 is cut at -1, so that one bad regression does not decide a mean over tasks.
 
@@ -28,12 +33,10 @@ def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> flo
     Returns:
         The metric; NaN where it is not defined, such as where a single class occurs, and for a task that is not scored.
     """
-    if not task.is_scored:
+    if not is_scorable(task, labels):
         return np.nan
     if task.kind == "regression":
-        return float(np.maximum(sk.r2_score(labels, prediction), -1)) if len(labels) > 1 else np.nan
-    if len(np.unique(labels)) < 2:
-        return np.nan
+        return float(np.maximum(sk.r2_score(labels, prediction), -1))
     return _average_precision(task, prediction, labels.astype(np.int64))
 
 

@@ -29,14 +29,16 @@ class Optimization:
     Args:
         model: the module whose parameters are trained; it must be on its device already.
         config: optimizer, learning rate, weight decay, schedule, warm-up and clipping.
-        n_steps: steps of the whole run, over which the learning rate rises and falls.
+        n_steps: steps of the whole run, over which the learning rate rises and falls. None where they are not known:
+            it rises over `warmup` of the least number of steps, then it is constant until `lower` is called.
     """
 
-    def __init__(self, model: nn.Module, config: TrainingConfig, n_steps: int) -> None:
+    def __init__(self, model: nn.Module, config: TrainingConfig, n_steps: int | None) -> None:
         self.parameters = list(model.parameters())
         self.clip = config.clip
         self.optimizer = OPTIMIZERS[config.optimizer](self.parameters, lr=config.lr, weight_decay=config.weight_decay)
-        factor = partial(lr_factor, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
+        schedule = config.schedule if n_steps is not None else "constant"
+        factor = partial(lr_factor, n_steps=n_steps or config.min_steps, warmup=config.warmup, schedule=schedule)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
 
     @property
@@ -52,6 +54,12 @@ class Optimization:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
         self.schedule.step()
+
+    def lower(self, share: float) -> None:
+        """Multiply the learning rate of all further steps by `share`."""
+        self.schedule.base_lrs = [share * lr for lr in self.schedule.base_lrs]
+        for group in self.optimizer.param_groups:
+            group["lr"] *= share
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizer and of the schedule, from which a later process can go on."""

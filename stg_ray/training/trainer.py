@@ -51,7 +51,8 @@ class Trainer:
         network: moved to the device; other ranks must have an equal one.
         rows: of this process, indexed by the batches.
         batches: the steps of an epoch, as this rank takes them.
-        settings: how the network is trained; `settings.epochs` is the number of epochs of the learning-rate schedule.
+        settings: how the network is trained; `settings.epochs` is the number of epochs of the learning-rate schedule,
+            or auto for one whose length is not known.
         device: where it is trained.
         task_weights: (K,) factors of the tasks' losses in the objective; all 1 if not given.
 
@@ -73,7 +74,8 @@ class Trainer:
         self.compute = Compute.of(settings, device)
         self.compute.place(network)
         self.model = self.compute.compiled(batches.ranks.wrap(network))
-        self.optimization = Optimization(network, settings, settings.epochs * batches.n_steps)
+        n_steps = None if settings.epochs == "auto" else settings.epochs * batches.n_steps
+        self.optimization = Optimization(network, settings, n_steps)
         self.augment: Augmentation | None = None
         if batches.draws.augmentation is not None:
             self.augment = Augmentation.of(settings, tuple(rows.inputs[:1].shape[1:]), rows.samples)

@@ -35,7 +35,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("profile.epoch=3", r"unknown key profile.epoch: did you mean profile.epochs\?"),
         ("profil.epochs=3", r"unknown key profil: did you mean profile\?"),
         ("epochs=3", r"unknown key epochs: did you mean profile.epochs or retrain.epochs\?"),
-        ("profile.zzz=3", "unknown key profile.zzz: known: epochs, batch_size"),
+        ("profile.zzz=3", "unknown key profile.zzz: known: epochs, patience"),
         ("profile.epochs=0", "profile.epochs is 0: input should be greater than or equal to 1"),
         ("profile.workers=some", "profile.workers is 'some'"),
         ("grouping.method=spectrl", "grouping.method is 'spectrl'"),
@@ -67,6 +67,8 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("affinity.layers=[]", "no layer is named"),
         ("profile.workers=[2, 1]", r"the fewest workers come first: expected \[1, 2\]"),
         ("profile.epochs=[1", "not valid YAML"),
+        ("profile={epochs: auto, snapshots: 4}", "snapshots=4 are taken at evenly spaced epochs"),
+        ("retrain={epochs: auto, plans: [all_in_one_equal_cost]}", "has the epochs of ours, which is not among"),
     ],
 )
 def test_mistakes_are_named(override: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import pytest
@@ -22,14 +23,17 @@ PARQUET = {
         "limit": 5000,
     },
     "grouping": {"method": "budget", "budget": {"networks": 3}},
-    "retrain": {"start": "both"},
+    "profile": {"epochs": 6},
+    "retrain": {"start": "both", "epochs": 6},
 }
+JOINED = {"data": ["mnist", "kmnist"], "profile": {"epochs": 6}, "retrain": {"epochs": 6}}
 OF_VERSION_0_1 = [
     ("digits", ("01d68545482dbb45", "cb302a118d5c857c", "326b838107737747", "0860c0a81b6953a2")),
     (PARQUET, ("01a650f930367f94", "3a4e3124e13e05a5", "d4217baa041dd406", "b652936ff4c5d4bb")),
-    ({"data": ["mnist", "kmnist"]}, ("f67ffc7d958a2168", "2085dfcb6d4c25ec", "c1d156acd3905828", "9080ec4da3043fd0")),
+    (JOINED, ("f67ffc7d958a2168", "2085dfcb6d4c25ec", "c1d156acd3905828", "9080ec4da3043fd0")),
 ]
-"""Configurations, and the fingerprints of their parts, of the whole run, and of two networks."""
+"""Configurations, with the epochs that were the default, and the fingerprints of their parts, of the whole run, and of
+two networks."""
 
 
 @pytest.mark.parametrize(("source", "expected"), OF_VERSION_0_1, ids=["digits", "parquet", "joined"])
@@ -80,6 +84,22 @@ def test_a_task_set_in_python_has_fingerprints_of_its_own() -> None:
     for data in ({"task_set": "abc", "npz": "mine.npz"}, [{"task_set": "abc"}, "mnist"]):
         with pytest.raises(InputError, match=r"found npz, task_set|cannot be joined"):
             load_config({"data": data})
+
+
+def test_the_rule_of_auto_decides_only_networks_whose_length_is_auto() -> None:
+    config, patient = load_config("digits"), load_config("digits", ["retrain.patience=9"])
+    number = NetworkSpec("ours", 0, ("a",), 0, 0, 3)
+    auto = replace(number, epochs="auto")
+    assert number.fingerprint(config) == number.fingerprint(patient)
+    assert auto.fingerprint(config) not in (number.fingerprint(config), auto.fingerprint(patient))
+
+
+def test_a_run_of_version_0_1_goes_on_with_the_epochs_that_were_the_default() -> None:
+    values = {"data": {"npz": "mine.npz"}}
+    older = load_config({**values, "profile": {"epochs": 6}, "retrain": {"epochs": 6}})
+    assert load_config(values).resolved_as(older).differences(older) == []
+    asked = load_config({**values, "profile": {"epochs": "auto"}})
+    assert older.differences(asked.resolved_as(older)) == ["profile.epochs is 6, now 'auto'"]
 
 
 def test_differences_are_told_of_later_keys_too() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from tensorboardX.proto import event_pb2
@@ -16,17 +19,20 @@ from stg_ray.cluster.placement import place_workers
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
+from stg_ray.data.rows import TaskRows
 from stg_ray.data_maps.files import DataMap
 from stg_ray.data_maps.state import DataMapState
 from stg_ray.errors import StgRayError
-from stg_ray.models import build_network
+from stg_ray.models import build_network, load_weights
 from stg_ray.models.outputs import as_labels
 from stg_ray.profiling import run as profile
 from stg_ray.profiling.recorder import Shard
 from stg_ray.progress import Reporter
+from stg_ray.retraining.scoring import scores_of
 from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
 from stg_ray.training.batches import Draws, ShardBatches
+from stg_ray.training.evaluation import evaluate
 from stg_ray.training.optimization import lr_factor
 from stg_ray.training.ranks import Ranks
 
@@ -175,6 +181,65 @@ def test_no_worker_asks_for_more_than_a_node_has(
 def test_a_cluster_without_cpus_is_told_so() -> None:
     with pytest.raises(StgRayError, match="no CPUs to work on"):
         place_workers([{"memory": 1.0}], "auto", n_parts=16)
+
+
+def kill_a_worker(run: RunDir, killed: list[int]) -> None:
+    """One of the workers, when it has a checkpoint to go on from."""
+    deadline = time.monotonic() + 120
+    while len(list(Path(run.root).glob(".ray/profile/checkpoint_*"))) < 2:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+    workers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::RayTrainW")]
+    workers[-1].kill()
+    killed.append(workers[-1].pid)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_the_length_is_chosen_by_validation_alike_on_all_workers_and_after_a_lost_one(
+    make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
+) -> None:
+    runs = [RunDir(tmp_path / name) for name in ("whole", "killed")]
+    killed: list[int] = []
+    config = with_workers(2, epochs="auto", snapshots=1, patience=3, min_steps=60, max_epochs=60)
+    for run in runs:
+        write_parts(make_task_set(n_samples=301, missing=0.2), run.sub("parts"))
+        if run is runs[1]:
+            threading.Thread(target=kill_a_worker, args=(run, killed), daemon=True).start()
+        with quiet.stage("profile") as progress:
+            profile(run, config, progress)
+    assert len(killed) == 1
+    index, length = read_index(runs[0].sub("parts")), runs[0].read_json("profile/length.json")
+    assert length["ended"] == "plateau"
+    assert f"{length['epochs']} epochs (the best is {length['best_epoch']})" in progress.summary
+    metrics = runs[0].read_parquet("profile/metrics.parquet").to_pandas().groupby("epoch")["validation"].first()
+    assert metrics.idxmax() == length["best_epoch"] < length["epochs"] == len(metrics)
+    assert DataMap(runs[0].root).epochs == [length["epochs"]]
+    assert DataMap(runs[0].root).histogram().counts.sum() > 0
+    network = build_network(config.model, index, index.tasks, 0)
+    network.load_state_dict(load_weights(runs[0], "profile/network.pt"))
+    rows = TaskRows(runs[0].sub("parts"), index, "val", range(len(index.tasks)))
+    outputs = evaluate(network, rows.inputs)
+    scores = scores_of(network.layout, outputs, rows.labels)
+    found = np.mean([each["average_precision"] for each in scores.values()])
+    assert found == pytest.approx(metrics.max()), "the network of the best epoch is kept"
+    for name in ("profile/network.pt", "profile/length.json"):
+        assert runs[0].read_bytes(name) == runs[1].read_bytes(name)
+    assert np.array_equal(np.asarray(DataMap(runs[0].root)), np.asarray(DataMap(runs[1].root)), equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_without_validation_labels_the_profile_takes_a_fixed_number_of_steps(
+    make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
+) -> None:
+    run, task_set = RunDir(tmp_path), make_task_set(n_samples=301)
+    task_set.labels[task_set.rows("val")] = 0
+    write_parts(task_set, run.sub("parts"))
+    with quiet.stage("profile") as progress:
+        profile(run, with_workers(1, epochs="auto", snapshots=1, min_steps=9), progress)
+    assert progress.summary.startswith("4 epochs (4 times profile.min_steps: no task has a score on validation rows)")
 
 
 @pytest.mark.slow

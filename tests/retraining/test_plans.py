@@ -87,6 +87,22 @@ def test_no_plans_is_a_choice_and_known_groups_must_be_known() -> None:
         make_plans(OURS, tuple(Task(name) for name in NAMES), CONFIG)
 
 
+def test_with_auto_the_epochs_at_equal_cost_are_those_that_ours_spent() -> None:
+    settings = ["retrain.plans=[ours, all_in_one_equal_cost]", "retrain.epochs=auto", "retrain.start=both"]
+    config = set_values(CONFIG, [*settings, "retrain.seeds=2"])
+    plans = make_plans(OURS, TASKS, config)
+    first = list(network_specs(plans, config, "a digest"))
+    assert {spec.epochs for spec in first} == {"auto"}
+    assert not any(spec.plan.startswith("all_in_one_equal_cost") for spec in first)
+    spent = {("ours", 0): 31, ("ours", 1): 40, ("ours_profiled", 1): 12}
+    later = [spec for spec in network_specs(plans, config, "a digest", spent) if spec not in first]
+    assert {(spec.plan, spec.seed): spec.epochs for spec in later} == {
+        ("all_in_one_equal_cost", 0): 31,
+        ("all_in_one_equal_cost", 1): 40,
+        ("all_in_one_equal_cost_profiled", 1): 12,
+    }
+
+
 def test_all_in_one_at_equal_cost_has_the_epochs_of_all_networks_of_ours() -> None:
     config = set_values(CONFIG, ["retrain.plans=[ours, all_in_one, all_in_one_equal_cost]", "retrain.epochs=5"])
     plans = make_plans(OURS, TASKS, config)

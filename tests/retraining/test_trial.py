@@ -14,6 +14,7 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.data.parts import read_index, write_parts
+from stg_ray.data.rows import TaskRows
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network, load_weights, save_network
 from stg_ray.retraining.plans import NetworkSpec
@@ -64,6 +65,30 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     results = [run.read_json(f"{folder}/network.json") for run in runs]
     assert results[0]["scores"] == results[1]["scores"]
     assert not runs[1].exists(f"{folder}/checkpoint.pt")
+
+
+@pytest.mark.parametrize("stop", [3, 9])
+def test_a_training_of_auto_length_ends_alike_wherever_it_is_interrupted(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path, stop: int
+) -> None:
+    """Also after the learning rate was lowered."""
+    config = set_values(
+        config, ["retrain.epochs=auto", "retrain.patience=2", "retrain.min_steps=20", "retrain.max_epochs=30"]
+    )
+    spec = replace(SPEC, epochs="auto")
+    runs = [Storage(tmp_path / name) for name in ("whole", "stopped")]
+    for run in runs:
+        write_parts(make_task_set(missing=0.2), run.sub("parts"))
+    expected, about = trained(runs[0], config, spec)
+    index = read_index(runs[0].sub("parts"))
+    rows = TaskRows(runs[0].sub("parts"), index, "train", [index.names.index(name) for name in spec.tasks])
+    assert (about["ended"], about["cost"]) == ("plateau", len(rows) * about["epochs"] * about["parameters"])
+    assert stop < about["epochs"] < 30
+    with pytest.raises(_Stopped):
+        train_network(runs[1], config, spec, device="cpu", report=stop_after(stop))
+    weights, again = trained(runs[1], config, spec)
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
+    assert {**again, "seconds": 0, "files": None} == {**about, "seconds": 0, "files": None}
 
 
 def test_a_network_learns_and_a_finished_one_is_not_trained_again(
@@ -159,6 +184,8 @@ def test_without_a_validation_score_the_last_epoch_is_taken(
     write_parts(task_set, run.sub("parts"))
     train_network(run, config, SPEC, device="cpu", report=lambda _: None)
     assert run.read_json(f"{network_folder(SPEC, config)}/network.json")["best_epoch"] == SPEC.epochs
+    about = trained(run, set_values(config, ["retrain.min_steps=14"]), replace(SPEC, epochs="auto"))[1]
+    assert (about["ended"], about["epochs"], about["best_epoch"]) == ("number", 4, 4), "four times the least steps"
 
 
 def test_a_loss_that_is_no_number_stops_with_the_tasks_name(
