@@ -54,6 +54,7 @@ class Predictor:
         networks: of each group, with its weights; they are moved to the device and put into evaluation mode.
         compute: where and in which precision they predict.
         input_dtype: of the inputs as the task set has them, which exported networks take.
+        serves_by: the way of serving that `predict` takes where none is asked for.
 
     Attributes:
         tasks: names of all K tasks, in the order of the task set.
@@ -81,7 +82,9 @@ class Predictor:
         *,
         compute: Compute = PLAIN,
         input_dtype: torch.dtype = torch.float32,
+        serves_by: Serving = "argmax",
     ) -> None:
+        self.serves_by = serves_by
         self.index, self.groups, self.compute, self.input_dtype = index, groups, compute, input_dtype
         self.networks = [network.eval() for network in networks]
         for network in self.networks:
@@ -99,14 +102,15 @@ class Predictor:
         return self.groups.serving
 
     def predict(
-        self, inputs: np.ndarray | torch.Tensor, *, serving: Serving = "argmax", batch_size: int = BATCH_SIZE
+        self, inputs: np.ndarray | torch.Tensor, *, serving: Serving | None = None, batch_size: int = BATCH_SIZE
     ) -> Predictions:
         """Predict all tasks.
 
         Args:
             inputs: (N, ...) as the task set has them, not normalised; an array or a tensor.
             serving: argmax takes each task from the network of the group that serves it; ensemble sums the outputs
-                (logits) of all networks that have the task, weighted by its memberships.
+                (logits) of all networks that have the task, weighted by its memberships; by default the way that was
+                chosen on validation rows, argmax where a plan was asked for.
             batch_size: inputs that are predicted at once.
 
         Warns:
@@ -119,7 +123,7 @@ class Predictor:
         ids = any(isinstance(network.normalize, AsGiven) and network.normalize.whole for network in self.networks)
         checked = checked_inputs(inputs, self.index, self.input_dtype, ids=ids)
         try:
-            outputs = self.outputs(checked, serving=serving, batch_size=batch_size)
+            outputs = self.outputs(checked, serving=serving or self.serves_by, batch_size=batch_size)
         except (IndexError, RuntimeError) as error:  # of an embedding, of one_hot
             if not ids:
                 raise
@@ -203,8 +207,8 @@ def load(
 
     Args:
         directory: the run directory, a path or a URI.
-        plan: as in `plans/`; ours by default, all_in_one where the tasks came out as one group.
-        seed: of the training; by default the first one.
+        plan: as in `plans/`; by default the one that was chosen on validation rows (chosen.json).
+        seed: of the training; by default the chosen one, the first one where a plan is named.
         device: where the networks predict.
         trust_code: import a trunk that the directory names as `module:function`, though it is somebody else's.
 
@@ -231,7 +235,12 @@ def load(
         run.require(stage, config)
     check_code(run, config, trust_code=trust_code)
     plans = [name.removesuffix(".json") for name in run.list("plans")]
-    if plan is None:
+    serves_by: Serving = "argmax"
+    if plan is None and run.exists("chosen.json"):
+        chosen = run.read_json("chosen.json")
+        plan, serves_by = chosen["plan"], chosen["serving"]
+        seed = chosen["seed"] if seed is None else seed
+    elif plan is None:  # a run of version 0.1
         plan = "ours" if "ours" in plans or "all_in_one" not in plans else "all_in_one"
     if plan not in plans:
         raise InputError(f"{run.uri} has no plan {plan!r}: it has {', '.join(plans) or 'none'}")
@@ -239,16 +248,24 @@ def load(
     seed = config.seed if seed is None else seed
     if seed not in seeds:
         raise InputError(f"{plan} was not trained with seed {seed}: it was with {', '.join(map(str, sorted(seeds)))}")
-    return load_predictor(run, config, plan, seed, device)
+    return load_predictor(run, config, plan, seed, device, serves_by)
 
 
-def load_predictor(run: Storage, config: Config, plan: str, seed: int, device: torch.device | str) -> Predictor:
+def load_predictor(
+    run: Storage,
+    config: Config,
+    plan: str,
+    seed: int,
+    device: torch.device | str,
+    serves_by: Serving = "argmax",
+) -> Predictor:
     """Load the published networks of a plan, computed as they were when they were scored.
 
     Args:
         plan: as in `plans/`.
         seed: of the training.
         device: where the networks predict.
+        serves_by: the predictor's way of serving where none is asked for.
     """
     index = read_index(run.sub("parts"))
     groups = Groups.from_dict(run.read_json(f"plans/{plan}.json"))
@@ -260,4 +277,5 @@ def load_predictor(run: Storage, config: Config, plan: str, seed: int, device: t
         network.load_state_dict(load_weights(run, f"{network_place(plan, group, seed)}/network.pt"))
         networks.append(network)
     dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
-    return Predictor(index, groups, networks, compute=Compute.of(config.retrain, device), input_dtype=dtype)
+    compute = Compute.of(config.retrain, device)
+    return Predictor(index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by)

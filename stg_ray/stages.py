@@ -76,7 +76,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "retrain",
             adds=("retrain",),
-            artifacts=("results.parquet", "costs.parquet", "failures.json", "plans", "models"),
+            artifacts=("results.parquet", "costs.parquet", "failures.json", "chosen.json", "plans", "models"),
             scratch=(".ray/retrain",),
             needs_ray=True,
             counted=(LOOKS,),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
 from stg_ray.report.comparison import Difference
+from stg_ray.training.length import LENGTH
 
 LEAST_STEPS = 300
 """Training steps below which a network is taken for hardly trained (on 650 rows, 30 steps reached a mean average
@@ -45,6 +47,7 @@ def limits_of(
     return [
         *_of_trainings(against),
         *_of_length(run, config, index),
+        *_of_plateaus(run, config),
         *_of_test_rows(index),
         *_of_affinities(run, config, index),
         *_of_groups(groups),
@@ -70,13 +73,34 @@ def _of_length(run: RunDir, config: Config, index: PartIndex) -> Iterator[Limit]
             )
 
 
+def _of_plateaus(run: RunDir, config: Config) -> Iterator[Limit]:
+    """Trainings of `epochs: auto` that their bound ended while the score on validation rows still rose."""
+    if run.exists(LENGTH) and run.read_json(LENGTH)["ended"] == "max_epochs":
+        yield Limit(
+            "the score of the profiled network on validation rows still rose when profile.max_epochs ended it",
+            f"set profile.max_epochs={2 * config.profile.max_epochs}",
+        )
+    ended = [network.get("ended") for network in _first_networks(run)]
+    if n := ended.count("max_epochs"):
+        yield Limit(
+            f"networks of {n} of {len(ended)} plans still became better on validation rows when retrain.max_epochs "
+            "ended them",
+            f"set retrain.max_epochs={2 * config.retrain.max_epochs}",
+        )
+
+
 def _steps_of_networks(run: RunDir, config: Config, index: PartIndex) -> int | None:
     """Return the fewest steps of the plans' first networks; None where none is there."""
+    epochs = [network["epochs"] for network in _first_networks(run)]
+    return min(epochs) * _steps_of_epoch(index, config.retrain.batch_size) if epochs else None
+
+
+def _first_networks(run: RunDir) -> list[dict[str, Any]]:
+    """Return the network.json of each plan's first network, where it is there."""
     networks = run.read_parquet("costs.parquet").select(["plan", "group", "seed"]).to_pylist()
     first = {network["plan"]: network_place(**network) for network in reversed(networks)}
     files = [f"{folder}/network.json" for folder in first.values()]
-    epochs = [run.read_json(file)["epochs"] for file in files if run.exists(file)]
-    return min(epochs) * _steps_of_epoch(index, config.retrain.batch_size) if epochs else None
+    return [run.read_json(file) for file in files if run.exists(file)]
 
 
 def _steps_of_profile(run: RunDir, config: Config, index: PartIndex) -> int | None:

@@ -17,7 +17,7 @@ from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.report.comparison import Comparison, Difference, Trainings, holm
 from stg_ray.report.limits import Limit, limits_of
-from stg_ray.report.words import OTHERS, verdict_sentences
+from stg_ray.report.words import OTHERS, deploy_sentence, verdict_sentences
 from stg_ray.training.metrics import primary_metric
 
 TITLES: dict[PlanName, str] = {
@@ -64,8 +64,7 @@ class PlanRow:
     @property
     def title(self) -> str:
         """The line's title in the tables; it names the start where the plan is trained from both."""
-        ensemble = " ensemble" if self.serving == "ensemble" else ""
-        return TITLES[self.plan.base] + ensemble + (", from profile" if self.plan.beside_scratch else "")
+        return title_of(self.plan, self.serving)
 
     @property
     def mean(self) -> float:
@@ -87,6 +86,7 @@ class Summary:
             make one verdict: their p-values are Holm's.
         failures: networks that could not be trained (plan, group, seed, tasks, reason); their trainings are left out.
         limits: what keeps the groups or the comparison from being trusted, each with what to do about it.
+        deploy: what to deploy and why (chosen.json), as a sentence; empty where that was not chosen.
         looks: how many groupings and settings were scored on the same test rows, this one included.
     """
 
@@ -97,11 +97,17 @@ class Summary:
     against: dict[str, Difference]
     failures: list[dict[str, Any]]
     limits: list[Limit]
+    deploy: str = ""
     looks: int = 1
 
     @property
     def verdict(self) -> str:
-        """A sentence or two: did grouping help, and did it matter which tasks are together?"""
+        """A few sentences: what to deploy, did grouping help, and did it matter which tasks are together?"""
+        return f"{self.deploy} {self._comparison}".strip()
+
+    @property
+    def _comparison(self) -> str:
+        """The part of the verdict that compares plans on test rows."""
         if len(self.groups.groups) == 1:
             return f"One network for all tasks: {self.groups.why_one}."
         if not self.against:
@@ -127,7 +133,23 @@ def summarize(run: RunDir, config: Config) -> Summary:
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     against = _against(rows)
     limits = limits_of(run, config, index, groups, against)
-    return Summary(index, groups, metric, rows, against, failures, limits, looks=n_looks(run))
+    deploy = _deploy(run, config)
+    return Summary(index, groups, metric, rows, against, failures, limits, deploy, looks=n_looks(run))
+
+
+def _deploy(run: RunDir, config: Config) -> str:
+    """Say what to deploy; empty where that was not chosen, as in runs of version 0.1."""
+    if not run.exists("chosen.json"):
+        return ""
+    chosen = run.read_json("chosen.json")
+    plan = trained_plans(config.retrain)[chosen["plan"]]
+    return deploy_sentence(chosen, title_of(plan, chosen["serving"]))
+
+
+def title_of(plan: TrainedPlan, serving: Serving) -> str:
+    """Return the title of a plan in the tables; it names the start where the plan is trained from both."""
+    ensemble = " ensemble" if serving == "ensemble" else ""
+    return TITLES[plan.base] + ensemble + (", from profile" if plan.beside_scratch else "")
 
 
 def _against(rows: list[PlanRow]) -> dict[str, Difference]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from stg_ray.config import PlanName
 from stg_ray.config.plans import TrainedPlan
 from stg_ray.report.comparison import Difference
@@ -13,6 +16,19 @@ OTHERS: dict[PlanName, str] = {
     "random": "random groups of the same sizes",
 }
 """The plans that ours is compared to in the verdict, in words."""
+
+
+def deploy_sentence(chosen: Mapping[str, Any], title: str) -> str:
+    """Say what to deploy and why.
+
+    Args:
+        chosen: the content of chosen.json.
+        title: of the plan in the tables.
+    """
+    n = chosen["networks"]
+    test = "" if chosen["test"] is None else f", {chosen['test']:.4f} on test rows"
+    scores = f"{chosen['validation']:.4f} on validation rows{test}"
+    return f"Deploy {title} ({n} network{'s' * (n > 1)}; {scores}): {chosen['why']}."
 
 
 def verdict_sentences(compared: list[tuple[TrainedPlan, Difference]], subject: str, n_compared: int) -> list[str]:

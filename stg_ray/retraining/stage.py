@@ -15,6 +15,7 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
+from stg_ray.retraining.choice import choose
 from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
 from stg_ray.retraining.results import argmax_scores, costs_table, ensembles, results_table
 from stg_ray.retraining.trial import is_finished, network_folder
@@ -23,16 +24,18 @@ from stg_ray.training.length import WITHOUT_VALIDATION
 
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
-    """Train the networks of all plans and write plans/, models/, results.parquet, costs.parquet and failures.json.
+    """Train the networks of all plans, and choose what to deploy.
 
-    Networks that are finished for this configuration are kept; those that are missing are submitted. With
-    `retrain.epochs: auto`, those that get the epochs of ours are trained once ours are.
+    Writes plans/, models/, results.parquet, costs.parquet, failures.json and chosen.json. Networks that are finished
+    for this configuration are kept; those that are missing are submitted. With `retrain.epochs: auto`, those that get
+    the epochs of ours are trained once ours are.
 
     Raises:
         PartlyFailed: trials failed; failures.json names them, all others are finished and in the results.
     """
     ours = Groups.from_dict(run_dir.read_json("groups.json"))
-    plans = make_plans(ours, read_index(run_dir.sub("parts")).tasks, config)
+    index = read_index(run_dir.sub("parts"))
+    plans = make_plans(ours, index.tasks, config)
     for name, plan in plans.items():
         run_dir.write_json(f"plans/{name}.json", plan.groups.to_dict())
     profiled = hashlib.sha256(run_dir.read_bytes("profile/network.pt")).hexdigest()[:16]
@@ -46,10 +49,14 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
     alone = [network for network in networks if not plans[network["plan"]].ensemble]
     scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, failed_trainings)
-    run_dir.write_parquet("results.parquet", results_table(scores))
+    results, costs = results_table(scores), costs_table(networks)
+    run_dir.write_parquet("results.parquet", results)
     if scores:
         count_look(run_dir, config)
-    run_dir.write_parquet("costs.parquet", costs_table(networks))
+    run_dir.write_parquet("costs.parquet", costs)
+    chosen = choose(results.to_pandas(), costs.to_pandas(), index, failed_trainings)
+    if chosen is not None:
+        run_dir.write_json("chosen.json", chosen)
     run_dir.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])
     if lengths := _lengths(networks):
         progress.note(lengths)

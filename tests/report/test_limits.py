@@ -38,10 +38,10 @@ def run(tmp_path: Path) -> RunDir:
     return run
 
 
-def trained_for(run: RunDir, epochs: int) -> None:
+def trained_for(run: RunDir, epochs: int, **how: str) -> None:
     about: dict[str, Any] = {"plan": "ours", "group": 0, "seed": 0}
     run.write_parquet("costs.parquet", costs_table([{**about, "cost": 1, "seconds": 1.0}]))
-    run.write_json(f"{network_place(**about)}/network.json", {"epochs": epochs})
+    run.write_json(f"{network_place(**about)}/network.json", {"epochs": epochs, **how})
 
 
 def groups_of(index: PartIndex, certainty: float = 0.9) -> Groups:
@@ -74,6 +74,16 @@ def test_few_steps_are_counted(run: RunDir, index: PartIndex) -> None:
         "the profiled network was trained for 100 steps, which may be too few: raise profile.epochs"
         in found(run, index)[1]
     )
+
+
+def test_trainings_that_were_ended_before_a_plateau_are_told(run: RunDir, index: PartIndex) -> None:
+    trained_for(run, epochs=10, ended="max_epochs")
+    (line,) = found(run, index)
+    assert line.endswith("when retrain.max_epochs ended them: set retrain.max_epochs=400")
+    trained_for(run, epochs=10, ended="plateau")
+    run.write_json("profile/length.json", {"epochs": 10, "ended": "max_epochs"})
+    (line,) = found(run, index)
+    assert line.endswith("set profile.max_epochs=400")
 
 
 def test_tasks_that_a_few_test_rows_decide_are_named(run: RunDir, index: PartIndex) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stg_ray.config import PlanName
 from stg_ray.config.plans import TrainedPlan
 from stg_ray.report.comparison import Difference
-from stg_ray.report.words import verdict_sentences
+from stg_ray.report.words import deploy_sentence, verdict_sentences
 
 NAN = float("nan")
 
@@ -41,3 +41,11 @@ def test_single_trainings_ask_for_more() -> None:
     text = said(("all_in_one", Difference(0.01, NAN, NAN, 5, 4)))
     assert text.startswith("So few trainings do not tell our groups from all tasks in one network (+0.0100)")
     assert "retrain.seeds=3" in text
+
+
+def test_what_to_deploy_is_said_with_its_scores() -> None:
+    chosen = {"networks": 1, "validation": 0.51, "test": 0.5, "why": "the cheapest of two"}
+    assert deploy_sentence(chosen, "all in one") == (
+        "Deploy all in one (1 network; 0.5100 on validation rows, 0.5000 on test rows): the cheapest of two."
+    )
+    assert "test rows" not in deploy_sentence({**chosen, "test": None}, "ours")

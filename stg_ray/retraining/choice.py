@@ -1,0 +1,137 @@
+"""The choice of what to deploy: the plan that validation rows favour, and of those that they do not tell apart the
+cheapest to serve."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from stg_ray.artifacts.groups import Serving
+from stg_ray.data.parts import PartIndex
+from stg_ray.training.metrics import primary_metric
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A plan and a way of serving it, by its scores on validation rows.
+
+    Attributes:
+        plan: its name in plans/.
+        serving: argmax: every task by the network that serves it; ensemble: by all that have it.
+        seed: of its training with the best score.
+        networks: number of networks to serve.
+        cost: samples x epochs x parameters of one training.
+        validation: mean of the tasks' primary metrics over its trainings.
+        behind: by how much that is less than the best candidate's.
+        error: standard error of that difference over tasks; 0 of the best.
+    """
+
+    plan: str
+    serving: Serving
+    seed: int
+    networks: int
+    cost: float
+    validation: float
+    behind: float
+    error: float
+
+
+def choose(
+    results: pd.DataFrame, costs: pd.DataFrame, index: PartIndex, failed: set[tuple[str, int]]
+) -> dict[str, Any] | None:
+    """Choose what to deploy; no test row has a say.
+
+    Candidates are all trained plans, served in each way that they have scores for. The best mean over tasks on
+    validation rows sets the mark; of the candidates within one standard error of it, the paired difference's over tasks
+    (the one-standard-error rule of Breiman et al. 1984, section 3.4.3), the one with the fewest networks is chosen, and
+    of these the one whose training cost least.
+
+    Args:
+        results: the rows of results.parquet.
+        costs: the rows of costs.parquet.
+        failed: trainings (plan, seed) in which a network is missing; they are left out.
+
+    Returns:
+        The content of chosen.json; None where no plan was trained, or none has a score on validation rows.
+    """
+    candidates = _candidates(results, costs, index, failed)
+    if not candidates:
+        return None
+    near = [each for each in candidates if each.behind <= each.error]
+    chosen = min(near, key=lambda each: (each.networks, each.cost, -each.validation))
+    best = min(candidates, key=lambda each: each.behind)
+    return {
+        "plan": chosen.plan,
+        "serving": chosen.serving,
+        "seed": chosen.seed,
+        "networks": chosen.networks,
+        "validation": chosen.validation,
+        "test": _test_score(results, index, chosen),
+        "why": _why(chosen, best, len(near)),
+        "candidates": [asdict(each) for each in candidates],
+    }
+
+
+def _candidates(
+    results: pd.DataFrame, costs: pd.DataFrame, index: PartIndex, failed: set[tuple[str, int]]
+) -> list[Candidate]:
+    """The candidates, the best on validation rows first."""
+    scored = _scored(results, index, "val")
+    scored = scored[[key not in failed for key in zip(scored["plan"], scored["seed"], strict=True)]]
+    if scored.empty:
+        return []
+    # (S, T): trainings of every candidate; tasks that one of them has no score for count for none.
+    table = scored.pivot(index=["plan", "serving", "seed"], columns="task", values="value").dropna(axis=1)
+    if table.empty:
+        return []
+    of_plans = {
+        cast("tuple[str, Serving]", key): of_plan.droplevel(["plan", "serving"])
+        for key, of_plan in table.groupby(level=["plan", "serving"], sort=False)
+    }
+    means = {key: of_plan.to_numpy().mean(axis=0) for key, of_plan in of_plans.items()}
+    best = max(means.values(), key=np.mean)
+    training_costs = costs.groupby(["plan", "seed"])["cost"].sum().groupby("plan").mean()
+    networks = costs.groupby(["plan", "seed"]).size().groupby("plan").max()
+    candidates = [
+        Candidate(
+            plan,
+            serving,
+            seed=int(str(of_plans[plan, serving].mean(axis=1).idxmax())),
+            networks=int(networks[plan]),
+            cost=float(training_costs[plan]),
+            validation=float(values.mean()),
+            behind=float((best - values).mean()),
+            error=float((best - values).std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0,
+        )
+        for (plan, serving), values in means.items()
+    ]
+    return sorted(candidates, key=lambda each: each.behind)
+
+
+def _scored(results: pd.DataFrame, index: PartIndex, split: str) -> pd.DataFrame:
+    """The rows of a split with the tasks' primary metrics; R2 counts as at least -1, as everywhere."""
+    primary = {task.name: primary_metric(task) for task in index.tasks}
+    rows = results[(results["split"] == split) & (results["metric"] == results["task"].map(primary))].copy()
+    rows["value"] = rows["value"].where(rows["metric"] != "r2", rows["value"].clip(lower=-1))
+    return rows
+
+
+def _test_score(results: pd.DataFrame, index: PartIndex, chosen: Candidate) -> float | None:
+    rows = _scored(results, index, "test")
+    of_chosen = (rows["plan"] == chosen.plan) & (rows["serving"] == chosen.serving) & (rows["seed"] == chosen.seed)
+    score = float(rows[of_chosen]["value"].mean())
+    return None if np.isnan(score) else score
+
+
+def _why(chosen: Candidate, best: Candidate, n_near: int) -> str:
+    if chosen == best and n_near == 1:
+        return "no other plan comes within one standard error of it on validation rows"
+    if chosen == best:
+        return f"best on validation rows, and of the {n_near} plans within one standard error the cheapest to serve"
+    return (
+        f"the cheapest to serve of the {n_near} plans within one standard error of the best on validation rows, "
+        f"{best.plan}, which is {chosen.behind:.4f} better there"
+    )

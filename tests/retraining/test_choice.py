@@ -1,0 +1,116 @@
+"""What to deploy is chosen on validation rows: the best, or the cheapest of those that cannot be told from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stg_ray as sr
+from stg_ray.data.parts import PartIndex, index_of
+from stg_ray.retraining.choice import choose
+
+NETWORKS = {"ours": 2, "all_in_one": 1, "all_in_one_ensemble": 2}
+
+
+@pytest.fixture
+def index(make_task_set: Callable[..., sr.TaskSet]) -> PartIndex:
+    return index_of(make_task_set(blocks=(2, 2)))
+
+
+def tables(
+    index: PartIndex, validation: Mapping[tuple[str, str], list[float]], seeds: int = 2
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Results and costs of plans by their validation scores of the four tasks; of test rows it is the other way."""
+    results = [
+        (
+            plan,
+            0,
+            task,
+            split,
+            serving,
+            "average_precision",
+            (score if split == "val" else 1 - score) + 0.001 * seed,
+            seed,
+        )
+        for (plan, serving), scores in validation.items()
+        for task, score in zip(index.names, scores, strict=True)
+        for split in ("val", "test")
+        for seed in range(seeds)
+    ]
+    columns = ["plan", "group", "task", "split", "serving", "metric", "value", "seed"]
+    costs = [
+        (plan, group, seed, 10, 1.0)
+        for plan in {plan for plan, _ in validation}
+        for group in range(NETWORKS[plan])
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(results, columns=columns), pd.DataFrame(
+        costs, columns=["plan", "group", "seed", "cost", "seconds"]
+    )
+
+
+def chosen(index: PartIndex, validation: Mapping[tuple[str, str], list[float]], **kwargs: Any) -> dict[str, Any]:
+    found = choose(*tables(index, validation, **kwargs), index, set())
+    assert found is not None
+    return found
+
+
+def test_a_plan_that_is_clearly_better_is_chosen_whatever_it_costs(index: PartIndex) -> None:
+    found = chosen(index, {("all_in_one", "argmax"): [0.5, 0.6, 0.7, 0.8], ("ours", "argmax"): [0.6, 0.7, 0.8, 0.91]})
+    assert (found["plan"], found["serving"], found["networks"]) == ("ours", "argmax", 2)
+    assert found["seed"] == 1, "the training with the best score"
+    assert found["validation"] == pytest.approx(0.7525 + 0.0005)
+    assert found["test"] == pytest.approx(0.2475 + 0.001), "of the chosen training"
+    assert "no other plan" in found["why"]
+
+
+def test_within_a_standard_error_the_cheapest_to_serve_is_chosen(index: PartIndex) -> None:
+    found = chosen(index, {("all_in_one", "argmax"): [0.5, 0.7, 0.7, 0.8], ("ours", "argmax"): [0.6, 0.6, 0.72, 0.8]})
+    assert found["plan"] == "all_in_one"
+    assert "cheapest to serve of the 2 plans" in found["why"]
+    best, other = found["candidates"]
+    assert (best["plan"], best["behind"], best["error"]) == ("ours", 0, 0)
+    difference = np.array([0.1, -0.1, 0.02, 0.0])
+    assert other["behind"] == pytest.approx(difference.mean())
+    assert other["error"] == pytest.approx(difference.std(ddof=1) / 2)
+
+
+def test_networks_that_predict_together_are_a_candidate_of_their_own(index: PartIndex) -> None:
+    scores = {
+        ("ours", "argmax"): [0.5, 0.5, 0.5, 0.5],
+        ("ours", "ensemble"): [0.6, 0.6, 0.6, 0.6],
+        ("all_in_one_ensemble", "ensemble"): [0.55, 0.55, 0.55, 0.55],
+    }
+    found = chosen(index, scores)
+    assert (found["plan"], found["serving"]) == ("ours", "ensemble")
+    assert len(found["candidates"]) == 3
+
+
+def test_test_rows_have_no_say(index: PartIndex) -> None:
+    results, costs = tables(index, {("all_in_one", "argmax"): [0.5] * 4, ("ours", "argmax"): [0.6] * 4})
+    before = choose(results, costs, index, set())
+    is_test = results["split"] == "test"
+    results.loc[is_test, "value"] = np.random.default_rng(0).random(is_test.sum())
+    after = choose(results, costs, index, set())
+    assert before is not None
+    assert after is not None
+    assert {**before, "test": 0} == {**after, "test": 0}
+
+
+def test_incomplete_trainings_and_tasks_without_a_score_are_left_out(index: PartIndex) -> None:
+    scores = {("all_in_one", "argmax"): [0.5, 0.5, 0.5, np.nan], ("ours", "argmax"): [0.9, 0.9, 0.9, 0.1]}
+    results, costs = tables(index, scores)
+    found = choose(results, costs, index, {("ours", 1)})
+    assert found is not None
+    assert (found["plan"], found["seed"]) == ("ours", 0)
+    assert found["validation"] == pytest.approx(0.9)
+
+
+def test_without_a_plan_or_a_score_nothing_is_chosen(index: PartIndex) -> None:
+    results, costs = tables(index, {("ours", "argmax"): [np.nan] * 4})
+    assert choose(results, costs, index, set()) is None
+    assert choose(results[:0], costs[:0], index, set()) is None
