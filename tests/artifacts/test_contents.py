@@ -130,12 +130,16 @@ def test_the_same_command_repairs_a_run(tmp_path: Path) -> None:
     finished = RunDir(tmp_path / "new")
     watched = ("groups.json", "results.parquet", "affinity/landscape.parquet", "models/ours/group-0/seed-0/network.pt")
     before = {name: finished.read_bytes(name) for name in watched}
-    for number, name in enumerate(["profile/network.pt", watched[3], "parts/train-00001.arrow", "plans/random_0.json"]):
-        if name == watched[3]:
-            truncate(Path(finished.path(name)))  # in its place, and so the network of the cache that it is a link to
-        else:
-            flip(Path(finished.path(name)))
+    for damaged in (["profile/network.pt", watched[3]], ["parts/train-00001.arrow", "plans/random_0.json"]):
+        for name in damaged:
+            if name == watched[3]:
+                truncate(
+                    Path(finished.path(name))
+                )  # in its place, and so the network of the cache, to which it is a link
+            else:
+                flip(Path(finished.path(name)))
         program = Program(*command, log=tmp_path / "log", cwd=tmp_path)
         assert program.wait() == 0, program.output
-        assert f"{name} is not as it was left: done again" in program.output
-        assert {name: finished.read_bytes(name) for name in watched} == before, number
+        for name in damaged:
+            assert f"{name} is not as it was left: done again" in program.output
+        assert {name: finished.read_bytes(name) for name in watched} == before, damaged
