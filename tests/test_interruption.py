@@ -16,8 +16,9 @@ from tests.support.processes import Program
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ARGUMENTS = (
-    *("run", "digits", "--set", "profile.epochs=28", "--set", "profile.snapshots=4"),
-    *("--set", "retrain.epochs=8", "--set", "retrain.seeds=1"),
+    *("run", "digits", "--set", "data.limit=600", "--set", "profile.epochs=24", "--set", "profile.snapshots=4"),
+    *("--set", "retrain.epochs=6", "--set", "retrain.seeds=1", "--set", "retrain.plans=[ours, all_in_one]"),
+    *("--set", "affinity.samples=512", "--set", "profile.precision=float32", "--set", "retrain.precision=float32"),
 )
 
 

@@ -255,7 +255,7 @@ def test_a_setting_that_decides_results_is_part_of_what_its_stage_is_known_by(he
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("pack", PACKS)
 def test_whole_runs_with_them(ray_session: None, here: Path, quiet: Reporter, pack: str) -> None:
     run = sr.run(PACKS[pack], here / "run", reporter=quiet)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import QUICK_TO_NOTICE, without_ray
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 TRUNK = """
@@ -166,7 +168,7 @@ print(json.dumps({
 def disturbed(folder: Path, *arguments: str) -> dict[str, Any]:
     (folder / "trunk.py").write_text(TRUNK)
     (folder / "disturbed.py").write_text(SCRIPT)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    env = without_ray() | QUICK_TO_NOTICE
     program = [sys.executable, str(folder / "disturbed.py"), *arguments]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(

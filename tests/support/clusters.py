@@ -23,10 +23,24 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.processes import without_ray
+from tests.support.processes import QUICK_TO_NOTICE, without_ray
 
 RAY = str(Path(sys.executable).parent / "ray")
 START_SECONDS = 60
+
+
+COUNTER = """
+import sys, ray._raylet
+client = None
+for _ in sys.stdin:
+    try:
+        client = client or ray._raylet.GcsClient(address=sys.argv[1])
+        print(sum(node.state == 0 for node in client.get_all_node_info().values()), flush=True)
+    except Exception:
+        client = None
+        print(0, flush=True)
+"""
+"""Answers each line with the number of nodes that are alive; to import Ray for each answer would take longest."""
 
 
 def free_port() -> int:
@@ -109,7 +123,9 @@ class RayCluster:
             self.arguments.append(f"--autoscaling-config={folder / 'autoscaling.yaml'}")
             self.env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         self.env["RAY_metrics_report_interval_ms"] = "1000"
-        self.env["RAY_gcs_rpc_server_reconnect_timeout_s"] = "15"  # a minute, until a program gives a lost head up
+        self.env["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"  # a minute, until a program gives a lost head up
+        self.env |= QUICK_TO_NOTICE
+        self.counter: subprocess.Popen[str] | None = None
         self.env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{self.dashboard_port}"
         self.start_head()
         if dashboard:
@@ -141,6 +157,8 @@ class RayCluster:
 
     def kill(self, process: subprocess.Popen) -> None:
         """SIGKILL of a node with all that runs on it."""
+        if process is self.head:
+            self._end_counter()  # its client would wait for that head
         with suppress(psutil.NoSuchProcess):
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             for member in family:
@@ -154,12 +172,29 @@ class RayCluster:
 
     def n_nodes(self) -> int:
         """Nodes that are alive, as the cluster knows."""
-        count = "import sys, ray._raylet as r; print(len([n for n in r.GcsClient(address=sys.argv[1])"
-        count += ".get_all_node_info().values() if n.state == 0]))"
-        asked = subprocess.run(
-            [sys.executable, "-c", count, self.address], env=self.env, capture_output=True, text=True, check=False
-        )
-        return int(asked.stdout) if asked.returncode == 0 else 0
+        if self.counter is None or self.counter.poll() is not None:
+            self.counter = subprocess.Popen(
+                [sys.executable, "-c", COUNTER, self.address],
+                env=self.env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        assert self.counter.stdin is not None
+        assert self.counter.stdout is not None
+        try:
+            self.counter.stdin.write("\n")
+            self.counter.stdin.flush()
+            return int(self.counter.stdout.readline() or 0)
+        except BrokenPipeError:
+            return 0
+
+    def _end_counter(self) -> None:
+        if self.counter is not None:
+            self.counter.kill()
+            self.counter.communicate()
+            self.counter = None
 
     def _start(self, arguments: Sequence[str], first: str = "") -> subprocess.Popen:
         # The usual port of the agent may be taken by another Ray of this machine.
@@ -207,6 +242,7 @@ class RayCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_counter()
         # Not `ray stop`: it ends every Ray of the machine, the other tests' too.
         for process in reversed(self.processes):
             self.kill(process)

@@ -18,6 +18,14 @@ def without_ray() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
 
 
+QUICK_TO_NOTICE = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""Ray's own values are 5 s, 3 s and 5: a cluster takes a quarter of a minute to see that a node is dead."""
+
+
 class Program:
     """A running `stg-ray` in a session of its own, so that it can be interrupted like in a terminal."""
 
