@@ -22,6 +22,7 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.telemetry import SampleCounter
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index, read_split
+from stg_ray.data.rows import as_inputs
 from stg_ray.data_maps.findings import Suspects, region_sums, regions_table, suspects, suspects_table
 from stg_ray.data_maps.histogram import point_counts
 from stg_ray.data_maps.state import snapshot_epochs
@@ -72,7 +73,7 @@ class _Worker:
         )
         self.trainer = Trainer(
             build_network(config.model, self.index, self.index.tasks, config.seed),
-            Rows(torch.from_numpy(self.data.inputs), torch.from_numpy(self.data.labels), self.data.samples),
+            Rows(as_inputs(self.data.inputs), torch.from_numpy(self.data.labels), self.data.samples),
             batches,
             config.profile,
             device=self.device,
