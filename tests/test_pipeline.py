@@ -75,7 +75,7 @@ def test_a_run_knows_its_task_set_again(
     task_set = make_task_set()
     run = sr.run(task_set, out, until="parts", reporter=quiet)
     laid_out = (out / "parts" / "index.json").stat().st_mtime_ns
-    same = sr.TaskSet(task_set.inputs.copy(), task_set.labels.copy(), task_set.tasks, task_set.split)
+    same = sr.TaskSet(task_set.inputs[:].copy(), task_set.labels.copy(), task_set.tasks, task_set.split)
     again = sr.run(same, out, until="parts", reporter=quiet)
     from_file = sr.run(str(out / "config.yaml"), out, until="parts", reporter=quiet)
     assert run.config == again.config == from_file.config

@@ -326,7 +326,7 @@ def differences(case: Case, given: Given, task_set: TaskSet, config: Config) -> 
             continue
         part = read_split(storage, index, split)
         seen += part.samples.tolist()
-        if not np.array_equal(part.inputs, task_set.inputs[part.samples]):
+        if not np.array_equal(part.inputs[:], task_set.inputs[part.samples]):
             return "inputs of the parts differ"
         if not np.array_equal(part.labels, task_set.labels[part.samples], equal_nan=part.labels.dtype.kind == "f"):
             return "labels of the parts differ"
@@ -338,7 +338,8 @@ def differences(case: Case, given: Given, task_set: TaskSet, config: Config) -> 
     if any(isinstance(value, str) for values in given.features for value in values):
         return "texts became inputs"
     inputs = np.array([[float(v) for v in values] for values in given.features], np.float64).T.astype(np.float32)
-    if not np.array_equal(task_set.inputs.reshape(len(inputs), -1).astype(np.float32), inputs):
+    read = task_set.inputs[:].reshape(len(inputs), -1)  # dense, where they are stored sparse
+    if not np.array_equal(read.astype(np.float32), inputs):
         return "inputs are not those that were given"
     return "" if plain and task_set.labels.dtype.kind == "f" else wrong_labels(case, given, task_set)
 

@@ -255,7 +255,7 @@ class Sides:
         transforms = torchvision().transforms
         mean, std = (torch.tensor(values) / 255 for values in (self.index.input_mean, self.index.input_std))
         transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
-        images = [Image.fromarray(image.transpose(1, 2, 0)) for image in self.data.inputs]
+        images = [Image.fromarray(image.transpose(1, 2, 0)) for image in self.data.inputs[:]]
         classes = self.data.labels
         n_tasks = len(self.index.tasks)
 

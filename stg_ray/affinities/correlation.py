@@ -77,8 +77,9 @@ class LogitCorrelation(LabelCorrelation):
 
     def columns(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the outputs (n, O) for a part, and that every task has some (n, K)."""
-        inputs = torch.split(torch.tensor(self.source.part(number).inputs), 256)
-        outputs = torch.cat([evaluate(self.network, rows.to(self.source.device)) for rows in inputs]).double().numpy()
+        inputs = self.source.part(number).inputs
+        blocks = [torch.tensor(inputs[start : start + 256]) for start in range(0, len(inputs), 256)]
+        outputs = torch.cat([evaluate(self.network, rows.to(self.source.device)) for rows in blocks]).double().numpy()
         for task, columns in zip(self.tasks, self.network.layout.columns, strict=True):
             if task.kind == "multiclass":
                 outputs[:, columns] -= outputs[:, columns].mean(axis=1, keepdims=True)

@@ -11,7 +11,7 @@ import torch
 
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import AffinityConfig, Config, TrainingConfig
-from stg_ray.data.parts import Part, PartIndex, part_name, read_index, read_part
+from stg_ray.data.parts import Part, PartIndex, concatenated, part_name, read_index, read_part
 from stg_ray.data_maps.state import DataMapState
 from stg_ray.models import TaskNetwork, build_network
 
@@ -55,8 +55,8 @@ class Source(ABC):
         parts: list[Part] = []
         while len(parts) < self.index.n_parts() and sum(map(len, parts)) < most:
             parts.append(self.part(len(parts)))
-        inputs, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("inputs", "labels"))
-        return inputs[:most], labels[:most]
+        whole = concatenated(parts)
+        return whole.inputs[:most], whole.labels[:most]
 
     @abstractmethod
     def states(self, number: int) -> list[DataMapState]:

@@ -17,6 +17,8 @@ from stg_ray.affinities.base import Estimator, Partial, task_names
 from stg_ray.affinities.jackknife import FOLDS, Sums, jackknife
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
+from stg_ray.data.parts import concatenated
+from stg_ray.data.rows import as_inputs
 from stg_ray.errors import StgRayError
 from stg_ray.models import TaskNetwork
 from stg_ray.seeds import Stream
@@ -63,17 +65,14 @@ class TagAffinity(Estimator):
     def _trainer(self) -> Trainer:
         """An untrained network of all tasks, on all training rows."""
         source = self.source
-        parts = [source.part(number) for number in range(source.index.n_parts())]
-        samples, inputs, labels = (
-            np.concatenate([getattr(part, key) for part in parts]) for key in ("samples", "inputs", "labels")
-        )
+        whole = concatenated([source.part(number) for number in range(source.index.n_parts())])
         batches = CommonBatches(
-            len(inputs),
+            len(whole),
             source.training.batch_size,
             source.index.labels_per_sample,
             Draws(source.seed, Stream.TAG_BATCHES),
         )
-        rows = Rows(torch.from_numpy(inputs), torch.from_numpy(labels), samples)
+        rows = Rows(as_inputs(whole.inputs), torch.from_numpy(whole.labels), whole.samples)
         settings = without_validation(source.training, batches.n_steps)
         return Trainer(source.untrained(), rows, batches, settings, device=source.device)
 

@@ -14,6 +14,7 @@ from stg_ray.data.files import other_format
 from stg_ray.data.images import large_array
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.sparse_rows import stays_sparse
 
 if TYPE_CHECKING:
     from stg_ray.config.tables import NpyConfig
@@ -78,15 +79,16 @@ def read_npy(config: NpyConfig, root: Path, seed: int) -> TaskSet:
     return TaskSet.from_arrays(inputs, labels, names=config.names, split=split, seed=seed)
 
 
-def _array(name: str, key: str, root: Path) -> np.ndarray:
-    """Return the array of a .npy file, or the dense one of a sparse matrix."""
+def _array(name: str, key: str, root: Path) -> Any:
+    """Return the array of a .npy file, or the dense one of a sparse matrix; large sparse inputs as they are."""
     path = looked_up(name, root)
     if not path.is_file():
         raise InputError(f"data.npy.{key}: no file {name!r} here nor in the data root {root}")
     if _start(path).startswith(b"PK"):
         arrays = _arrays(path, f"data.npy.{key}")
         if set(arrays) >= SPARSE:
-            return dense(_sparse(path, key))
+            matrix = _sparse(path, key)
+            return matrix if key == "inputs" and stays_sparse(matrix) else dense(matrix)
         if len(arrays) == 1:
             return next(iter(arrays.values()))
         raise InputError(

@@ -33,7 +33,7 @@ def cifar10_15(root: Path, seed: int) -> TaskSet:
     n = len(classes)
     flipped = np.zeros(n, dtype=bool)
     flipped[np.random.default_rng(67).permutation(n)[: n // 2]] = True
-    inputs = ten.inputs
+    inputs = np.asarray(ten.inputs)
     for rows in np.array_split(np.flatnonzero(flipped), max(1, n // 8192)):
         inputs[rows] = inputs[rows, :, ::-1]
     living = (classes >= 2) & (classes <= 7)

@@ -38,7 +38,7 @@ def join_task_sets(sets: Mapping[str, TaskSet]) -> TaskSet:
     for task_set in all_sets:
         rows = slice(row, row + len(task_set.inputs))
         columns = slice(column, column + len(task_set.tasks))
-        inputs[rows] = task_set.inputs
+        inputs[rows] = task_set.inputs[:]
         labels[rows, columns] = np.where(observed(task_set.labels), task_set.labels, dtype.type(missing))
         row, column = rows.stop, columns.stop
     tasks = tuple(

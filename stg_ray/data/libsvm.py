@@ -13,6 +13,7 @@ from stg_ray.data.files import find_files, other_format
 from stg_ray.data.images import large_array
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.sparse_rows import stays_sparse
 
 if TYPE_CHECKING:
     from stg_ray.config.tables import LibsvmConfig
@@ -68,7 +69,9 @@ def read_libsvm(config: LibsvmConfig, root: Path, seed: int) -> TaskSet:
     if found[0].split is not None:
         splits = np.repeat([file.split for file in found], [matrix.shape[0] for matrix in matrices])
     labels, names = _labels(rows)
-    return TaskSet.from_arrays(dense(scipy.sparse.vstack(matrices)), labels, names=names, split=splits, seed=seed)
+    inputs = scipy.sparse.vstack(matrices)
+    inputs = inputs if stays_sparse(inputs) else dense(inputs)
+    return TaskSet.from_arrays(inputs, labels, names=names, split=splits, seed=seed)
 
 
 def _labels(rows: list[tuple[float, ...]]) -> tuple[np.ndarray, list[str]]:

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 
 from stg_ray.data.parts import PartIndex
+from stg_ray.data.rows import MappedInputs
 from stg_ray.errors import InputError, one_line
+from stg_ray.tasks.containers import plain_array
+from stg_ray.tasks.sparse_rows import SparseRows, stays_sparse
 
 LOOKED_AT = 256
 """Rows, evenly spread over all, whose range is compared with the training rows'."""
@@ -22,8 +25,12 @@ ENOUGH = 20
 """Values of a feature from which on their variation is compared."""
 
 
-def checked_inputs(inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: bool = False) -> torch.Tensor:
+def checked_inputs(
+    inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: bool = False
+) -> torch.Tensor | MappedInputs:
     """Return inputs (N, ...) on the CPU as networks take them: bytes as they are, all else in float32.
+
+    Large sparse matrices of SciPy's become dense by batch.
 
     Args:
         inputs: an array or a tensor.
@@ -38,6 +45,12 @@ def checked_inputs(inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: 
         InputError: the inputs are no numbers, have another shape, are not finite; are not whole, where they are ids; or
             are not from 0 to 255, where the networks were trained on bytes.
     """
+    if hasattr(inputs, "tocsr") and stays_sparse(inputs):
+        rows = SparseRows.of(inputs)
+        _check_shape(rows.shape, index.input_shape)
+        if len(rows):
+            _compare(torch.from_numpy(rows[:: -(-len(rows) // LOOKED_AT)]), index)
+        return MappedInputs([rows], np.arange(len(rows)))
     tensor = _as_tensor(inputs)
     _check_shape(tuple(tensor.shape), index.input_shape)
     if tensor.dtype == torch.uint8 and trained == torch.uint8:
@@ -59,7 +72,7 @@ def _as_tensor(inputs: Any) -> torch.Tensor:
     if isinstance(inputs, torch.Tensor):
         return inputs.detach().cpu()
     try:
-        array = np.asarray(inputs)
+        array = np.asarray(plain_array(inputs))
     except ValueError as error:  # ragged rows
         raise InputError(f"inputs are no array of numbers ({one_line(error)})") from error
     if array.dtype.kind not in "biuf":

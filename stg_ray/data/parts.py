@@ -1,7 +1,8 @@
 """The parts: a task set laid out once as numbered Arrow files, the units of work, retry and resume.
 
     parts/index.json            tasks, shape of an input, normalisation, the parts of each split with their rows
-    parts/train-00003.arrow     columns sample (row of the task set), inputs and labels (fixed-shape tensors)
+    parts/train-00003.arrow     columns sample (row of the task set), inputs and labels (fixed-shape tensors); of sparse
+                                inputs, columns and values (lists) instead of inputs
 
 Training rows are shuffled by seed before they are cut into parts of equal size (to one row), so any part, and the
 first rows of every part, are a random sample of the training rows.
@@ -22,9 +23,13 @@ from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import SPLITS, Task, TaskSet, observed
 from stg_ray.tasks.rare import minorities
+from stg_ray.tasks.sparse_rows import InputRows, SparseRows, joined
 
 MIN_PARTS = 16
 MAX_PART_ROWS = 8192
+
+N_COLUMNS = b"n_columns"
+"""Key of the metadata of a part's file with the number of columns of sparse inputs."""
 
 LARGEST_WHOLE = 2**24
 """Whole numbers from here on are not exact in float32, in which parts hold all inputs but bytes."""
@@ -42,12 +47,12 @@ class Part:
 
     Attributes:
         samples: (n,) row numbers in the task set.
-        inputs: (n, ...) inputs.
+        inputs: (n, ...) inputs, perhaps sparse.
         labels: (n, K) labels.
     """
 
     samples: np.ndarray
-    inputs: np.ndarray
+    inputs: InputRows
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -224,39 +229,64 @@ def read_index(storage: Storage) -> PartIndex:
 def read_part(storage: Storage, split: str, number: int) -> Part:
     """Read the arrays of a part; views of the mapped file where the storage is local."""
     batch = storage.read_arrow(f"{part_name(split, number)}.arrow")
-    return Part(
-        batch.column("sample").to_numpy(), tensor_array(batch.column("inputs")), tensor_array(batch.column("labels"))
-    )
+    return Part(batch.column("sample").to_numpy(), _inputs_of(batch), tensor_array(batch.column("labels")))
 
 
 def read_split(storage: Storage, index: PartIndex, split: str, numbers: Sequence[int] | None = None) -> Part:
     """Read several parts of a split (by default all of them), in this order, copied into one array each."""
     chosen = range(index.n_parts(split)) if numbers is None else numbers
-    parts = [read_part(storage, split, number) for number in chosen]
-    return Part(*(np.concatenate([getattr(p, key) for p in parts]) for key in ("samples", "inputs", "labels")))
+    return concatenated([read_part(storage, split, number) for number in chosen])
+
+
+def concatenated(parts: Sequence[Part]) -> Part:
+    """Return the rows of several parts, one after the other, copied."""
+    sparse = [part.inputs for part in parts if isinstance(part.inputs, SparseRows)]
+    inputs = joined(sparse) if sparse else np.concatenate([part.inputs[:] for part in parts])
+    samples, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("samples", "labels"))
+    return Part(samples, inputs, labels)
 
 
 def _to_batch(task_set: TaskSet, rows: np.ndarray) -> pa.RecordBatch:
-    return pa.record_batch(
-        {
-            "sample": pa.array(rows.astype(np.int64)),
-            "inputs": tensor_column(task_set.inputs[rows]),
-            "labels": tensor_column(task_set.labels[rows]),
-        }
+    sample, labels = pa.array(rows.astype(np.int64)), tensor_column(task_set.labels[rows])
+    if not isinstance(task_set.inputs, SparseRows):
+        return pa.record_batch({"sample": sample, "inputs": tensor_column(task_set.inputs[rows]), "labels": labels})
+    part = task_set.inputs.take(rows)
+    lists = {
+        key: pa.LargeListArray.from_arrays(pa.array(part.starts), pa.array(array))
+        for key, array in (("columns", part.columns), ("values", part.values))
+    }
+    batch = pa.record_batch({"sample": sample, **lists, "labels": labels})
+    return batch.replace_schema_metadata({N_COLUMNS: str(part.n_columns)})
+
+
+def _inputs_of(batch: pa.RecordBatch) -> InputRows:
+    """Return the inputs of a part's file, without a copy where it is mapped."""
+    if "inputs" in batch.schema.names:
+        return tensor_array(batch.column("inputs"))
+    columns, values = batch.column("columns"), batch.column("values")
+    return SparseRows(
+        columns.offsets.to_numpy(),
+        columns.values.to_numpy(),
+        values.values.to_numpy(),
+        int(batch.schema.metadata[N_COLUMNS]),
     )
 
 
-def _input_statistics(inputs: np.ndarray, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _input_statistics(inputs: InputRows, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute mean and standard deviation per channel (images) or feature, in float64, a block of rows at a time."""
-    per_channel = inputs.ndim > 2
-    axes = (0, *range(2, inputs.ndim)) if per_channel else (0,)
-    total = squares = 0.0
+    axes = (0, *range(2, len(inputs.shape)))  # all but that of channels or features
+    total: Any = 0.0
+    squares: Any = 0.0
     count = 0
     for block in _blocks(rows):
-        values = inputs[block].astype(np.float64)
-        total = total + values.sum(axis=axes)
-        squares = squares + np.square(values).sum(axis=axes)
-        count += values.size // values.shape[1]
+        if isinstance(inputs, SparseRows):
+            of_block = inputs.moments(block)
+            count += len(block)
+        else:
+            values = inputs[block].astype(np.float64)
+            of_block = values.sum(axis=axes), np.square(values).sum(axis=axes)
+            count += values.size // values.shape[1]
+        total, squares = total + of_block[0], squares + of_block[1]
     mean = np.asarray(total / count)
     variance = np.maximum(np.asarray(squares) / count - mean**2, 0)
     std = np.sqrt(variance)
@@ -264,9 +294,9 @@ def _input_statistics(inputs: np.ndarray, rows: np.ndarray) -> tuple[tuple[float
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _whole_range(inputs: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
+def _whole_range(inputs: InputRows, rows: np.ndarray) -> tuple[int, int] | None:
     """Return the least and largest of these rows' inputs where all may be ids; see `PartIndex.whole`."""
-    if inputs.ndim > 3:
+    if isinstance(inputs, SparseRows) or inputs.ndim > 3:
         return None
     low, high = math.inf, -math.inf
     for block in _blocks(rows):

@@ -24,6 +24,10 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import PartIndex, part_name, read_part
 from stg_ray.errors import InputError
 from stg_ray.tasks import observed
+from stg_ray.tasks.sparse_rows import InputRows, SparseRows
+
+DENSE_BYTES = 2**27
+"""Of sparse inputs that are made dense together."""
 
 UNUSED_SECONDS = 7 * 24 * 3600.0
 """Copies of parts on a node that were not used for this long are deleted."""
@@ -37,7 +41,7 @@ class MappedInputs:
         rows: (n,) indices of the rows among all rows of the arrays.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> None:
+    def __init__(self, arrays: Sequence[InputRows], rows: np.ndarray) -> None:
         self.arrays, self.rows = arrays, rows
         self.starts = np.cumsum([0] + [len(array) for array in arrays])
 
@@ -46,7 +50,7 @@ class MappedInputs:
 
     def __getitem__(self, index: torch.Tensor | slice) -> torch.Tensor:
         """Return a copy of the inputs (b, ...) at b positions."""
-        rows = self.rows[index if isinstance(index, slice) else index.numpy()]
+        rows = self.rows[index if isinstance(index, slice) else np.asarray(index)]
         batch = np.empty((len(rows), *self.arrays[0].shape[1:]), dtype=self.arrays[0].dtype)
         number = np.searchsorted(self.starts, rows, side="right") - 1
         order = np.argsort(number, kind="stable")
@@ -58,7 +62,16 @@ class MappedInputs:
 
     def split(self, size: int) -> Iterator[torch.Tensor]:
         """Yield all rows in their order, `size` at a time; one empty block if there are no rows."""
+        if isinstance(self.arrays[0], SparseRows):
+            size = max(1, min(size, DENSE_BYTES // (4 * self.arrays[0].n_columns)))
         return (self[slice(start, start + size)] for start in range(0, max(1, len(self)), size))
+
+
+def as_inputs(inputs: InputRows) -> torch.Tensor | MappedInputs:
+    """Return inputs (n, ...) as a tensor, or, if they are sparse, as what becomes dense where it is indexed."""
+    if isinstance(inputs, SparseRows):
+        return MappedInputs([inputs], np.arange(len(inputs)))
+    return torch.from_numpy(inputs)
 
 
 class TaskRows:

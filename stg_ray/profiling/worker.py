@@ -22,7 +22,7 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.telemetry import SampleCounter
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import PartIndex, read_index, read_split
-from stg_ray.data.rows import TaskRows
+from stg_ray.data.rows import TaskRows, as_inputs
 from stg_ray.data_maps.findings import Suspects, region_sums, regions_table, suspects, suspects_table
 from stg_ray.data_maps.histogram import point_counts
 from stg_ray.data_maps.state import snapshot_epochs
@@ -82,7 +82,7 @@ class _Worker:
         self.length = Length.of(settings, batches.n_steps)
         self.trainer = Trainer(
             build_network(config.model, self.index, self.index.tasks, config.seed),
-            Rows(torch.from_numpy(self.data.inputs), torch.from_numpy(self.data.labels), self.data.samples),
+            Rows(as_inputs(self.data.inputs), torch.from_numpy(self.data.labels), self.data.samples),
             batches,
             settings,
             device=self.device,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from stg_ray.tasks.labels import observed
 from stg_ray.tasks.rare import first_names, minorities
+from stg_ray.tasks.sparse_rows import InputRows, SparseRows
 from stg_ray.tasks.task import Task
 from stg_ray.tasks.task_set import TaskSet
 
@@ -77,7 +79,11 @@ def _rare_text(task: Task, count: int) -> str:
     return f"{task.name!r} with {count:,} {where[task.kind]}"
 
 
-def _inputs_text(inputs: np.ndarray) -> str:
+def _inputs_text(inputs: InputRows) -> str:
+    if isinstance(inputs, SparseRows):
+        low, high = inputs.range()
+        share = _percent(len(inputs.values) / max(1, math.prod(inputs.shape)))
+        return f"{inputs.n_columns:,} numbers from {low:.4g} to {high:.4g}, {share} not 0: kept sparse"
     low, high = np.inf, -np.inf
     for rows in _blocks(inputs):
         low, high = min(low, inputs[rows].min()), max(high, inputs[rows].max())

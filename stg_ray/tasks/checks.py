@@ -15,15 +15,18 @@ from stg_ray.tasks.frames import as_table, by_pattern, is_frame
 from stg_ray.tasks.kinds import Meaning
 from stg_ray.tasks.label_matrix import LabelColumns, MatrixColumns, SeparateColumns
 from stg_ray.tasks.layout import check_channels_first
+from stg_ray.tasks.sparse_rows import InputRows, SparseRows, stays_sparse
 from stg_ray.tasks.task import Task, TaskKind
 
 
-def checked_inputs(given: Any) -> np.ndarray:
-    """Return inputs (N, ...) as float32 or uint8.
+def checked_inputs(given: Any) -> InputRows:
+    """Return inputs (N, ...) as float32 or uint8; large and mostly empty ones of SciPy's as sparse rows.
 
     Raises:
         InputError: they are ragged, hold no numbers, or one is not finite.
     """
+    if hasattr(given, "tocsr") and stays_sparse(given):
+        return SparseRows.of(given)
     try:
         inputs: np.ndarray = np.asarray(plain_array(given))
     except ValueError as error:
@@ -99,15 +102,15 @@ def _check_lists(labels: Any) -> None:
         )
 
 
-def checked_shapes(inputs: np.ndarray, n_labels: int, n_tasks: int) -> None:
+def checked_shapes(inputs: InputRows, n_labels: int, n_tasks: int) -> None:
     """Refuse inputs without one row of labels for each.
 
     Raises:
         InputError: the shapes do not fit.
     """
-    if inputs.ndim < 2 or len(inputs) != n_labels:
-        turned = ": are the labels columns? Give labels.T" if n_tasks == len(inputs) > 2 and inputs.ndim > 1 else ""
-        if inputs.ndim > 2 and inputs.shape[1] == n_labels:
+    if len(inputs.shape) < 2 or len(inputs) != n_labels:
+        turned = ": are the labels columns? Give labels.T" if n_tasks == len(inputs) > 2 else ""
+        if len(inputs.shape) > 2 and inputs.shape[1] == n_labels:
             turned = f": are these {len(inputs)} inputs of each row? Give them as one, np.stack(inputs, axis=1)"
         raise InputError(
             f"inputs have the shape {inputs.shape} and labels {(n_labels, n_tasks)}: expected (N, ...) and (N, K), one "

@@ -34,6 +34,7 @@ from stg_ray.tasks.label_matrix import meanings_of
 from stg_ray.tasks.labels import observed
 from stg_ray.tasks.rare import Needed, Policy, without_rare_tasks
 from stg_ray.tasks.settings import current_settings, with_settings
+from stg_ray.tasks.sparse_rows import InputRows, arrays_of
 from stg_ray.tasks.splitting import SPLITS, UNUSED, split_codes
 from stg_ray.tasks.task import Task, TaskKind
 
@@ -46,7 +47,8 @@ class TaskSet:
     """Inputs, labels and splits of K tasks; made by `from_arrays` or `from_frame`, which check them.
 
     Attributes:
-        inputs: (N, ...) array, whatever the trunk takes: float32 features (N, F), uint8 images (N, C, H, W).
+        inputs: (N, ...) array, whatever the trunk takes: float32 features (N, F), uint8 images (N, C, H, W); or sparse
+            rows (N, F).
         labels: (N, K) array; integer with -1 for missing, or floating point with NaN for missing.
         tasks: the K tasks, in the order of the columns of `labels`.
         split: (N,) int8 array of indices into `SPLITS`; `UNUSED` (-1) for rows that a limit left out.
@@ -65,7 +67,7 @@ class TaskSet:
         ('red', 'green', 'blue')
     """
 
-    inputs: np.ndarray
+    inputs: InputRows
     labels: np.ndarray
     tasks: tuple[Task, ...]
     split: np.ndarray
@@ -202,7 +204,7 @@ class TaskSet:
     def digest(self) -> str:
         """SHA-256 of inputs, labels, tasks and split, by which a run knows its task set again."""
         digest = hashlib.sha256(json.dumps([task.to_dict() for task in self.tasks], sort_keys=True).encode())
-        for array in (self.inputs, self.labels, self.split):
+        for array in (*arrays_of(self.inputs), self.labels, self.split):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

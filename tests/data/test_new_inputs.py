@@ -32,7 +32,9 @@ UNIT = index_of(TaskSet.from_arrays(IMAGES / 255, LABELS))
 
 
 def checked(inputs: Any, kind: str) -> torch.Tensor:
-    return checked_inputs(inputs, INDEX[kind], torch.uint8 if kind == "bytes" else torch.float32)
+    found = checked_inputs(inputs, INDEX[kind], torch.uint8 if kind == "bytes" else torch.float32)
+    assert isinstance(found, torch.Tensor)
+    return found
 
 
 @pytest.mark.parametrize(

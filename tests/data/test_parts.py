@@ -67,5 +67,6 @@ def test_a_constant_feature_is_left_as_it_is(tmp_path: Path) -> None:
 def test_parts_are_mapped_not_copied(tmp_path: Path) -> None:
     write_parts(digits(tmp_path, 0), Storage(tmp_path))
     part = read_part(Storage(tmp_path), "train", 0)
+    assert isinstance(part.inputs, np.ndarray)
     assert not part.inputs.flags.owndata
     assert not part.inputs.flags.writeable
