@@ -28,6 +28,9 @@ class ModelConfig(Section):
     """Number of units in each hidden layer of mlp, and of output features of linear, mlp and cnn."""
     depth: Count = 2
     """Number of layers of mlp."""
+    dropout: Annotated[float, Field(ge=0, lt=1), since("0.2")] = 0.0
+    """Share of the trunk's features, and of each hidden layer of mlp, that every training step drops at random. The
+    confidences of the data maps are those of the training steps; gradients and scores are taken without dropout."""
     weights: str | None = None
     """Weights that the trunk starts from: the path or URI of a checkpoint of the trunk or of a network of a run, which
     every node must reach; or pretrained, torchvision's weights of a ResNet. By default they are random."""
@@ -75,6 +78,8 @@ class TrainingConfig(Section):
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     """Weight decay of the optimizer."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), since("0.2")] = 0.0
+    """Share of a classification's target that is spread evenly over the classes of the task."""
     clip: Positive | None = None
     """Largest norm of a step's gradient; longer ones are scaled down to it. By default gradients are not clipped."""
     precision: Literal["auto", "float32", "bf16"] = "auto"

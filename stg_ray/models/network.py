@@ -106,14 +106,18 @@ class TaskNetwork(nn.Module):
         trunk: maps normalised inputs to features (batch, d).
         n_features: d.
         tasks: in the order of their outputs.
+        dropout: share of the features that every training step drops.
 
     Attributes:
         layout: the columns of each task among the O outputs, and the losses and predictions computed from them.
         heads: the linear layer (d to O) of all heads.
     """
 
-    def __init__(self, normalize: nn.Module, trunk: nn.Module, n_features: int, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self, normalize: nn.Module, trunk: nn.Module, n_features: int, tasks: Sequence[Task], dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.dropout = dropout
         self.normalize = normalize
         self.trunk = trunk
         self.layout = OutputLayout(tasks)
@@ -122,6 +126,8 @@ class TaskNetwork(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Compute outputs (batch, O) in float32: logits, and standardised values of regression tasks."""
         features: torch.Tensor = self.trunk(self.normalize(inputs))
+        if self.dropout and self.training:
+            features = nn.functional.dropout(features, self.dropout)
         outputs: torch.Tensor
         if not torch.is_autocast_enabled(features.device.type):
             outputs = self.heads(features)
@@ -166,7 +172,8 @@ def build_network(config: ModelConfig, inputs: InputFormat, tasks: Sequence[Task
         trunk, n_features, takes = build_trunk(config, inputs.input_shape)
         n_outputs = sum(task.n_outputs for task in tasks)
         check_parameters(n_features * n_outputs, f"heads of {n_outputs:,} outputs on {n_features:,} features")
-        return TaskNetwork(_normalization(config.trunk, trunk, takes, inputs), trunk, n_features, tasks)
+        normalization = _normalization(config.trunk, trunk, takes, inputs)
+        return TaskNetwork(normalization, trunk, n_features, tasks, config.dropout)
 
 
 def _normalization(name: str, trunk: nn.Module, takes: Takes, inputs: InputFormat) -> nn.Module:

@@ -69,7 +69,7 @@ class OutputLayout(nn.Module):
         }.items():
             self.register_buffer(name, value, persistent=False)
 
-    def losses(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def losses(self, outputs: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """Compute losses (batch, K): cross-entropy, or half the squared standardised error of a regression task.
 
         They are multiplied by the weight of the label's class, where a task has class weights, and 0 where a label is
@@ -78,6 +78,8 @@ class OutputLayout(nn.Module):
         Args:
             outputs: (batch, O).
             labels: (batch, K) floating point, NaN for missing.
+            smoothing: share of a classification's target that is spread evenly over the task's classes (label
+                smoothing; Szegedy et al., CVPR 2016).
         """
         labels = labels.to(outputs.dtype)
         present = ~torch.isnan(labels)
@@ -85,10 +87,13 @@ class OutputLayout(nn.Module):
         losses = torch.zeros_like(labels)
         if len(self.binary):
             logits = outputs[:, self.start[self.binary]]
-            entropy = binary_cross_entropy_with_logits(logits, target[:, self.binary], reduction="none")
+            wanted = target[:, self.binary]
+            if smoothing:
+                wanted = (1 - smoothing) * wanted + smoothing / 2
+            entropy = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
             losses = losses.index_copy(1, self.binary, entropy)
         if len(self.multiclass):
-            losses = losses.index_copy(1, self.multiclass, -self._log_true_class(outputs, target))
+            losses = losses.index_copy(1, self.multiclass, -self._log_true_class(outputs, target, smoothing))
         if len(self.regression):
             error = outputs[:, self.start[self.regression]] - self._standardised(target)
             losses = losses.index_copy(1, self.regression, 0.5 * error.square())
@@ -134,8 +139,8 @@ class OutputLayout(nn.Module):
                 result.append(columns[:, 0] * task.scale + task.center)
         return result
 
-    def _log_true_class(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """log softmax at the true class (batch, M) of the M multi-class tasks."""
+    def _log_true_class(self, outputs: torch.Tensor, target: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+        """log softmax at the true class (batch, M) of the M multi-class tasks, a share of it over all classes."""
         columns = outputs[:, self.segment_columns]
         index = self.segment.expand_as(columns)
         shape = (len(outputs), len(self.multiclass))
@@ -143,7 +148,12 @@ class OutputLayout(nn.Module):
         top = columns.detach().new_full(shape, -torch.inf).scatter_reduce(1, index, columns.detach(), "amax")
         total = columns.new_zeros(shape).scatter_add(1, index, (columns - top.gather(1, index)).exp())
         true = self.start[self.multiclass] + target[:, self.multiclass].long()
-        return outputs.gather(1, true) - top - total.log()
+        logits = outputs.gather(1, true)
+        if smoothing:
+            n_classes = columns.new_zeros(shape).scatter_add(1, index, torch.ones_like(columns))
+            mean = columns.new_zeros(shape).scatter_add(1, index, columns) / n_classes
+            logits = (1 - smoothing) * logits + smoothing * mean
+        return logits - top - total.log()
 
     def _standardised(self, target: torch.Tensor) -> torch.Tensor:
         """Labels (batch, R) of the R regression tasks, in units of their spread about their center."""

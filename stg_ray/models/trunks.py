@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.functional import dropout
 
 from stg_ray.errors import InputError, one_line
 from stg_ray.imports import torchvision
@@ -31,13 +32,30 @@ def linear(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), config.width))
 
 
+class ReluDropout(nn.ReLU):
+    """ReLU, and dropout while training (Srivastava et al. 2014); without parameters of its own, as ReLU alone.
+
+    Args:
+        share: of the units that a training step drops.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return max(0, x), in training with units dropped and the others scaled up."""
+        return dropout(super().forward(inputs), self.share, self.training)
+
+
 def mlp(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
-    """Build `depth` layers of `width` units, each with ReLU."""
+    """Build `depth` layers of `width` units, each with ReLU; the last one's units are the features, which the network
+    drops by itself."""
     sizes = [math.prod(input_shape)] + [config.width] * config.depth
     layers: list[nn.Module] = [nn.Flatten()]
     for n_in, n_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-    return nn.Sequential(*layers)
+        layers += [nn.Linear(n_in, n_out), ReluDropout(config.dropout) if config.dropout else nn.ReLU()]
+    return nn.Sequential(*layers[:-1], nn.ReLU())
 
 
 def cnn(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:

@@ -102,7 +102,7 @@ class Trainer:
         totals = torch.zeros(len(layout.tasks), dtype=torch.float64, device=self.compute.device)
         for rows, divisor in self.batches.of_epoch(number):
             outputs, target = self._forward(torch.from_numpy(rows))
-            losses = layout.losses(outputs, target)
+            losses = layout.losses(outputs, target, self.settings.label_smoothing)
             with torch.no_grad():
                 totals += losses.sum(dim=0, dtype=torch.float64)
                 if record is not None:

@@ -72,6 +72,19 @@ def test_equal_seeds_give_equal_trunks_whatever_the_tasks(index: PartIndex) -> N
         assert not torch.equal(a, c)
 
 
+@pytest.mark.parametrize("trunk", ["linear", "mlp"])
+def test_dropout_is_for_training_steps_only_and_leaves_the_weights_names(trunk: str, index: PartIndex) -> None:
+    plain, dropped = (
+        build_network(ModelConfig(trunk=trunk, depth=2, dropout=share), index, index.tasks, 0) for share in (0.0, 0.5)
+    )
+    assert list(plain.state_dict()) == list(dropped.state_dict())
+    inputs = torch.zeros(64, *index.input_shape) + 3
+    assert torch.equal(plain.eval()(inputs), dropped.eval()(inputs))
+    outputs = dropped.train()(inputs)
+    assert outputs.std(dim=0).min() > 0, "equal rows lose different features"
+    assert plain.train()(inputs).std(dim=0).max() < 1e-6
+
+
 def test_a_trunk_of_the_users(index: PartIndex) -> None:
     network = build_network(ModelConfig(trunk=f"{__name__}:seven_features"), index, index.tasks, seed=0)
     assert network.heads.in_features == 7

@@ -63,6 +63,20 @@ def test_losses_and_confidences_task_by_task(kinds: list[tuple[str, int]], seed:
             torch.testing.assert_close(confidences[i, t], p.double(), equal_nan=True, rtol=1e-9, atol=1e-12)
 
 
+def test_smoothed_losses_are_those_of_torch() -> None:
+    layout, outputs, labels = example([("binary", 2), ("multiclass", 4), ("regression", 1), ("multiclass", 3)], 1)
+    labels = torch.nan_to_num(labels)
+    plain, smoothed = layout.losses(outputs, labels), layout.losses(outputs, labels, 0.2)
+    wanted = 0.8 * labels[:, 0] + 0.1
+    expected = binary_cross_entropy_with_logits(outputs[:, 0], wanted, reduction="none")
+    torch.testing.assert_close(smoothed[:, 0], expected)
+    for t in (1, 3):
+        logits, classes = outputs[:, layout.columns[t]], labels[:, t].long()
+        expected = cross_entropy(logits, classes, reduction="none", label_smoothing=0.2)
+        torch.testing.assert_close(smoothed[:, t], expected)
+    assert torch.equal(smoothed[:, 2], plain[:, 2]), "regressions have no classes"
+
+
 def test_a_missing_label_has_no_gradient() -> None:
     layout, outputs, labels = example([("binary", 2), ("multiclass", 3), ("regression", 1)], 0)
     outputs.requires_grad_()

@@ -34,13 +34,16 @@ def network() -> TaskNetwork:
     return made
 
 
-def trainer(task_weights: tuple[float, ...] | None = None) -> Trainer:
-    return Trainer(network(), ROWS, CommonBatches(30, 8, 1.6, DRAWS), SETTINGS, task_weights=task_weights)
+def trainer(task_weights: tuple[float, ...] | None = None, smoothing: float = 0.0) -> Trainer:
+    settings = SETTINGS.model_copy(update={"label_smoothing": smoothing})
+    return Trainer(network(), ROWS, CommonBatches(30, 8, 1.6, DRAWS), settings, task_weights=task_weights)
 
 
-@pytest.mark.parametrize("task_weights", [None, (1.0, 0.3)])
-def test_an_epoch_is_steps_on_the_weighted_loss_of_each_batch(task_weights: tuple[float, ...] | None) -> None:
-    trained, by_hand = trainer(task_weights), network()
+@pytest.mark.parametrize(("task_weights", "smoothing"), [(None, 0.0), ((1.0, 0.3), 0.2)])
+def test_an_epoch_is_steps_on_the_weighted_loss_of_each_batch(
+    task_weights: tuple[float, ...] | None, smoothing: float
+) -> None:
+    trained, by_hand = trainer(task_weights, smoothing), network()
     optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
     recorded: list[np.ndarray] = []
     totals = trained.epoch(1, record=lambda rows, *_: recorded.append(rows))
@@ -48,7 +51,7 @@ def test_an_epoch_is_steps_on_the_weighted_loss_of_each_batch(task_weights: tupl
     torch.manual_seed(torch_seed(7, 1))
     for step, (rows, divisor) in enumerate(CommonBatches(30, 8, 1.6, DRAWS).of_epoch(1)):
         optimizer.param_groups[0]["lr"] = 0.1 * lr_factor(step, n_steps=3 * 4, warmup=0.1, schedule="cosine")
-        losses = by_hand.layout.losses(by_hand(ROWS.inputs[rows]), as_labels(ROWS.labels[rows]))
+        losses = by_hand.layout.losses(by_hand(ROWS.inputs[rows]), as_labels(ROWS.labels[rows]), smoothing)
         expected += losses.detach().sum(dim=0)
         optimizer.zero_grad()
         ((losses * torch.tensor(task_weights or (1.0, 1.0))).sum() / divisor).backward()
