@@ -117,7 +117,7 @@ def _write(run_dir: RunDir, method: str, matrix: TaskMatrix, resampled: np.ndarr
 
 
 def _warnings(source: Source, methods: Sequence[str]) -> list[str]:
-    if "landscape" not in methods:
+    if not {"landscape", "logit_adjusted"} & set(methods):
         return []
     warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
     return [f"beware: {warning}"] if warning else []
