@@ -15,10 +15,9 @@ that are found follow how rare the labels are. Planted are
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,14 +52,12 @@ class KnownSet:
         epochs: of the profile: enough to train the heads.
         folder: of STG_RAY_DATA, which must be there.
         own_rows: whether tasks share no samples.
-        settings: sections that differ from the defaults.
     """
 
     build: Callable[[int], Arrays]
     epochs: int
     folder: str | None = None
     own_rows: bool = False
-    settings: dict[str, Any] | None = None
 
     @property
     def is_there(self) -> bool:
@@ -73,30 +70,26 @@ def data_root() -> Path:
     return Path(os.environ.get("STG_RAY_DATA", "nowhere"))
 
 
-def profiled(name: str, seed: int, folder: Path, *, quick: bool, methods: Sequence[str] | None = None) -> RunDir:
-    """Run a set up to its profile, or up to its affinities if any are named; what is there already is not run again."""
+def profiled(name: str, seed: int, folder: Path, *, quick: bool) -> RunDir:
+    """Run a set up to its profile. What is there already, by its fingerprint, is not run again."""
     about = KNOWN_SETS[name]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{seed}.npz"
     if not path.exists():
         arrays = about.build(seed)
-        split = arrays.pop("split", None)
-        if split is None:
-            split = np.where(np.arange(len(arrays["inputs"])) % 5 == 4, "test", "train")
-        np.savez(path, **arrays, split=split)
-    values = {
-        "seed": seed,
-        "data": {"npz": str(path), "constant_tasks": "drop"},
-        "profile": {"epochs": 2 if quick else about.epochs, "workers": 1},
-        **(about.settings or {}),
-    }
-    if methods:
-        values["affinity"] = {**values.get("affinity", {}), "methods": list(methods)}
-    elif about.own_rows:
-        values["affinity"] = {**values.get("affinity", {}), "methods": ["landscape"]}
-    out = str(folder / f"{name}-{seed}{'-quick' if quick else ''}")
-    until = "affinity" if methods else "profile"
-    return sr.run(load_config(values), out, until=until, reporter=Reporter(Console(quiet=True))).run_dir
+        split = np.where(np.arange(len(arrays["inputs"])) % 5 == 4, "test", "train")
+        np.savez(path, split=split, **arrays)
+    method = "landscape" if about.own_rows else "label_correlation"  # which have a meaning; not computed here
+    config = load_config(
+        {
+            "seed": seed,
+            "data": {"npz": str(path), "constant_tasks": "drop"},
+            "profile": {"epochs": 2 if quick else about.epochs, "workers": 1},
+            "affinity": {"methods": [method]},
+        }
+    )
+    out = folder / f"{name}-{seed}-{config.fingerprint(('seed', 'data', 'model', 'profile'))}"
+    return sr.run(config, str(out), until="profile", reporter=Reporter(Console(quiet=True))).run_dir
 
 
 def _table(file: str, most: int | None = None, rates: tuple[float, float] = (0.0, 1.0)) -> Arrays:

@@ -60,14 +60,14 @@ def test_it_is_the_correlation_of_what_regression_on_the_rates_leaves() -> None:
     np.testing.assert_allclose(found, expected / np.outer(scale, scale), atol=1e-9)
 
 
-def rare_groups(seed: int, shared: float, n: int = 2000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rare_groups(seed: int, shared: float, pull: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean confidences (n, 18), labels, and three groups of six tasks; every group has all rates, and a sample is
     sure or unsure for tasks by their rates."""
-    rng = np.random.default_rng(seed)
+    rng, n = np.random.default_rng(seed), 2000
     groups, rates = np.repeat(np.arange(3), 6), np.tile(RARE, 3)
     own = np.sqrt(shared) * rng.normal(size=(n, 3))[:, groups] + np.sqrt(1 - shared) * rng.normal(size=(n, 18))
     odds = -np.log(rates / (1 - rates))
-    confidence = 1 / (1 + np.exp(-(own + odds + 1.5 * (odds - odds.mean()) * rng.normal(size=(n, 1)))))
+    confidence = 1 / (1 + np.exp(-(own + odds + pull * (odds - odds.mean()) * rng.normal(size=(n, 1)))))
     return confidence, (rng.random((n, 18)) < rates).astype(np.int8), groups
 
 
@@ -82,7 +82,7 @@ def matrices(confidence: np.ndarray, labels: np.ndarray) -> tuple[sr.TaskMatrix,
 
 def test_groups_that_cross_the_rates_are_found() -> None:
     for seed in range(3):
-        confidence, labels, groups = rare_groups(seed, 0.5)
+        confidence, labels, groups = rare_groups(seed, 0.5, 1.5)
         plain, adjusted = matrices(confidence, labels)
         by_rarity, found = sr.group(plain, n_groups=3).labels, sr.group(adjusted, n_groups=3).labels
         log_positives = np.log(labels.sum(axis=0))
@@ -92,7 +92,7 @@ def test_groups_that_cross_the_rates_are_found() -> None:
 
 
 def test_rates_alone_are_no_structure() -> None:
-    alone = [len(sr.group(matrices(*rare_groups(seed, 0.0)[:2])[1]).groups) for seed in range(10)]
+    alone = [len(sr.group(matrices(*rare_groups(seed, 0.0, 0.5)[:2])[1]).groups) for seed in range(10)]
     assert sum(n == 1 for n in alone) >= 9, alone
 
 
