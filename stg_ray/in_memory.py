@@ -58,7 +58,8 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         model: a TaskNetwork, or any module that ends in an nn.Linear with one output for each binary or regression
             task and one for each class of a multi-class task, in the order of the tasks; in evaluation mode.
         task_set: K tasks; its training rows are looked at.
-        method: landscape, logit_correlation, label_correlation, tag (which trains a copy of the model), or random.
+        method: landscape, logit_adjusted, logit_correlation, label_correlation, tag (which trains a copy of the
+            model), or random.
         preprocess: converts raw inputs (n, ...) to what the model takes; nothing by default.
         seed: of the choice of rows and coordinates, and of tag's training.
         device: where it is computed.

@@ -195,12 +195,12 @@ def test_the_artifacts_are_those_of_the_contract(digits: tuple[Path, Program, fl
     assert list(groups) == ["tasks", "groups", "membership", "serving", "method", "parameters"]
     assert np.array(groups["membership"]).shape == (15, 4)
     assert sorted(task for members in groups["groups"] for task in members) == sorted(groups["tasks"])
-    for name in ("data_map", "landscape"):
+    for name in ("confidence_adjusted", "logit_adjusted"):
         for file in (f"{name}.parquet", f"{name}.stderr.parquet"):
             table = pq.read_table(run / "affinity" / file)
             assert table.column_names == ["__task__", *groups["tasks"]]
             about = json.loads(table.schema.metadata[b"stg_ray"])
-            assert about["kind"] == "distance"
+            assert about["kind"] == "affinity"
             assert about["samples"] > 0
         resamples = RunDir(str(run)).read_arrays(f"affinity/{name}.resamples.arrow")["values"]
         assert resamples.shape == (20, 15, 15)

@@ -36,11 +36,11 @@ def run(empty: sr.Run, make_task_set: Callable[..., sr.TaskSet]) -> sr.Run:
         samples = read_part(folder.sub("parts"), "train", number).samples
         state = sr.DataMapState.of_visit(np.full((len(samples), 4), 0.5, np.float32))
         folder.write_arrow(f"profile/data_map/epoch-0001/{part_name('train', number)}.arrow", state.to_batch(samples))
-    for name in ("data_map", "landscape"):
-        matrix = sr.TaskMatrix(tuple(NAMES), 1 - np.eye(4), "distance")
+    for name in ("confidence_adjusted", "logit_adjusted"):
+        matrix = sr.TaskMatrix(tuple(NAMES), np.eye(4), "affinity")
         folder.write_parquet(f"affinity/{name}.parquet", matrix.to_table())
-    errors = sr.TaskMatrix(tuple(NAMES), np.full((4, 4), 0.1), "distance")
-    folder.write_parquet("affinity/landscape.stderr.parquet", errors.to_table())
+    errors = sr.TaskMatrix(tuple(NAMES), np.full((4, 4), 0.1), "affinity")
+    folder.write_parquet("affinity/logit_adjusted.stderr.parquet", errors.to_table())
     groups = sr.Groups.from_labels(NAMES, np.array([0, 0, 1, 1]), "by hand")
     folder.write_json("groups.json", groups.to_dict())
     folder.write_json("failures.json", [])
@@ -66,9 +66,9 @@ def test_what_the_stages_left(run: sr.Run) -> None:
     assert run.groups.groups == [NAMES[:2], NAMES[2:]]
     assert run.results["value"].max() == pytest.approx(0.83)
     assert run.costs.groupby("plan")["cost"].sum().to_dict() == {"all_in_one": 8.0, "ours": 10.0}
-    assert list(run.affinities) == ["data_map", "landscape"]
-    assert run.affinities["data_map"].errors is None
-    errors = run.affinities["landscape"].errors
+    assert list(run.affinities) == ["confidence_adjusted", "logit_adjusted"]
+    assert run.affinities["confidence_adjusted"].errors is None
+    errors = run.affinities["logit_adjusted"].errors
     assert errors is not None
     assert (errors == 0.1).all()
     assert run.data_map.tasks == tuple(NAMES)

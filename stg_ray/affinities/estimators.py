@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from stg_ray.affinities.adjusted import ConfidenceAdjusted, LogitAdjusted
 from stg_ray.affinities.base import Estimator
 from stg_ray.affinities.confidence import ConfidenceCorrelation
 from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
@@ -21,6 +22,8 @@ from stg_ray.errors import InputError
 from stg_ray.models import TaskNetwork
 
 ESTIMATORS: dict[str, type[Estimator]] = {
+    "confidence_adjusted": ConfidenceAdjusted,
+    "logit_adjusted": LogitAdjusted,
     "data_map": DataMapDistance,
     "confidence_correlation": ConfidenceCorrelation,
     "landscape": LandscapeDistance,
@@ -38,10 +41,10 @@ STATISTICS: dict[str, type[Estimator]] = {
 }
 """The estimator of each statistic of the landscape."""
 
-OF_DATA_MAPS = ("data_map", "confidence_correlation")
+OF_DATA_MAPS = ("data_map", "confidence_correlation", "confidence_adjusted")
 """Methods that compare the data maps of the profile."""
 
-AT_NETWORK = ("landscape", "logit_correlation")
+AT_NETWORK = ("landscape", "logit_correlation", "logit_adjusted")
 """Methods that look at the trained network."""
 
 BY_SAMPLE = (*OF_DATA_MAPS, "landscape", "label_correlation")

@@ -119,7 +119,7 @@ def _write(run_dir: RunDir, method: str, matrix: TaskMatrix, resampled: np.ndarr
 
 def _limits(source: Source, methods: Sequence[str]) -> list[tuple[str, str]]:
     """Return what keeps the affinities from being trusted, each with what to do about it."""
-    if "landscape" not in methods:
+    if not {"landscape", "logit_adjusted"} & set(methods):
         return []
     untrained = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
     return [(untrained, "raise profile.epochs, or set affinity.start=initial")] if untrained else []

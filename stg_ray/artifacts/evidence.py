@@ -14,15 +14,18 @@ DECIMALS = 6
 
 @dataclass(frozen=True)
 class Structure:
-    """Whether tasks have any structure, measured by the modularity of their graph's spectral groups.
+    """Whether tasks have any structure, measured by their graph's spectral groups.
 
     Attributes:
-        excess: modularity above that of graphs without structure, of the kind that comes closer.
+        excess: how far the groups hold together better than those of graphs without structure, of the kind that comes
+            closest.
         threshold: an excess that a graph without structure hardly exceeds.
+        unit: deviations, standard deviations of the silhouettes; or modularity, which version 0.1 compared.
     """
 
     excess: float
     threshold: float
+    unit: str = "modularity"
 
     @property
     def is_found(self) -> bool:
@@ -31,7 +34,10 @@ class Structure:
 
     def rounded(self) -> Structure:
         """Round both numbers for groups.json."""
-        return Structure(round(self.excess, DECIMALS), round(self.threshold, DECIMALS))
+        return Structure(round(self.excess, DECIMALS), round(self.threshold, DECIMALS), self.unit)
+
+    def __str__(self) -> str:
+        return f"{self.excess:.3g}, threshold {self.threshold:.3g}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class NumberChoice:
         curve = [{"groups": n, self.criterion: score} for n, score in self.curve.items()]
         evidence = None
         if self.structure is not None:
-            evidence = {"excess_modularity": self.structure.excess, "threshold": self.structure.threshold}
+            evidence = {f"excess_{self.structure.unit}": self.structure.excess, "threshold": self.structure.threshold}
         return {"criterion": self.criterion, "curve": curve, "structure": evidence}
 
     @classmethod
@@ -61,7 +67,10 @@ class NumberChoice:
         """Read the form of groups.json."""
         criterion, evidence = values["criterion"], values["structure"]
         curve = {point["groups"]: point[criterion] for point in values["curve"]}
-        structure = evidence and Structure(evidence["excess_modularity"], evidence["threshold"])
+        structure = None
+        if evidence is not None:
+            unit = next(key for key in evidence if key.startswith("excess_")).removeprefix("excess_")
+            structure = Structure(evidence[f"excess_{unit}"], evidence["threshold"], unit)
         return cls(criterion, curve, structure)
 
 

@@ -160,8 +160,17 @@ class Groups:
             return "the tasks cannot be told apart by this method"
         if self.number_choice is None:
             return "one was asked for"
-        curve = self.number_choice.curve
-        return "no structure was found among the tasks" if curve else "there are too few tasks to tell"
+        if not self.number_choice.curve:
+            return "there are too few tasks to tell"
+        structure = self.number_choice.structure
+        tested = f" ({structure}; grouping.min_groups=2 groups them all the same)" if structure else ""
+        return f"no structure was found among the tasks{tested}"
+
+    @property
+    def is_at_bound(self) -> bool:
+        """Whether the number of groups was chosen, and is the largest that was tried, though there are more tasks."""
+        choice, n_groups = self.number_choice, len(self.groups)
+        return choice is not None and 1 < n_groups < len(self.tasks) - 1 and n_groups == max(choice.curve, default=0)
 
     @property
     def parameters(self) -> dict[str, Any]:

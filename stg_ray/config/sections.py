@@ -38,7 +38,15 @@ BY_DEVICE = ("precision", "memory_format")
 """Keys of a training whose `auto` is resolved once, by the available devices."""
 
 Affinity = Literal[
-    "data_map", "confidence_correlation", "landscape", "logit_correlation", "label_correlation", "tag", "random"
+    "confidence_adjusted",
+    "logit_adjusted",
+    "data_map",
+    "confidence_correlation",
+    "landscape",
+    "logit_correlation",
+    "label_correlation",
+    "tag",
+    "random",
 ]
 PlanName = Literal[
     "ours",
@@ -55,11 +63,13 @@ PlanName = Literal[
 class AffinityConfig(Section):
     """The affinities of the tasks: how alike they are, by which methods."""
 
-    methods: list[Affinity] = ["data_map", "landscape"]
-    """Affinities to compute: data_map compares the tasks' data maps, landscape their per-sample gradients,
-    confidence_correlation the confidences in the data maps, logit_correlation the network's outputs, label_correlation
-    the labels; tag measures the tasks' effect on each other in a training of its own (Fifty et al. 2021); random is a
-    baseline that ignores the tasks."""
+    methods: list[Affinity] = ["confidence_adjusted", "logit_adjusted"]
+    """Affinities to compute: confidence_adjusted compares the confidences in the tasks' data maps, logit_adjusted the
+    network's outputs, both adjusted for base rates, so that rare tasks are not alike for being rare;
+    confidence_correlation and logit_correlation are the same without the adjustment; data_map compares the data maps
+    by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), label_correlation the labels; tag
+    measures the tasks' effect on each other in a training of its own (Fifty et al. 2021); random is a baseline that
+    ignores the tasks. Version 0.1 took data_map and landscape by default (jobs/bench/rarity.py compares them all)."""
     samples: Count | Auto = 2048
     """Number of training rows whose per-sample gradients the landscape compares, spread evenly over the parts; auto:
     256 rows of one part after the other, until the groups no longer change."""

@@ -18,12 +18,13 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.metrics import adjusted_rand_score
 
-from stg_ray.artifacts.evidence import DECIMALS, NumberChoice
+from stg_ray.artifacts.evidence import DECIMALS, NumberChoice, Structure
 from stg_ray.errors import InputError
 from stg_ray.grouping.clusterers.base import Clustering, Data
 from stg_ray.grouping.clusterers.mixture import Mixture
 from stg_ray.grouping.clusterers.spectral import normalized_affinity
 from stg_ray.grouping.graph import TaskGraph
+from stg_ray.grouping.silhouette import silhouettes
 from stg_ray.grouping.structure import find_structure
 from stg_ray.grouping.threads import in_threads
 
@@ -54,6 +55,8 @@ def choose_n_groups(
 ) -> tuple[int, NumberChoice]:
     """Choose a number of groups, from `min_groups` to `most_groups`; without structure it is one, if that is allowed.
 
+    Where the largest number is the best one, and the user has not set it, twice as many are tried, once.
+
     Args:
         graph: of the tasks, on which silhouettes, eigengaps and structure are measured.
         clustering: of the same tasks, whose groups are scored; its resamples are needed for the stability.
@@ -70,58 +73,38 @@ def choose_n_groups(
     Raises:
         InputError: the stability is asked for, and there are no resamples.
     """
-    most = max(min_groups, most_groups(len(graph.affinity), max_groups))
+    n_tasks = len(graph.affinity)
+    most = max(min_groups, most_groups(n_tasks, max_groups))
     numbers = list(range(max(2, min_groups), most + 1))
     if not numbers:
         return 1, NumberChoice(criterion, {})
-    scores: dict[str, Callable[[], list[float]]] = {
-        "silhouette": lambda: silhouettes(graph, clustering.memberships(numbers)),
-        "eigengap": lambda: _eigengaps(graph, numbers),
-        "bic": lambda: Mixture(seed=seed).bayesian_information(graph, numbers),
-        "stability": lambda: _stabilities(clustering, numbers),
+    scores: dict[str, Callable[[Sequence[int]], list[float]]] = {
+        "silhouette": lambda tried: silhouettes(graph, clustering.memberships(tried)),
+        "eigengap": lambda tried: _eigengaps(graph, tried),
+        "bic": lambda tried: Mixture(seed=seed).bayesian_information(graph, tried),
+        "stability": lambda tried: _stabilities(clustering, tried),
     }
-    curve = dict(zip(numbers, scores[criterion](), strict=True))
+    curve = dict(zip(numbers, scores[criterion](numbers), strict=True))
     best = max(curve, key=lambda n: (curve[n], -n))
+    if best == most and max_groups is None and most < n_tasks - 1:
+        numbers = list(range(most + 1, min(2 * most, n_tasks - 1) + 1))
+        curve |= dict(zip(numbers, scores[criterion](numbers), strict=True))
+        best = max(curve, key=lambda n: (curve[n], -n))
     rounded = {n: round(score, DECIMALS) for n, score in curve.items()}
     if min_groups > 1:
         return best, NumberChoice(criterion, rounded)
-    for one in (graph, *alone):
-        structure = find_structure(one, range(2, most_groups(len(graph.affinity)) + 1), seed=seed)
-        if structure.is_found:
-            break
+    structure = _structure([graph, *alone], range(2, most_groups(n_tasks) + 1), seed)
     return best if structure.is_found else 1, NumberChoice(criterion, rounded, structure.rounded())
 
 
-def silhouettes(graph: TaskGraph, memberships: Sequence[np.ndarray]) -> list[float]:
-    """Return the mean silhouette of the tasks for each of several groupings.
-
-    It is -1 where all tasks are in one group. A task that is alone in its group has the silhouette 0.
-
-    Args:
-        graph: of K tasks; 1 - affinity is the distance.
-        memberships: (K, n) of each grouping; a task is in the group where its membership is largest.
-    """
-    dissimilarity = 1 - graph.affinity
-    np.fill_diagonal(dissimilarity, 0)
-    all_labels = [np.unique(u.argmax(axis=1), return_inverse=True)[1] for u in memberships]
-    inside = [np.eye(labels.max() + 1)[labels] for labels in all_labels]
-    sums = np.split(
-        dissimilarity @ np.concatenate(inside, axis=1), np.cumsum([m.shape[1] for m in inside])[:-1], axis=1
-    )
-    rows = np.arange(len(dissimilarity))
-    scores = []
-    for labels, group_sums, members in zip(all_labels, sums, inside, strict=True):
-        sizes = members.sum(axis=0)
-        if len(sizes) == 1:
-            scores.append(-1.0)
-            continue
-        within = group_sums[rows, labels] / np.maximum(sizes[labels] - 1, 1)
-        others = group_sums / sizes
-        others[rows, labels] = np.inf
-        nearest = others.min(axis=1)
-        larger = np.maximum(np.maximum(within, nearest), 1e-300)
-        scores.append(float(np.where(sizes[labels] > 1, (nearest - within) / larger, 0).mean()))
-    return scores
+def _structure(graphs: Iterable[TaskGraph], numbers: Sequence[int], seed: int) -> Structure:
+    """Return the first structure that is found in a graph; else what comes nearest to one."""
+    tried = []
+    for graph in graphs:
+        tried.append(find_structure(graph, numbers, seed=seed))
+        if tried[-1].is_found:
+            return tried[-1]
+    return max(tried, key=lambda structure: structure.excess - structure.threshold)
 
 
 def _eigengaps(graph: TaskGraph, numbers: Sequence[int]) -> list[float]:

@@ -117,6 +117,10 @@ def describe(groups: Groups) -> str:
     if (selection := groups.selection) is not None:
         proof = "proved best" if selection.optimal else f"no choice exceeds {selection.bound:.4f}"
         text += f"; mean score {selection.score:.4f}, {proof}"
+    if groups.number_choice is not None and groups.number_choice.structure is not None:
+        text += f"; structure {groups.number_choice.structure}"
+    if groups.is_at_bound:
+        text += f"; beware: {len(groups.groups)} groups are the most that were tried: set grouping.max_groups higher"
     if groups.certainty is not None:
         text += f"; mean certainty {sum(groups.certainty.values()) / len(groups.certainty):.2f}"
     return text

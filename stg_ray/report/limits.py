@@ -135,7 +135,7 @@ def _of_affinities(run: RunDir, config: Config, index: PartIndex) -> Iterator[Li
         for found, advice in run.read_json("affinity/limits.json"):
             yield Limit(found, advice)
     share = index.common_share
-    if share is not None and share < LEAST_COMMON_SHARE and set(config.affinity.methods) & {"data_map", "landscape"}:
+    if share is not None and share < LEAST_COMMON_SHARE and config.affinity.methods != ["landscape"]:
         yield Limit(
             f"two tasks share {share:.0%} of the samples of the smaller one (median), too few to compare them at",
             "affinity.statistic=sign or pooled needs no common samples",

@@ -63,7 +63,8 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         (
             "Number of groups",
             "The number with the largest score is chosen, provided that the groups hold together better than those of "
-            "graphs without structure: the same pairs shuffled, and Gaussian points of the same spread.",
+            "graphs without structure: the same pairs shuffled, Gaussian points of the same spread, and tasks that are "
+            "alike by one common factor only.",
             figures.number_of_groups(summary),
         ),
         (

@@ -25,7 +25,10 @@ from stg_ray.report import print_groups
 
 NAMES = tuple(f"t{t}" for t in range(12))
 LABELS = np.arange(12) % 3
-CONFIG = load_config("digits", ["grouping.groups=auto", "grouping.min_groups=2"])
+METHODS = ("data_map", "landscape")
+CONFIG = load_config(
+    "digits", ["grouping.groups=auto", "grouping.min_groups=2", f"affinity.methods=[{', '.join(METHODS)}]"]
+)
 
 
 def distances(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -38,7 +41,7 @@ def distances(labels: np.ndarray, seed: int) -> np.ndarray:
 def run(tmp_path: Path) -> RunDir:
     run = RunDir(str(tmp_path / "run"))
     run.check_writable()
-    for seed, name in enumerate(("data_map", "landscape")):
+    for seed, name in enumerate(METHODS):
         matrix = TaskMatrix(NAMES, distances(LABELS, seed), "distance")
         run.write_parquet(f"affinity/{name}.parquet", matrix.to_table())
         error = TaskMatrix(NAMES, np.full((12, 12), 0.05), "distance")
@@ -63,7 +66,7 @@ def test_groups_with_their_certainty(run: RunDir, tmp_path: Path) -> None:
     assert "100%" in console.export_text()
     assert grouped(run, CONFIG)[0] == groups
     rng = np.random.default_rng(0)
-    for name in ("data_map", "landscape"):
+    for name in METHODS:
         lost = np.stack([distances(rng.permutation(LABELS), 0) for _ in range(10)])
         run.write_arrays(f"affinity/{name}.resamples.arrow", {"values": lost.astype(np.float32)})
     again = grouped(run, CONFIG)[0].certainty

@@ -197,7 +197,7 @@ class Disturbed:
             assert len(epochs_of_profile(self.run)) == 4
         elif stage == "affinity":
             assert run.read_bytes("groups.json") == reference.read_bytes("groups.json")
-            for name in ("data_map", "landscape"):
+            for name in ("confidence_adjusted", "logit_adjusted"):
                 a, b = (own.read_parquet(f"affinity/{name}.parquet").to_pandas() for own in (run, reference))
                 assert a.equals(b), name
         else:

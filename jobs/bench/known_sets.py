@@ -1,0 +1,183 @@
+"""Task sets on which something is known of the groups, each profiled once: for the benchmarks of the affinities.
+
+Of a set is known a group for each task (`groups` in its file), or nothing; then it is only asked whether the groups
+that are found follow how rare the labels are. Planted are
+
+    thinned    labels several times over, with 1, 1/2, 1/4 and 1/8 of their positives: groups cross the rates
+    turned     labels several times over, each time with a tenth of the values turned at random
+    topics     bags of words of topics in a hierarchy; classes against the rest, or several rare labels of a document
+    gaussian   half-spaces near to the direction of their group, of rates from 1 to 40 %
+    conflict   two halves of tasks with the same inputs and opposite labels in half of the space
+    random     handwritten digits, and as many tasks of random labels
+    permuted   handwritten digits with permuted pixels, a permutation for each group; each task has rows of its own
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from rich.console import Console
+
+import stg_ray as sr
+from jobs.bench.planted_sets import (
+    Arrays,
+    conflict,
+    digits,
+    gaussian,
+    permuted,
+    random_tasks,
+    thinned,
+    topics,
+    turned,
+)
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config.loading import load_config
+from stg_ray.progress import Reporter
+
+MACHINES = {"airplane", "automobile", "ship", "truck"}
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """A task set of the benchmarks.
+
+    Attributes:
+        build: makes its arrays, from a seed.
+        epochs: of the profile: enough to train the heads.
+        folder: of STG_RAY_DATA, which must be there.
+        own_rows: whether tasks share no samples.
+    """
+
+    build: Callable[[int], Arrays]
+    epochs: int
+    folder: str | None = None
+    own_rows: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its data is."""
+        return self.folder is None or (data_root() / self.folder).is_dir()
+
+
+def data_root() -> Path:
+    """Return $STG_RAY_DATA."""
+    return Path(os.environ.get("STG_RAY_DATA", "nowhere"))
+
+
+def profiled(name: str, seed: int, folder: Path, *, quick: bool) -> RunDir:
+    """Run a set up to its profile. What is there already, by its fingerprint, is not run again."""
+    about = KNOWN_SETS[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{seed}.npz"
+    if not path.exists():
+        arrays = about.build(seed)
+        split = np.where(np.arange(len(arrays["inputs"])) % 5 == 4, "test", "train")
+        np.savez(path, split=split, **arrays)
+    method = "landscape" if about.own_rows else "label_correlation"  # which have a meaning; not computed here
+    config = load_config(
+        {
+            "seed": seed,
+            "data": {"npz": str(path), "constant_tasks": "drop"},
+            "profile": {"epochs": 2 if quick else about.epochs, "workers": 1},
+            "affinity": {"methods": [method]},
+        }
+    )
+    out = folder / f"{name}-{seed}-{config.fingerprint(('seed', 'data', 'model', 'profile'))}"
+    return sr.run(config, str(out), until="profile", reporter=Reporter(Console(quiet=True))).run_dir
+
+
+def _table(file: str, most: int | None = None, rates: tuple[float, float] = (0.0, 1.0)) -> Arrays:
+    """Read a table of features and labels; of more labels than `most`, as many whose rates are spread evenly."""
+    path = data_root() / file
+    frame = pd.DataFrame(pq.read_table(path).to_pandas())
+    if "fp_morgan2_2048" in frame:
+        packed = np.stack([np.frombuffer(row, np.uint8) for row in frame["fp_morgan2_2048"]])
+        inputs = np.unpackbits(packed, axis=1, bitorder="little").astype(np.float32)
+    else:
+        inputs = frame.filter(regex="^x_").to_numpy(np.float32)
+    columns = [c for c in frame.columns if str(c).startswith("y_")]
+    labels = frame[columns].to_numpy(np.float64)
+    labels = np.where(np.isnan(labels), -1, labels).astype(np.int8)
+    rate = (labels == 1).sum(axis=0) / np.maximum((labels >= 0).sum(axis=0), 1)
+    kept = np.flatnonzero((rate >= rates[0]) & (rate <= rates[1]) & ((labels == 1).sum(axis=0) >= 20))
+    if most is not None and len(kept) > most:
+        order = kept[np.argsort(-rate[kept], kind="stable")]
+        kept = np.sort(order[np.linspace(0, len(order) - 1, most).round().astype(int)])
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(inputs))[:6000]
+    return {"inputs": inputs[rows], "labels": labels[rows][:, kept], "names": np.array([columns[c] for c in kept])}
+
+
+def landmine(seed: int) -> Arrays:
+    """Read the 29 fields: foliated ground, and bare."""
+    del seed
+    frame = pd.DataFrame(pq.read_table(data_root() / "own_rows/landmine.parquet").to_pandas())
+    columns = [c for c in frame.columns if str(c).startswith("y_")]
+    labels = frame[columns].to_numpy(np.float64)
+    groups = ["foliated" if t < 15 else "bare" for t in range(len(columns))]
+    return {
+        "inputs": frame.filter(regex="^x_").to_numpy(np.float32),
+        "labels": np.where(np.isnan(labels), -1, labels).astype(np.int8),
+        "names": np.array(columns),
+        "groups": np.array(groups),
+    }
+
+
+def images(preset: str, n: int, classes: int | None = None) -> Callable[[int], Arrays]:
+    """Return a builder of images of a preset; of CIFAR-100 the first super-classes with so many classes."""
+
+    def build(seed: int) -> Arrays:
+        from stg_ray.data.sources import load_task_set
+
+        task_set = load_task_set(load_config({"data": {"preset": preset}}).data, seed)
+        groups = [str(task.group) for task in task_set.tasks]
+        names = [task.name for task in task_set.tasks]
+        kept = np.arange(len(names))
+        if preset == "cifar10":
+            groups = ["machine" if name in MACHINES else "animal" for name in names]
+        if classes is not None:
+            supers = sorted(set(groups))[: classes // 5]
+            kept = np.array([t for t, group in enumerate(groups) if group in supers])
+        rows = np.flatnonzero((task_set.labels[:, kept] == 1).any(axis=1))
+        rows = np.sort(np.random.default_rng([8, seed]).choice(rows, n, replace=False))
+        return {
+            "inputs": task_set.inputs[rows],
+            "labels": task_set.labels[rows][:, kept].astype(np.int8),
+            "names": np.array(names)[kept],
+            "groups": np.array(groups)[kept],
+        }
+
+    return build
+
+
+NEWSGROUPS = (5, 4, 4, 3, 3, 1)
+KNOWN_SETS: dict[str, KnownSet] = {
+    "bibtex": KnownSet(lambda _: _table("mulan/bibtex.parquet"), 12, "mulan"),
+    "delicious": KnownSet(lambda _: _table("mulan/delicious.parquet", 150), 12, "mulan"),
+    "yeast": KnownSet(lambda _: _table("mulan/yeast.parquet"), 30, "mulan"),
+    "sider": KnownSet(lambda _: _table("molecules/sider.parquet"), 15, "molecules"),
+    "toxcast": KnownSet(lambda _: _table("molecules/toxcast.parquet", 100), 15, "molecules"),
+    "topics, rare": KnownSet(lambda s: topics(s, [9] * 6, n=2000, several=True, rates=(0.004, 0.4)), 30),
+    "topics, many": KnownSet(lambda s: topics(s, [12] * 10, n=4500, several=True, rates=(0.003, 0.2)), 15),
+    "gaussian": KnownSet(gaussian, 30),
+    "yeast, thinned": KnownSet(lambda s: thinned(_table("mulan/yeast.parquet"), s), 30, "mulan"),
+    "bibtex, thinned": KnownSet(lambda s: thinned(_table("mulan/bibtex.parquet", 20, (0.03, 1)), s), 15, "mulan"),
+    "yeast, turned": KnownSet(lambda s: turned(_table("mulan/yeast.parquet"), s), 30, "mulan"),
+    "emotions, turned": KnownSet(lambda s: turned(_table("mulan/emotions.parquet"), s), 60, "mulan"),
+    "scene, turned": KnownSet(lambda s: turned(_table("mulan/scene.parquet"), s), 30, "mulan"),
+    "tox21, turned": KnownSet(lambda s: turned(_table("molecules/tox21.parquet"), s), 15, "molecules"),
+    "newsgroups-like": KnownSet(lambda s: topics(s, NEWSGROUPS, n=4000, several=False), 15),
+    "conflict": KnownSet(conflict, 40),
+    "digits, turned": KnownSet(lambda s: turned(digits(), s), 30),
+    "digits and random": KnownSet(random_tasks, 30),
+    "cifar10": KnownSet(images("cifar10", 10_000), 8, "cifar10"),
+    "cifar100": KnownSet(images("cifar100", 10_000, 40), 10, "cifar100"),
+    "permuted": KnownSet(permuted, 30, None, own_rows=True),
+    "landmine": KnownSet(landmine, 10, "own_rows", own_rows=True),
+}

@@ -1,0 +1,41 @@
+"""The mean silhouette of the tasks in their groups (Rousseeuw 1987)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stg_ray.grouping.graph import TaskGraph
+
+
+def silhouettes(graph: TaskGraph, memberships: Sequence[np.ndarray]) -> list[float]:
+    """Return the mean silhouette of the tasks for each of several groupings.
+
+    It is -1 where all tasks are in one group. A task that is alone in its group has the silhouette 0.
+
+    Args:
+        graph: of K tasks; 1 - affinity is the distance.
+        memberships: (K, n) of each grouping; a task is in the group where its membership is largest.
+    """
+    dissimilarity = 1 - graph.affinity
+    np.fill_diagonal(dissimilarity, 0)
+    all_labels = [np.unique(u.argmax(axis=1), return_inverse=True)[1] for u in memberships]
+    inside = [np.eye(labels.max() + 1)[labels] for labels in all_labels]
+    sums = np.split(
+        dissimilarity @ np.concatenate(inside, axis=1), np.cumsum([m.shape[1] for m in inside])[:-1], axis=1
+    )
+    rows = np.arange(len(dissimilarity))
+    scores = []
+    for labels, group_sums, members in zip(all_labels, sums, inside, strict=True):
+        sizes = members.sum(axis=0)
+        if len(sizes) == 1:
+            scores.append(-1.0)
+            continue
+        within = group_sums[rows, labels] / np.maximum(sizes[labels] - 1, 1)
+        others = group_sums / sizes
+        others[rows, labels] = np.inf
+        nearest = others.min(axis=1)
+        larger = np.maximum(np.maximum(within, nearest), 1e-300)
+        scores.append(float(np.where(sizes[labels] > 1, (nearest - within) / larger, 0).mean()))
+    return scores
