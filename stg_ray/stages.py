@@ -36,7 +36,7 @@ STAGES: dict[str, Stage] = {
         Stage("parts", adds=("seed", "data"), artifacts=("parts",)),
         Stage(
             "profile",
-            adds=("model", "profile"),
+            adds=("metric", "model", "profile"),
             artifacts=(".ray/profile", "profile"),
             scratch=(".ray/profile",),
             needs_ray=True,

@@ -76,7 +76,7 @@ def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, in
         task = index.tasks[0]
         shape = (len(labels), task.n_classes) if task.kind == "multiclass" else (len(labels),)
         noise = np.random.default_rng(0).random(shape)
-        score = _seconds(lambda: primary_score(task, noise, labels)) if len(labels) else 0.0
+        score = _seconds(lambda: primary_score(task, noise, labels, config.metric)) if len(labels) else 0.0
     finally:
         torch.set_num_threads(threads)
     return Pace(len(index.tasks), (one[0], all_tasks[0]), (one[1], all_tasks[1]), score)

@@ -30,6 +30,9 @@ TITLES: dict[PlanName, str] = {
 }
 """Plans in the tables, in their order there."""
 
+SHORT = {"average_precision": "AP", "r2": "R2", "roc_auc": "AUC"}
+"""Metrics in the tables, where they have a short name."""
+
 OTHERS: dict[PlanName, str] = {
     "all_in_one": "all tasks in one network",
     "all_in_one_equal_cost": "one network trained for as many epochs as ours together",
@@ -80,7 +83,7 @@ class Summary:
     Attributes:
         index: of the task set's parts.
         groups: our groups.
-        metric: name of the mean over tasks of the primary metric: average precision (AP), R2 for regression.
+        metric: name of the mean over tasks of the primary metric: by default average precision (AP), R2 for regression.
         plans: the lines of the comparison.
         against: ours minus each of `OTHERS` that was trained, by the other's name: more networks, and more training,
             may help by themselves. Plans from the profile beside those from scratch are compared among themselves.
@@ -115,10 +118,9 @@ def summarize(run: RunDir, config: Config) -> Summary:
     """Read a run's groups, results and failures, and compare its plans."""
     index = read_index(run.sub("parts"))
     groups = Groups.from_dict(run.read_json("groups.json"))
-    kinds = {task.kind for task in index.tasks}
-    metric = "mean R2" if kinds == {"regression"} else "mean AP"
-    if "regression" in kinds and len(kinds) > 1:
-        metric = "mean AP or R2"
+    # Regressions come last.
+    metrics = [config.metric.of(kind) for kind in sorted({task.kind for task in index.tasks})]
+    metric = "mean " + " or ".join(dict.fromkeys(SHORT.get(name, name) for name in metrics))
     failures = run.read_json("failures.json")
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     return Summary(index, groups, metric, rows, _against(rows, config.seed), failures)
@@ -153,7 +155,7 @@ def _outcomes(compared: list[tuple[TrainedPlan, Difference]]) -> list[str]:
 def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[str, int]]) -> list[PlanRow]:
     """The lines of the comparison, without the trainings (plan, seed) in which a network is missing."""
     results, costs = _tables(run, config, failed)
-    primary = {task.name: primary_metric(task) for task in index.tasks}
+    primary = {task.name: primary_metric(task, config.metric) for task in index.tasks}
     results = results[(results["split"] == "test") & (results["metric"] == results["task"].map(primary))]
     plans = {plan.of_all_draws.name: plan.of_all_draws for plan in trained_plans(config.retrain).values()}
     titles = list(TITLES)
