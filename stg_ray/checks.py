@@ -16,6 +16,7 @@ from stg_ray.models.sizes import memory_bytes
 from stg_ray.retraining.plans import check_plans
 from stg_ray.stages import STAGES, earlier
 from stg_ray.training.augmentation import Augmentation
+from stg_ray.training.metrics import check_metrics
 
 MOST_EPOCHS = 10**6
 MOST_NETWORKS = 20_000
@@ -32,6 +33,7 @@ def check(config: Config, index: PartIndex) -> None:
         InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
     """
     check_settings(config, index)
+    check_metrics(config.metric, index.tasks)
     check_network(config.affinity, index, build_network(config.model, index, index.tasks, config.seed))
 
 

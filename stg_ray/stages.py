@@ -54,7 +54,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "profile",
-            adds=("model", "profile"),
+            adds=("metric", "model", "profile"),
             artifacts=(".ray/profile", "profile"),
             scratch=(".ray/profile",),
             needs_ray=True,

@@ -1,7 +1,7 @@
 """Code that a run directory names, and whether it may be imported: a directory may come from somebody else.
 
-A run directory is data, but for the functions that its configuration names as `module:function`: a trunk, and the
-source of a task set. Importing them runs code. A run that this user began from a configuration of theirs is signed,
+A run directory is data, but for the functions that its configuration names as `module:function`: a trunk, a metric, and
+the source of a task set. Importing them runs code. A run that this user began from a configuration of theirs is signed,
 with a key that lies in the user's home on this machine; from any other directory such code is imported only when asked
 for.
 """
@@ -29,6 +29,7 @@ def named_code(config: Config) -> dict[str, str]:
     """Return the `module:function` names of a configuration, by the key that names them."""
     names = {"model.trunk": config.model.trunk if ":" in config.model.trunk else None}
     names["data.function"] = config.data.function
+    names |= {f"metric.{kind}": name if ":" in name else None for kind, name in config.metric.model_dump().items()}
     names |= {f"data.{name}.function": part.function for name, part in config.data.joined().items()}
     return {key: name for key, name in names.items() if name is not None}
 

@@ -14,8 +14,9 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.data import Auto, Count, DataConfig, Section
-from stg_ray.config.fingerprints import fingerprint_values
+from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.grouping import GroupingConfig
+from stg_ray.config.metric import MetricConfig
 from stg_ray.config.secrets import without_secrets
 from stg_ray.config.training import ModelConfig, Positive, ProfileConfig, TrainingConfig
 
@@ -183,6 +184,8 @@ class Config(Section):
     """Seed of everything that is drawn at random."""
     data: DataConfig
     """Source of the task set."""
+    metric: Annotated[MetricConfig, since("0.2")] = MetricConfig()
+    """The metric of each kind of task, which decides epochs and is what plans are compared by."""
     model: ModelConfig = ModelConfig()
     """The trunk that tasks share."""
     profile: ProfileConfig = ProfileConfig()

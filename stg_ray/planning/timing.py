@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from stg_ray.config import Config, ModelConfig, TrainingConfig
+from stg_ray.config import Config, MetricConfig, ModelConfig, TrainingConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.models import build_network
 from stg_ray.retraining.plans import NetworkSpec
@@ -73,23 +73,23 @@ def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, in
         )
         one, all_tasks = (_pace(model, training, task_set, index, n) for n in (1, len(index.tasks)))
         labels = task_set.labels[task_set.rows("val"), 0]
-        score = _seconds_of_score(index.tasks[0], labels[observed(labels)])
+        score = _seconds_of_score(index.tasks[0], labels[observed(labels)], config.metric)
     finally:
         torch.set_num_threads(threads)
     return Pace(len(index.tasks), (one[0], all_tasks[0]), (one[1], all_tasks[1]), score)
 
 
-def _seconds_of_score(task: Task, labels: np.ndarray) -> float:
+def _seconds_of_score(task: Task, labels: np.ndarray, metric: MetricConfig) -> float:
     """Measure the seconds of a task's score on labels (n,), of its first classes where it has thousands."""
     if len(labels) == 0:
         return 0.0
     if task.kind != "multiclass":
         noise = np.random.default_rng(0).random(len(labels))
-        return _seconds(lambda: primary_score(task, noise, labels))
+        return _seconds(lambda: primary_score(task, noise, labels, metric))
     measured = replace(task, n_classes=min(task.n_classes, SCORED_CLASSES), classes=None, class_weights=None)
     labels = labels % measured.n_classes
     noise = np.random.default_rng(0).random((len(labels), measured.n_classes))
-    return _seconds(lambda: primary_score(measured, noise, labels)) * task.n_classes / measured.n_classes
+    return _seconds(lambda: primary_score(measured, noise, labels, metric)) * task.n_classes / measured.n_classes
 
 
 def _pace(

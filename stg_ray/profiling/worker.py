@@ -76,7 +76,7 @@ class _Worker:
             self.ranks,
         )
         settings: TrainingConfig = config.profile
-        self.validation = _validation(run, self.index) if settings.epochs == "auto" else None
+        self.validation = _validation(run, config, self.index) if settings.epochs == "auto" else None
         if self.validation is None:
             settings = without_validation(settings, batches.n_steps)
         self.length = Length.of(settings, batches.n_steps)
@@ -199,10 +199,10 @@ class _Worker:
         self.history, self.course = state["history"], Course(**state.get("course", {}))
 
 
-def _validation(run: Storage, index: PartIndex) -> Validation | None:
+def _validation(run: Storage, config: Config, index: PartIndex) -> Validation | None:
     """The validation rows; None if no task has a score on them."""
     rows = TaskRows(run.sub("parts"), index, "val", range(len(index.tasks)))
-    validation = Validation(rows.inputs, rows.labels, np.ones(len(index.tasks)))
+    validation = Validation(rows.inputs, rows.labels, np.ones(len(index.tasks)), config.metric)
     return validation if validation.has_score(index.tasks) else None
 
 

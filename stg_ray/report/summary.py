@@ -32,6 +32,9 @@ TITLES: dict[PlanName, str] = {
 }
 """Plans in the tables, in their order there."""
 
+SHORT = {"average_precision": "AP", "r2": "R2", "roc_auc": "AUC"}
+"""Metrics in the tables, where they have a short name."""
+
 
 @dataclass(frozen=True)
 class PlanRow:
@@ -79,7 +82,7 @@ class Summary:
     Attributes:
         index: of the task set's parts.
         groups: our groups.
-        metric: name of the mean over tasks of the primary metric: average precision (AP), R2 for regression.
+        metric: name of the mean over tasks of the primary metric: by default average precision (AP), R2 for regression.
         plans: the lines of the comparison.
         against: ours minus each of `OTHERS` that was trained, by the other's name: more networks, and more training,
             may help by themselves. Plans from the profile beside those from scratch are compared among themselves. All
@@ -125,10 +128,9 @@ def summarize(run: RunDir, config: Config) -> Summary:
     """Read a run's groups, results and failures, and compare its plans."""
     index = read_index(run.sub("parts"))
     groups = Groups.from_dict(run.read_json("groups.json"))
-    kinds = {task.kind for task in index.tasks}
-    metric = "mean R2" if kinds == {"regression"} else "mean AP"
-    if "regression" in kinds and len(kinds) > 1:
-        metric = "mean AP or R2"
+    # Regressions come last.
+    metrics = [config.metric.of(kind) for kind in sorted({task.kind for task in index.tasks})]
+    metric = "mean " + " or ".join(dict.fromkeys(SHORT.get(name, name) for name in metrics))
     failures = run.read_json("failures.json")
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     against = _against(rows)
@@ -176,7 +178,7 @@ def _served(rows: list[PlanRow]) -> dict[str, PlanRow]:
 def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[str, int]]) -> list[PlanRow]:
     """The lines of the comparison, without the trainings (plan, seed) in which a network is missing."""
     results, costs = _tables(run, config, failed)
-    primary = {task.name: primary_metric(task) for task in index.tasks}
+    primary = {task.name: primary_metric(task, config.metric) for task in index.tasks}
     results = results[(results["split"] == "test") & (results["metric"] == results["task"].map(primary))]
     plans = {plan.of_all_draws.name: plan.of_all_draws for plan in trained_plans(config.retrain).values()}
     titles = list(TITLES)
@@ -184,7 +186,7 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[
         results[["row", "serving"]].drop_duplicates().itertuples(index=False, name=None),
         key=lambda row: (titles.index(plans[row[0]].base), plans[row[0]].beside_scratch, row[1]),
     )
-    floored = np.array([primary_metric(task) == "r2" for task in index.tasks])
+    floored = np.array([primary[task.name] == "r2" for task in index.tasks])
     trainings = _of_the_same_tasks([_trainings(results, *row, index.names, floored) for row in present])
     base_cost = _per_training(costs, "all_in_one", "cost") if ("all_in_one", "argmax") in present else float("nan")
     rows = [

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from stg_ray.artifacts.groups import Serving
+from stg_ray.config import MetricConfig
 from stg_ray.data.parts import PartIndex
-from stg_ray.training.metrics import primary_metric
+from stg_ray.training.metrics import DEFAULT, primary_metric
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ class Candidate:
 
 
 def choose(
-    results: pd.DataFrame, costs: pd.DataFrame, index: PartIndex, failed: set[tuple[str, int]]
+    results: pd.DataFrame,
+    costs: pd.DataFrame,
+    index: PartIndex,
+    failed: set[tuple[str, int]],
+    metric: MetricConfig = DEFAULT,
 ) -> dict[str, Any] | None:
     """Choose what to deploy; no test row has a say.
 
@@ -53,11 +58,12 @@ def choose(
         results: the rows of results.parquet.
         costs: the rows of costs.parquet.
         failed: trainings (plan, seed) in which a network is missing; they are left out.
+        metric: by which tasks are compared.
 
     Returns:
         The content of chosen.json; None where no plan was trained, or none has a score on validation rows.
     """
-    candidates = _candidates(results, costs, index, failed)
+    candidates = _candidates(_scored(results, index, "val", metric), costs, failed)
     if not candidates:
         return None
     near = [each for each in candidates if each.behind <= each.error]
@@ -69,17 +75,14 @@ def choose(
         "seed": chosen.seed,
         "networks": chosen.networks,
         "validation": chosen.validation,
-        "test": _test_score(results, index, chosen),
+        "test": _score(_scored(results, index, "test", metric), chosen),
         "why": _why(chosen, best, len(near)),
         "candidates": [asdict(each) for each in candidates],
     }
 
 
-def _candidates(
-    results: pd.DataFrame, costs: pd.DataFrame, index: PartIndex, failed: set[tuple[str, int]]
-) -> list[Candidate]:
+def _candidates(scored: pd.DataFrame, costs: pd.DataFrame, failed: set[tuple[str, int]]) -> list[Candidate]:
     """The candidates, the best on validation rows first."""
-    scored = _scored(results, index, "val")
     scored = scored[[key not in failed for key in zip(scored["plan"], scored["seed"], strict=True)]]
     if scored.empty:
         return []
@@ -111,18 +114,20 @@ def _candidates(
     return sorted(candidates, key=lambda each: each.behind)
 
 
-def _scored(results: pd.DataFrame, index: PartIndex, split: str) -> pd.DataFrame:
+def _scored(results: pd.DataFrame, index: PartIndex, split: str, metric: MetricConfig) -> pd.DataFrame:
     """The rows of a split with the tasks' primary metrics; R2 counts as at least -1, as everywhere."""
-    primary = {task.name: primary_metric(task) for task in index.tasks}
+    primary = {task.name: primary_metric(task, metric) for task in index.tasks}
     rows = results[(results["split"] == split) & (results["metric"] == results["task"].map(primary))].copy()
     rows["value"] = rows["value"].where(rows["metric"] != "r2", rows["value"].clip(lower=-1))
     return rows
 
 
-def _test_score(results: pd.DataFrame, index: PartIndex, chosen: Candidate) -> float | None:
-    rows = _scored(results, index, "test")
-    of_chosen = (rows["plan"] == chosen.plan) & (rows["serving"] == chosen.serving) & (rows["seed"] == chosen.seed)
-    score = float(rows[of_chosen]["value"].mean())
+def _score(scored: pd.DataFrame, chosen: Candidate) -> float | None:
+    """The mean over tasks of the chosen training; None where no task has a score."""
+    of_chosen = (
+        (scored["plan"] == chosen.plan) & (scored["serving"] == chosen.serving) & (scored["seed"] == chosen.seed)
+    )
+    score = float(scored[of_chosen]["value"].mean())
     return None if np.isnan(score) else score
 
 

@@ -97,7 +97,7 @@ class NetworkSpec:
         training = fingerprint_values(config.retrain, exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
         network = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
         network["start"] = self.start
-        text = json.dumps([config.fingerprint(("seed", "data", "model")), training, network], sort_keys=True)
+        text = json.dumps([config.fingerprint(("seed", "data", "metric", "model")), training, network], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:

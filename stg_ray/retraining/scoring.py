@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from stg_ray.artifacts.storage import Storage
-from stg_ray.config import Config
+from stg_ray.config import Config, MetricConfig
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
 from stg_ray.serving import load_predictor
 from stg_ray.tasks import observed
-from stg_ray.training.metrics import score
+from stg_ray.training.metrics import DEFAULT, all_scores
 
 Scores = dict[str, dict[str, float]]
 """Metrics by task and by name; NaN where a metric is not defined."""
@@ -21,17 +21,20 @@ SCORED = ("val", "test")
 """The splits that networks are scored on."""
 
 
-def scores_of(layout: OutputLayout, outputs: torch.Tensor, labels: np.ndarray) -> Scores:
+def scores_of(
+    layout: OutputLayout, outputs: torch.Tensor, labels: np.ndarray, metric: MetricConfig = DEFAULT
+) -> Scores:
     """Compute all metrics of the layout's K tasks, each on the rows that have a label for it.
 
     Args:
         outputs: (N, O) on the CPU.
         labels: (N, K) as stored, -1 or NaN where missing.
+        metric: by which tasks are compared.
     """
     scores = {}
     for t, (task, prediction) in enumerate(zip(layout.tasks, layout.predictions(outputs), strict=True)):
         rows = observed(labels[:, t])
-        scores[task.name] = score(task, prediction.numpy()[rows], labels[rows, t])
+        scores[task.name] = all_scores(task, prediction.numpy()[rows], labels[rows, t], metric)
     return scores
 
 
@@ -43,5 +46,5 @@ def ensemble_scores(run: Storage, config: Config, plan: str, seed: int, device: 
     for split in SCORED:
         part = TaskRows(run.sub("parts"), index, split, range(len(index.tasks)))
         outputs = predictor.outputs(part.inputs, serving="ensemble")
-        scores[split] = scores_of(predictor.layout, outputs, part.labels)
+        scores[split] = scores_of(predictor.layout, outputs, part.labels, config.metric)
     return scores

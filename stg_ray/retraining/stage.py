@@ -54,7 +54,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     if scores:
         count_look(run_dir, config)
     run_dir.write_parquet("costs.parquet", costs)
-    chosen = choose(results.to_pandas(), costs.to_pandas(), index, failed_trainings)
+    chosen = choose(results.to_pandas(), costs.to_pandas(), index, failed_trainings, config.metric)
     if chosen is not None:
         run_dir.write_json("chosen.json", chosen)
     run_dir.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])

@@ -149,7 +149,7 @@ class _Trial:
         rows = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", *SCORED)}
         train, settings, network = rows["train"], _settings(config, spec), _network_at_start(run, config, spec, index)
         weights = np.ones(len(columns)) if spec.weights is None else np.array(spec.weights)
-        validation = Validation(rows["val"].inputs, rows["val"].labels, weights)
+        validation = Validation(rows["val"].inputs, rows["val"].labels, weights, config.metric)
         batches = CommonBatches(
             len(train),
             settings.batch_size,
@@ -207,7 +207,9 @@ class _Trial:
         scores = {}
         for split in SCORED:
             rows = self.rows[split]
-            scores[split] = scores_of(network.layout, self.trainer.evaluate(rows.inputs), rows.labels)
+            scores[split] = scores_of(
+                network.layout, self.trainer.evaluate(rows.inputs), rows.labels, self.validation.metric
+            )
         return scores
 
     def write(self, state: _State, scores: dict[str, Scores]) -> None:

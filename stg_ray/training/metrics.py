@@ -3,45 +3,140 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from sklearn import metrics as sk
+from sklearn.base import BaseEstimator
 
+from stg_ray.config import MetricConfig
+from stg_ray.errors import InputError, one_line, unknown
+from stg_ray.imports import resolve
 from stg_ray.tasks import Task
 
-PRIMARY = {"binary": "average_precision", "multiclass": "average_precision", "regression": "r2"}
-"""The metric of each kind of task that chooses the epoch and stands in the comparison of plans."""
+KINDS = {
+    "classification": ("average_precision", "roc_auc", "accuracy", "balanced_accuracy", "f1"),
+    "regression": ("r2",),
+}
+"""Metrics that are computed here, by the names that the configuration gives them; others are scikit-learn's scorers."""
+
+DEFAULT = MetricConfig()
 
 
-def primary_metric(task: Task) -> str:
+def primary_metric(task: Task, metric: MetricConfig = DEFAULT) -> str:
     """Return the name of the metric by which a task is compared."""
-    return PRIMARY[task.kind]
+    return metric.of(task.kind)
 
 
 def is_scorable(task: Task, labels: np.ndarray) -> bool:
-    """Whether the primary metric of a task is defined on its labels (n,), none missing."""
+    """Whether metrics of a task are defined on its labels (n,), none missing."""
     return task.is_scored and (len(labels) > 1 if task.kind == "regression" else len(np.unique(labels)) > 1)
 
 
-def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
+def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray, metric: MetricConfig = DEFAULT) -> float:
     """Return the primary metric; R2 is cut at -1, so that one bad regression does not decide a mean over tasks.
 
     Args:
         prediction: p(positive) (n,), class probabilities (n, C), or values (n,).
         labels: (n,) true labels, none missing.
+        metric: which it is, by the kind of task.
 
     Returns:
         The metric; NaN where it is not defined, such as where a single class occurs, and for a task that is not scored.
+
+    Raises:
+        InputError: the metric does not take such labels and predictions.
     """
     if not is_scorable(task, labels):
         return np.nan
+    name = primary_metric(task, metric)
     if task.kind == "regression":
-        return float(np.maximum(sk.r2_score(labels, prediction), -1))
-    return _average_precision(task, prediction, labels.astype(np.int64))
+        if name == "r2":
+            return max(float(sk.r2_score(labels, prediction)), -1.0)
+        return _named(name, task, prediction, labels)
+    if name == "average_precision":
+        return _average_precision(task, prediction, labels.astype(np.int64))
+    if name in KINDS["classification"]:
+        return score(task, prediction, labels)[name]
+    return _named(name, task, prediction, labels.astype(np.int64))
+
+
+def check_metrics(metric: MetricConfig, tasks: Sequence[Task]) -> None:
+    """Refuse at the door metrics that cannot be computed for the kinds of these tasks.
+
+    Raises:
+        InputError: there is no such metric, or it does not take such labels and predictions.
+    """
+    for kind, task in {task.kind: replace(task, is_scored=True) for task in tasks}.items():
+        try:
+            labels = np.arange(20 * task.n_classes) % max(2, task.n_classes)
+            prediction = np.eye(task.n_classes)[labels] if kind == "multiclass" else labels.astype(np.float64)
+            value = primary_score(task, prediction, labels, metric)
+        except InputError as error:
+            raise InputError(f"metric.{kind}: {error}") from error
+        if not np.isfinite(value):
+            raise InputError(f"metric.{kind}={metric.of(kind)} is {value} for predictions that are right")
+
+
+class _Predicted(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """An estimator that has predicted already, for scikit-learn's scorers: its inputs are the predictions."""
+
+    def __init__(self, kind: str = "regression", n_classes: int = 0) -> None:
+        self.kind, self.n_classes = kind, n_classes
+        self._estimator_type = "regressor" if kind == "regression" else "classifier"
+        self.classes_ = np.arange(n_classes)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = self._estimator_type
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict_proba(self, prediction: np.ndarray) -> np.ndarray:
+        """Return class probabilities (n, C)."""
+        return np.stack([1 - prediction, prediction], axis=1) if self.kind == "binary" else prediction
+
+    def predict(self, prediction: np.ndarray) -> np.ndarray:
+        """Return classes (n,), or values (n,)."""
+        if self.kind == "regression":
+            return prediction
+        return (prediction >= 0.5).astype(np.int64) if self.kind == "binary" else prediction.argmax(axis=1)
+
+
+def _named(name: str, task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
+    """A metric by the name of a function or of one of scikit-learn's scorers."""
+    try:
+        if ":" in name:
+            return float(resolve(name)(labels, prediction))
+        scorer = sk.get_scorer(name)
+    except (ValueError, TypeError) as error:
+        known = [*KINDS["regression" if task.kind == "regression" else "classification"], *sk.get_scorer_names()]
+        raise InputError(unknown(name, known, "metric") if ":" not in name else f"{name}: {one_line(error)}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # as in `score`
+            return float(scorer(_Predicted(task.kind, task.n_classes), prediction, labels))
+    except (ValueError, TypeError, AttributeError) as error:
+        present = np.unique(labels)
+        if task.kind == "multiclass" and len(present) < task.n_classes:  # some scorers need every class to occur
+            shares = prediction[:, present] / prediction[:, present].sum(axis=1, keepdims=True)
+            fewer = replace(task, n_classes=len(present))
+            return _named(name, fewer, shares, np.searchsorted(present, labels))
+        raise InputError(f"{name} does not score {task.kind} tasks ({one_line(error)})") from error
+
+
+def all_scores(task: Task, prediction: np.ndarray, labels: np.ndarray, metric: MetricConfig) -> dict[str, float]:
+    """Compute all metrics of `score`, and the one by which the task is compared if it is another."""
+    scores, name = score(task, prediction, labels), primary_metric(task, metric)
+    return scores if name in scores else {**scores, name: primary_score(task, prediction, labels, metric)}
 
 
 def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Compute all metrics of one task on its labelled samples.
+    """Compute the metrics that every run reports of one task, on its labelled samples.
 
     Args:
         prediction: p(positive) (n,), class probabilities (n, C), or values (n,).

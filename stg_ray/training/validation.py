@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stg_ray.config import MetricConfig
 from stg_ray.tasks import Task, observed
 from stg_ray.training.evaluation import Inputs
-from stg_ray.training.metrics import is_scorable, primary_score
+from stg_ray.training.metrics import DEFAULT, is_scorable, primary_score
 from stg_ray.training.trainer import Trainer
 
 
@@ -22,11 +23,13 @@ class Validation:
         inputs: (n, ...) raw inputs.
         labels: (n, K) labels as stored: -1 or NaN where missing.
         weights: (K,) of the tasks in the mean; those of their losses.
+        metric: by the kind of task.
     """
 
     inputs: Inputs
     labels: np.ndarray
     weights: np.ndarray
+    metric: MetricConfig = DEFAULT
 
     def has_score(self, tasks: Sequence[Task]) -> bool:
         """Whether one of the K tasks that counts has enough labels here for its primary metric."""
@@ -40,7 +43,7 @@ class Validation:
         values = []
         for t, (task, prediction) in enumerate(zip(layout.tasks, predictions, strict=True)):
             labelled = observed(self.labels[:, t])
-            values.append(primary_score(task, prediction.numpy()[labelled], self.labels[labelled, t]))
+            values.append(primary_score(task, prediction.numpy()[labelled], self.labels[labelled, t], self.metric))
         defined = ~np.isnan(values) & (self.weights > 0)
         if not defined.any():
             return -math.inf

@@ -120,3 +120,8 @@ def test_shapes_are_whole_numbers(foreign: RunDir) -> None:
     foreign.mark_done("parts", foreign.read_config(), 0.0)
     with pytest.raises(InputError, match=r"input shape \['rm -rf', 'x'\]: expected whole numbers"):
         sr.load(foreign.uri, trust_code=True)
+
+
+def test_a_metric_of_the_users_is_code() -> None:
+    config = sr.load_config("digits", ["metric.binary=mine:metric", "metric.regression=mae"])
+    assert named_code(config) == {"metric.binary": "mine:metric"}

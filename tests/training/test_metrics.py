@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from stg_ray.config import MetricConfig
+from stg_ray.errors import InputError
 from stg_ray.tasks import Task, TaskKind
-from stg_ray.training.metrics import primary_metric, primary_score, score
+from stg_ray.training.metrics import all_scores, check_metrics, primary_metric, primary_score, score
 
 RNG = np.random.default_rng(0)
 
@@ -54,3 +57,55 @@ def test_the_primary_score_is_that_of_all_scores(kind: TaskKind) -> None:
 def test_undefined_scores_are_nan() -> None:
     assert all(math.isnan(v) for v in score(Task("t"), np.ones(3), np.ones(3, int)).values())
     assert math.isnan(score(Task("t", "regression", 1), np.ones(1), np.ones(1))["r2"])
+
+
+def of_mine(labels: np.ndarray, prediction: np.ndarray) -> float:
+    """Share of the positives among the tenth that is most certain."""
+    return float(labels[np.argsort(-prediction)][: len(labels) // 10].mean())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("binary", "roc_auc", lambda p, y: sk.roc_auc_score(y, p)),
+        ("binary", "neg_log_loss", lambda p, y: -sk.log_loss(y, p)),
+        ("binary", "precision", lambda p, y: sk.precision_score(y, p >= 0.5)),
+        ("binary", "tests.training.test_metrics:of_mine", lambda p, y: of_mine(y, p)),
+        ("multiclass", "f1_weighted", lambda p, y: sk.f1_score(y, p.argmax(axis=1), average="weighted")),
+        ("multiclass", "roc_auc_ovr", lambda p, y: sk.roc_auc_score(y, p, multi_class="ovr")),
+        ("regression", "mae", lambda p, y: -sk.mean_absolute_error(y, p)),
+        ("regression", "neg_median_absolute_error", lambda p, y: -sk.median_absolute_error(y, p)),
+    ],
+)
+def test_a_metric_by_name_is_that_of_scikit_learn(kind: TaskKind, name: str, expected: Callable[..., float]) -> None:
+    rng = np.random.default_rng(0)
+    task = Task("t", kind, {"binary": 2, "multiclass": 3, "regression": 1}[kind])
+    labels = rng.normal(size=60) if kind == "regression" else rng.integers(0, task.n_classes, 60)
+    prediction = rng.random(60) if kind != "multiclass" else rng.dirichlet(np.ones(3), 60)
+    metric = MetricConfig(**{kind: name})
+    check_metrics(metric, [task])
+    found = primary_score(task, prediction, labels, metric)
+    assert found == pytest.approx(expected(prediction, labels))
+    assert all_scores(task, prediction, labels, metric)[primary_metric(task, metric)] == found
+
+
+def test_a_class_that_does_not_occur_does_not_end_a_training() -> None:
+    rng = np.random.default_rng(0)
+    prediction, labels = rng.dirichlet(np.ones(4), 60), rng.integers(0, 3, 60)
+    metric = MetricConfig(multiclass="roc_auc_ovr")
+    shares = prediction[:, :3] / prediction[:, :3].sum(axis=1, keepdims=True)
+    expected = sk.roc_auc_score(labels, shares, multi_class="ovr")
+    assert primary_score(Task("t", "multiclass", 4), prediction, labels, metric) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("roc_acu", r"metric.multiclass: unknown metric 'roc_acu': did you mean 'roc_auc'"),
+        ("precision", r"metric.multiclass: precision does not score multiclass tasks"),
+        ("nowhere:metric", r"nowhere"),
+    ],
+)
+def test_a_metric_that_cannot_be_is_refused_at_the_door(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_metrics(MetricConfig(multiclass=name), [Task("t", "multiclass", 3)])
