@@ -19,7 +19,6 @@ from stg_ray.data.parquet import read_parquet
 from stg_ray.errors import InputError, one_line
 from stg_ray.imports import check_arguments, resolve
 from stg_ray.tasks import TaskSet
-from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.settings import TaskSettings, task_settings
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ def load_task_set(config: DataConfig, seed: int, given: TaskSet | None = None) -
         ) from error
     if len(task_set.tasks) < 2:
         raise InputError("there is 1 task: grouping needs at least 2")
-    check_varied(task_set.inputs)
     return task_set
 
 
