@@ -11,12 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+import stg_ray as sr
 from stg_ray.checks import check
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
+from stg_ray.planning.estimate import estimate
+from stg_ray.progress import Reporter
 from stg_ray.tasks import TaskSet
 
 SECONDS = 10.0
@@ -103,8 +107,6 @@ def test_more_than_there_is_of_something_is_all_of_it(here: Path, setting: str, 
         ({"inputs": np.zeros((0, 5)), "labels": np.zeros((0, 3))}, r"inputs have the shape \(0, 5\)"),
         ({"inputs": np.zeros((N, 0)), "labels": LABELS}, r"inputs have the shape \(60, 0\)"),
         ({"inputs": np.zeros((N, 3, 0, 4)), "labels": LABELS}, "at least one row and one feature"),
-        ({"inputs": np.ones((N, 5)), "labels": LABELS}, "inputs are the same in all 60 rows"),
-        ({"inputs": np.full((N, 3, 8, 8), 7, np.uint8), "labels": LABELS}, "inputs are the same in all 60 rows"),
         ({"inputs": INPUTS.astype(np.float64) * 1e300, "labels": LABELS}, "which float32 cannot hold"),
         ({"inputs": INPUTS, "labels": np.random.default_rng(0).normal(size=(N, 3)) * 1e300}, "beyond 3.4e"),
         ({"inputs": np.where(INPUTS > 2, np.nan, INPUTS), "labels": LABELS}, "NaN or infinite values"),
@@ -116,6 +118,15 @@ def test_more_than_there_is_of_something_is_all_of_it(here: Path, setting: str, 
 def test_arrays(here: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     np.savez("strange.npz", **arrays)
     refused(lambda: answer({"data": {"npz": "strange.npz"}}), message)
+
+
+@pytest.mark.parametrize("inputs", [np.ones((N, 5)), np.full((N, 3, 8, 8), 7, np.uint8)])
+def test_constant_inputs(here: Path, inputs: np.ndarray) -> None:
+    np.savez("strange.npz", inputs=inputs, labels=LABELS)
+    source = {"data": {"npz": "strange.npz"}}
+    quiet = Reporter(Console(quiet=True))
+    refused(lambda: sr.run(source, "run", until="parts", reporter=quiet), "inputs are the same in all 60 rows")
+    refused(lambda: estimate(load_config(source)), "inputs are the same in all 60 rows")
 
 
 def test_huge_classes_are_numbered_by_the_values_that_occur(here: Path) -> None:

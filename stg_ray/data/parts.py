@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
+from stg_ray.data.overlap import common_pairs, common_share
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import SPLITS, Task, TaskSet, observed
@@ -33,9 +34,6 @@ N_COLUMNS = b"n_columns"
 
 LARGEST_WHOLE = 2**24
 """Whole numbers from here on are not exact in float32, in which parts hold all inputs but bytes."""
-
-ROWS_OF_SHARES = 10_000
-"""Rows by which the shares of common rows are estimated."""
 
 NormalizeMode = Literal["auto", "none", "standard"]
 """Whether networks standardise their inputs: `data.normalize`."""
@@ -172,11 +170,11 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
         input_mean=mean,
         input_std=std,
         labels_per_sample=labels / len(train),
-        common_pairs=_common_pairs(task_set.labels, train),
+        common_pairs=common_pairs(task_set.labels, train),
         rows={split: _part_sizes(len(task_set.rows(split)), part_rows) for split in SPLITS},
         whole=_whole_range(task_set.inputs, np.flatnonzero(task_set.split >= 0)),
         normalize=normalize,
-        common_share=_common_share(task_set.labels, train),
+        common_share=common_share(task_set.labels, train),
         rarer_in_test=tuple(minorities(task_set.labels, task_set.tasks, task_set.rows("test"))),
     )
 
@@ -191,34 +189,6 @@ def part_rows_of(task_set: TaskSet, index: PartIndex, split: str, seed: int) -> 
     """Return the rows of the task set that each part of a split holds, shuffled by seed."""
     rows = generator(Stream.PARTS, seed, SPLITS.index(split)).permutation(task_set.rows(split))
     return np.split(rows, np.cumsum(index.rows[split])[:-1])
-
-
-def _common_pairs(labels: np.ndarray, rows: np.ndarray) -> float:
-    """Return the share of the pairs of tasks that have rows labelled for both."""
-    n_tasks = labels.shape[1]
-    common = np.zeros((n_tasks, n_tasks), dtype=bool)
-    for block in _blocks(rows):
-        present = observed(labels[block])
-        if present.all():
-            return 1.0
-        counts = present.T.astype(np.float32) @ present.astype(np.float32)
-        common |= counts > 0
-        if common.all():
-            return 1.0
-    return float(common[np.triu_indices(n_tasks, 1)].mean())
-
-
-def _common_share(labels: np.ndarray, rows: np.ndarray) -> float | None:
-    """Return the median over pairs of tasks of their common rows, as a share of those of the task with fewer."""
-    # The rows of a task set may be in any order: every so many of them.
-    present = observed(labels[rows[:: max(1, len(rows) // ROWS_OF_SHARES)]]).astype(np.float32)
-    if present.all() or labels.shape[1] == 1:
-        return None
-    common = present.T @ present
-    counts = np.diag(common)
-    fewer = np.minimum(counts[:, None], counts)
-    upper = np.triu_indices(len(common), 1)
-    return float(np.median(common[upper] / np.maximum(fewer[upper], 1)))
 
 
 def read_index(storage: Storage) -> PartIndex:

@@ -9,6 +9,7 @@ from stg_ray.data.sources import load_task_set
 from stg_ray.progress import StageProgress
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
+from stg_ray.tasks.checks import check_varied
 
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: TaskSet | None = None) -> None:
@@ -21,6 +22,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: T
         InputError: the data is not there, or not as it must be.
     """
     task_set = load_task_set(config.data, config.seed, task_set)
+    check_varied(task_set.inputs)
     index = write_parts(
         task_set,
         run_dir.sub("parts"),

@@ -23,6 +23,7 @@ from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_tria
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
+from stg_ray.tasks.checks import check_varied
 from stg_ray.training.length import Length
 
 
@@ -43,6 +44,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         InputError: the run would be refused.
     """
     task_set = load_task_set(config.data, config.seed)
+    check_varied(task_set.inputs)
     index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
     check(config, index)
     network = build_network(config.model, index, index.tasks, config.seed)

@@ -51,10 +51,6 @@ def checked_inputs(given: Any) -> InputRows:
         inputs = _as_float32(inputs)
     elif inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
-    if inputs.ndim > 1 and len(inputs) > 1 and _all_equal(inputs):
-        raise InputError(
-            f"inputs are the same in all {len(inputs):,} rows: there is nothing that a network can learn from"
-        )
     return inputs
 
 
@@ -201,12 +197,19 @@ def _with_weights(task: Task, class_weights: Sequence[float] | None) -> Task:
     return replace(task, class_weights=tuple(weights.tolist()))
 
 
-def _all_equal(inputs: np.ndarray, block: int = 4096) -> bool:
-    """Return whether all rows are the same; most inputs are told by their second row."""
+def check_varied(inputs: np.ndarray, block: int = 4096) -> None:
+    """Refuse inputs (N, ...) that are the same in all rows; most are told by their second row.
+
+    Raises:
+        InputError: they are.
+    """
     first = inputs[:1]
-    if not (inputs[1] == first[0]).all():
-        return False
-    return all(bool((inputs[start : start + block] == first).all()) for start in range(0, len(inputs), block))
+    if len(inputs) < 2 or not (inputs[1] == first[0]).all():
+        return
+    if all(bool((inputs[start : start + block] == first).all()) for start in range(0, len(inputs), block)):
+        raise InputError(
+            f"inputs are the same in all {len(inputs):,} rows: there is nothing that a network can learn from"
+        )
 
 
 def _as_float32(inputs: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def test_it_listens_on_loopback_only_and_keeps_its_files_to_its_user() -> None:
 
 
 def test_a_start_that_timed_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stg_ray.cluster.own_ray.time.sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     events: list[str] = []
 
     def start() -> None:
@@ -59,7 +59,7 @@ def test_a_start_that_timed_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("why", "starts"), [("The current node timed out during startup.", 3), ("no such thing", 1)])
 def test_a_start_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, why: str, starts: int) -> None:
-    monkeypatch.setattr("stg_ray.cluster.own_ray.time.sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     cleaned: list[int] = []
 
     def start() -> None:
