@@ -16,6 +16,8 @@ from tests.test_older_runs import ARCHIVE
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 NEEDS_RAY = {"stg_ray.estimator"}
+NEEDS_TRITON = {"stg_ray.affinities.l1_kernel"}
+"""Comes with builds of torch for GPUs only."""
 
 
 def modules() -> list[str]:
@@ -30,6 +32,8 @@ def modules() -> list[str]:
 def test_examples_of_a_module(
     name: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if name in NEEDS_TRITON:
+        pytest.importorskip("triton")
     tests = [test for test in doctest.DocTestFinder().find(importlib.import_module(name)) if test.examples]
     if not tests:
         return
