@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,6 +90,26 @@ def test_a_training_of_auto_length_ends_alike_wherever_it_is_interrupted(
     weights, again = trained(runs[1], config, spec)
     assert all(torch.equal(weights[key], expected[key]) for key in expected)
     assert {**again, "seconds": 0, "files": None} == {**about, "seconds": 0, "files": None}
+
+
+def test_labels_of_the_test_rows_decide_nothing_but_the_test_scores(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    config = set_values(config, ["retrain.patience=1", "retrain.min_steps=20", "retrain.max_epochs=12"])
+    found = []
+    for name in ("clean", "poisoned"):
+        task_set, run = make_task_set(missing=0.2), Storage(tmp_path / name)
+        if name == "poisoned":
+            test = task_set.rows("test")
+            task_set.labels[test] = np.where(task_set.labels[test] < 0, -1, 1 - task_set.labels[test])
+        write_parts(task_set, run.sub("parts"))
+        found.append(trained(run, config, replace(SPEC, epochs="auto")))
+    (weights, about), (others, again) = found
+    assert all(torch.equal(weights[key], others[key]) for key in weights)
+    scores = [own.pop("scores") for own in (about, again)]
+    assert {**about, "seconds": 0} == {**again, "seconds": 0}
+    assert scores[0]["val"] == scores[1]["val"]
+    assert scores[0]["test"] != scores[1]["test"], "the poison is in them"
 
 
 def test_a_network_learns_and_a_finished_one_is_not_trained_again(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as sk
 
-from stg_ray.config import ModelConfig, TrainingConfig
+from stg_ray.config import MetricConfig, ModelConfig, TrainingConfig
 from stg_ray.data.parts import index_of
 from stg_ray.models import build_network
 from stg_ray.seeds import Stream
@@ -141,6 +143,17 @@ def test_without_a_score_the_number_of_steps_is_fixed() -> None:
     blank.labels[:] = 0
     assert not blank.has_score(task_set.tasks)
     assert blank.score(trainer(task_set, AUTO)) == -math.inf
+
+
+def test_the_score_is_of_the_metric_that_was_chosen() -> None:
+    task_set = few_words()
+    made, by_default = trainer(task_set, AUTO), score_on(task_set, "test")
+    chosen = replace(by_default, metric=MetricConfig(binary="roc_auc"))
+    outputs = made.network.layout.predictions(made.evaluate(by_default.inputs))
+    columns = list(zip(outputs, by_default.labels.T, strict=True))
+    for validation, expected in ((by_default, sk.average_precision_score), (chosen, sk.roc_auc_score)):
+        scores = [expected(labels, prediction.numpy()) for prediction, labels in columns]
+        assert validation.score(made) == pytest.approx(np.mean(scores))
 
 
 @pytest.mark.slow

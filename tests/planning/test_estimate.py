@@ -1,0 +1,19 @@
+"""The plan says what is a bound, and what is not."""
+
+from __future__ import annotations
+
+import stg_ray as sr
+from stg_ray.planning.estimate import estimate
+
+
+def test_a_length_that_is_left_to_the_scores_is_a_bound() -> None:
+    settings = ["profile.epochs=auto", "retrain.epochs=auto", "retrain.max_epochs=7", "retrain.min_steps=1"]
+    rows = estimate(sr.load_config("digits", [*settings, "retrain.plans=[ours, all_in_one_equal_cost]"]))
+    by_stage = {name: text for name, text in rows if name}
+    assert by_stage["profile"].startswith("at most 200 epochs")
+    assert "at most about" in by_stage["profile"]
+    texts = [text for _, text in rows]
+    assert any("of ours, at most 7 epochs" in text for text in texts)
+    assert any("of all_in_one_equal_cost, at most 28 epochs" in text for text in texts), "as many as four networks"
+    numbers = dict(estimate(sr.load_config("digits")))
+    assert numbers["profile"].startswith("20 epochs")
