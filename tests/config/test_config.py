@@ -45,9 +45,9 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("data.npz=x.npz", "exactly one of preset, .*; found preset, npz"),
         ("data.preset=digit", "unknown preset 'digit': did you mean 'digits'"),
         ("data.arguments={n: 3}", "arguments belong to a function"),
-        ("grouping.weights={landscape: 0, data_map: 0}", "all zero"),
+        ("grouping.weights={confidence_adjusted: 0, logit_adjusted: 0}", "all zero"),
         ("grouping.weights={mine: 1}", "names 'mine', which is not among affinity.methods"),
-        ("grouping.files={landscape: mine.csv}", "named more than once"),
+        ("grouping.files={logit_adjusted: mine.csv}", "named more than once"),
         ("grouping.method=budget", "belong together"),
         ("grouping.budget.networks=3", "belong together"),
         (
