@@ -19,7 +19,7 @@ So the outputs of a binary task count for its rarer class. Where classes are abo
 the size of a correlation counts: with o = (1/2 - rate) / 0.05 within [-1, 1], R_ab is o_a o_b R_ab + (1 - |o_a o_b|)
 |R_ab|.
 
-Measured on 13 sets (jobs/bench/rarity.py): both together found known groups with a mean adjusted Rand index of 0.95,
+Measured on 11 sets (jobs/bench/rarity.py): both together found known groups with a mean adjusted Rand index of 0.95,
 where confidence_correlation has 0.83 and data_map with landscape 0.69; where nothing known follows the rates their
 groups explain 0.04 of the variance of log(positives), instead of 0.51 and 0.58.
 """
