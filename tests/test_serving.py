@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,7 @@ def test_inputs_that_are_not_finite_are_refused(predictor: Predictor) -> None:
 def test_unit_pixels_are_not_taken_for_bytes(predictor: Predictor) -> None:
     """They would be predicted as all but black images."""
     predictor.input_dtype = torch.uint8
+    predictor.index = replace(predictor.index, input_mean=(127.0,) * 4, input_std=(74.0,) * 4)
     images = np.random.default_rng(0).integers(0, 256, (6, 4))
     with pytest.raises(sr.InputError, match="trained on bytes from 0 to 255: multiply them by 255"):
         predictor.predict(images / 255)
