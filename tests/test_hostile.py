@@ -76,7 +76,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("data.npz='" + "a" * 5000 + "'", "the data cannot be read: .*File name too long"),
         ('data.npz="a\\0b"', "data.npz holds null characters"),
         ('data.name="\\ud800"', "lone surrogates"),
-        ("affinity.layers=[nothing]", "'nothing' is no parameter or module of the trunk"),
+        ("affinity={methods: [landscape], layers: [nothing]}", "'nothing' is no parameter or module of the trunk"),
         ("grouping.weights={landscape: .inf}", "finite"),
         ("model.trunk=..:x", "'..:x': expected module:function"),
         ("model.trunk=.x:y", "'.x:y': expected module:function"),
@@ -95,7 +95,7 @@ def test_settings(here: Path, setting: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "rows"), [("profile.snapshots=1000000000", N), ("affinity.samples=1000000000000", N)]
+    ("setting", "rows"), [("profile={snapshots: 1000000000, epochs: 6}", N), ("affinity.samples=1000000000000", N)]
 )
 def test_more_than_there_is_of_something_is_all_of_it(here: Path, setting: str, rows: int) -> None:
     assert len(answer({"data": {"npz": "tiny.npz"}}, [setting]).inputs) == rows

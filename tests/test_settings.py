@@ -30,7 +30,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "constant_tasks": "drop",
             "part_rows": 16,
         },
-        "model": {"trunk": "cnn", "width": 8, "weights": "trunk.pt"},
+        "model": {"trunk": "cnn", "width": 8, "weights": "trunk.pt", "dropout": 0.1},
         "profile": {
             "epochs": 2,
             "batch_size": 16,
@@ -42,6 +42,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "clip": 1.0,
             "precision": "float32",
             "memory_format": "channels_last",
+            "label_smoothing": 0.05,
             "flip": True,
             "crop": 1,
             "workers": [1, 2],
@@ -77,6 +78,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "membership_above": 0.3,
             "epochs": 1,
             "batch_size": 16,
+            "label_smoothing": 0.1,
             "flip": True,
             "crop": 2,
             "precision": "float32",
@@ -94,6 +96,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "min_positives": {"test": 2},
             "tasks": {"task_0": {"kind": "binary"}},
         },
+        "metric": {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae"},
         "model": {"trunk": "mlp", "width": 9, "depth": 1},
         "profile": {"epochs": 2, "workers": 1, "precision": "bf16"},
         "affinity": {"samples": "auto", "sampling": "random", "statistic": "sign", "start": "initial"},
@@ -122,13 +125,26 @@ PACKS: dict[str, dict[str, Any]] = {
     "a budget": {
         "data": {"function": "mine:load", "arguments": {"rows": N}},
         "model": {"trunk": "mine:Trunk"},
-        "profile": {"epochs": 2, "workers": 2, "precision": "float32"},
+        "profile": {
+            "min_steps": 2,
+            "patience": 1,
+            "max_epochs": 2,
+            "workers": 2,
+            "precision": "float32",
+        },
         "affinity": {"methods": ["random", "landscape"], "layers": ["0"], "statistic": "aligned", "samples": 64},
         "grouping": {
             "method": "budget",
             "budget": {"networks": 2, "together": [["task_0", "task_1"]], "overlap": True},
         },
-        "retrain": {"plans": ["ours"], "epochs": 1, "workers": 2, "memory_format": "contiguous"},
+        "retrain": {
+            "min_steps": 2,
+            "patience": 1,
+            "max_epochs": 2,
+            "plans": ["ours"],
+            "workers": 2,
+            "memory_format": "contiguous",
+        },
     },
 }
 """Whole runs with many settings each."""
@@ -224,7 +240,7 @@ def test_every_documented_setting_is_used(repository: Path) -> None:
 
 def test_every_setting_that_is_not_documented_is_used_too() -> None:
     leaves = {key for key in settings_of() if key not in Config.model_fields or key == "seed"}
-    given_by_python = {"data.task_set", "data.join", "data.name", "data.preset", "data.images"}
+    given_by_python = {"data.task_set", "model.trunk_file", "data.join", "data.name", "data.preset", "data.images"}
     assert leaves - given_by_python <= USED.keys() | ELSEWHERE.keys() | COMPILER
     assert not (USED.keys() - leaves), "of settings that there are"
 

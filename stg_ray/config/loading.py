@@ -182,9 +182,11 @@ def _explain(problem: Any) -> str:
         ]
         shown = ".".join([*path, near[0]]) if near else " or ".join(elsewhere)
         hint = f"did you mean {shown}?" if shown else f"known: {', '.join(known)}"
-        return f"unknown key {'.'.join(where)}: {hint}"
+        key = ".".join(where)
+        return f"unknown key {key if key.isprintable() else repr(key)}: {hint}"
     message = problem["msg"].removeprefix("Value error, ")
     place = ".".join(step for step in where if not step.startswith(("constrained-", "literal", "int", "function-")))
+    place = place if place.isprintable() else repr(place)
     if isinstance(problem["input"], dict | BaseModel):
         return f"{place}: {message}" if place else message
     return f"{place} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
