@@ -68,5 +68,6 @@ def _interval(d: Difference) -> str:
 
 def _what_it_takes(d: Difference, n_compared: int) -> str:
     """Return why a difference is not clear where its interval excludes zero, and how many trainings would tell it."""
-    text = f"; clear alone, not as one of {n_compared} comparisons" if d.low > 0 or d.high < 0 else ""
-    return text + (f"; {d.trainings} trainings of each plan would tell as much" if d.trainings is not None else "")
+    if d.low > 0 or d.high < 0:
+        return f"; clear alone, not as one of {n_compared} comparisons"
+    return "" if d.trainings is None else f"; {d.trainings} trainings of each plan would tell as much"
