@@ -103,7 +103,7 @@ def test_a_run_is_killed_goes_on_and_is_repaired(bucket: Storage, folder: Path) 
     assert f"{name} is not as it was left: done again" in said
     assert {finding.state for finding in check_run(run)} == {"ok"}
     expected = np.load("expected.npz")["ours"]
-    np.testing.assert_allclose(sr.load(uri).predict(np.load("tiny.npz")["inputs"]).array, expected, rtol=1e-5)
+    np.testing.assert_allclose(sr.load(uri, "ours").predict(np.load("tiny.npz")["inputs"]).array, expected, rtol=1e-5)
 
 
 def finished_networks(run: Storage) -> int:
