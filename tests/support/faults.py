@@ -46,7 +46,9 @@ def slow(input_shape):
 
 SETTINGS = (
     *("--set", "model.trunk=slow_trunk:slow", "--set", "profile.epochs=5", "--set", "profile.workers=2"),
-    *("--set", "affinity.samples=512", "--set", "retrain.epochs=5", "--set", "retrain.seeds=1"),
+    # The landscape's passes are those that the trunk makes slow.
+    *("--set", "affinity.methods=[data_map, landscape]", "--set", "affinity.samples=512"),
+    *("--set", "retrain.epochs=5", "--set", "retrain.seeds=1"),
     *("--set", "retrain.plans=[ours]"),
 )
 
@@ -197,7 +199,7 @@ class Disturbed:
             assert len(epochs_of_profile(self.run)) == 4
         elif stage == "affinity":
             assert run.read_bytes("groups.json") == reference.read_bytes("groups.json")
-            for name in ("confidence_adjusted", "logit_adjusted"):
+            for name in ("data_map", "landscape"):
                 a, b = (own.read_parquet(f"affinity/{name}.parquet").to_pandas() for own in (run, reference))
                 assert a.equals(b), name
         else:
