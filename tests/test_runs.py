@@ -148,10 +148,13 @@ def test_a_run_of_a_task_set_with_its_networks(
     for matrix in run.affinities.values():
         assert matrix.errors is not None
     assert run.data_map.shape == (280, 6, 2)
-    assert run.chosen is None
+    assert run.chosen is not None
+    assert run.chosen["plan"] in ("ours", "all_in_one")
+    assert run.summary.verdict.startswith("Deploy ")
     assert run.summary.verdict in run._repr_html_().replace("&#x27;", "'")
-    ours, one = run.predictor(), run.predictor("all_in_one", seed=0)
-    assert ours.predict(task_set.inputs[:5]).array.shape == one.predict(task_set.inputs[:5]).array.shape == (5, 6)
+    chosen, one = run.predictor(), run.predictor("all_in_one", seed=0)
+    assert len(chosen.networks) == run.chosen["networks"]
+    assert chosen.predict(task_set.inputs[:5]).array.shape == one.predict(task_set.inputs[:5]).array.shape == (5, 6)
     written = {path: path.stat().st_mtime_ns for path in run.path.rglob("*.parquet")}
     again = sr.run(task_set, tmp_path / "run", settings=settings, reporter=quiet)
     assert {path: path.stat().st_mtime_ns for path in again.path.rglob("*.parquet")} == written

@@ -313,7 +313,8 @@ def outcome(case: Case) -> tuple[str, str]:
 
 
 def _is_ours(error: BaseException) -> bool:
-    return any("stg_ray" in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
+    package = Path(sr.__file__).parent
+    return any(package in Path(frame.filename).parents for frame in traceback.extract_tb(error.__traceback__))
 
 
 def differences(case: Case, given: Given, task_set: TaskSet, config: Config) -> str:
