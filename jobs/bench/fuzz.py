@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+import stg_ray
 from jobs.bench.measure import show
 from stg_ray.artifacts.storage import Storage
 from stg_ray.checks import check
@@ -313,7 +314,7 @@ def outcome(case: Case) -> tuple[str, str]:
 
 
 def _is_ours(error: BaseException) -> bool:
-    package = Path(sr.__file__).parent
+    package = Path(stg_ray.__file__).parent
     return any(package in Path(frame.filename).parents for frame in traceback.extract_tb(error.__traceback__))
 
 
