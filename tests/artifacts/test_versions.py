@@ -43,7 +43,7 @@ def test_a_stage_keeps_the_versions_that_made_it(run: RunDir) -> None:
     }
     assert "begun_by" not in run.marker("affinity")
     begun = run.read_json(".stages/affinity.begun.json")
-    older = {**versions, "torch": "2.6.0"}
+    older = {**versions, "torch": "1.13.0"}
     run.write_json(".stages/affinity.begun.json", begun | {"versions": older})
     run.begin("affinity", CONFIG)
     run.mark_done("affinity", CONFIG, 1.0)
