@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from jobs.bench.measure import show
+from jobs.bench.soak import start
 from stg_ray.stages import STAGES
 
 SETTINGS = (
@@ -34,13 +34,6 @@ COMPARED = ("groups.json", "results.parquet", "affinity/*.parquet", "profile/dat
 GONE_SECONDS = 120.0
 """Two agents of Ray's wait for its servers to come back before they end."""
 LONGEST_SECONDS = 300.0
-
-
-def start(folder: Path) -> psutil.Popen:
-    settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    command = [sys.executable, "-m", "stg_ray", "run", "digits", *settings, "--out", str(folder)]
-    with (folder.parent / f"{folder.name}.log").open("a") as log:
-        return psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
 def stage_of(folder: Path) -> str | None:
@@ -96,7 +89,7 @@ class Killed:
     def run(self, folder: Path, seconds: dict[str, float], wanted: Counter[str], rng: random.Random) -> bool:
         """Run to the end, under the kills that are wanted in each stage; whether it ended in time."""
         while True:
-            program, self.n_starts = start(folder), self.n_starts + 1
+            program, self.n_starts = start(folder, SETTINGS), self.n_starts + 1
             began, strike_at = time.monotonic(), None
             while program.poll() is None:
                 stage = stage_of(folder)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,8 +33,9 @@ KILLS_OF_A_RUN = 4
 LONGEST_SECONDS = 300.0
 
 
-def start(folder: Path) -> psutil.Popen:
-    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+def start(folder: Path, chosen: Sequence[str]) -> psutil.Popen:
+    """Start a run of digits with these settings, whose output is added to a log beside its directory."""
+    settings = [word for setting in chosen for word in ("--set", setting)]
     command = [sys.executable, "-m", "stg_ray", "run", "digits", *settings, "--out", str(folder)]
     with (folder.parent / f"{folder.name}.log").open("a") as log:
         return psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -57,7 +59,7 @@ def one_run(folder: Path, random_: random.Random, most: int, mean_seconds: float
     seen: set[psutil.Process] = set()
     try:
         while True:
-            program, n_starts = start(folder), n_starts + 1
+            program, n_starts = start(folder, SETTINGS), n_starts + 1
             strike = time.monotonic() + random_.expovariate(1 / mean_seconds)
             while program.poll() is None:
                 with suppress(psutil.NoSuchProcess):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,20 @@ from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
 from stg_ray.report.comparison import Difference
+from stg_ray.tasks.rare import first_names
 from stg_ray.training.length import LENGTH
 
 LEAST_STEPS = 300
-"""Training steps below which a network is taken for hardly trained (on 650 rows, 30 steps reached a mean average
-precision of 0.12, and 300 steps 0.51)."""
+"""Training steps below which a network is taken for hardly trained (on 650 rows, 66 steps reached a mean average
+precision of 0.14, and training until the score on validation rows stops improving 0.50: guides/length.md)."""
 LEAST_CERTAINTY = 0.6
+"""Mean certainty of a group's tasks below which the group is doubtful."""
 LEAST_COMMON_SHARE = 0.3
 """Share of common samples below which affinities at shared samples are noise (arXiv 2604.07848)."""
 LEAST_POSITIVES = 10
 """Test labels of a task's rarer classes below which its score is decided by a few rows."""
 SHOWN = 3
+"""Tasks or groups that a line names."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def _of_test_rows(index: PartIndex) -> Iterator[Limit]:
     if few:
         yield Limit(
             f"a few test rows decide the scores of {len(few):,} of {len(index.tasks):,} tasks, which have fewer than "
-            f"{LEAST_POSITIVES} labels of their rarer classes there ({_first(few)})",
+            f"{LEAST_POSITIVES} labels of their rarer classes there ({first_names(few, SHOWN)})",
             f"data.min_positives={LEAST_POSITIVES} with data.constant_tasks=unscored leaves them out of the means",
         )
 
@@ -150,7 +153,8 @@ def _of_groups(groups: Groups) -> Iterator[Limit]:
         ]
         if doubtful and len(groups.groups) > 1:
             yield Limit(
-                f"tasks of some groups are often elsewhere when samples are drawn anew; certainty: {_first(doubtful)}",
+                "tasks of some groups are often elsewhere when samples are drawn anew; certainty: "
+                f"{first_names(doubtful, SHOWN)}",
                 "compare more samples (affinity.samples), or ask for fewer groups (grouping.groups)",
             )
     choice = groups.number_choice
@@ -159,8 +163,3 @@ def _of_groups(groups: Groups) -> Iterator[Limit]:
             f"the number of groups, {len(groups.groups)}, is the largest that was looked at",
             f"set grouping.max_groups={2 * len(groups.groups)}, or grouping.groups",
         )
-
-
-def _first(texts: Sequence[str]) -> str:
-    more = f", and {len(texts) - SHOWN:,} more" if len(texts) > SHOWN else ""
-    return ", ".join(texts[:SHOWN]) + more

@@ -18,7 +18,7 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.report.comparison import Comparison, Difference, Trainings, holm
 from stg_ray.report.limits import Limit, limits_of
 from stg_ray.report.words import OTHERS, deploy_sentence, verdict_sentences
-from stg_ray.training.metrics import primary_metric
+from stg_ray.training.metrics import LEAST_R2, primary_metric
 
 TITLES: dict[PlanName, str] = {
     "ours": "ours",
@@ -227,11 +227,11 @@ def _tables(run: RunDir, config: Config, failed: set[tuple[str, int]]) -> tuple[
 
 
 def _trainings(results: pd.DataFrame, row: str, serving: str, names: list[str], floored: np.ndarray) -> Trainings:
-    """The trainings of a line. R2 is cut at -1 as where epochs are chosen: one bad regression decides no mean."""
+    """The trainings of a line. R2 is cut as where epochs are chosen."""
     of_row = results[(results["row"] == row) & (results["serving"] == serving)]
     table = of_row.pivot(index="task", columns=["plan", "seed"], values=["value", "group"]).reindex(names)
     values = table["value"].to_numpy(dtype=np.float64)
-    values = np.where(floored[:, None], np.maximum(values, -1), values)
+    values = np.where(floored[:, None], np.maximum(values, LEAST_R2), values)
     networks = table["group"].fillna(-1).to_numpy(dtype=np.int64)
     _, draws = np.unique(table["value"].columns.get_level_values("plan"), return_inverse=True)
     return Trainings(values, networks if serving == "argmax" else np.zeros_like(networks), draws)

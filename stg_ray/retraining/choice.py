@@ -12,7 +12,7 @@ import pandas as pd
 from stg_ray.artifacts.groups import Serving
 from stg_ray.config import MetricConfig
 from stg_ray.data.parts import PartIndex
-from stg_ray.training.metrics import DEFAULT, primary_metric
+from stg_ray.training.metrics import DEFAULT, LEAST_R2, primary_metric
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def _candidates(scored: pd.DataFrame, costs: pd.DataFrame, failed: set[tuple[str
 
 
 def _scored(results: pd.DataFrame, index: PartIndex, split: str, metric: MetricConfig) -> pd.DataFrame:
-    """The rows of a split with the tasks' primary metrics; R2 counts as at least -1, as everywhere."""
+    """The rows of a split with the tasks' primary metrics; R2 is cut as everywhere."""
     primary = {task.name: primary_metric(task, metric) for task in index.tasks}
     rows = results[(results["split"] == split) & (results["metric"] == results["task"].map(primary))].copy()
-    rows["value"] = rows["value"].where(rows["metric"] != "r2", rows["value"].clip(lower=-1))
+    rows["value"] = rows["value"].where(rows["metric"] != "r2", rows["value"].clip(lower=LEAST_R2))
     return rows
 
 

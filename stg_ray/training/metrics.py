@@ -24,6 +24,9 @@ KINDS = {
 
 DEFAULT = MetricConfig()
 
+LEAST_R2 = -1.0
+"""R2 below this counts as this wherever means over tasks are compared: one bad regression decides no mean."""
+
 
 def primary_metric(task: Task, metric: MetricConfig = DEFAULT) -> str:
     """Return the name of the metric by which a task is compared."""
@@ -54,7 +57,7 @@ def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray, metric
     name = primary_metric(task, metric)
     if task.kind == "regression":
         if name == "r2":
-            return max(float(sk.r2_score(labels, prediction)), -1.0)
+            return max(float(sk.r2_score(labels, prediction)), LEAST_R2)
         return _named(name, task, prediction, labels)
     if name == "average_precision":
         return _average_precision(task, prediction, labels.astype(np.int64))

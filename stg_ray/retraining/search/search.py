@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from stg_ray.errors import InputError
 from stg_ray.retraining.search.proposals import Prospects, canonical, key_of, members_of, neighbours, propose
 from stg_ray.retraining.search.surrogate import GroupSurrogate
 from stg_ray.seeds import Stream, generator
@@ -33,6 +34,9 @@ class GroupSearch:
         affinity: (K, K) how alike tasks are, where it is known.
         seed: of what is drawn.
 
+    Raises:
+        InputError: more groups than tasks, or a candidate that is no partition into that many groups.
+
     Example:
         >>> search = GroupSearch(n_tasks=4, n_groups=2, budget=10)
         >>> while groups := search.ask():
@@ -52,6 +56,14 @@ class GroupSearch:
         affinity: np.ndarray | None = None,
         seed: int = 0,
     ) -> None:
+        if not 1 <= n_groups <= n_tasks:
+            raise InputError(f"n_groups={n_groups} of {n_tasks} tasks: expected 1 to {n_tasks}")
+        for labels in candidates:
+            if np.shape(labels) != (n_tasks,) or len(np.unique(labels)) != n_groups:
+                raise InputError(
+                    f"a candidate has the shape {np.shape(labels)} and {len(np.unique(labels))} groups: expected a "
+                    f"label for each of {n_tasks} tasks, {n_groups} different ones"
+                )
         self.n_tasks, self.n_groups, self.budget = n_tasks, n_groups, budget
         self.affinity = affinity
         self._rng = generator(Stream.GROUP_SEARCH, seed)

@@ -88,3 +88,17 @@ def test_proposals_are_partitions_that_no_single_move_improves() -> None:
     for labels, value in zip(proposals, values, strict=True):
         assert labels.max() == 2
         assert max(prospects.of_partition(other) for other in neighbours(labels)) <= value + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "candidates", "message"),
+    [
+        (5, [], "n_groups=5 of 4 tasks: expected 1 to 4"),
+        (0, [], "n_groups=0 of 4 tasks"),
+        (2, [np.zeros(4, dtype=int)], r"has the shape \(4,\) and 1 groups: expected a label for each of 4 tasks, 2"),
+        (2, [np.array([0, 1, 0])], r"has the shape \(3,\)"),
+    ],
+)
+def test_what_cannot_be_searched_is_said(n_groups: int, candidates: list[np.ndarray], message: str) -> None:
+    with pytest.raises(sr.InputError, match=message):
+        sr.GroupSearch(4, n_groups, budget=9, candidates=candidates)
