@@ -337,7 +337,7 @@ def differences(case: Case, given: Given, task_set: TaskSet, config: Config) -> 
     plain = case.source in ("arrays", "npz", "npy")
     if "lists" in " ".join(case.features) or "lists of names" in case.labels:
         return ""  # several columns of one, which tests/data compares
-    if any(isinstance(value, str) for values in given.features for value in values):
+    if case.source != "csv" and any(isinstance(value, str) for values in given.features for value in values):
         return "texts became inputs"
     inputs = np.array([[float(v) for v in values] for values in given.features], np.float64).T.astype(np.float32)
     read = task_set.inputs[:].reshape(len(inputs), -1)  # dense, where they are stored sparse

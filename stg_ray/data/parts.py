@@ -188,7 +188,7 @@ def _part_sizes(n_rows: int, part_rows: int | None) -> list[int]:
 def part_rows_of(task_set: TaskSet, index: PartIndex, split: str, seed: int) -> list[np.ndarray]:
     """Return the rows of the task set that each part of a split holds, shuffled by seed."""
     rows = generator(Stream.PARTS, seed, SPLITS.index(split)).permutation(task_set.rows(split))
-    return np.split(rows, np.cumsum(index.rows[split])[:-1])
+    return np.split(rows, np.cumsum(index.rows[split])[:-1]) if len(rows) else []
 
 
 def read_index(storage: Storage) -> PartIndex:
