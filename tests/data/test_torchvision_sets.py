@@ -90,6 +90,7 @@ def test_without_files_and_network_one_line_says_so(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy that nobody runs stands for a network that is not there."""
+    monkeypatch.setattr("urllib.request._opener", None)  # it would keep the proxy for the tests after this one
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)

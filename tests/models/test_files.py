@@ -57,6 +57,7 @@ def test_pretrained_weights_are_for_what_torchvision_has() -> None:
 
 def test_pretrained_weights_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A proxy that nobody runs stands for a network that is not there."""
+    monkeypatch.setattr("urllib.request._opener", None)  # it would keep the proxy for the tests after this one
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     with pytest.raises(InputError, match="the weights of resnet18 are not in torch's cache and cannot be downloaded"):

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 START_SECONDS = 60.0
 
@@ -37,10 +37,12 @@ class ObjectStore:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "moto.server", "-H", host, "-p", port], stdout=log, stderr=subprocess.STDOUT
             )
+        # Not by urlopen: its opener keeps the proxies of the first call in this process, whoever made that.
+        direct = build_opener(ProxyHandler({}))
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                urlopen(Request(f"http://{self.address}/runs", method="PUT"), timeout=10).close()
+                direct.open(Request(f"http://{self.address}/runs", method="PUT"), timeout=10).close()
                 return self
             except (URLError, ConnectionError):
                 assert self.process.poll() is None, self.log.read_text()
