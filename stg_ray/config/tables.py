@@ -121,7 +121,7 @@ class LibsvmConfig(Section):
 
 
 class HuggingFaceConfig(ColumnsConfig):
-    """A data set of Hugging Face's `datasets`, in the folder that `save_to_disk` wrote or by name; its splits are taken."""
+    """A data set of Hugging Face's `datasets`, in a folder of `save_to_disk` or by name; its splits are taken."""
 
     folder: str | None = None
     """Folder of the data set, looked up in the current directory and in the data root."""

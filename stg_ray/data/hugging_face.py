@@ -58,7 +58,7 @@ def _splits(place: Path, names: Sequence[str | None], config: HuggingFaceConfig)
     shown = ", ".join(map(str, names))
     if not config.splits and None in names:
         return {None: None}
-    splits: dict[str | None, str | None] = {**config.splits}
+    splits: dict[str | None, str | None] = dict(config.splits.items())
     if strange := [name for name in splits.values() if name not in names]:
         found = "one part and no splits" if None in names else f"the splits {shown}"
         raise InputError(f"data.hugging_face.splits: no split {strange[0]!r}: {place} has {found}")
