@@ -77,7 +77,7 @@ def _sparse_inputs(files: Sequence[TableFile], features: Sequence[str]) -> Any:
     Raises:
         InputError: a feature has no number in some row.
     """
-    matrices = [None if file.matrix is None else file.matrix(features) for file in files]
+    matrices: list[Any] = [None if file.matrix is None else file.matrix(features) for file in files]
     if any(matrix is None for matrix in matrices):
         return None
     import scipy.sparse

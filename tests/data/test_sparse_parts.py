@@ -111,6 +111,19 @@ def test_files_of_sparse_inputs_stay_sparse(tmp_path: Path, write: Any) -> None:
     assert np.array_equal(task_set.labels, LABELS)
 
 
+@pytest.mark.parametrize("value", ["?", "1e300", "nan"])
+def test_a_cell_without_a_number_is_named(tmp_path: Path, value: str) -> None:
+    data = arff(tmp_path)
+    text = (tmp_path / "mine.arff").read_text()
+    head, _, rows = text.partition("@data\n")
+    lines = rows.splitlines()
+    lines[7] = "{" + f"3 {value}, {F} 1" + "}"
+    (tmp_path / "mine.arff").write_text(head + "@data\n" + "\n".join(lines))
+    message = "'x3' is missing, infinite or beyond float32 in row 7 of .*mine.arff, and 0 others are"
+    with pytest.raises(InputError, match=message):
+        load_task_set(load_config({"data": {**data, "root": str(tmp_path)}}).data, seed=0)
+
+
 def filled(folder: Path) -> dict[str, Any]:
     np.savez(
         folder / "filled.npz", inputs=np.ones((N, F), np.uint8) + MATRIX.toarray().round().astype(int), labels=LABELS
