@@ -17,6 +17,7 @@ from stg_ray.data.label_lists import names_of_labels
 from stg_ray.data.tables import read_tables
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.settings import current_settings
 from stg_ray.tasks.splitting import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _splits(place: Path, names: Sequence[str | None], config: HuggingFaceConfig)
         splits[own] = name
     if list(splits) == ["train"]:
         return {None: splits["train"]}
-    if not {"train", "test"} <= set(splits):
+    if not {"train", "test"} <= set(splits) and not current_settings().makes_split:
         raise InputError(f"{place} has no split for {'training' if 'train' not in splits else 'tests'}: {say}")
     return splits
 

@@ -19,6 +19,7 @@ from stg_ray.data.classes import class_tasks
 from stg_ray.data.images import common_mode, decode_all
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.settings import current_settings
 from stg_ray.tasks.splitting import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _splits_of(folder: Path) -> dict[str, Path]:
     if len(splits) == 1:
         holds_folders = bool(_visible_folders(known[0]))
         return {"": known[0] if holds_folders else folder}
-    if "train" not in splits or "test" not in splits:
+    if not {"train", "test"} <= set(splits) and not current_settings().makes_split:
         missing = "train" if "train" not in splits else "test"
         way = "" if missing == "train" else " (if val is what to measure on: validation rows then come from train)"
         raise InputError(

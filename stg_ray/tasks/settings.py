@@ -24,11 +24,13 @@ class TaskSettings:
         kinds: kinds of tasks that are not to be told from the labels.
         missing: values that mark missing labels; an empty list where no value does.
         drops_empty: whether tasks without a label are dropped instead of refused.
+        makes_split: whether the split that comes with the data does not matter, as another is made.
     """
 
     kinds: Mapping[str, TaskKind]
     missing: Mapping[str, Marks]
     drops_empty: bool = False
+    makes_split: bool = False
 
 
 NO_SETTINGS = TaskSettings({}, {})

@@ -132,6 +132,15 @@ def test_splits_that_do_not_fit(tmp_path: Path, splits: list[str], names: dict[s
         load(tmp_path, features=["emb"], labels=["y_*"], splits=names)
 
 
+def test_splits_may_be_made_anew(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "validation")):
+        save(tmp_path / "set" / split, table().slice(number * 30, 30))
+    (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "validation"]}))
+    data = {"hugging_face": {"folder": "set", "features": ["emb"], "labels": ["y_*"]}, "split": "stratified"}
+    task_set = load_task_set(load_config({"data": {**data, "root": str(tmp_path)}}).data, seed=0)
+    assert [len(task_set.rows(split)) for split in ("train", "val", "test")] == [42, 6, 12]
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     columns = {"features": ["emb"], "labels": ["y_*"]}
     save(tmp_path / "set" / "train", table())
