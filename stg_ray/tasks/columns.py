@@ -112,7 +112,10 @@ def column_of(name: str, data: Any) -> Column:
     column = data if isinstance(data, pa.ChunkedArray) else pa.chunked_array([data])
     is_category = pa.types.is_dictionary(column.type)
     if is_category:
-        column = column.cast(column.type.value_type)
+        of_values = pa.large_string() if _is_text(column.type.value_type) else column.type.value_type
+        # Not by one cast, which Arrow lacks for the views of text that polars has.
+        chunks = [chunk.dictionary.cast(of_values).take(chunk.indices) for chunk in column.chunks]
+        column = pa.chunked_array(chunks, of_values)
     kind = column.type
     if _is_text(kind):
         encoded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
