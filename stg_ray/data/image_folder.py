@@ -111,7 +111,7 @@ def _splits_of(folder: Path) -> dict[str, Path]:
         way = "" if missing == "train" else " (if val is what to measure on: validation rows then come from train)"
         raise InputError(
             f"{folder} has the splits {shown}, but no {missing}: add a folder {missing}, or give one of these that "
-            f"name{way}; without folders of splits, rows are split by seed"
+            f"name{way}; data.split=stratified splits all rows by seed"
         )
     return splits
 

@@ -17,6 +17,7 @@ from stg_ray.data.label_columns import LabelColumns
 from stg_ray.data.label_lists import ListRules
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import MISSING, TaskSet
+from stg_ray.tasks.settings import named_by_columns
 from stg_ray.tasks.sparse_rows import stays_sparse
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ def read_tables(
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file.path} is damaged at or after row {row}: {one_line(error)}") from error
     table = pa.concat_tables(kept)
+    names = _without_prefix(columns.labels, config.labels)
     if config.classes is not None:
         tasks = _class_tasks(config, table, others)
     else:
-        tasks = labels.tasks(_without_prefix(columns.labels, config.labels))
+        tasks = labels.tasks(names)
     rows = inputs.finished() if sparse is None else sparse
-    return TaskSet.from_arrays(rows, **tasks, split=_split(config, files, table), seed=seed)
+    with named_by_columns(dict(zip(names, columns.labels, strict=True))):
+        return TaskSet.from_arrays(rows, **tasks, split=_split(config, files, table), seed=seed)
 
 
 def _sparse_inputs(files: Sequence[TableFile], features: Sequence[str]) -> Any:

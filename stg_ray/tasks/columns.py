@@ -126,7 +126,10 @@ def column_of(name: str, data: Any) -> Column:
         return Column(np.zeros(len(column), np.int8), np.zeros(len(column), dtype=bool))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         if not pa.types.is_boolean(kind):
-            hint = "one column of 0 and 1 for each label of the lists" if pa.types.is_list(kind) else "numbers, texts"
+            lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+            hint = (
+                "lists of names, one column for each number of the lists, numbers, texts" if lists else "numbers, texts"
+            )
             raise InputError(
                 f"the column {name!r} holds {kind}: expected {hint} or booleans for a label, null where it is missing"
             )

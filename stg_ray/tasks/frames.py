@@ -131,4 +131,6 @@ def _check_numbers(name: str, kind: pa.DataType) -> None:
 
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if not (is_number or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
-        raise InputError(f"the column {name!r} holds {kind}: expected numbers or booleans for an input")
+        lists = "list" in str(kind)
+        hint = " (give vectors as one array to from_arrays, np.stack(frame[NAME]))" if lists else ""
+        raise InputError(f"the column {name!r} holds {kind}: expected numbers or booleans for an input{hint}")

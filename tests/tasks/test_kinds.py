@@ -343,7 +343,7 @@ def test_matrices_of_texts_and_objects() -> None:
         (repeated(0.5, 1.0), {"kinds": {"it": "multiclass"}}, "is multiclass and has the label 0.5: expected whole"),
         (repeated(0.5, float("inf")), {}, "'it' has infinite labels"),
         (repeated(0.5, 1e300), {}, "'it' has labels beyond 3.4e"),
-        (pa.array(repeated(["a"], ["b"])), {}, "'it' holds list<.*>: expected one column of 0 and 1 for each label"),
+        (pa.array(repeated([1], [2])), {}, "'it' holds list<.*>: expected lists of names, one column for each number"),
         (repeated(1, "a"), {}, "the labels of task 'it' cannot be read"),
         (repeated(1 + 2j, 1), {}, "'it' cannot be read|'it' holds"),
         (HALF[:-1], {}, "different lengths: 59, 60"),
