@@ -34,7 +34,8 @@ def as_table(frame: Any) -> pa.Table:
     import pyarrow as pa
 
     if not is_frame(frame):
-        raise InputError(f"{type(frame).__name__} is no data frame: expected one of pandas, polars or pyarrow")
+        lazy = " (collect() makes one of it)" if hasattr(frame, "collect") else ""
+        raise InputError(f"{type(frame).__name__} is no data frame: expected one of pandas, polars or pyarrow{lazy}")
     try:
         if isinstance(frame, pd.DataFrame):
             frame = frame.set_axis([str(name) for name in frame.columns], axis=1)

@@ -86,6 +86,15 @@ def test_vectors_and_lists_of_named_labels(tmp_path: Path) -> None:
     assert np.array_equal(task_set.labels[:, 3:], np.stack([ROWS % 2, ROWS // 2 % 2], axis=1))
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_in_a_list_without_a_name_is_refused(tmp_path: Path, label: int) -> None:
+    rows = table()
+    tags = pa.array([[label] if row == 7 else [row % 3] for row in range(N)])
+    save(tmp_path / "set", rows.set_column(rows.schema.get_field_index("tags"), "tags", tags))
+    with pytest.raises(InputError, match=f"a list holds the label {label}: expected 0 to 2, as there are names for"):
+        load(tmp_path, features="emb", labels=["tags", "y_*"])
+
+
 @pytest.mark.parametrize("validation", ["validation", "valid", "val", "dev"])
 def test_splits_are_its_folders(tmp_path: Path, validation: str) -> None:
     splits = {"train": (0, 40), validation: (40, 8), "test": (48, 12)}
