@@ -19,6 +19,7 @@ from stg_ray.data.classes import class_tasks
 from stg_ray.data.images import common_mode, decode_all
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.notes import DataWarning
 from stg_ray.tasks.settings import current_settings
 from stg_ray.tasks.splitting import SPLIT_NAMES
 
@@ -45,7 +46,7 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
         image_size: side in pixels to which images are cropped and scaled; by default they stay as they are.
 
     Warns:
-        UserWarning: files were left out, with their number by suffix.
+        DataWarning: files were left out, with their number by suffix.
 
     Raises:
         InputError: no such folder, a class without images, an image that cannot be decoded, images of several shapes,
@@ -61,6 +62,7 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
         shown = ", ".join(f"{count:,} {suffix}" for suffix, count in ignored.most_common(5))
         warnings.warn(
             f"{folder}: {ignored.total():,} files are left out ({shown}): expected {', '.join(SUFFIXES)}",
+            DataWarning,
             stacklevel=2,
         )
     first, (names, _) = next(iter(by_split.items()))

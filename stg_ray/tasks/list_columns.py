@@ -10,6 +10,7 @@ import numpy as np
 
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import texts
+from stg_ray.tasks.notes import DataWarning
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +37,8 @@ def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> tuple[lis
     if pa.types.is_integer(lists.type.value_type):
         labels.sort(key=int)
     if alike := texts.alike(labels):
-        warnings.warn(f"the labels {alike[0]!r} and {alike[1]!r} differ in upper and lower case only", stacklevel=2)
+        found = f"the labels {alike[0]!r} and {alike[1]!r} differ in upper and lower case only"
+        warnings.warn(found, DataWarning, stacklevel=2)
     codes = np.asarray(pc.fill_null(pc.index_in(flat, pa.array(labels, pa.string())), -1))
     matrix = np.zeros((len(lists), len(labels)), dtype=bool, order="F")
     matrix[parents[codes >= 0], codes[codes >= 0]] = True
