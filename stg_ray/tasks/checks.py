@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from stg_ray.errors import InputError, one_line
-from stg_ray.tasks.containers import plain_array
+from stg_ray.tasks.containers import plain_array, without_views
 from stg_ray.tasks.frames import as_table, by_pattern, is_frame
 from stg_ray.tasks.kinds import Meaning
 from stg_ray.tasks.label_matrix import LabelColumns, MatrixColumns, SeparateColumns
@@ -72,7 +72,7 @@ def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumn
         names = table.column_names if names is None else names
     if isinstance(labels, Mapping):
         names = checked_names(list(labels) if names is None else names, len(labels))
-        columns = with_lists_as_columns(dict(zip(names, labels.values(), strict=True)))
+        columns = with_lists_as_columns(dict(zip(names, map(without_views, labels.values()), strict=True)))
         return SeparateColumns(list(columns), list(columns.values())), checked_names(list(columns), len(columns))
     labels = plain_array(labels)
     _check_lists(labels)

@@ -113,7 +113,7 @@ def column_of(name: str, data: Any) -> Column:
     is_category = pa.types.is_dictionary(column.type)
     if is_category:
         of_values = pa.large_string() if _is_text(column.type.value_type) else column.type.value_type
-        # Not by one cast, which Arrow lacks for the views of text that polars has.
+        # Not by one cast, which Arrow lacks for views of text.
         chunks = [chunk.dictionary.cast(of_values).take(chunk.indices) for chunk in column.chunks]
         column = pa.chunked_array(chunks, of_values)
     kind = column.type

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from stg_ray.errors import InputError, one_line, unknown
+from stg_ray.tasks.containers import without_views
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +43,7 @@ def as_table(frame: Any) -> pa.Table:
             sparse = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.SparseDtype)]
             frame = frame.assign(**{name: frame[name].sparse.to_dense() for name in sparse})
             return pa.Table.from_pandas(frame, preserve_index=False)
-        return pa.table(frame)
+        return pa.table(without_views(frame))
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"the data frame cannot be read: {one_line(error)}") from error
 

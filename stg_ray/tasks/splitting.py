@@ -144,7 +144,27 @@ def stratified_split(
     free = np.flatnonzero(placed < 0)
     have = np.bincount(placed[placed >= 0], minlength=len(target))
     _deal(rng.permutation(free), target * n_rows - have, placed, rng)
+    _fill_empty(placed, target, labels, np.arange(n_rows) if rows is None else rows, rng)
     return placed
+
+
+def _fill_empty(
+    placed: np.ndarray, shares: np.ndarray, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Give a split without a row its share of the largest one.
+
+    Where every label is rare, such as four rows for each of 50 classes, a tenth of each is none. The rows are of those
+    whose labels others in the largest split have too, so that it loses no label.
+    """
+    counts = np.bincount(placed, minlength=len(shares))
+    for split in np.flatnonzero((shares > 0) & (counts == 0)):
+        wanted = round(shares[split] * len(placed))
+        if wanted == 0 or labels.shape[1] == 0:
+            continue
+        places = rng.permutation(np.flatnonzero(placed == counts.argmax()))
+        _, alike = np.unique(np.nan_to_num(labels[rows[places]], nan=-1), axis=0, return_inverse=True)
+        _, kept = np.unique(alike.ravel(), return_index=True)
+        placed[np.delete(places, kept)[:wanted]] = split
 
 
 def _deal(rows: np.ndarray, wanted: np.ndarray, placed: np.ndarray, rng: np.random.Generator) -> None:

@@ -31,6 +31,11 @@ def polars_frame(lists: Lists) -> TaskSet:
     return TaskSet.from_frame(polars.DataFrame({"x": X[:, 0], "y_half": HALF, "y_tags": lists}), labels="y_*")
 
 
+def polars_series(lists: Lists) -> TaskSet:
+    polars = pytest.importorskip("polars")
+    return TaskSet.from_arrays(X, {"y_half": polars.Series(HALF), "y_tags": polars.Series(lists)})
+
+
 CONTAINERS: dict[str, Callable[[Lists], TaskSet]] = {
     "lists": lambda lists: TaskSet.from_arrays(X, {"y_half": HALF, "y_tags": lists}),
     "tuples": lambda lists: TaskSet.from_arrays(
@@ -48,6 +53,7 @@ CONTAINERS: dict[str, Callable[[Lists], TaskSet]] = {
     ),
     "a series of pandas": lambda lists: TaskSet.from_arrays(X, {"y_half": HALF, "y_tags": pd.Series(lists)}),
     "a frame of polars": polars_frame,
+    "a series of polars": polars_series,
 }
 
 

@@ -46,6 +46,23 @@ def test_every_kind_of_rows_is_needed(codes: list[int], message: str | None) -> 
         check_split(np.array(codes, np.int8))
 
 
+@pytest.mark.parametrize("per_class", [2, 3, 4, 5])
+@pytest.mark.parametrize("n_classes", [20, 47])
+@pytest.mark.parametrize("given", [True, False])
+def test_rare_classes_leave_no_split_empty(per_class: int, n_classes: int, given: bool) -> None:
+    """A tenth of a few rows of each class is none; of all rows together it is not."""
+    classes = np.repeat(np.arange(n_classes), 2 * per_class)
+    labels = (classes[:, None] == np.arange(n_classes)).astype(int)
+    split = np.tile(["train", "test"], len(classes) // 2) if given else None
+    inputs = np.random.default_rng(0).normal(size=(len(classes), 2))
+    task_set = TaskSet.from_arrays(inputs, labels, split=split)
+    check_split(task_set.split)
+    if given:
+        assert sizes(task_set)["val"] >= min(0.05 * len(classes), per_class * n_classes - n_classes) - 2
+    train = task_set.labels[task_set.rows("train")]
+    assert (train.sum(axis=0) > 0).all(), "every class can be learned"
+
+
 FEW: dict[str, tuple[list[str], str]] = {
     "four training rows": (["train"] * 4 + ["test"] * (N - 4), "there is no 'val' row"),
     "no test row": (["train"] * 50 + ["val"] * 10, "split has no 'test' row"),
