@@ -79,7 +79,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "candidates": [[["task_0", "task_3"], ["task_1", "task_2"]]],
         },
         "retrain": {
-            "plans": ["ours", "searched", "ours_soft", "all_in_one_ensemble", "random", "single_task"],
+            "plans": ["ours", "searched", "ours_soft", "ours_and_all", "all_in_one_ensemble", "random", "single_task"],
             "start": "profiled",
             "profiled_lr": 0.5,
             "random_groups": 1,
