@@ -91,7 +91,7 @@ def _parsed(found: Found) -> tuple[TableFile, str]:
     path = found.path
     try:
         try:
-            return _read(found, "utf-8")
+            return _read(found, "utf-8-sig")
         except UnicodeDecodeError:
             other = other_format(path, "data.arff")
             if other is not None:

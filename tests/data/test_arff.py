@@ -109,6 +109,24 @@ def test_files_by_split_and_missing_labels(tmp_path: Path) -> None:
     assert task_set.rows("test").tolist() == list(range(30, 40))
 
 
+@pytest.mark.parametrize("rows", [dense, sparse])
+@pytest.mark.parametrize("change", ["\r\n", "tabs", "a byte order mark", "latin-1"])
+def test_files_as_other_programs_write_them(tmp_path: Path, rows: Any, change: str) -> None:
+    text, encoding = header() + rows(), "utf-8"
+    if change == "tabs":
+        text = header() + rows().replace(", ", ",").replace("," if rows is dense else " ", "\t")
+    elif change == "\r\n":
+        text = text.replace("\n", "\r\n")
+    elif change == "latin-1":
+        text, encoding = text.replace("from Mulan", "aus München"), "latin-1"
+    else:
+        encoding = "utf-8-sig"
+    (tmp_path / "scenes.arff").write_bytes(text.encode(encoding))
+    task_set = load(tmp_path, labels=["Beach", "Fall*"])
+    assert np.allclose(task_set.inputs, X)
+    assert np.array_equal(task_set.labels, Y)
+
+
 SPARSE = """@relation m
 @attribute x1 numeric
 @attribute x2 {0,1}
@@ -168,6 +186,7 @@ def test_sparse_rows_are_the_dense_ones(rows: list[tuple[str, ...]], left_out: b
         (header() + "{0 1, x 2}\n", XML, "row 0 of the data is 'x 2': expected {index value"),
         (header() + "{0 1 2, 3 1}\n", XML, "row 0 of the data is '0 1 2': expected {index value"),
         (header() + "{0 '1', 3 'a\n", XML, "row 0 of the data is .*expected {index value"),
+        (header() + "{0 1, 3 1}, {0.5}\n", XML, "row 0 of the data is .*expected {index value"),
         (header() + "{0 high}\n", XML, "the attribute 'first att' is no number: 'high'"),
         (header() + "{0 1, 3 7}\n", XML, "'Fall foliage' has the value 7 .in 1 rows., which is none of its categories"),
         (header(categories="{no,yes}") + "{3 maybe}\n", XML, "'Fall foliage' has the value 'maybe', which is none of"),
