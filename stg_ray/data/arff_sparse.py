@@ -56,9 +56,12 @@ class SparseCells:
         if not (row.startswith("{") and row.endswith("}")):
             raise self._wrong(number, row)
         inside = row[1:-1].strip()
-        cells: Any = (cell.split() for cell in inside.split(",")) if inside and not set("'\"") & set(inside) else ()
-        if not cells and inside:
-            cells = self._quoted(number, inside)
+        if "'" in inside or '"' in inside:
+            cells: Any = self._quoted(number, inside)
+        elif "}" in inside:  # {...}, {0.5}: a weight of the row
+            raise self._wrong(number, row)
+        else:
+            cells = (cell.split() for cell in inside.split(",")) if inside else ()
         for cell in cells:
             if len(cell) != 2 or not cell[0].isdecimal():
                 raise self._wrong(number, " ".join(cell))
