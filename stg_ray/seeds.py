@@ -52,6 +52,8 @@ class Stream(IntEnum):
     """Starts of the search for groups under a budget."""
     GROUP_SEARCH = 17
     """Random partitions in the search over groupings."""
+    FORECAST = 18
+    """Random groups that those of a search are compared with beforehand."""
 
 
 def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:

@@ -54,8 +54,9 @@ def test_what_to_deploy_is_said_with_its_scores() -> None:
 def test_what_a_search_found_is_said_with_its_cost() -> None:
     long = [f"t{i}" for i in range(10)]
     search = {"networks": 30, "epochs": 4, "cost": 2.96, "groups": [long, ["a"]], "expected": 0.01, "error": 0.002}
+    search["over_random"] = -0.0004
     assert search_sentence(search) == (
         "The search measured 30 groups in trainings of 4 epochs, together 3.0 times the training of its plan. Of its "
         "groups (t0, t1, t2, t3, t4, t5, t6, t7 and 2 more; a), trained as long, +0.0100 +- 0.0020 is expected over "
-        "one network of all tasks."
+        "one network of all tasks, and -0.0004 over random groups of the same sizes."
     )

@@ -9,7 +9,7 @@ was interrupted finds what it has measured, and goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,11 @@ from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.plans import NetworkSpec
-from stg_ray.retraining.search.proposals import canonical
+from stg_ray.retraining.search.proposals import canonical, members_of
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.trained import Trained
 from stg_ray.retraining.trial import network_folder
+from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 from stg_ray.training.length import LENGTH
 from stg_ray.training.metrics import LEAST_R2, primary_metric
@@ -38,6 +39,8 @@ SHARE_OF_CANDIDATES = 1 / 3
 SAME = 0.95
 """Adjusted Rand index from which on two candidates are taken for the same."""
 
+N_RANDOM = 100
+"""Random groupings that the best one is compared with, by what is expected of them."""
 MOST_NETWORKS = 20_000
 """More short trainings than anybody waits for, nor the surrogate has memory for."""
 
@@ -112,14 +115,48 @@ def search_groups(
         for group, gains in zip(groups, measured.gains(groups, progress), strict=True):
             search.tell(group, gains)
     found = Groups.from_labels(ours.tasks, search.best(), "searched")
-    expected, error = _expected(search)
-    run.write_json("search.json", measured.report(size, found, expected, error))
+    forecast = Forecast.of(search, config.seed)
+    run.write_json("search.json", measured.report(size, found, forecast))
     failed = f"; {len(measured.trained.reasons)} networks could not be trained" if measured.trained.reasons else ""
     progress.note(
-        f"search: {_sizes(found)} after {len(measured.rows)} networks, by which {expected:+.4f} +- {error:.4f} is "
-        f"expected over one network of all tasks trained as long{failed}"
+        f"search: groups of {', '.join(str(len(members)) for members in found.groups)} after {len(measured.rows)} "
+        f"networks, of which {forecast.expected:+.4f} +- {forecast.error:.4f} is expected over one network of all "
+        f"tasks trained as long, and {forecast.over_random:+.4f} over random groups of these sizes{failed}"
     )
     return found
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the surrogate expects of the best partition, in short trainings: mean gains over tasks, on validation rows.
+
+    The largest of many noisy measurements is too large; the surrogate, which knows the noise, takes that back.
+
+    Attributes:
+        expected: over one network of all tasks.
+        error: standard deviation of that.
+        over_random: over random groups of the same sizes.
+        better_than: share of these random groupings of which less is expected.
+    """
+
+    expected: float
+    error: float
+    over_random: float
+    better_than: float
+
+    @classmethod
+    def of(cls, search: GroupSearch, seed: int) -> Forecast:
+        """Predict the best partition of a search, and random ones, drawn with a seed."""
+        surrogate, best, rng = search.surrogate(), search.best(), generator(Stream.FORECAST, seed)
+        mean, deviation = surrogate.predict(members_of(best))
+        others = np.array([surrogate.predict(members_of(rng.permutation(best)))[0].sum() for _ in range(N_RANDOM)])
+        n_tasks = len(best)
+        return cls(
+            expected=float(mean.sum() / n_tasks),
+            error=float(np.sqrt(np.square(deviation).sum()) / n_tasks),
+            over_random=float((mean.sum() - others.mean()) / n_tasks),
+            better_than=float((others < mean.sum()).mean()),
+        )
 
 
 @dataclass
@@ -158,12 +195,11 @@ class _Measured:
             self.rows.append({"tasks": list(spec.tasks), "gains": of_tasks})
         return known
 
-    def report(self, size: Size, found: Groups, expected: float, error: float) -> dict[str, Any]:
+    def report(self, size: Size, found: Groups, forecast: Forecast) -> dict[str, Any]:
         """Return the content of search.json."""
         return {
             "groups": found.groups,
-            "expected": expected,
-            "error": error,
+            **asdict(forecast),
             "epochs": size.epochs,
             "cost": len(self.rows) / size.networks * size.cost,
             "networks": len(self.rows),
@@ -186,8 +222,9 @@ class _Measured:
         scores = np.full(len(self.tasks), np.nan)
         for t in np.flatnonzero(group):
             task = self.tasks[t]
-            score = of_tasks[task.name].get(primary_metric(task, self.config.metric), np.nan)
-            scores[t] = max(score, LEAST_R2) if task.kind == "regression" else score
+            metric = primary_metric(task, self.config.metric)
+            score = of_tasks[task.name].get(metric, np.nan)
+            scores[t] = max(score, LEAST_R2) if metric == "r2" else score
         if self.together is None:
             self.together = scores
         return np.asarray(scores - self.together)
@@ -259,17 +296,3 @@ def _affinity(matrices: list[TaskMatrix]) -> np.ndarray:
         if len(known) and known.std() > 0:
             alike.append(np.nan_to_num((values - known.mean()) / known.std()))
     return np.mean(alike, axis=0) if alike else np.zeros((len(matrices[0].tasks),) * 2)
-
-
-def _expected(search: GroupSearch) -> tuple[float, float]:
-    """The surrogate's expectation of the mean gain of the best partition, and its standard deviation.
-
-    The largest of many noisy measurements is too large; the surrogate, which knows the noise, takes that back.
-    """
-    labels = search.best()
-    mean, deviation = search.surrogate().predict(labels == np.arange(labels.max() + 1)[:, None])
-    return float(mean.sum() / len(labels)), float(np.sqrt(np.square(deviation).sum()) / len(labels))
-
-
-def _sizes(groups: Groups) -> str:
-    return f"groups of {', '.join(str(len(members)) for members in groups.groups)}"

@@ -126,6 +126,8 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
     assert about["networks"] == len(about["measured"]) <= 32
     assert about["cost"] == pytest.approx(about["networks"] / 8)
     assert about["expected"] > 0
+    assert about["over_random"] > 0
+    assert about["better_than"] > 0.9
     networks = [run.run_dir.read_json(f".networks/{name}/network.json") for name in run.run_dir.list(".networks")]
     probes = [network for network in networks if network.get("probe")]
     assert len(probes) == about["networks"]
