@@ -94,15 +94,11 @@ class Storage:
             self.fs.delete_file(self.path(name))
 
     def copy(self, source: str, target: str) -> None:
-        """Copy a file to another name; a local file is hard-linked where possible."""
+        """Copy a file to another name: bytes of its own, never a link, so that damage to one leaves the other whole."""
         if self.is_local:
-            Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path(target))
-            with contextlib.suppress(OSError):
-                os.link(self.path(source), self.path(target))
-                return
-        self.fs.copy_file(self.path(source), self.path(target))
+            self.write_bytes(target, self.read_bytes(source))
+        else:
+            self.fs.copy_file(self.path(source), self.path(target))
 
     def write_bytes(self, name: str, data: bytes | pa.Buffer, *, patience: float = PATIENCE_SECONDS) -> None:
         """Write a file. Transient errors of a local or network file system are retried.

@@ -7,6 +7,8 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from stg_ray.cluster import keeper
 from stg_ray.cluster.places import ray_temporary
 from stg_ray.errors import InputError, StgRayError, one_line
 
@@ -27,6 +30,9 @@ With 8 GB Ray's own processes crash."""
 
 MARK = ".stg_ray"
 """File in the folder of a session that was begun here."""
+
+_keepers: list[subprocess.Popen[bytes]] = []
+"""The process beside the local Ray of this program, while there is one."""
 
 
 def check_limits() -> None:
@@ -114,6 +120,28 @@ def remove_leftovers(environment: Mapping[str, str]) -> None:
                 shutil.rmtree(mark.parent, ignore_errors=True)
 
 
+def start_keeper(environment: Mapping[str, str]) -> None:
+    """Start the process that ends what a local Ray leaves if this program is killed, and wait until it looks."""
+    kept = subprocess.Popen(
+        [sys.executable, "-P", keeper.__file__, str(os.getpid()), ray_temporary(environment)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,  # neither Ctrl-C nor a signal to the program's group ends it
+    )
+    _keepers.append(kept)
+    assert kept.stdout is not None, "it is piped"
+    kept.stdout.readline()
+
+
+def end_keeper() -> None:
+    """End the process beside a local Ray that has ended."""
+    while _keepers:
+        with _keepers.pop() as kept:
+            kept.kill()
+
+
 def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
     """Start a local Ray, and connect to it.
 
@@ -128,6 +156,7 @@ def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
     import ray
 
     def once() -> None:
+        start_keeper(os.environ)
         with on_loopback():
             ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
 
@@ -159,6 +188,7 @@ def end(before: set[psutil.Process] | None) -> None:
             psutil.wait_procs(alive, timeout=5)
             if folder is not None:
                 remove_session(folder)
+            end_keeper()
     finally:
         if in_main:
             signal.signal(signal.SIGINT, previous)

@@ -98,20 +98,35 @@ def test_contents_leave_out_scratch_and_temporary_files(tmp_path: Path) -> None:
     assert damaged_file(storage, contents) is None
 
 
-@pytest.mark.parametrize("damage", [truncate, flip])
-def test_a_kept_network_and_the_published_one_are_not_damaged_in_silence(finished: RunDir, damage: Damage) -> None:
-    """They are links to one file: damage in its place is damage to both, and both are looked at before use."""
-    folders = [f".networks/{name}" for name in finished.list(".networks")]
-    published = Path(finished.path("models/ours/group-0/seed-0/network.pt"))
-    (kept,) = [own for own in folders if finished.read_bytes(f"{own}/network.pt") == published.read_bytes()][:1]
-    published.unlink()
-    published.hardlink_to(finished.path(f"{kept}/network.pt"))
-    assert is_finished(finished, kept)
-    data = bytearray(published.read_bytes())
+def in_place(file: Path, damage: Damage) -> None:
+    """Damage a file without replacing it: whatever else is a link to it is damaged with it."""
+    data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    published.write_bytes(data if damage is flip else data[: len(data) // 2])
-    assert not is_finished(finished, kept)
-    assert not finished.is_done("retrain", finished.read_config())
+    with file.open("r+b") as opened:
+        opened.truncate(len(data) // 2)
+        if damage is flip:
+            opened.write(data)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+@pytest.mark.parametrize("side", ["published", "kept"])
+def test_damage_to_a_published_network_leaves_the_kept_one_whole(
+    finished: RunDir, damage: Damage, side: str
+) -> None:
+    config = finished.read_config()
+    folders = [f".networks/{name}" for name in finished.list(".networks")]
+    published = "models/ours/group-0/seed-0/network.pt"
+    data = finished.read_bytes(published)
+    kept = next(own for own in folders if finished.read_bytes(f"{own}/network.pt") == data)
+    finished.copy(f"{kept}/network.pt", published)
+    assert is_finished(finished, kept)
+    assert finished.is_done("retrain", config)
+    in_place(Path(finished.path(published if side == "published" else f"{kept}/network.pt")), damage)
+    assert is_finished(finished, kept) == (side == "published")
+    assert finished.is_done("retrain", config) == (side == "kept")
+    if side == "published":
+        finished.copy(f"{kept}/network.pt", published)
+        assert finished.is_done("retrain", config), "it is published again, and not trained"
 
 
 @pytest.mark.slow

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from stg_ray.cluster import keeper
 from stg_ray.cluster.own_ray import MARK, check_limits, remove_leftovers, start_patiently
 from stg_ray.errors import InputError, StgRayError
 from tests.support.processes import without_ray
@@ -97,3 +99,55 @@ def test_leftovers_of_killed_programs_are_removed_and_others_stay(tmp_path: Path
     left = {file.name.rpartition("_")[2] for file in (tmp_path / "ray").iterdir()}
     assert left == {str(os.getpid()), str(ended.pid)}
     assert len(list((tmp_path / "ray").iterdir())) == 2, "those of somebody else's program stay"
+
+
+KILLED = """
+import time
+import ray
+from stg_ray.cluster.session import session
+with session(None):
+    ray.get(ray.remote(lambda: 1).remote())
+    print(ray._private.worker._global_node.get_session_dir_path(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_program_leaves_neither_processes_nor_files_for_long() -> None:
+    with psutil.Popen([sys.executable, "-c", KILLED], env=without_ray(), stdout=subprocess.PIPE, text=True) as program:
+        folder = Path(program.stdout.readline().strip())
+        family = program.children(recursive=True)
+        program.kill()
+    assert len(family) > 5
+    assert folder.parent.name == "ray"
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, "Ray's own agents would stay for a minute"
+    assert not folder.exists()
+
+
+def test_only_processes_that_write_to_a_session_are_its_own(tmp_path: Path) -> None:
+    session = tmp_path / "ray" / f"session_2026-01-01_00-00-00_000000_{os.getpid()}"
+    session.mkdir(parents=True)
+    code = "import sys; file = open({!r}, {!r}); print(flush=True); sys.stdin.read()  # /ray/"
+    log = session / "agent.log"
+    log.touch()
+    programs: list[subprocess.Popen[bytes]] = []
+    try:
+        for file, mode in ((log, "a"), (log, "r"), (tmp_path / "another.log", "a")):
+            command = [sys.executable, "-c", code.format(str(file), mode)]
+            programs.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            programs[-1].stdout.readline()  # type: ignore[union-attr]
+        found = {process.pid for process in keeper.processes_of([os.path.realpath(session)])}
+        assert found == {programs[0].pid}
+    finally:
+        for program in programs:
+            with program:
+                program.kill()
+
+
+def test_sessions_of_other_programs_and_earlier_ones_are_left_alone(tmp_path: Path) -> None:
+    names = ("2026-01-01_00-00-00_000000_7", "2026-01-02_00-00-00_000000_7", "2026-01-02_00-00-00_000000_77")
+    for name in names:
+        (tmp_path / "ray" / f"session_{name}").mkdir(parents=True)
+    keeper.clean_up(7, str(tmp_path), "session_2026-01-01_12-00-00_000000")
+    assert {path.name for path in (tmp_path / "ray").iterdir()} == {f"session_{names[0]}", f"session_{names[2]}"}
