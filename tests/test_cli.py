@@ -145,3 +145,16 @@ def test_a_job_needs_a_directory(repository: Path) -> None:
     )
     assert job.returncode == 2
     assert "--out is missing" in job.stderr
+
+
+def test_what_code_of_the_user_raises_is_one_line_and_a_traceback_if_asked(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def load():\n    raise KeyError('no such column')\n")
+    (tmp_path / "mine.yaml").write_text("data: {function: 'mine:load'}\n")
+    place = f"{tmp_path / 'mine.py'}, line 2, in load"
+    said = refused("plan", "mine.yaml", cwd=tmp_path)
+    assert said == f"stg-ray: data.function=mine:load was called, and it raised KeyError: 'no such column' ({place})"
+    done = stg_ray("plan", "mine.yaml", "--verbose", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "raise KeyError('no such column')" in done.stderr
+    assert done.stderr.splitlines()[-1] == said

@@ -27,7 +27,7 @@ LONGEST_SECONDS = 15.0
 
 
 def sessions_of(program: int, temporary: str, since: str) -> list[str]:
-    """Return the real paths of the folders of a program's sessions of Ray that began after a time, as in their names."""
+    """Return the real paths of the folders of a program's sessions of Ray whose names hold a later time."""
     with suppress(OSError):
         folder = os.path.realpath(os.path.join(temporary, "ray"))
         found = Path(folder).glob(f"session_*_{program}")
@@ -47,7 +47,9 @@ def processes_of(sessions: list[str]) -> Iterator[psutil.Process]:
                 continue
             paths = [word.partition("=")[2] or word for word in command]
             writes = [file.path for file in process.open_files() if getattr(file, "mode", "w") != "r"]
-            if any(path == session or path.startswith(session + os.sep) for path in paths + writes for session in sessions):
+            if any(
+                path == session or path.startswith(session + os.sep) for path in paths + writes for session in sessions
+            ):
                 yield process
 
 

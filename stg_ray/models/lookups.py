@@ -81,6 +81,6 @@ def _cuts_off(trunk: nn.Module, blank: torch.Tensor, features: object) -> bool:
 
 
 def _not_taken(name: str, input_shape: tuple[int, ...], error: BaseException) -> str:
-    """Describe an error of a trunk: torch's in one line, any other by its traceback."""
-    shown = one_line(error) if isinstance(error, RuntimeError | NotImplementedError) else raised(error)
+    """Describe an error of a trunk: of ours by torch's words, of the user's by where it was raised."""
+    shown = one_line(error) if ":" not in name and isinstance(error, RuntimeError) else raised(error)
     return f"model.trunk={name} does not take inputs of shape {input_shape}: {shown}"

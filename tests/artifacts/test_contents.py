@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from io import StringIO
 from pathlib import Path
@@ -110,9 +111,7 @@ def in_place(file: Path, damage: Damage) -> None:
 
 @pytest.mark.parametrize("damage", [truncate, flip])
 @pytest.mark.parametrize("side", ["published", "kept"])
-def test_damage_to_a_published_network_leaves_the_kept_one_whole(
-    finished: RunDir, damage: Damage, side: str
-) -> None:
+def test_damage_to_a_published_network_leaves_the_kept_one_whole(finished: RunDir, damage: Damage, side: str) -> None:
     config = finished.read_config()
     folders = [f".networks/{name}" for name in finished.list(".networks")]
     published = "models/ours/group-0/seed-0/network.pt"
@@ -148,9 +147,12 @@ def test_the_same_command_repairs_a_run(tmp_path: Path, monkeypatch: pytest.Monk
     watched = ("groups.json", "results.parquet", "affinity/landscape.parquet", "models/ours/group-0/seed-0/network.pt")
     before = {name: finished.read_bytes(name) for name in watched}
     for number, name in enumerate(["profile/network.pt", watched[3], "parts/train-00001.arrow", "plans/random_0.json"]):
-        if name == watched[3]:
-            truncate(Path(finished.path(name)))  # in its place, and so the network of the cache that it is a link to
-        else:
-            flip(Path(finished.path(name)))
-        assert f"{name} is not as it was left: done again" in again()
+        damage = truncate if name == watched[3] else flip
+        damage(Path(finished.path(name)))
+        said = again()
+        assert f"{name} is not as it was left: done again" in said
+        all_kept = re.search(r"(\d+) networks of \d+ plans, \1 of them from before", said)
+        assert name != watched[3] or all_kept, "a published network is damaged alone"
         assert {name: finished.read_bytes(name) for name in watched} == before, number
+    for file in Path(finished.path("models")).rglob("network.pt"):
+        assert file.stat().st_nlink == 1, "a link would be damaged with the network that is kept for later trainings"
