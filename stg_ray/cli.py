@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from stg_ray.config.loading import load_config
 from stg_ray.config.presets import PRESETS
 from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError, one_line
-from stg_ray.exits import exit_code, with_interrupts
+from stg_ray.exits import exit_code, plain_warnings, with_interrupts
 from stg_ray.stages import STAGES
 
 if TYPE_CHECKING:
@@ -285,8 +285,8 @@ def _say(text: str) -> None:
 
 def main() -> NoReturn:
     """Run the command line: the entry point of `stg-ray` and `python -m stg_ray`."""
-    verbose = bool({"--verbose", "-v"} & set(sys.argv[1:]))
-    code = 0
+    verbose, code = bool({"--verbose", "-v"} & set(sys.argv[1:])), 0
+    plain_warnings()
     try:
         app(standalone_mode=False)
         sys.stdout.flush()

@@ -6,7 +6,9 @@ import errno
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from stg_ray.errors import InputError, InterruptedRun, StgRayError, one_line
@@ -79,6 +81,20 @@ def _needs(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in NEEDS:
         return f"{NEEDS[error.errno]} ({text})"
     return None
+
+
+def plain_warnings() -> None:
+    """Print warnings of this package as one line each, without the line of code that they come from."""
+    of_others = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+            return f"stg-ray: warning: {' '.join(str(message).split())}\n"
+        return of_others(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
 
 
 def _say(text: str) -> None:

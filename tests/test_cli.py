@@ -10,6 +10,7 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stg_ray.cli import STYLE_OF_STATE
 from stg_ray.findings import Finding
@@ -158,3 +159,17 @@ def test_what_code_of_the_user_raises_is_one_line_and_a_traceback_if_asked(tmp_p
     assert "Traceback (most recent call last)" in done.stderr
     assert "raise KeyError('no such column')" in done.stderr
     assert done.stderr.splitlines()[-1] == said
+
+
+def test_warnings_are_lines(tmp_path: Path) -> None:
+    for number in range(60):
+        folder = tmp_path / "images" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "notes.txt").touch()
+    (tmp_path / "mine.yaml").write_text("data: {images: {folder: images}}\n")
+    done = stg_ray("plan", "mine.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("stg-ray: warning: images: 1 files are left out (1 .txt): expected .jpg")
+    assert len(done.stderr.splitlines()) == 1
