@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import sys
 import traceback
@@ -24,6 +25,7 @@ NEEDS = {
 }
 """What is missing, by the number of a system's error."""
 
+KEPT = "what is finished is kept, and the same command goes on from there"
 
 TOO_LITTLE_MEMORY = ("can't allocate memory", "can't start new thread", "failed to map segment")
 """In the messages of torch, of threads, and of imports."""
@@ -62,15 +64,23 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exception(error)
     if isinstance(error, StgRayError | KeyboardInterrupt):
-        _say(str(error) or "interrupted")
+        text = str(error) or "interrupted"
+        _say(text if isinstance(error, InputError | InterruptedRun) else _with_needs(text))
         if isinstance(error, InterruptedRun | KeyboardInterrupt):
             return 130
         return 2 if isinstance(error, InputError) else 1
     if (needs := _needs(error)) is not None:
-        _say(f"{needs}: what is finished is kept, and the same command goes on from there")
+        _say(f"{needs}: {KEPT}")
     elif not verbose:
         _say(f"{type(error).__name__}: {one_line(error)} (--verbose shows where)")
     return 1
+
+
+def _with_needs(text: str) -> str:
+    """Add what the system had too little of to the message of a worker that met an error of the system's."""
+    number = re.search(r"\[Errno (\d+)\]", text)
+    needs = NEEDS.get(int(number[1])) if number else None
+    return text if needs is None or needs in text else f"{text}; {needs}: {KEPT}"
 
 
 def _needs(error: BaseException) -> str | None:

@@ -1,0 +1,36 @@
+"""The one line of an error, and the exit code that it calls for."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from stg_ray.errors import InputError, StgRayError
+from stg_ray.exits import exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("seed is 'x'"), 2, "seed is 'x'"),
+        (StgRayError("profile failed"), 1, "profile failed"),
+        (
+            StgRayError("the profiling run failed: [Errno 28] No space left on device"),
+            1,
+            "the profiling run failed: [Errno 28] No space left on device; the disk is full: what is finished is kept, and "
+            "the same command goes on from there",
+        ),
+        (StgRayError("the worker failed: [Errno 2] No such file"), 1, "the worker failed: [Errno 2] No such file"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "the disk is full ([Errno 28] No space left on device): what is finished is kept, and the same command goes on "
+            "from there",
+        ),
+        (KeyError("x"), 1, "KeyError: 'x' (--verbose shows where)"),
+    ],
+)
+def test_an_error_is_one_line(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(error, verbose=False) == code
+    assert capsys.readouterr().err == f"stg-ray: {line}\n"
