@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from stg_ray.errors import InputError, StgRayError
-from stg_ray.exits import exit_code
+from stg_ray.exits import KEPT, exit_code
 
 
 @pytest.mark.parametrize(
@@ -18,15 +18,13 @@ from stg_ray.exits import exit_code
         (
             StgRayError("the profiling run failed: [Errno 28] No space left on device"),
             1,
-            "the profiling run failed: [Errno 28] No space left on device; the disk is full: what is finished is kept, and "
-            "the same command goes on from there",
+            f"the profiling run failed: [Errno 28] No space left on device; the disk is full: {KEPT}",
         ),
         (StgRayError("the worker failed: [Errno 2] No such file"), 1, "the worker failed: [Errno 2] No such file"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             1,
-            "the disk is full ([Errno 28] No space left on device): what is finished is kept, and the same command goes on "
-            "from there",
+            f"the disk is full ([Errno 28] No space left on device): {KEPT}",
         ),
         (KeyError("x"), 1, "KeyError: 'x' (--verbose shows where)"),
     ],
