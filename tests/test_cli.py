@@ -161,6 +161,16 @@ def test_what_code_of_the_user_raises_is_one_line_and_a_traceback_if_asked(tmp_p
     assert done.stderr.splitlines()[-1] == said
 
 
+@pytest.mark.parametrize("place", ["s3://key:hush@bucket/run", "s3://bucket/run?access_key=key&secret_key=hush"])
+@pytest.mark.parametrize("command", [("run", "digits", "--out"), ("report",), ("profile",), ("doctor", "--out")])
+def test_credentials_in_the_place_of_a_run_are_shown_nowhere(command: tuple[str, ...], place: str) -> None:
+    done = stg_ray(*command, place)
+    assert done.returncode == 2
+    assert not done.stdout
+    assert "hush" not in done.stderr
+    assert "the place of the run holds credentials in its address" in done.stderr
+
+
 def test_warnings_are_lines(tmp_path: Path) -> None:
     for number in range(60):
         folder = tmp_path / "images" / "ab"[number % 2]
