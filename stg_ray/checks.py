@@ -14,6 +14,7 @@ from stg_ray.grouping.stage import check_grouping
 from stg_ray.models import build_network
 from stg_ray.models.sizes import memory_bytes
 from stg_ray.retraining.plans import check_plans
+from stg_ray.retraining.search.measuring import check_search
 from stg_ray.stages import STAGES, earlier
 from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.metrics import check_metrics
@@ -47,6 +48,7 @@ def check_settings(config: Config, index: PartIndex) -> None:
     check_grouping(config, index.names, [task.name for task in index.tasks if task.kind == "regression"])
     check_methods(config.affinity, index)
     check_plans(config, index.tasks)
+    check_search(config, index.names)
     for training in (config.profile, config.retrain):
         Augmentation.of(training, index.input_shape, np.arange(0))
 

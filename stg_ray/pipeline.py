@@ -50,7 +50,7 @@ RUNS: dict[str, Work] = {
     "profile": profiling.run,
     "affinity": partial(affinities.run, group_tasks=group_tasks),
     "group": grouping.run,
-    "retrain": retraining.run,
+    "retrain": partial(retraining.run, group_tasks=group_tasks),
     "report": report.run,
 }
 """The work of each stage."""

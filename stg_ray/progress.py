@@ -72,6 +72,10 @@ class StageProgress:
         """Print a line about the stage, such as a request that could not be met."""
         self.console.print(f"{self.name:<9} {text}", markup=False)
 
+    def begins_to_wait(self) -> None:
+        """Take note that work is asked for from now on, after other work of the stage."""
+        self.opened = time.monotonic()
+
     def waits_for(self, resources: str) -> None:
         """Report resources that the stage waits for, once, if it still does after `PATIENCE_SECONDS`.
 

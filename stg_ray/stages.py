@@ -75,8 +75,11 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "retrain",
-            adds=("retrain",),
-            artifacts=("results.parquet", "costs.parquet", "failures.json", "chosen.json", "plans", "models"),
+            adds=("search", "retrain"),
+            artifacts=(
+                *("results.parquet", "costs.parquet", "failures.json", "chosen.json", "search.json"),
+                *("plans", "models"),
+            ),
             scratch=(".ray/retrain",),
             needs_ray=True,
             counted=(LOOKS,),

@@ -28,6 +28,7 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.data.parts import read_index, write_parts
+from stg_ray.grouping import group_tasks
 from stg_ray.progress import StageProgress
 from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
@@ -101,7 +102,7 @@ def throughput(folder: Path, quick: bool) -> dict[str, float]:
     def by_trials() -> float:
         fresh()
         progress = Times(Console(quiet=True), "retrain")
-        retrain(run, config, progress)
+        retrain(run, config, progress, group_tasks=group_tasks)
         return rate(progress.times)
 
     def by_processes() -> float:

@@ -17,6 +17,7 @@ from stg_ray.config.data import Auto, Count, DataConfig, Section
 from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.grouping import GroupingConfig
 from stg_ray.config.metric import MetricConfig
+from stg_ray.config.search import SearchConfig
 from stg_ray.config.secrets import without_secrets
 from stg_ray.config.training import ModelConfig, Positive, ProfileConfig, TrainingConfig
 
@@ -51,6 +52,7 @@ Affinity = Literal[
 ]
 PlanName = Literal[
     "ours",
+    "searched",
     "ours_soft",
     "all_in_one",
     "all_in_one_equal_cost",
@@ -134,7 +136,8 @@ class RetrainConfig(TrainingConfig):
     plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
     """Plans to train; none are trained if the list is empty. all_in_one_equal_cost has as many epochs as the networks
     of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together;
-    ours_soft weights the losses by membership; known takes the known groups of the task set."""
+    searched takes the groups that a search finds by short trainings (section `search`); ours_soft weights the losses by
+    membership; known takes the known groups of the task set."""
     start: Literal["scratch", "profiled", "both"] = "scratch"
     """Starting point of the networks: their initialization (scratch), or the trunk and heads of the profiled network;
     both trains every plan twice, as PLAN and PLAN_profiled, for comparison."""
@@ -194,6 +197,8 @@ class Config(Section):
     """The affinities of the tasks: how alike they are, by which methods."""
     grouping: GroupingConfig = GroupingConfig()
     """The grouping of the tasks by their affinities."""
+    search: Annotated[SearchConfig, since("0.2")] = SearchConfig()
+    """The search for groups by measuring, where `searched` is among `retrain.plans`."""
     retrain: RetrainConfig = RetrainConfig()
     """The networks of the groups, and of the baselines that they are compared with."""
 
@@ -206,6 +211,15 @@ class Config(Section):
             raise ValueError(f"grouping.weights names {stray[0]!r}, which is not among affinity.methods")
         if all(self.grouping.weights.get(name, 1.0) == 0 for name in names):
             raise ValueError("grouping.weights are all zero: at least one affinity must count")
+        return self
+
+    @model_validator(mode="after")
+    def _search_without_budget(self) -> Config:
+        if "searched" in self.retrain.plans and self.grouping.budget is not None:
+            raise ValueError(
+                "the plan searched takes every task into one group and knows no grouping.budget: leave searched out of "
+                "retrain.plans, or group by another method"
+            )
         return self
 
     def to_yaml(self, *, hide_secrets: bool = False) -> str:

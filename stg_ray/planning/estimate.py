@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from stg_ray.grouping.selection import Conditions
 from stg_ray.models import build_network
 from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_trials
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.retraining.search.measuring import Size
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
@@ -101,15 +103,18 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
 
 def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[tuple[str, str]]:
     """Describe the training of all networks, each once, then of those of each plan; random groups are one line."""
-    n_tasks, cpus = len(index.tasks), cpus_here()
+    cpus = cpus_here()
     bounded = config.retrain.model_copy(update={"epochs": _most_epochs(config.retrain, index)})
     config, epochs_at_most = config.model_copy(update={"retrain": bounded}), _at_most(config.retrain)
     number = config.grouping.groups if config.grouping.groups != "auto" else _most_groups(config, index.names)
-    labels = np.arange(n_tasks) * number // n_tasks
-    plans = make_plans(Groups.from_labels(index.names, labels, "assumed"), index.tasks, config)
+    size = Size.of(config, number, int(bounded.epochs))
+    plans = make_plans(_assumed(index, number), index.tasks, config, _assumed(index, size.groups))
     specs = list(network_specs(plans, config))
     if not specs:
         return [("retrain", "no plans")]
+    if "searched" in config.retrain.plans:
+        short = next(spec for spec in specs if spec.plan == "searched")
+        specs += [replace(short, plan="search", probe=True, draws=n, epochs=size.epochs) for n in range(size.networks)]
     tasks = {task.name: task for task in index.tasks}
     sizes = {
         members: build_network(config.model, index, [tasks[name] for name in members], 0).n_parameters
@@ -127,13 +132,19 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
             f"{epochs_at_most}about {_time(seconds)}"
         )
 
-    trained = trained_plans(config.retrain)
+    titles = {name: f"of {plan.of_all_draws.name}" for name, plan in trained_plans(config.retrain).items()}
     by_plan: dict[str, list[NetworkSpec]] = {}
     for spec in specs:
-        by_plan.setdefault(trained[spec.plan].of_all_draws.name, []).append(spec)
+        by_plan.setdefault(titles.get(spec.plan, "of the search"), []).append(spec)
     distinct = list({spec.fingerprint(config): spec for spec in specs}.values())
     rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
-    return rows + [("", text(networks, f"of {plan}")) for plan, networks in sorted(by_plan.items())]
+    return rows + [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
+
+
+def _assumed(index: PartIndex, number: int) -> Groups:
+    """Groups of equal sizes, for a cost."""
+    n_tasks = len(index.names)
+    return Groups.from_labels(index.names, np.arange(n_tasks) * number // n_tasks, "assumed")
 
 
 def _most_epochs(training: TrainingConfig, index: PartIndex) -> int:

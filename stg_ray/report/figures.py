@@ -13,6 +13,7 @@ from stg_ray.report.summary import PlanRow, Summary
 
 COLORS: dict[PlanName, str] = {
     "ours": "#0b6e4f",
+    "searched": "#1f78b4",
     "ours_soft": "#3fa37c",
     "all_in_one": "#6c757d",
     "all_in_one_equal_cost": "#343a40",

@@ -22,6 +22,7 @@ from stg_ray.training.metrics import LEAST_R2, primary_metric
 
 TITLES: dict[PlanName, str] = {
     "ours": "ours",
+    "searched": "searched",
     "ours_soft": "ours, soft",
     "all_in_one": "all in one",
     "all_in_one_equal_cost": "one, equal cost",

@@ -69,6 +69,7 @@ class NetworkSpec:
         epochs: of its training, or auto.
         weights: multiply its tasks' losses; all 1 if None.
         start: digest of the profiled network, if it starts from that.
+        probe: its scores on validation rows are all that is kept of it, for the search.
     """
 
     plan: str
@@ -79,6 +80,7 @@ class NetworkSpec:
     epochs: Epochs
     weights: tuple[float, ...] | None = None
     start: str | None = None
+    probe: bool = False
 
     @property
     def folder(self) -> str:
@@ -97,6 +99,8 @@ class NetworkSpec:
         training = fingerprint_values(config.retrain, exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
         network = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
         network["start"] = self.start
+        if self.probe:
+            network["probe"] = True
         text = json.dumps([config.fingerprint(("seed", "data", "metric", "model")), training, network], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -113,7 +117,9 @@ class NetworkSpec:
         )
 
 
-def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[str, Plan]:
+def make_plans(
+    ours: Groups, tasks: tuple[Task, ...], config: Config, searched: Groups | None = None
+) -> dict[str, Plan]:
     """Make the plans of `retrain.plans`, by name; draws of random groups are random_0, random_1, ...
 
     all_in_one_equal_cost is trained for as many epochs as the networks of ours together (with `epochs: auto` they are
@@ -124,6 +130,7 @@ def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[st
     Args:
         ours: the groups of groups.json.
         tasks: all K tasks, in the order of the task set.
+        searched: the groups of the search; without them there is no plan `searched`.
 
     Raises:
         InputError: `known` is asked for and the task set has no known groups.
@@ -131,7 +138,10 @@ def make_plans(ours: Groups, tasks: tuple[Task, ...], config: Config) -> dict[st
     check_plans(config, tasks)
     plans = {}
     for name, trained in trained_plans(config.retrain).items():
-        plan = _plan(trained, ours, tasks, config)
+        if trained.base == "searched":
+            plan = None if searched is None else Plan(searched, config.retrain.epochs)
+        else:
+            plan = _plan(trained, ours, tasks, config)
         if plan is not None:
             plans[name] = replace(plan, profiled=trained.profiled)
     return plans

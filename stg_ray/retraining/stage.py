@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stg_ray.artifacts.groups import Groups
@@ -18,28 +17,35 @@ from stg_ray.progress import StageProgress
 from stg_ray.retraining.choice import choose
 from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
 from stg_ray.retraining.results import argmax_scores, costs_table, ensembles, results_table
+from stg_ray.retraining.search.measuring import search_groups
+from stg_ray.retraining.trained import Trained
 from stg_ray.retraining.trial import is_finished, network_folder
-from stg_ray.retraining.trials import run_trials
 from stg_ray.training.length import WITHOUT_VALIDATION
 
 
-def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
-    """Train the networks of all plans, and choose what to deploy.
+def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks: Callable[..., Groups]) -> None:
+    """Search for groups if `searched` is among the plans, train the networks of all plans, choose what to deploy.
 
-    Writes plans/, models/, results.parquet, costs.parquet, failures.json and chosen.json. Networks that are finished
-    for this configuration are kept; those that are missing are submitted. With `retrain.epochs: auto`, those that get
-    the epochs of ours are trained once ours are.
+    Writes search.json, plans/, models/, results.parquet, costs.parquet, failures.json and chosen.json. Networks that
+    are finished for this configuration are kept; those that are missing are submitted. With `retrain.epochs: auto`,
+    those that get the epochs of ours are trained once ours are.
+
+    Args:
+        group_tasks: `grouping.group_tasks`, which is passed in: no stage imports another.
 
     Raises:
         PartlyFailed: trials failed; failures.json names them, all others are finished and in the results.
     """
     ours = Groups.from_dict(run_dir.read_json("groups.json"))
     index = read_index(run_dir.sub("parts"))
-    plans = make_plans(ours, index.tasks, config)
+    profiled = hashlib.sha256(run_dir.read_bytes("profile/network.pt")).hexdigest()[:16]
+    searched = None
+    if "searched" in config.retrain.plans:
+        searched = search_groups(run_dir, config, ours, profiled, group_tasks, progress)
+    plans = make_plans(ours, index.tasks, config, searched)
     for name, plan in plans.items():
         run_dir.write_json(f"plans/{name}.json", plan.groups.to_dict())
-    profiled = hashlib.sha256(run_dir.read_bytes("profile/network.pt")).hexdigest()[:16]
-    trained = _Trained()
+    trained = Trained()
     trained.train(run_dir, config, network_specs(plans, config, profiled), progress)
     spent = _epochs_spent(run_dir, config, plans, trained.specs)
     trained.train(run_dir, config, network_specs(plans, config, profiled, spent), progress)
@@ -69,35 +75,6 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         raise PartlyFailed(
             f"{len(reasons)} of {n_networks} networks could not be trained ({named}); the others are kept"
         )
-
-
-@dataclass
-class _Trained:
-    """The networks of a run, trained or found trained.
-
-    Attributes:
-        specs: of the networks, those that failed too; equal networks of different plans are trained once.
-        reasons: of those that failed, by their folders.
-        n_kept: networks that were finished before.
-        n_trained: networks that were submitted.
-    """
-
-    specs: list[NetworkSpec] = field(default_factory=list)
-    reasons: dict[str, str] = field(default_factory=dict)
-    n_kept: int = 0
-    n_trained: int = 0
-
-    def train(self, run: RunDir, config: Config, specs: Iterable[NetworkSpec], progress: StageProgress) -> None:
-        """Train those of the networks that are not among these yet, and not finished."""
-        new = [spec for spec in specs if spec not in self.specs]
-        seen = {network_folder(spec, config) for spec in self.specs}
-        unique = {folder: spec for spec in reversed(new) if (folder := network_folder(spec, config)) not in seen}
-        missing = [spec for folder, spec in reversed(unique.items()) if not is_finished(run, folder)]
-        if missing:
-            self.reasons |= run_trials(run, config, missing, progress)
-        self.specs += new
-        self.n_trained += len(missing)
-        self.n_kept += len(unique) - len(missing)
 
 
 def _epochs_spent(

@@ -94,7 +94,8 @@ def is_finished(run: Storage, folder: str) -> bool:
         return False
     if "files" not in about:  # trained by version 0.1: an archive of torch's has checksums of its own
         return _is_whole_archive(run, f"{folder}/network.pt")
-    is_own = about.get("digest") == _digest(about) and list(about["files"]) == [f"{folder}/network.pt"]
+    files = [] if about.get("probe") else [f"{folder}/network.pt"]
+    is_own = about.get("digest") == _digest(about) and list(about["files"]) == files
     return is_own and damaged_file(run, about["files"]) is None
 
 
@@ -200,12 +201,12 @@ class _Trial:
         return state
 
     def score(self, state: _State) -> dict[str, Scores]:
-        """Put the network back to its best epoch, and score it on the validation and the test rows."""
+        """Put the network back to its best epoch, and score it on the validation and, but for probes, the test rows."""
         assert state.best_weights is not None, "at least one epoch was trained"
         network = self.trainer.network
         network.load_state_dict(state.best_weights)
         scores = {}
-        for split in SCORED:
+        for split in ("val",) if self.spec.probe else SCORED:
             rows = self.rows[split]
             scores[split] = scores_of(
                 network.layout, self.trainer.evaluate(rows.inputs), rows.labels, self.validation.metric
@@ -213,9 +214,11 @@ class _Trial:
         return scores
 
     def write(self, state: _State, scores: dict[str, Scores]) -> None:
-        """Write the network and, last, network.json with its scores and its cost."""
+        """Write the network, unless it is a probe, and, last, network.json with its scores and its cost."""
         network, epochs = self.trainer.network, state.epoch
-        save_network(self.run, f"{self.folder}/network.pt", network)
+        files = [] if self.spec.probe else [f"{self.folder}/network.pt"]
+        for file in files:
+            save_network(self.run, file, network)
         about = {
             "tasks": list(self.spec.tasks),
             "seed": self.spec.seed,
@@ -227,7 +230,8 @@ class _Trial:
             "seconds": round(state.seconds, 3),
             "scores": scores,
             "results": RESULTS,
-            "files": contents_of(self.run, [f"{self.folder}/network.pt"]),
+            "files": contents_of(self.run, files),
+            **({"probe": True} if self.spec.probe else {}),
         }
         self.run.write_json(f"{self.folder}/network.json", about | {"digest": _digest(about)})
         self.run.delete(self.checkpoint)

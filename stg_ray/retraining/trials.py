@@ -30,10 +30,15 @@ if TYPE_CHECKING:
     from stg_ray.retraining.watch import Watch
 
 
-def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: StageProgress) -> dict[str, str]:
+def run_trials(
+    run: RunDir, config: Config, specs: list[NetworkSpec], progress: StageProgress, what: str = ""
+) -> dict[str, str]:
     """Train networks, each in a trial, and return the reasons of those that failed, by their folders.
 
     A trial that ends badly is tried again from its last epoch, `retrain.max_failures` times, and takes no other down.
+
+    Args:
+        what: they are, for the progress, such as `of the search`.
     """
     from stg_ray.retraining.watch import Watch
 
@@ -42,6 +47,8 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
         progress.note(placement.instead)
     watch = Watch(run, config)
     known = [spec.epochs for spec in specs if spec.epochs != "auto"]
+    networks = f"networks {what}".strip()
+    progress.begins_to_wait()
 
     def poll() -> None:
         if not watch.epochs_of_trial:
@@ -49,9 +56,9 @@ def run_trials(run: RunDir, config: Config, specs: list[NetworkSpec], progress: 
             progress.waits_for(f"room for a network ({times}{placement.each})")
         done = sum(watch.epochs_of_trial.values())
         if len(known) == len(specs):
-            progress.update(done, sum(known), f"epochs of {len(specs)} networks")
+            progress.update(done, sum(known), f"epochs of {len(specs)} {networks}")
         else:
-            progress.update(len(watch.ended), len(specs), f"networks after {done} epochs")
+            progress.update(len(watch.ended), len(specs), f"{networks} after {done} epochs")
 
     tuner = _tuner(run, config, specs, workers, placement, watch)
     run.delete(".ray/retrain")

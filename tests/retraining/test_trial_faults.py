@@ -62,6 +62,7 @@ from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.data.parts import write_parts
 from stg_ray.artifacts.groups import Groups
 from stg_ray.progress import StageProgress
+from stg_ray.grouping import group_tasks
 from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.trial import network_folder, train_network
@@ -139,7 +140,7 @@ def strike():
 
 thread = threading.Thread(target=strike, daemon=True)
 thread.start()
-retrain(run, config, Quiet(Console(quiet=True), "retrain"))
+retrain(run, config, Quiet(Console(quiet=True), "retrain"), group_tasks=group_tasks)
 ended.set()
 thread.join()
 seen = [json.loads(f.read_text()) for f in (here / "seen").iterdir() if f.name.isdigit()]

@@ -19,6 +19,7 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.data.parts import write_parts
 from stg_ray.errors import PartlyFailed
+from stg_ray.grouping import group_tasks
 from stg_ray.models import load_weights
 from stg_ray.progress import Reporter
 from stg_ray.report import print_summary, summarize
@@ -77,7 +78,7 @@ def test_bad_trials_are_named_and_the_others_are_kept(quiet: Reporter, tmp_path:
         quiet.stage("retrain") as progress,
         pytest.raises(PartlyFailed, match=r"3 of 4 networks could not be trained.*the others are kept"),
     ):
-        retrain(run, config, progress)
+        retrain(run, config, progress, group_tasks=group_tasks)
     assert progress.summary == "1 networks of 2 plans; 3 failed"
     failures = {(own["plan"], own["group"]): own["reason"] for own in run.read_json("failures.json")}
     assert set(failures) == {("ours", 1), ("ours", 2), ("all_in_one", 0)}
@@ -133,7 +134,7 @@ def test_several_workers_train_the_network_that_one_would(
     thread = threading.Thread(target=kill_a_worker, args=(run, killed), daemon=True)
     thread.start()
     with quiet.stage("retrain") as progress, pytest.raises(PartlyFailed, match=r"became non-finite in epoch 1"):
-        retrain(run, config, progress)
+        retrain(run, config, progress, group_tasks=group_tasks)
     thread.join(timeout=10)
     assert len(killed) == 1
     assert progress.summary == "2 networks of 1 plans; 1 failed"

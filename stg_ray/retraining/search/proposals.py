@@ -42,9 +42,10 @@ class Prospects:
         """Return the (...,) prospects of partitions from the (..., 2) sums of their groups' expectations."""
         return np.asarray(sums[..., 0] + self._optimism * np.sqrt(np.maximum(sums[..., 1], 0)))
 
-    def of_partition(self, labels: np.ndarray) -> float:
-        """Return the prospect of a partition (K,)."""
-        return float(self.of_sums(self.of_groups(members_of(labels)).sum(axis=0)))
+    def of_partitions(self, partitions: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the prospects of partitions (K,) into the same number of groups."""
+        members = np.concatenate([members_of(labels) for labels in partitions])
+        return self.of_sums(self.of_groups(members).reshape(len(partitions), -1, 2).sum(axis=1))
 
 
 def propose(prospects: Prospects, starts: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -60,7 +61,7 @@ def propose(prospects: Prospects, starts: Sequence[np.ndarray]) -> list[np.ndarr
     found: dict[bytes, tuple[float, np.ndarray]] = {}
     for start in starts:
         labels = canonical(_improved(prospects, np.asarray(start).copy()))
-        found.setdefault(labels.tobytes(), (prospects.of_partition(labels), labels))
+        found.setdefault(labels.tobytes(), (float(prospects.of_partitions([labels])[0]), labels))
     return [labels for _, labels in sorted(found.values(), key=lambda each: -each[0])]
 
 

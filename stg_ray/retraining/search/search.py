@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -73,23 +73,27 @@ class GroupSearch:
         self._scores: list[np.ndarray] = []
         self._asked: set[bytes] = set()
 
-    def ask(self) -> list[np.ndarray]:
+    def ask(self, at_least: int = 1) -> list[np.ndarray]:
         """Return the groups (K,), boolean, to measure next; none where the search is over.
+
+        Args:
+            at_least: number of groups that can be measured at a time; partitions are added until there are as many.
+                What is known when they are asked for is the same for all of them.
 
         Raises:
             RuntimeError: not all that was asked for has been told.
         """
         if len(self._scores) < len(self._asked):
             raise RuntimeError("tell the scores of what was asked for first")
-        if not self._asked:
-            return self._wanted([np.ones(self.n_tasks, dtype=bool)])
-        while self._queue:
-            if wanted := self._wanted_of(self._queue.pop(0)):
-                return wanted
-        for labels in self._proposals():
-            if wanted := self._wanted_of(labels):
-                return wanted
-        return []
+        wanted = [] if self._asked else self._wanted([np.ones(self.n_tasks, dtype=bool)])
+        while self._queue and len(wanted) < at_least:
+            wanted += self._wanted_of(self._queue.pop(0))
+        if self._scores and len(wanted) < at_least:
+            for labels in self._proposals():
+                wanted += self._wanted_of(labels)
+                if len(wanted) >= at_least:
+                    break
+        return wanted
 
     def tell(self, group: np.ndarray, scores: np.ndarray) -> None:
         """Take the scores (K,) of a measured group, NaN for tasks that are not in it."""
@@ -113,16 +117,18 @@ class GroupSearch:
         """Return the surrogate of what has been told so far."""
         return GroupSurrogate(np.array(self._groups), np.array(self._scores), self.affinity)
 
-    def _proposals(self) -> list[np.ndarray]:
+    def _proposals(self) -> Iterator[np.ndarray]:
         """Partitions that may be worth measuring next, the best prospects first."""
         best = self._best()
         starts = [*([] if best is None else [best]), *(self._random() for _ in range(N_RANDOM_STARTS))]
         prospects = Prospects(self.surrogate(), self._sums())
         found = propose(prospects, starts)
+        yield from found
         # Where the best prospects are measured already, something near them, or elsewhere, is not.
         others = [labels for optimum in found[:N_NEIGHBOURHOODS] for labels in neighbours(optimum)]
         others += [self._random() for _ in range(N_RANDOM_OTHERS)]
-        return [*found, *sorted(others, key=prospects.of_partition, reverse=True)]
+        order = np.argsort(-prospects.of_partitions(others), kind="stable")
+        yield from (others[i] for i in order)
 
     def _best(self) -> np.ndarray | None:
         """The best partition of measured groups: an exact cover, by integer programming."""

@@ -22,6 +22,9 @@ RADIAL = (0.3, 1.0)
 LENGTH = (1.0, 2.0, 4.0)
 NOISE = (0.02, 0.1, 0.3)
 
+MOST_VALUES = 4_000_000
+"""Values of covariances that are held at a time."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -78,11 +81,11 @@ class GroupSurrogate:
             self.slope = max(0.0, float(features @ (values[self.known] - self.mean) / (features @ features + 1)))
         residual = np.where(self.known, values - self._prior(self.groups), 0.0)
         self.scale = float(np.sqrt(np.square(residual).sum() / count)) or 1.0
-        self._residual = residual / self.scale
+        self._rows, self._is_row = _rows_of_tasks(self.known)
+        self._residual = np.take_along_axis((residual / self.scale).T, self._rows, axis=1) * self._is_row
         self.kernel = max((Kernel(*each) for each in product(LINEAR, RADIAL, LENGTH, NOISE)), key=self._likelihood)
-        self._alpha = np.zeros(self.known.shape)
-        for t, rows, inverse in self._inverses:
-            self._alpha[rows, t] = inverse @ self._residual[rows, t]
+        self._inverses = np.linalg.inv(self._covariances(self.kernel)) * self._are_rows
+        self._alpha = np.einsum("tmn,tn->tm", self._inverses, self._residual)
 
     def predict(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict the scores of groups.
@@ -95,14 +98,17 @@ class GroupSurrogate:
             not a member.
         """
         groups = np.asarray(groups, dtype=bool)
-        between = self.kernel.between(groups, self.groups)
-        mean = self._prior(groups) + self.scale * (between @ self._alpha)
-        variance = np.repeat(self.kernel.variance(groups)[:, None], groups.shape[1], axis=1)
-        for t, rows, inverse in self._inverses:
-            of_task = between[np.ix_(groups[:, t], rows)]
-            variance[groups[:, t], t] -= np.einsum("qm,mn,qn->q", of_task, inverse, of_task)
-        deviation = self.scale * np.sqrt(np.maximum(variance, 1e-12))
-        return np.where(groups, mean, 0.0), np.where(groups, deviation, 0.0)
+        between, prior, variance = self.kernel.between(groups, self.groups), self._prior(groups), np.zeros(groups.shape)
+        mean = np.zeros(groups.shape)
+        at_once = max(1, MOST_VALUES // self._rows.shape[1] ** 2)
+        pairs = np.argwhere(groups)
+        for start in range(0, len(pairs), at_once):
+            q, t = pairs[start : start + at_once].T
+            of_task = between[q[:, None], self._rows[t]] * self._is_row[t]
+            mean[q, t] = prior[q, t] + self.scale * np.einsum("pm,pm->p", of_task, self._alpha[t])
+            explained = np.einsum("pm,pm->p", np.einsum("pm,pmn->pn", of_task, self._inverses[t]), of_task)
+            variance[q, t] = np.maximum(self.kernel.variance(groups)[q] - explained, 1e-12)
+        return mean, self.scale * np.sqrt(variance)
 
     def left_out(self) -> np.ndarray:
         """Predict every measured score from the others, in closed form (Rasmussen and Williams 2006, 5.4.2).
@@ -111,34 +117,29 @@ class GroupSurrogate:
             (M, K); NaN where there is no score, or no other of the same task.
         """
         predicted = np.full(self.known.shape, np.nan)
-        for t, rows, inverse in self._inverses:
-            if len(rows) > 1:
-                predicted[rows, t] = self._residual[rows, t] - (inverse @ self._residual[rows, t]) / np.diag(inverse)
+        diagonal = np.einsum("tmm->tm", self._inverses)
+        has_others = self._is_row & (self._is_row.sum(axis=1, keepdims=True) > 1)
+        values = self._residual - self._alpha / np.where(self._is_row, diagonal, 1.0)
+        t, place = np.nonzero(has_others)
+        predicted[self._rows[t, place], t] = values[t, place]
         return np.asarray(self._prior(self.groups) + self.scale * predicted)
 
     @cached_property
-    def _inverses(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """Each task with the numbers of its groups, and the inverse of their covariance."""
-        return [(t, rows, np.linalg.inv(self._covariance(rows, self.kernel))) for t, rows in self._rows]
+    def _are_rows(self) -> np.ndarray:
+        """(K, L, L) whether both are groups of the task that have a score."""
+        return np.asarray(self._is_row[:, :, None] & self._is_row[:, None, :])
 
-    @cached_property
-    def _rows(self) -> list[tuple[int, np.ndarray]]:
-        """The tasks that have a score, each with the numbers of its groups."""
-        return [(t, np.flatnonzero(column)) for t, column in enumerate(self.known.T) if column.any()]
-
-    def _covariance(self, rows: np.ndarray, kernel: Kernel) -> np.ndarray:
-        between = kernel.between(self.groups[rows], self.groups[rows])
-        return np.asarray(between + kernel.noise * np.eye(len(rows)))
+    def _covariances(self, kernel: Kernel) -> np.ndarray:
+        """(K, L, L) of the scores of each task; rows that are none are independent, of variance 1."""
+        between = kernel.between(self.groups, self.groups) + kernel.noise * np.eye(len(self.groups))
+        of_tasks = between[self._rows[:, :, None], self._rows[:, None, :]]
+        return np.where(self._are_rows, of_tasks, np.eye(self._rows.shape[1]))
 
     def _likelihood(self, kernel: Kernel) -> float:
         """Logarithm of the marginal likelihood of all tasks' scores, but for a constant."""
-        total = 0.0
-        covariance = kernel.between(self.groups, self.groups) + kernel.noise * np.eye(len(self.groups))
-        for t, rows in self._rows:
-            lower = np.linalg.cholesky(covariance[np.ix_(rows, rows)])
-            white = np.linalg.solve(lower, self._residual[rows, t])
-            total -= 0.5 * float(white @ white) + float(np.log(np.diag(lower)).sum())
-        return total
+        lower = np.linalg.cholesky(self._covariances(kernel))
+        white = np.linalg.solve(lower, self._residual[:, :, None])
+        return -0.5 * float(np.square(white).sum()) - float(np.log(np.einsum("tmm->tm", lower)).sum())
 
     def _prior(self, groups: np.ndarray) -> np.ndarray:
         prior = np.full(groups.shape, self.mean)
@@ -160,3 +161,11 @@ def _standardised(affinity: np.ndarray) -> np.ndarray:
         return np.zeros_like(values)
     deviation = np.nanstd(values)
     return np.nan_to_num((values - np.nanmean(values)) / (deviation if deviation > 0 else 1.0))
+
+
+def _rows_of_tasks(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(K, L) numbers of the groups with a score of each task, filled up with zeros, and which of them are none."""
+    longest = max(1, int(known.sum(axis=0).max(initial=0)))
+    is_row = np.arange(longest) < known.sum(axis=0)[:, None]
+    rows = np.argsort(~known.T, axis=1, kind="stable")[:, :longest]
+    return np.where(is_row, rows, 0), is_row

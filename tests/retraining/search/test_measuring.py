@@ -1,0 +1,168 @@
+"""The search within a run: what it measures, what it costs, and that it goes on where it was killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stg_ray as sr
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.config.loading import load_config, set_values
+from stg_ray.errors import InputError
+from stg_ray.grouping import group_tasks
+from stg_ray.progress import Reporter
+from stg_ray.retraining.search.measuring import Size, candidates_of, check_search
+from tests.support.processes import Program
+
+CONFIG = load_config("digits", ["retrain.plans=[searched, all_in_one]"])
+NAMES = ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ours", "epochs", "expected"),
+    [
+        ((), 4, 20, (4, 60, 4, 3.0)),
+        ((), 1, 20, (2, 30, 4, 3.0)),
+        (("search.groups=3", "search.cost=1"), 4, 10, (3, 15, 2, 1.0)),
+        (("search.length=1", "search.cost=2.5"), 2, 7, (2, 5, 7, 2.5)),
+        (("search.length=0.01",), 2, 5, (2, 30, 1, 3.0)),
+    ],
+)
+def test_what_a_search_costs(settings: tuple[str, ...], ours: int, epochs: int, expected: tuple[float, ...]) -> None:
+    size = Size.of(set_values(CONFIG, settings), ours, epochs)
+    assert (size.groups, size.networks, size.epochs, size.cost) == expected
+    assert size.networks * size.epochs <= 3 * size.groups * epochs
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"groups": 5}, r"search.groups=5 but there are 4 tasks"),
+        ({"candidates": [[["a", "b"], ["c"]]]}, r"candidate 0 lacks 'd': expected every task in one group"),
+        ({"candidates": [[["a", "b"], ["c", "d", "x"]]]}, r"candidate 0 names 'x'"),
+        ({"cost": 1e6}, r"allow 20,000,000 networks: expected at most 20,000"),
+    ],
+)
+def test_a_search_that_these_tasks_do_not_have_is_refused(search: dict[str, Any], message: str) -> None:
+    config = load_config({"data": {"preset": "digits"}, "retrain": {"plans": ["searched"]}, "search": search})
+    with pytest.raises(InputError, match=message):
+        check_search(config, NAMES)
+    check_search(set_values(config, ["retrain.plans=[all_in_one]"]), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"candidates": [[["a", "b"], ["b"]]]}, "candidate 0 has 'b' more than once"),
+        ({"candidates": [[["a", "b"], []]]}, "candidate 0 has an empty group"),
+        ({"candidates": [[["a"], ["b"]]], "groups": 3}, "have 2, 3 groups: expected one number"),
+        ({"candidates": [[["a"], ["b"]], [["a", "b"]]]}, "have 1, 2 groups: expected one number"),
+    ],
+)
+def test_candidates_that_are_no_groupings_are_refused(search: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config({"data": {"preset": "digits"}, "search": search})
+
+
+def test_a_budget_and_a_search_exclude_each_other() -> None:
+    with pytest.raises(InputError, match=r"knows no grouping.budget: leave searched out"):
+        load_config(
+            {
+                "data": {"preset": "digits"},
+                "grouping": {"groups": "auto", "method": "budget", "budget": {"networks": 2}},
+                "retrain": {"plans": ["searched"]},
+            }
+        )
+
+
+def test_candidates_are_the_users_then_ours_then_those_of_each_affinity() -> None:
+    names = tuple("abcdef")
+    blocks = [np.repeat([0, 1], 3), np.arange(6) % 2]
+    matrices = [TaskMatrix(names, (block[:, None] == block).astype(float), "affinity") for block in blocks]
+    ours = Groups.from_labels(names, np.array([0, 0, 1, 1, 1, 1]), "by hand")
+    config = set_values(CONFIG, ["search.candidates=[[[a], [b, c, d, e, f]]]"])
+    found = candidates_of(config, ours, matrices, Size(2, 60, 1, 1.0), group_tasks)
+    expected = [[0, 1, 1, 1, 1, 1], ours.labels.tolist(), *(block.tolist() for block in blocks)]
+    assert [labels.tolist() for labels in found[:2]] == expected[:2]
+    assert all(labels in [each.tolist() for each in found] for labels in expected[2:]), "each affinity's own"
+    assert len({labels.tobytes() for labels in found}) == len(found)
+    assert len(candidates_of(config, ours, matrices, Size(2, 12, 1, 1.0), group_tasks)) == 2, "a third of twelve"
+
+
+def opposites(n: int = 1200) -> sr.TaskSet:
+    """Two families of three tasks: where the first input is positive, one has the opposite labels of the other."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(n, 6)).astype(np.float32)
+    score = inputs[:, 1:4].sum(axis=1, keepdims=True) + 0.3 * rng.normal(size=(n, 6))
+    turned = (inputs[:, :1] > 0) & (np.arange(6) % 2 == 1)
+    return sr.TaskSet.from_arrays(inputs, ((score > 0) ^ turned).astype(np.int8), names=list("abcdef"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, tmp_path: Path) -> None:
+    """The affinities are random: nothing but the measurements tells."""
+    settings = {
+        "model": {"trunk": "mlp", "width": 3, "depth": 1},
+        "profile": {"epochs": 20, "batch_size": 32, "workers": 1},
+        "affinity": {"methods": ["random"]},
+        "grouping": {"groups": 2},
+        "retrain": {"epochs": 20, "batch_size": 32, "plans": ["ours", "searched", "all_in_one"], "lr": 0.02},
+        "search": {"length": 0.25, "cost": 4.0, "rounds": 3},
+    }
+    run = sr.run(opposites(), str(tmp_path / "run"), settings=settings, until="retrain", reporter=quiet)
+    found = run.run_dir.read_json("plans/searched.json")["groups"]
+    assert sorted(map(sorted, found)) == [["a", "c", "e"], ["b", "d", "f"]]
+    about = run.run_dir.read_json("search.json")
+    assert about["groups"] == found
+    assert about["measured"][0]["tasks"] == list("abcdef")
+    assert set(about["measured"][0]["gains"].values()) == {0.0}
+    assert about["networks"] == len(about["measured"]) <= 32
+    assert about["cost"] == pytest.approx(about["networks"] / 8)
+    assert about["expected"] > 0
+    networks = [run.run_dir.read_json(f".networks/{name}/network.json") for name in run.run_dir.list(".networks")]
+    probes = [network for network in networks if network.get("probe")]
+    assert len(probes) == about["networks"]
+    assert all(set(probe["scores"]) == {"val"} for probe in probes), "the search never sees test rows"
+    results = run.results
+    means = results[(results["split"] == "test") & (results["metric"] == "average_precision")]
+    means = means.groupby("plan")["value"].mean()
+    assert means["searched"] > means["ours"]
+    assert means["searched"] > means["all_in_one"]
+
+
+ARGUMENTS = (
+    *("run", "digits", "--set", "data.limit=600", "--set", "profile.epochs=4", "--until", "retrain"),
+    *("--set", "retrain.epochs=4", "--set", "retrain.seeds=1", "--set", "retrain.plans=[searched]"),
+    *("--set", "search.length=0.5", "--set", "search.cost=2", "--set", "search.rounds=3"),
+    *("--set", "profile.precision=float32", "--set", "retrain.precision=float32", "--set", "profile.workers=1"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_in_the_search_the_same_command_ends_with_the_same_plan(tmp_path: Path) -> None:
+    whole = Program(*ARGUMENTS, "--out", str(tmp_path / "whole"), log=tmp_path / "whole.log")
+    assert whole.wait() == 0, whole.output
+    assert "networks of the search" in whole.output or "search: groups of" in whole.output
+
+    def measured(at_least: int) -> bool:
+        return len(list((tmp_path / "run").glob(".networks/*/network.json"))) >= at_least
+
+    for at_least in (2, 8):
+        killed = Program(*ARGUMENTS, "--out", str(tmp_path / "run"), log=tmp_path / f"{at_least}.log")
+        killed.wait_until(lambda n=at_least: measured(n))
+        killed.kill()
+        assert not (tmp_path / "run" / "search.json").exists(), "too late to kill it in the search"
+    last = Program(*ARGUMENTS, "--out", str(tmp_path / "run"), log=tmp_path / "last.log")
+    assert last.wait() == 0, last.output
+    for name in ("search.json", "plans/searched.json"):
+        assert json.loads((tmp_path / "run" / name).read_text()) == json.loads((tmp_path / "whole" / name).read_text())
+    a, b = (RunDir(tmp_path / name).read_parquet("results.parquet").to_pandas() for name in ("run", "whole"))
+    assert a.equals(b)
