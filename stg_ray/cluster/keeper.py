@@ -4,22 +4,24 @@ Two agents of Ray's try for a minute to tell its servers, which are gone, that t
 beside the program for its end, which closes the pipe between them, and then ends every process of the program's
 session and removes its folder. It runs by itself, so that nothing but the standard library and psutil is imported:
 
-    python -P keeper.py PROGRAM TEMPORARY
+    python -P keeper.py PROGRAM TEMPORARY SINCE
 """
 
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 import psutil
 
+NAME = "session_%Y-%m-%d_%H-%M-%S_%f"
+"""How Ray calls the folder of a session, before the number of the program."""
 LOOK_SECONDS = 0.3
 QUIET_LOOKS = 3
 """Looks without a find after which nothing more is expected: a process that is being started has no files open yet."""
@@ -69,10 +71,10 @@ def clean_up(program: int, temporary: str, since: str) -> None:
 
 def main() -> None:
     """Wait for the end of the program, and clean up after it."""
-    program, temporary = int(sys.argv[1]), sys.argv[2]
-    since = datetime.now().strftime("session_%Y-%m-%d_%H-%M-%S_%f")
-    print(flush=True)  # what begins from now on is kept
-    sys.stdin.buffer.read()
+    program, temporary, since = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    # A process that the program has forked may hold the pipe open when the program is gone.
+    while os.getppid() == program and not select.select([sys.stdin], [], [], 1.0)[0]:
+        pass
     clean_up(program, temporary, since)
 
 

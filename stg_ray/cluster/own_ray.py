@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -121,18 +122,18 @@ def remove_leftovers(environment: Mapping[str, str]) -> None:
 
 
 def start_keeper(environment: Mapping[str, str]) -> None:
-    """Start the process that ends what a local Ray leaves if this program is killed, and wait until it looks."""
-    kept = subprocess.Popen(
-        [sys.executable, "-P", keeper.__file__, str(os.getpid()), ray_temporary(environment)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,  # neither Ctrl-C nor a signal to the program's group ends it
+    """Start the process that ends what a local Ray of this program leaves if it is killed from now on."""
+    of_now = [str(os.getpid()), ray_temporary(environment), datetime.now().strftime(keeper.NAME)]
+    _keepers.append(
+        subprocess.Popen(
+            [sys.executable, "-P", keeper.__file__, *of_now],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,  # neither Ctrl-C nor a signal to the program's group ends it
+        )
     )
-    _keepers.append(kept)
-    assert kept.stdout is not None, "it is piped"
-    kept.stdout.readline()
 
 
 def end_keeper() -> None:

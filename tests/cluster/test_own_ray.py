@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -151,3 +152,36 @@ def test_sessions_of_other_programs_and_earlier_ones_are_left_alone(tmp_path: Pa
         (tmp_path / "ray" / f"session_{name}").mkdir(parents=True)
     keeper.clean_up(7, str(tmp_path), "session_2026-01-01_12-00-00_000000")
     assert {path.name for path in (tmp_path / "ray").iterdir()} == {f"session_{names[0]}", f"session_{names[2]}"}
+
+
+FORKED = """
+import os, sys, time
+from datetime import datetime
+from pathlib import Path
+from stg_ray.cluster import keeper
+from stg_ray.cluster.own_ray import start_keeper
+start_keeper({"RAY_TMPDIR": sys.argv[1]})
+folder = Path(sys.argv[1], "ray", datetime.now().strftime(keeper.NAME) + f"_{os.getpid()}")
+folder.mkdir(parents=True)
+if (child := os.fork()) == 0:
+    time.sleep(60)
+print(folder, child, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_the_program_forked_keeps_nothing_alive(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        name, child = program.stdout.readline().split()
+        assert Path(name).exists()
+        program.kill()
+    try:
+        end = time.monotonic() + 30
+        while Path(name).exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not Path(name).exists(), "the process beside the program has seen its end"
+        assert psutil.pid_exists(int(child)), "it is none of Ray's"
+    finally:
+        psutil.Process(int(child)).kill()
