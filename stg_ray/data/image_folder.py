@@ -18,7 +18,7 @@ import numpy as np
 
 from stg_ray.config.paths import expanded
 from stg_ray.data.classes import class_tasks
-from stg_ray.data.copies import leaks
+from stg_ray.data.copies import copies_of, leaks
 from stg_ray.data.images import common_mode, decode_all
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
@@ -77,10 +77,9 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
     paths = [path for path, _ in samples]
     classes = np.array([c for _, c in samples], dtype=np.int32)
     split_of = [split for split, (_, in_split) in by_split.items() for _ in in_split] if len(by_split) > 1 else None
-    if len(by_split) > 1:
-        _check_splits(
-            folder, {split: [path for path, _ in by_split[split][1]] for split in SPLITS if split in by_split}
-        )
+    in_splits = {split: [path for path, _ in by_split[split][1]] for split in ("", *SPLITS) if split in by_split}
+    with suppress(OSError):  # what cannot be read is named when it is decoded
+        _check_copies(folder, in_splits)
     images = decode_all(paths, lambda i: f"the image {paths[i]}", image_size, common_mode(paths))
     tasks = class_tasks(classes, names, tasks=config.class_tasks)
     return TaskSet.from_arrays(images, **tasks, split=split_of, seed=seed)
@@ -159,26 +158,36 @@ def _classes_of(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[Sa
     return [path.name for path in classes], samples
 
 
-def _check_splits(folder: Path, paths: dict[str, list[Path]]) -> None:
+def _check_copies(folder: Path, paths: dict[str, list[Path]]) -> None:
     """Refuse a split whose images are all in another one, and warn of single ones: test rows would be trained on.
+
+    Args:
+        folder: for messages.
+        paths: of the images, by split; by no name where they are to be split by seed.
 
     Raises:
         InputError: a split is a copy of another, or of a part of it.
     """
-    with suppress(OSError):  # what cannot be read is named when it is decoded
-        for (split, other), copies in leaks(paths).items():
-            image, like = copies[0]
-            if len(copies) == len(paths[split]) or len({path for _, path in copies}) == len(paths[other]):
-                whole, of = (split, other) if len(copies) == len(paths[split]) else (other, split)
-                raise InputError(
-                    f"{folder}: all images of {whole} are in {of} too, such as {image} and {like}: splits must share "
-                    "no rows"
-                )
-            warnings.warn(
-                f"{folder}: {len(copies):,} images of {split} are in {other} too, such as {image} and {like}: scores "
-                "on them tell nothing of new images",
-                stacklevel=3,
+    if len(paths) == 1 and (of_one := list(copies_of(next(iter(paths.values()))).items())):
+        image, like = of_one[0]
+        warnings.warn(
+            f"{folder}: {len(of_one):,} images are copies of others, such as {image} of {like}: one may be trained on "
+            "and the other tested",
+            stacklevel=3,
+        )
+    for (split, other), copies in leaks(paths).items():
+        image, like = copies[0]
+        if len(copies) == len(paths[split]) or len({path for _, path in copies}) == len(paths[other]):
+            whole, of = (split, other) if len(copies) == len(paths[split]) else (other, split)
+            raise InputError(
+                f"{folder}: all images of {whole} are in {of} too, such as {image} and {like}: splits must share "
+                "no rows"
             )
+        warnings.warn(
+            f"{folder}: {len(copies):,} images of {split} are in {other} too, such as {image} and {like}: scores on "
+            "them tell nothing of new images",
+            stacklevel=3,
+        )
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:

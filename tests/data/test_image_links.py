@@ -50,6 +50,14 @@ def test_images_that_two_splits_share_are_counted(tmp_path: Path) -> None:
     assert len(task_set.inputs) == 3 * 34 + 2
 
 
+def test_copies_that_a_split_by_seed_may_part_are_counted(tmp_path: Path) -> None:
+    folder_of_splits(tmp_path)
+    folder = tmp_path / "train"
+    shutil.copyfile(folder / "cat" / "train0.png", folder / "cat" / "train0 (copy).png")
+    with pytest.warns(UserWarning, match=r"1 images are copies of others, such as .*train0.png of .*: one may be"):
+        assert len(read(folder).inputs) == 61
+
+
 def test_links_that_lead_around(tmp_path: Path) -> None:
     folder_of_splits(tmp_path)
     folder = tmp_path / "train"
