@@ -70,8 +70,16 @@ PACKS: dict[str, dict[str, Any]] = {
             "max_retries": 1,
         },
         "grouping": {"method": "agglomerative", "groups": 2, "neighbours": "all", "weights": {"tag": 0.5}},
+        "search": {
+            "groups": 2,
+            "cost": 4.0,
+            "length": 0.6,
+            "start": "scratch",
+            "rounds": 2,
+            "candidates": [[["task_0", "task_3"], ["task_1", "task_2"]]],
+        },
         "retrain": {
-            "plans": ["ours", "ours_soft", "all_in_one_ensemble", "random", "single_task"],
+            "plans": ["ours", "searched", "ours_soft", "ours_and_all", "all_in_one_ensemble", "random", "single_task"],
             "start": "profiled",
             "profiled_lr": 0.5,
             "random_groups": 1,

@@ -180,7 +180,8 @@ def _explain(problem: Any) -> str:
             for section, field in Config.model_fields.items()
             if name in getattr(field.annotation, "model_fields", {})
         ]
-        shown = ".".join([*path, near[0]]) if near else " or ".join(elsewhere)
+        shown = " or ".join(elsewhere) if elsewhere and not path else ".".join([*path, near[0]]) if near else ""
+        shown = shown or " or ".join(elsewhere)
         hint = f"did you mean {shown}?" if shown else f"known: {', '.join(known)}"
         key = ".".join(where)
         return f"unknown key {key if key.isprintable() else repr(key)}: {hint}"

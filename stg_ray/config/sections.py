@@ -54,6 +54,7 @@ PlanName = Literal[
     "ours",
     "searched",
     "ours_soft",
+    "ours_and_all",
     "all_in_one",
     "all_in_one_equal_cost",
     "all_in_one_ensemble",
@@ -137,7 +138,8 @@ class RetrainConfig(TrainingConfig):
     """Plans to train; none are trained if the list is empty. all_in_one_equal_cost has as many epochs as the networks
     of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together;
     searched takes the groups that a search finds by short trainings (section `search`); ours_soft weights the losses by
-    membership; known takes the known groups of the task set."""
+    membership; ours_and_all averages each network of ours with one of all tasks; known takes the known groups of the
+    task set."""
     start: Literal["scratch", "profiled", "both"] = "scratch"
     """Starting point of the networks: their initialization (scratch), or the trunk and heads of the profiled network;
     both trains every plan twice, as PLAN and PLAN_profiled, for comparison."""

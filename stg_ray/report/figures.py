@@ -15,6 +15,7 @@ COLORS: dict[PlanName, str] = {
     "ours": "#0b6e4f",
     "searched": "#1f78b4",
     "ours_soft": "#3fa37c",
+    "ours_and_all": "#7cc4a4",
     "all_in_one": "#6c757d",
     "all_in_one_equal_cost": "#343a40",
     "all_in_one_ensemble": "#8d99a6",

@@ -38,7 +38,7 @@ class Plan:
             training of the same seed.
         soft: the loss of each task in a group's network is weighted by its membership (Sherif et al., STG-MTL).
         profiled: the networks start from the profiled network; else from scratch.
-        ensemble: the groups' networks differ in their random draws only, and are served together.
+        ensemble: the groups' networks are served together only.
     """
 
     groups: Groups
@@ -166,6 +166,8 @@ def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: C
         return Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
     if trained.base == "all_in_one_equal_cost":
         return replace(all_in_one, epochs=None if epochs == "auto" else len(ours.groups) * epochs)
+    if trained.base == "ours_and_all":
+        return Plan(_with_all(ours), epochs, ensemble=True)
     if trained.base == "all_in_one_ensemble":
         return Plan(_copies(names, len(ours.groups)), epochs, ensemble=True)
     assert trained.draw is not None, "only random groups are left, which are drawn"
@@ -201,7 +203,8 @@ def network_specs(
             g,
             tuple(members),
             seed=config.seed + s,
-            draws=config.seed + s + (g * seeds if plan.ensemble else 0),
+            # Copies that are averaged differ in their draws.
+            draws=config.seed + s + (seeds * plan.groups.groups[:g].count(members) if plan.ensemble else 0),
             epochs=epochs,
             weights=plan.weights(g),
             start=profiled if plan.profiled else None,
@@ -224,6 +227,13 @@ def _copies(tasks: list[str], n_groups: int) -> Groups:
     """Groups of all tasks, which predict them with equal weights."""
     membership = [[1 / n_groups] * n_groups] * len(tasks)
     return Groups(tasks, [tasks] * n_groups, membership, dict.fromkeys(tasks, 0), "all_in_one_ensemble")
+
+
+def _with_all(ours: Groups) -> Groups:
+    """Our groups and one of all tasks; a task is predicted by the mean of its group's network and that of all."""
+    n_groups = len(ours.groups)
+    membership = [[0.5 * (g == ours.serving[task]) for g in range(n_groups)] + [0.5] for task in ours.tasks]
+    return Groups(ours.tasks, [*ours.groups, list(ours.tasks)], membership, ours.serving, "ours_and_all")
 
 
 def _random_groups(ours: Groups, seed: int, draw: int) -> Groups:

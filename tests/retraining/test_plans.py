@@ -127,6 +127,20 @@ def test_an_ensemble_of_all_tasks_has_as_many_networks_as_ours_which_differ_in_t
         assert own["all_in_one_ensemble", 0, seed] == specs["all_in_one", 0, seed], "and none is trained twice"
 
 
+def test_ours_averaged_with_a_network_of_all_tasks_trains_nothing_more() -> None:
+    config = set_values(CONFIG, ["retrain.plans=[ours, all_in_one, ours_and_all]", "retrain.seeds=2"])
+    plans = make_plans(OURS, TASKS, config)
+    groups = plans["ours_and_all"].groups
+    assert groups.groups == [*OURS.groups, NAMES]
+    weights = groups.serving_weights("ensemble")
+    assert weights[4].tolist() == [0, 0.5, 0, 0.5]
+    assert weights[5].tolist() == [0, 0, 0.5, 0.5]
+    specs = {(s.plan, s.group, s.seed): s.fingerprint(config) for s in network_specs(plans, config)}
+    for seed in (config.seed, config.seed + 1):
+        assert specs["ours_and_all", 3, seed] == specs["all_in_one", 0, seed]
+        assert all(specs["ours_and_all", g, seed] == specs["ours", g, seed] for g in range(3))
+
+
 def test_plans_from_the_profiled_network_instead_of_or_beside_those_from_scratch() -> None:
     plans = ["retrain.plans=[ours, random]", "retrain.random_groups=1"]
     starts = {}

@@ -51,7 +51,7 @@ class Size:
 
     Attributes:
         groups: number of groups of a partition.
-        networks: number of networks to measure at most, that of all tasks among them.
+        networks: number of networks to measure at most, that of all tasks among them; with one partition at least.
         epochs: of each.
         cost: of all of them, in trainings of a plan with that many groups.
     """
@@ -72,7 +72,7 @@ class Size:
         """
         groups = config.search.n_groups or max(2, ours)
         short = max(1, round(config.search.length * epochs))
-        networks = int(config.search.cost * groups * epochs / short)
+        networks = max(1 + groups, int(config.search.cost * groups * epochs / short))
         return cls(groups, networks, short, networks * short / (groups * epochs))
 
 
