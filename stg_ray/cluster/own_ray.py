@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from stg_ray.cluster import keeper
-from stg_ray.cluster.places import ray_temporary
+from stg_ray.cluster.places import private_folder, ray_temporary
 from stg_ray.errors import InputError, StgRayError, one_line
 
 STARTS = 3
@@ -114,16 +114,21 @@ def remove_session(session: Path) -> None:
 
 def remove_leftovers(environment: Mapping[str, str]) -> None:
     """Delete the folders of sessions whose program was killed: theirs have its number, and our mark."""
-    for mark in Path(ray_temporary(environment), "ray").glob(f"session_*/{MARK}"):
+    folders = {ray_temporary(environment), private_folder(environment) or ray_temporary(environment)}
+    for mark in (mark for folder in folders for mark in Path(folder, "ray").glob(f"session_*/{MARK}")):
         number = mark.parent.name.rpartition("_")[2]
         with suppress(OSError):
             if number.isdigit() and not psutil.pid_exists(int(number)) and mark.stat().st_uid == os.getuid():
                 shutil.rmtree(mark.parent, ignore_errors=True)
 
 
-def start_keeper(environment: Mapping[str, str]) -> None:
-    """Start the process that ends what a local Ray of this program leaves if it is killed from now on."""
-    of_now = [str(os.getpid()), ray_temporary(environment), datetime.now().strftime(keeper.NAME)]
+def start_keeper(temporary: str) -> None:
+    """Start the process that ends what a local Ray of this program leaves if it is killed from now on.
+
+    Args:
+        temporary: the folder in which Ray's will be.
+    """
+    of_now = [str(os.getpid()), temporary, datetime.now().strftime(keeper.NAME)]
     _keepers.append(
         subprocess.Popen(
             [sys.executable, "-P", keeper.__file__, *of_now],
@@ -157,9 +162,11 @@ def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
     import ray
 
     def once() -> None:
-        start_keeper(os.environ)
+        private = private_folder(os.environ)
+        start_keeper(private or ray_temporary(os.environ))
+        own = {} if private is None else {"_temp_dir": os.path.join(private, "ray")}
         with on_loopback():
-            ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
+            ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level, **own)
 
     remove_leftovers(os.environ)
     start_patiently(once, lambda: end(before))
