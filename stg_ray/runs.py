@@ -136,6 +136,14 @@ class Run:
         chosen: dict[str, Any] = self.run_dir.read_json("chosen.json")
         return chosen
 
+    @cached_property
+    def search(self) -> dict[str, Any] | None:
+        """What a search measured, and the groups that it found (search.json); None where there was none."""
+        if not self.run_dir.exists("search.json"):
+            return None
+        search: dict[str, Any] = self._json("search.json", "retrain")
+        return search
+
     @property
     def report(self) -> str:
         """Path or URI of the report, a page that opens without a network."""

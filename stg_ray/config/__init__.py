@@ -6,8 +6,9 @@ This package imports neither torch nor Ray, so that `stg-ray --help` and `import
 from stg_ray.config.data import DataConfig, ImageFolderConfig
 from stg_ray.config.grouping import BudgetConfig, GroupingConfig
 from stg_ray.config.metric import MetricConfig
+from stg_ray.config.retraining import PlanName, RetrainConfig
 from stg_ray.config.search import SearchConfig
-from stg_ray.config.sections import WHERE_IT_RUNS, Affinity, AffinityConfig, Config, PlanName, RetrainConfig
+from stg_ray.config.sections import WHERE_IT_RUNS, Affinity, AffinityConfig, Config
 from stg_ray.config.tables import ParquetConfig
 from stg_ray.config.training import ModelConfig, ProfileConfig, TrainingConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stg_ray.config.sections import PlanName, RetrainConfig
+from stg_ray.config.retraining import PlanName, RetrainConfig
 
 _PROFILED = "_profiled"
 """Ends the name of a plan whose networks start from the profile, where the plan is trained from scratch too."""

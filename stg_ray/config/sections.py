@@ -1,4 +1,4 @@
-"""The configuration of a run, and its sections about affinities and retraining.
+"""The configuration of a run, and its section about affinities.
 
 Every key but the task set has a default. A preset's defaults come first; a file's keys override them, and `--set` both.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -17,18 +17,17 @@ from stg_ray.config.data import Auto, Count, DataConfig, Section
 from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.grouping import GroupingConfig
 from stg_ray.config.metric import MetricConfig
+from stg_ray.config.retraining import RetrainConfig
 from stg_ray.config.search import SearchConfig
 from stg_ray.config.secrets import without_secrets
-from stg_ray.config.training import ModelConfig, Positive, ProfileConfig, TrainingConfig
+from stg_ray.config.section import distinct
+from stg_ray.config.training import ModelConfig, ProfileConfig
 
 WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries", "trunk_file")
 """Keys that do not decide the results, except for rounding, dropout, and batch norm over each worker's rows."""
 
 MAX_SEED = 10**12
 """torch's own seeds are made of the run's, of epoch and rank, and must fit into 64 bits."""
-
-MAX_DRAWS = 1000
-"""Trainings of a network, and draws of random groups: more tell nothing more, and fill the disk."""
 
 TRAININGS = ("profile", "retrain")
 """The sections that are a `TrainingConfig`."""
@@ -49,18 +48,6 @@ Affinity = Literal[
     "label_correlation",
     "tag",
     "random",
-]
-PlanName = Literal[
-    "ours",
-    "searched",
-    "ours_soft",
-    "ours_and_all",
-    "all_in_one",
-    "all_in_one_equal_cost",
-    "all_in_one_ensemble",
-    "random",
-    "single_task",
-    "known",
 ]
 
 
@@ -122,56 +109,12 @@ class AffinityConfig(Section):
     @field_validator("methods")
     @classmethod
     def _some_method(cls, methods: list[str]) -> list[str]:
-        return _distinct(methods, "methods", may_be_empty=False)
+        return distinct(methods, "methods", may_be_empty=False)
 
     @model_validator(mode="after")
     def _coordinates_of_distances(self) -> AffinityConfig:
         if self.coordinates is not None and self.statistic == "sign":
             raise ValueError("affinity.coordinates estimates distances: the sign statistic takes every coordinate")
-        return self
-
-
-class RetrainConfig(TrainingConfig):
-    """The networks of the groups, and of the baselines that they are compared with."""
-
-    plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
-    """Plans to train; none are trained if the list is empty. all_in_one_equal_cost has as many epochs as the networks
-    of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together;
-    searched takes the groups that a search finds by short trainings (section `search`); ours_soft weights the losses by
-    membership; ours_and_all averages each network of ours with one of all tasks; known takes the known groups of the
-    task set."""
-    start: Literal["scratch", "profiled", "both"] = "scratch"
-    """Starting point of the networks: their initialization (scratch), or the trunk and heads of the profiled network;
-    both trains every plan twice, as PLAN and PLAN_profiled, for comparison."""
-    profiled_lr: Positive = 0.2
-    """Largest learning rate of networks that start from the profile, as a share of `lr`: they are fine-tuned."""
-    seeds: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 1
-    """Number of trainings of every network, with consecutive seeds."""
-    random_groups: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 2
-    """Number of draws of random groups of the same sizes as ours."""
-    membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Smallest membership at which a task is in a group's network of ours_soft: other tasks would hardly count in its
-    loss, but cost time."""
-    workers: Count = 1
-    """Number of workers that train one network together, with equal shares of every batch; more than one use Ray
-    Train."""
-    gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of a GPU for each worker, where there are GPUs; 0.25 trains four networks at a time on each."""
-    max_failures: Annotated[int, Field(ge=0)] = 2
-    """Number of restarts of a trial."""
-
-    @field_validator("plans")
-    @classmethod
-    def _distinct_plans(cls, plans: list[str]) -> list[str]:
-        return _distinct(plans, "plans", may_be_empty=True)
-
-    @model_validator(mode="after")
-    def _cost_of_ours(self) -> RetrainConfig:
-        if self.epochs == "auto" and "all_in_one_equal_cost" in self.plans and "ours" not in self.plans:
-            raise ValueError(
-                "all_in_one_equal_cost has the epochs of ours, which is not among retrain.plans: add ours, or set "
-                "retrain.epochs to a number"
-            )
         return self
 
 
@@ -207,7 +150,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _weights_of_methods(self) -> Config:
         names = [*self.affinity.methods, *self.grouping.files]
-        _distinct(names, "affinities (affinity.methods and grouping.files)", may_be_empty=False)
+        distinct(names, "affinities (affinity.methods and grouping.files)", may_be_empty=False)
         stray = [name for name in self.grouping.weights if name not in names]
         if stray:
             raise ValueError(f"grouping.weights names {stray[0]!r}, which is not among affinity.methods")
@@ -291,11 +234,3 @@ class Config(Section):
                 if v != theirs[section][key] and key not in WHERE_IT_RUNS
             ]
         return differences
-
-
-def _distinct(names: list[Any], what: str, *, may_be_empty: bool) -> list[Any]:
-    if len(set(names)) != len(names):
-        raise ValueError(f"{what} are named more than once")
-    if not names and not may_be_empty:
-        raise ValueError(f"{what} are empty")
-    return names

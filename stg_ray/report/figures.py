@@ -31,6 +31,8 @@ LAYOUT = {
 }
 ROW_HEIGHT = 22
 """Pixels of a task's row."""
+MAX_NAMED = 20
+"""Tasks of a group that are named where the pointer is on it."""
 MAX_LABELLED = 80
 """Number of tasks up to which their names are shown."""
 
@@ -129,6 +131,36 @@ def number_of_groups(summary: Summary) -> go.Figure | None:
     figure.update_layout(**LAYOUT, height=300)
     figure.update_xaxes(title="number of groups", dtick=1 if len(numbers) < 16 else None)
     figure.update_yaxes(title={"silhouette": "mean silhouette", "bic": "minus BIC"}.get(criterion, criterion))
+    return figure
+
+
+def search(summary: Summary) -> go.Figure | None:
+    """Draw the mean gain of each group that a search measured, by its size; None where there was no search."""
+    if summary.search is None:
+        return None
+    figure = go.Figure()
+    found = {tuple(sorted(members)) for members in summary.search["groups"]}
+    for name, is_found in (("measured", False), ("of the plan", True)):
+        rows = [
+            row
+            for row in summary.search["measured"]
+            if (tuple(sorted(row["tasks"])) in found) == is_found and row["gains"]
+        ]
+        figure.add_trace(
+            go.Scatter(
+                x=[len(row["tasks"]) for row in rows],
+                y=[float(np.mean(list(row["gains"].values()))) for row in rows],
+                text=[html.escape(", ".join(row["tasks"][:MAX_NAMED])) for row in rows],
+                mode="markers",
+                name=name,
+                marker={"size": 14 if is_found else 8, "color": COLORS["searched" if is_found else "all_in_one"]},
+                hovertemplate="%{text}<br>%{x} tasks, %{y:+.4f}<extra></extra>",
+            )
+        )
+    figure.add_hline(y=0, line_color="#999", line_dash="dot")
+    figure.update_layout(**LAYOUT, height=320, legend={"orientation": "h", "y": 1.1})
+    figure.update_xaxes(title="tasks of the group")
+    figure.update_yaxes(title="mean gain on validation rows")
     return figure
 
 

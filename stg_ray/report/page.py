@@ -15,6 +15,7 @@ from stg_ray.config import Config
 from stg_ray.report import figures
 from stg_ray.report.summary import Summary, summarize
 from stg_ray.report.terminal import certainty_text, cost_text, difference_texts, failure_text, looks_text
+from stg_ray.report.words import search_sentence
 
 N_SUSPECTS_SHOWN = 12
 
@@ -59,6 +60,13 @@ def _sections(run: RunDir, config: Config, summary: Summary) -> list[dict[str, A
         *(
             (f"How alike: {name.replace('_', ' ')}", values.parameters["about"], figures.matrix(summary, values))
             for name, values in matrices.items()
+        ),
+        (
+            "The search",
+            f"{search_sentence(summary.search)} Every dot is a group, the larger ones are those of its plan."
+            if summary.search is not None
+            else "",
+            figures.search(summary),
         ),
         (
             "Number of groups",

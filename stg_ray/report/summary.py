@@ -93,6 +93,7 @@ class Summary:
         limits: what keeps the groups or the comparison from being trusted, each with what to do about it.
         deploy: what to deploy and why (chosen.json), as a sentence; empty where that was not chosen.
         looks: how many groupings and settings were scored on the same test rows, this one included.
+        search: what a search measured, and the groups that it found (search.json); None where there was none.
     """
 
     index: PartIndex
@@ -104,6 +105,7 @@ class Summary:
     limits: list[Limit]
     deploy: str = ""
     looks: int = 1
+    search: dict[str, Any] | None = None
 
     @property
     def verdict(self) -> str:
@@ -138,7 +140,8 @@ def summarize(run: RunDir, config: Config) -> Summary:
     against = _against(rows)
     limits = limits_of(run, config, index, groups, against)
     deploy = _deploy(run, config)
-    return Summary(index, groups, metric, rows, against, failures, limits, deploy, looks=n_looks(run))
+    search = run.read_json("search.json") if run.exists("search.json") else None
+    return Summary(index, groups, metric, rows, against, failures, limits, deploy, n_looks(run), search)
 
 
 def _deploy(run: RunDir, config: Config) -> str:

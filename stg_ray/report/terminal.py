@@ -11,6 +11,7 @@ from rich.text import Text
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.report.summary import PlanRow, Summary
+from stg_ray.report.words import search_sentence
 
 SHOWN_TASKS = 12
 SHOWN_FAILURES = 5
@@ -23,6 +24,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(_plans(summary))
         console.print()
     console.print(Text(summary.verdict))
+    if summary.search is not None:
+        console.print(Text(search_sentence(summary.search)))
     for limit in summary.limits:
         console.print(Text(f"beware: {limit}"))
     if summary.looks > 1:

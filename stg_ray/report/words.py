@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stg_ray.config import PlanName
@@ -17,6 +17,9 @@ OTHERS: dict[PlanName, str] = {
 }
 """The plans that ours is compared to in the verdict, in words."""
 
+SHOWN_MEMBERS = 8
+"""Tasks of a group that are named."""
+
 
 def deploy_sentence(chosen: Mapping[str, Any], title: str) -> str:
     """Say what to deploy and why.
@@ -29,6 +32,24 @@ def deploy_sentence(chosen: Mapping[str, Any], title: str) -> str:
     test = "" if chosen["test"] is None else f", {chosen['test']:.4f} on test rows"
     scores = f"{chosen['validation']:.4f} on validation rows{test}"
     return f"Deploy {title} ({n} network{'s' * (n > 1)}; {scores}): {chosen['why']}."
+
+
+def search_sentence(search: Mapping[str, Any]) -> str:
+    """Say what the search measured, and what it expects of its groups.
+
+    Args:
+        search: the content of search.json.
+    """
+    groups = "; ".join(", ".join(members[:SHOWN_MEMBERS]) + _more(members) for members in search["groups"])
+    return (
+        f"The search measured {search['networks']} groups in trainings of {search['epochs']} epochs, together "
+        f"{search['cost']:.1f} times the training of its plan. Of its groups ({groups}), trained as long, "
+        f"{search['expected']:+.4f} +- {search['error']:.4f} is expected over one network of all tasks."
+    )
+
+
+def _more(members: Sequence[str]) -> str:
+    return f" and {len(members) - SHOWN_MEMBERS} more" if len(members) > SHOWN_MEMBERS else ""
 
 
 def verdict_sentences(compared: list[tuple[TrainedPlan, Difference]], subject: str, n_compared: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stg_ray.config.plans import TrainedPlan, trained_plans
-from stg_ray.config.sections import RetrainConfig
+from stg_ray.config.retraining import RetrainConfig
 
 
 def test_draws_of_random_groups_are_plans_of_one() -> None:

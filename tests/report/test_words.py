@@ -5,7 +5,7 @@ from __future__ import annotations
 from stg_ray.config import PlanName
 from stg_ray.config.plans import TrainedPlan
 from stg_ray.report.comparison import Difference
-from stg_ray.report.words import deploy_sentence, verdict_sentences
+from stg_ray.report.words import deploy_sentence, search_sentence, verdict_sentences
 
 NAN = float("nan")
 
@@ -49,3 +49,13 @@ def test_what_to_deploy_is_said_with_its_scores() -> None:
         "Deploy all in one (1 network; 0.5100 on validation rows, 0.5000 on test rows): the cheapest of two."
     )
     assert "test rows" not in deploy_sentence({**chosen, "test": None}, "ours")
+
+
+def test_what_a_search_found_is_said_with_its_cost() -> None:
+    long = [f"t{i}" for i in range(10)]
+    search = {"networks": 30, "epochs": 4, "cost": 2.96, "groups": [long, ["a"]], "expected": 0.01, "error": 0.002}
+    assert search_sentence(search) == (
+        "The search measured 30 groups in trainings of 4 epochs, together 3.0 times the training of its plan. Of its "
+        "groups (t0, t1, t2, t3, t4, t5, t6, t7 and 2 more; a), trained as long, +0.0100 +- 0.0020 is expected over "
+        "one network of all tasks."
+    )

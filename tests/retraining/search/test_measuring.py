@@ -131,8 +131,8 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
     assert len(probes) == about["networks"]
     assert all(set(probe["scores"]) == {"val"} for probe in probes), "the search never sees test rows"
     results = run.results
-    tested = results[(results["split"] == "test") & (results["metric"] == "average_precision")]
-    means = tested.groupby("plan")["value"].mean()
+    test = results[(results["split"] == "test") & (results["metric"] == "average_precision")]
+    means = test.groupby("plan")["value"].mean()
     assert means["searched"] > means["ours"]
     assert means["searched"] > means["all_in_one"]
 

@@ -1,0 +1,193 @@
+"""Is what a run says to deploy worth it? Every plan on many task sets, by one recipe; what is chosen against the rest.
+
+    STG_RAY_DATA=... python -m jobs.bench.what_to_deploy [--sets yeast conflict ...] [--quick] [--keep FOLDER]
+
+Every set has the defaults, with `epochs: auto`; groups are at least two, so that there is something to compare. On test
+rows, in trainings of all plans: what was chosen on validation rows against one network of all tasks, and against the
+best of the plans of as many networks or as long a training that do not look at the tasks; the groups of the search
+against random ones; and what the search expected of its groups, over one network trained as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from rich.console import Console
+
+import stg_ray as sr
+from jobs.bench.known_sets import KNOWN_SETS, data_root
+from jobs.bench.measure import show
+from jobs.bench.planted_sets import Arrays
+from stg_ray.cluster.session import session
+from stg_ray.progress import Reporter
+from stg_ray.report.comparison import Comparison, Difference
+from stg_ray.report.summary import PlanRow
+
+SEEDS = 3
+PLANS = ["ours", "searched", "ours_and_all", "all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble", "random"]
+BLIND = ("all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble")
+"""Plans that do not look at the tasks."""
+WITHIN = -0.005
+"""A difference above this is none."""
+
+
+def of_table(file: str) -> Callable[[int], Arrays]:
+    """Return a builder of a table with features x_*, or fingerprints, labels y_* and a column of the split."""
+
+    def build(seed: int) -> Arrays:
+        del seed
+        frame = pd.DataFrame(pq.read_table(data_root() / file).to_pandas())
+        if "fp_morgan2_2048" in frame:
+            packed = np.stack([np.frombuffer(row, np.uint8) for row in frame["fp_morgan2_2048"]])
+            inputs = np.unpackbits(packed, axis=1, bitorder="little").astype(np.float32)
+        else:
+            inputs = frame.filter(regex="^x_").to_numpy(np.float32)
+        columns = [c for c in frame.columns if str(c).startswith("y_")]
+        labels = frame[columns].to_numpy(np.float32)
+        arrays = {"inputs": inputs, "labels": labels, "names": np.array(columns)}
+        return arrays | ({"split": frame["split"].to_numpy(str)} if "split" in frame else {})
+
+    return build
+
+
+REAL: dict[str, Callable[[int], Arrays]] = {
+    "yeast": of_table("mulan/yeast.parquet"),
+    "scene": of_table("mulan/scene.parquet"),
+    "emotions": of_table("mulan/emotions.parquet"),
+    "sider": of_table("molecules/sider.parquet"),
+    "tox21": of_table("molecules/tox21.parquet"),
+    "bibtex": of_table("mulan/bibtex.parquet"),
+    "landmine": of_table("own_rows/landmine.parquet"),
+    "school": of_table("own_rows/school.parquet"),
+}
+PLANTED = ("conflict", "permuted", "gaussian", "digits, turned", "digits and random")
+SETS = {**REAL, **{name: KNOWN_SETS[name].build for name in PLANTED}}
+OWN_ROWS = {"landmine", "school", "permuted"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "conflict": {"model": {"trunk": "mlp", "width": 4, "depth": 1}},
+    "permuted": {"model": {"trunk": "mlp", "width": 8, "depth": 1}},
+}
+"""Narrow trunks, in which tasks that want different features are in each other's way."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--quick", action="store_true", help="few epochs and trainings, to see that it works")
+    parser.add_argument("--keep", metavar="FOLDER", help="keep the runs here, and go on with those that are there")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one setting")
+    arguments = parser.parse_args()
+    rows: list = []
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as scratch, session(None):
+        for name in arguments.sets:
+            try:
+                run, seconds = deployed(name, Path(arguments.keep or scratch), arguments.quick, arguments.set)
+            except FileNotFoundError:
+                rows.append((f"{name}: its file is not in STG_RAY_DATA", "", ""))
+                continue
+            result[name] = figures(run) | {"seconds": round(seconds, 1)}
+            rows += lines(name, result[name])
+    for key, text in {
+        "against_blind": "chosen no worse than the best plan that does not look at the tasks",
+        "against_one": "chosen clearly better than one network of all tasks",
+        "search_against_random": "groups of the search clearly better than random ones",
+    }.items():
+        found = [own[key] for own in result.values() if key in own]
+        n = sum(d["low"] > 0 if "clearly" in text else d["mean"] > WITHIN or d["high"] > 0 for d in found)
+        rows.append((text, f"{n} of {len(found)} sets", ""))
+    about = {"benchmark": "what_to_deploy", "quick": arguments.quick, "set": arguments.set}
+    show("What to deploy", rows, {**about, "sets": result})
+
+
+def deployed(name: str, folder: Path, quick: bool, overrides: list[str]) -> tuple[sr.Run, float]:
+    """Run a set, or go on with its run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        arrays = dict(SETS[name](0))
+        arrays.pop("groups", None)
+        if "split" not in arrays:
+            arrays["split"] = np.where(np.arange(len(arrays["inputs"])) % 4 == 3, "test", "train")
+        np.savez(path, **arrays)
+    method = {"affinity": {"methods": ["landscape"]}} if name in OWN_ROWS else {}
+    fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": SEEDS}
+    config = sr.load_config(
+        {
+            "data": {"npz": str(path), "constant_tasks": "drop"},
+            "profile": {"workers": 1, **({"epochs": 2} if quick else {})},
+            "grouping": {"min_groups": 2},
+            "retrain": {"plans": PLANS, **fast},
+            **method,
+            **SETTINGS.get(name, {}),
+        },
+        overrides,
+    )
+    began = time.monotonic()
+    return sr.run(config, str(folder / name), reporter=Reporter(Console(quiet=True))), time.monotonic() - began
+
+
+def figures(run: sr.Run) -> dict[str, Any]:
+    """Compare what was chosen, and the groups of the search, by the trainings of all plans on test rows."""
+    summary, chosen, search = run.summary, run.run_dir.read_json("chosen.json"), run.run_dir.read_json("search.json")
+    by_plan = {(row.plan.name, row.serving): row for row in summary.plans}
+    key = chosen["plan"], chosen["serving"]
+    blind = {key: row for key, row in by_plan.items() if row.plan.base in BLIND}
+    best = max(blind, key=lambda each: blind[each].mean)
+    one, searched, random = (by_plan[name, "argmax"] for name in ("all_in_one", "searched", "random"))
+    return {
+        "tasks": len(summary.index.tasks),
+        "groups": len(summary.groups.groups),
+        "chosen": by_plan[key].title,
+        "mean": by_plan[key].mean,
+        "best_blind": blind[best].title,
+        "against_blind": _difference(by_plan[key], blind[best]),
+        "against_one": _difference(by_plan[key], one),
+        "ours_against_random": _difference(by_plan["ours", "argmax"], random),
+        "search_against_random": _difference(searched, random),
+        "search_against_one": _difference(searched, one),
+        "expected": search["expected"],
+        "search_cost": search["cost"],
+        "means": {row.title: row.mean for row in summary.plans},
+    }
+
+
+def _difference(row: PlanRow, other: PlanRow) -> dict[str, float]:
+    if row.plan.name == other.plan.name and row.serving == other.serving:
+        return {"mean": 0.0, "low": 0.0, "high": 0.0}
+    d: Difference = Comparison({"a": row.trainings, "b": other.trainings}).difference("a", "b")
+    return {"mean": d.mean, "low": d.low, "high": d.high}
+
+
+def lines(name: str, own: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The table's lines of a set."""
+
+    def text(key: str) -> str:
+        d = own[key]
+        return f"{d['mean']:+.4f} ({d['low']:+.4f} {d['high']:+.4f})"
+
+    return [
+        (f"{name}: {own['tasks']} tasks, {own['groups']} groups; chosen", f"{own['chosen']}, {own['mean']:.4f}", ""),
+        (f"{name}: chosen against one network", text("against_one"), ""),
+        (f"{name}: chosen against {own['best_blind']}", text("against_blind"), f"above {WITHIN}, or 0 within"),
+        (f"{name}: ours against random groups", text("ours_against_random"), ""),
+        (f"{name}: searched against random groups", text("search_against_random"), ""),
+        (
+            f"{name}: searched against one network, expected {own['expected']:+.4f} of short trainings",
+            text("search_against_one"),
+            "",
+        ),
+        (f"{name}: cost of the search, in trainings of its plan", f"{own['search_cost']:.1f}", "3"),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The section of a configuration about the networks of the plans."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stg_ray.config.data import Count
+from stg_ray.config.section import distinct
+from stg_ray.config.training import Positive, TrainingConfig
+
+PlanName = Literal[
+    "ours",
+    "searched",
+    "ours_soft",
+    "ours_and_all",
+    "all_in_one",
+    "all_in_one_equal_cost",
+    "all_in_one_ensemble",
+    "random",
+    "single_task",
+    "known",
+]
+
+MAX_DRAWS = 1000
+"""Trainings of a network, and draws of random groups: more tell nothing more, and fill the disk."""
+
+
+class RetrainConfig(TrainingConfig):
+    """The networks of the groups, and of the baselines that they are compared with."""
+
+    plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
+    """Plans to train; none are trained if the list is empty. all_in_one_equal_cost has as many epochs as the networks
+    of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together;
+    searched takes the groups that a search finds by short trainings (section `search`); ours_soft weights the losses by
+    membership; ours_and_all averages each network of ours with one of all tasks; known takes the known groups of the
+    task set."""
+    start: Literal["scratch", "profiled", "both"] = "scratch"
+    """Starting point of the networks: their initialization (scratch), or the trunk and heads of the profiled network;
+    both trains every plan twice, as PLAN and PLAN_profiled, for comparison."""
+    profiled_lr: Positive = 0.2
+    """Largest learning rate of networks that start from the profile, as a share of `lr`: they are fine-tuned."""
+    seeds: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 1
+    """Number of trainings of every network, with consecutive seeds."""
+    random_groups: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 2
+    """Number of draws of random groups of the same sizes as ours."""
+    membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Smallest membership at which a task is in a group's network of ours_soft: other tasks would hardly count in its
+    loss, but cost time."""
+    workers: Count = 1
+    """Number of workers that train one network together, with equal shares of every batch; more than one use Ray
+    Train."""
+    gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of a GPU for each worker, where there are GPUs; 0.25 trains four networks at a time on each."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Number of restarts of a trial."""
+
+    @field_validator("plans")
+    @classmethod
+    def _distinct_plans(cls, plans: list[str]) -> list[str]:
+        return distinct(plans, "plans", may_be_empty=True)
+
+    @model_validator(mode="after")
+    def _cost_of_ours(self) -> RetrainConfig:
+        if self.epochs == "auto" and "all_in_one_equal_cost" in self.plans and "ours" not in self.plans:
+            raise ValueError(
+                "all_in_one_equal_cost has the epochs of ours, which is not among retrain.plans: add ours, or set "
+                "retrain.epochs to a number"
+            )
+        return self
