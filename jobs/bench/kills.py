@@ -132,6 +132,7 @@ def main() -> None:
             own = folder / f"run-{n_runs}"
             ended = killed.run(own, seconds, Counter(shares), rng)
             n_runs += 1
+            seconds = {stage: 0.5 * last for stage, last in seconds.items()}  # of a run that was faster than its kills
             different = ended and contents(own) != expected
             n_wrong += bool(different)
             if different or not ended:
