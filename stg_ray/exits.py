@@ -100,7 +100,7 @@ def plain_warnings() -> None:
     def formatted(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
-        if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+        if issubclass(category, UserWarning) and Path(filename).is_relative_to(Path(__file__).parent):
             return f"stg-ray: warning: {' '.join(str(message).split())}\n"
         return of_others(message, category, filename, lineno, line)
 

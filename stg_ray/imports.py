@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -139,12 +140,18 @@ def python_name(value: object, key: str, *, by_workers: bool = True) -> object:
             "that returns it, or module:name where a module holds it"
         )
     if by_workers or "<" in name:
-        check_importable(f"{module}:{name}")
+        bases = {f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(value, "__mro__", ())}
+        is_module = "torch.nn.modules.module.Module" in bases
+        check_importable(f"{module}:{name}", f", or give an instance of it, {name}(...)" if is_module else "")
     return f"{module}:{name}"
 
 
-def check_importable(name: str) -> None:
+def check_importable(name: str, instead: str = "") -> None:
     """Refuse a name that only this program, or only the function that it is defined in, knows.
+
+    Args:
+        name: of a function or class, `module:function`.
+        instead: what else may be given, for the message.
 
     Raises:
         ValueError: it is in `__main__`, or within a function.
@@ -155,7 +162,7 @@ def check_importable(name: str) -> None:
         short = attribute.rpartition(".")[2].strip("<>")
         raise ValueError(
             f"it is defined {where}, from where workers cannot import it: write it into a file beside, such "
-            f"as my_code.py, and give my_code:{short}"
+            f"as my_code.py, and give my_code:{short}{instead}"
         )
 
 
@@ -164,12 +171,18 @@ def module_file(name: str | None) -> Path | None:
     if name is None or ":" not in name:
         return None
     search_here()
-    try:
-        spec = importlib.util.find_spec(name.partition(":")[0])
-    except (ImportError, ValueError, AttributeError):
-        # A package above it is missing or broken, or the program itself, which has no specification.
+    first, *steps = name.partition(":")[0].split(".")
+    if first == "__main__":  # the program itself, which has no specification
         main = getattr(sys.modules.get("__main__"), "__file__", None)
-        return Path(main) if name.startswith("__main__:") and main else None
+        return Path(main) if main and not steps else None
+    try:
+        spec = importlib.util.find_spec(first)
+        for number, step in enumerate(steps):  # find_spec would import the packages above
+            places = spec.submodule_search_locations if spec is not None else None
+            full = ".".join([first, *steps[:number], step])
+            spec = None if places is None else PathFinder.find_spec(full, places)
+    except (ImportError, ValueError, AttributeError):
+        return None
     return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 

@@ -269,13 +269,24 @@ def load_predictor(
     """
     index = read_index(run.sub("parts"))
     groups = Groups.from_dict(run.read_json(f"plans/{plan}.json"))
-    model = config.model.model_copy(update={"weights": None})  # where the trunk started does not matter any more
-    by_name = {task.name: task for task in index.tasks}
-    networks = []
-    for group, members in enumerate(groups.groups):
-        network = build_network(model, index, [by_name[name] for name in members], seed)
-        network.load_state_dict(load_weights(run, f"{network_place(plan, group, seed)}/network.pt"))
-        networks.append(network)
+    networks = [
+        load_network(run, config, index, members, f"{network_place(plan, group, seed)}/network.pt")
+        for group, members in enumerate(groups.groups)
+    ]
     dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
     compute = Compute.of(config.retrain, device)
     return Predictor(index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by)
+
+
+def load_network(run: Storage, config: Config, index: PartIndex, tasks: Sequence[str], file: str) -> TaskNetwork:
+    """Load a trained network from a file of a run.
+
+    Args:
+        tasks: names of its tasks, in their order in the network.
+        file: its weights.
+    """
+    model = config.model.model_copy(update={"weights": None})  # where the trunk started does not matter any more
+    by_name = {task.name: task for task in index.tasks}
+    network = build_network(model, index, [by_name[name] for name in tasks], config.seed)
+    network.load_state_dict(load_weights(run, file))
+    return network

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import warnings
 
 import pytest
 
+from stg_ray import cli
 from stg_ray.errors import InputError, StgRayError
-from stg_ray.exits import KEPT, exit_code
+from stg_ray.exits import KEPT, exit_code, plain_warnings
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,10 @@ from stg_ray.exits import KEPT, exit_code
 def test_an_error_is_one_line(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(error, verbose=False) == code
     assert capsys.readouterr().err == f"stg-ray: {line}\n"
+
+
+def test_warnings_of_this_package_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back at the end
+    plain_warnings()
+    assert warnings.formatwarning("two\nlines", UserWarning, cli.__file__, 3) == "stg-ray: warning: two lines\n"
+    assert "mine.py:3: UserWarning: theirs" in warnings.formatwarning("theirs", UserWarning, "mine.py", 3)

@@ -118,7 +118,8 @@ PACKS: dict[str, dict[str, Any]] = {
             "files": {"mine": "mine.csv"},
         },
         "retrain": {
-            "plans": ["ours", "all_in_one", "all_in_one_equal_cost", "known"],
+            "plans": ["ours", "all_in_one", "all_in_one_equal_cost", "known", "greedy"],
+            "networks": 2,
             "start": "both",
             "seeds": 2,
             "epochs": 1,

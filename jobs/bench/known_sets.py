@@ -83,7 +83,7 @@ def profiled(name: str, seed: int, folder: Path, *, quick: bool) -> RunDir:
     config = load_config(
         {
             "seed": seed,
-            "data": {"npz": str(path), "constant_tasks": "drop"},
+            "data": {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}},
             "profile": {"epochs": 2 if quick else about.epochs, "workers": 1},
             "affinity": {"methods": [method]},
         }

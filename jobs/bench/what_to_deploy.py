@@ -122,7 +122,7 @@ def deployed(name: str, folder: Path, quick: bool, overrides: list[str]) -> tupl
     fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": SEEDS}
     config = sr.load_config(
         {
-            "data": {"npz": str(path), "constant_tasks": "drop"},
+            "data": {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}},
             "profile": {"workers": 1, **({"epochs": 2} if quick else {})},
             "grouping": {"min_groups": 2},
             "retrain": {"plans": PLANS, **fast},

@@ -46,10 +46,11 @@ def _files_of(data: DataConfig) -> dict[str, Path]:
     if data.arff is not None and data.arff.xml is not None:
         named["arff.xml"] = looked_up(data.arff.xml, root)
     if data.hugging_face is not None:  # the fingerprints of the splits change with their contents
-        folder = looked_up(data.hugging_face.folder, root)
-        named |= {
-            f"hugging_face.folder: {path.relative_to(folder)}": path for path in sorted(folder.glob("**/state.json"))
-        }
+        key, place, files = ("folder", data.hugging_face.folder, "**/state.json")
+        if data.hugging_face.name is not None:  # perhaps a folder of files; what the Hub has is not looked at here
+            key, place, files = ("name", data.hugging_face.name, "**/*")
+        folder = looked_up(place or "", root)
+        named |= {f"hugging_face.{key}: {path.relative_to(folder)}": path for path in sorted(folder.glob(files))}
     for key, table in (("parquet", data.parquet), ("csv", data.csv), ("arff", data.arff), ("libsvm", data.libsvm)):
         if table is not None:
             named |= {f"{key}.files: {path}": path for path in _with_those_inside(named_files(table.files, root))}

@@ -72,7 +72,7 @@ class DataConfig(Section):
     libsvm: Annotated[LibsvmConfig | None, since("0.2")] = None
     """Files in LIBSVM's multi-label format."""
     hugging_face: Annotated[HuggingFaceConfig | None, since("0.2")] = None
-    """A data set that Hugging Face's `datasets` saved on disk."""
+    """A data set of Hugging Face's `datasets`, saved on disk or by name, and the columns that are inputs and labels."""
     images: ImageFolderConfig | None = None
     """Folder of images, with a folder for each class."""
     npz: str | None = None
@@ -181,9 +181,11 @@ class DataConfig(Section):
         for table in (self.parquet, self.csv, self.arff, self.libsvm):
             if table is not None:
                 return PurePath(first_of(table.files)).stem.rstrip("-_*")
-        folder = self.images or self.hugging_face
+        folder = self.images.folder if self.images else None
+        if self.hugging_face is not None:
+            folder = self.hugging_face.folder or self.hugging_face.name
         file = self.npy.inputs if self.npy else self.npz
-        source = self.preset or (folder.folder if folder else file) or self.function or "joined"
+        source = self.preset or folder or file or self.function or "joined"
         return PurePath(source).stem
 
 

@@ -54,7 +54,11 @@ def trained_plans(config: RetrainConfig) -> dict[str, TrainedPlan]:
         for draw in (range(config.random_groups) if base == "random" else (None,))
     ]
     if config.start == "both":
-        plans += [_named(plan.base, plan.draw, profiled=True, beside_scratch=True) for plan in plans]
+        plans += [
+            _named(plan.base, plan.draw, profiled=True, beside_scratch=True)
+            for plan in plans
+            if plan.base != "greedy"  # selects from the networks of either start
+        ]
     return {plan.name: plan for plan in plans}
 
 

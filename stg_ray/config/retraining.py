@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.data import Count
+from stg_ray.config.fingerprints import since
 from stg_ray.config.section import distinct
 from stg_ray.config.training import Positive, TrainingConfig
 
@@ -21,6 +22,7 @@ PlanName = Literal[
     "random",
     "single_task",
     "known",
+    "greedy",
 ]
 
 MAX_DRAWS = 1000
@@ -35,7 +37,7 @@ class RetrainConfig(TrainingConfig):
     of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together;
     searched takes the groups that a search finds by short trainings (section `search`); ours_soft weights the losses by
     membership; ours_and_all averages each network of ours with one of all tasks; known takes the known groups of the
-    task set."""
+    task set; greedy is an ensemble that is selected from the networks of all other plans."""
     start: Literal["scratch", "profiled", "both"] = "scratch"
     """Starting point of the networks: their initialization (scratch), or the trunk and heads of the profiled network;
     both trains every plan twice, as PLAN and PLAN_profiled, for comparison."""
@@ -48,6 +50,8 @@ class RetrainConfig(TrainingConfig):
     membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Smallest membership at which a task is in a group's network of ours_soft: other tasks would hardly count in its
     loss, but cost time."""
+    networks: Annotated[Count | None, since("0.2")] = None
+    """Largest number of networks that the plan greedy serves; by default as many as ours has."""
     workers: Count = 1
     """Number of workers that train one network together, with equal shares of every batch; more than one use Ray
     Train."""
@@ -60,6 +64,13 @@ class RetrainConfig(TrainingConfig):
     @classmethod
     def _distinct_plans(cls, plans: list[str]) -> list[str]:
         return distinct(plans, "plans", may_be_empty=True)
+
+    @field_validator("plans")
+    @classmethod
+    def _something_to_select_from(cls, plans: list[str]) -> list[str]:
+        if plans == ["greedy"]:
+            raise ValueError("greedy selects from the networks of other plans: name some")
+        return plans
 
     @model_validator(mode="after")
     def _cost_of_ours(self) -> RetrainConfig:

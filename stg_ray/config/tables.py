@@ -121,10 +121,35 @@ class LibsvmConfig(Section):
 
 
 class HuggingFaceConfig(ColumnsConfig):
-    """A data set that Hugging Face's `datasets` saved with `save_to_disk`; its splits are taken."""
+    """A data set of Hugging Face's `datasets`, in a folder of `save_to_disk` or by name; its splits are taken."""
 
-    folder: str
+    folder: str | None = None
     """Folder of the data set, looked up in the current directory and in the data root."""
+    name: Annotated[str | None, since("0.2")] = None
+    """Name of a data set on the Hub, `owner/set`, or a folder of files that `datasets.load_dataset` takes; needs
+    `pip install 'stg_ray[hf]'`. No code of a data set is ever run."""
+    config: Annotated[str | None, since("0.2")] = None
+    """Configuration (the Hub says subset) of the data set of this name, where it has several."""
+    revision: Annotated[str | None, since("0.2")] = None
+    """Commit, tag or branch of the data set of this name; by default its newest state."""
+    splits: Annotated[dict[SplitName, str], since("0.2")] = {}
+    """Splits of the data set that are used, such as `{train: train, test: validation}`; by default all, by their names.
+    With train alone, its rows are split by seed."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> HuggingFaceConfig:
+        if (self.folder is None) == (self.name is None):
+            raise ValueError("expected exactly one of folder (of save_to_disk), name (owner/set)")
+        for key in ("config", "revision"):
+            if self.name is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} belongs to a data set by name, and this is a folder")
+        if self.split is not None and self.splits:
+            raise ValueError("the splits are given twice: by splits and by a column")
+        if self.splits and "train" not in self.splits:
+            raise ValueError(
+                "splits name no train: expected one for training, such as {train: train, test: validation}"
+            )
+        return self
 
 
 class NpyConfig(Section):

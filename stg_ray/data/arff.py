@@ -9,16 +9,17 @@ import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from stg_ray.config.tables import ColumnsConfig, looked_up
+from stg_ray.data.arff_header import Attribute, read_header
+from stg_ray.data.arff_sparse import SparseCells
 from stg_ray.data.columns import TableFile
 from stg_ray.data.files import Found, find_files, other_format
 from stg_ray.data.tables import read_tables
@@ -28,21 +29,8 @@ from stg_ray.tasks import TaskSet
 if TYPE_CHECKING:
     from stg_ray.config.tables import ArffConfig
 
-QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-ATTRIBUTE = re.compile(rf"@attribute\s+({QUOTED}|[^\s{{]+)\s*(?:\s|(?={{))(.+)", re.IGNORECASE)
-CATEGORY = re.compile(rf"\s*({QUOTED}|[^,]+?)\s*(?:,|$)")
-CELL = re.compile(rf"\s*(\d+)\s+({QUOTED}|[^,\s]+)\s*(?:,|$)")
 MEKA_LABELS = re.compile(r"-C\s+(-?\d+)")
-NUMBERS = ("numeric", "real", "integer")
 BATCH_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """A column of an ARFF file: its name and its categories, None for numbers, empty for text."""
-
-    name: str
-    categories: tuple[str, ...] | None
 
 
 def read_arff(config: ArffConfig, root: Path, seed: int) -> TaskSet:
@@ -102,19 +90,27 @@ def _parsed(found: Found) -> tuple[TableFile, str]:
     """Return a file as a table, and the text of its relation."""
     path = found.path
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        other = other_format(path, "data.arff")
-        if other is not None:
-            raise InputError(f"{path} is no ARFF file: {other}") from None
-        text = path.read_text(encoding="latin-1")
+        try:
+            return _read(found, "utf-8-sig")
+        except UnicodeDecodeError:
+            other = other_format(path, "data.arff")
+            if other is not None:
+                raise InputError(f"{path} is no ARFF file: {other}") from None
+            return _read(found, "latin-1")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {one_line(error)}") from error
-    lines = iter(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("%"))
-    attributes, relation = _header(path, lines)
-    rows = list(lines)
-    sparse = bool(rows) and rows[0].lstrip().startswith("{")
-    table = _sparse_table(path, attributes, rows) if sparse else _dense_table(path, attributes, rows)
+
+
+def _read(found: Found, encoding: str) -> tuple[TableFile, str]:
+    path = found.path
+    with path.open(encoding=encoding) as stream:
+        lines = (line for line in stream if line.strip() and not line.lstrip().startswith("%"))
+        attributes, relation = read_header(path, lines)
+        first = next(lines, None)
+        rows = chain([] if first is None else [first], lines)
+        if first is not None and first.lstrip().startswith("{"):
+            return _sparse_file(found, attributes, SparseCells(path, attributes, rows)), relation
+        table = _dense_table(path, attributes, list(rows))
 
     def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         yield from table.select(list(columns)).to_batches(BATCH_ROWS)
@@ -122,34 +118,19 @@ def _parsed(found: Found) -> tuple[TableFile, str]:
     return TableFile(path, table.schema, len(table), batches, split=found.split), relation
 
 
-def _header(path: Path, lines: Iterator[str]) -> tuple[list[Attribute], str]:
-    """Read the attributes and the relation, up to the data."""
-    attributes: list[Attribute] = []
-    relation = ""
-    for line in lines:
-        line = line.strip()
-        word = line.split(None, 1)[0].lower()
-        if word == "@data":
-            if not attributes:
-                break
-            return attributes, relation
-        if word == "@relation":
-            relation = line
-            continue
-        match = ATTRIBUTE.fullmatch(line)
-        if match is None:
-            break
-        kind = match[2].strip()
-        if kind.startswith("{"):
-            inside = kind[1:].rstrip().rstrip("}")
-            categories: tuple[str, ...] | None = tuple(_unquoted(c[1]) for c in CATEGORY.finditer(inside))
-        else:
-            categories = None if kind.split()[0].lower() in NUMBERS else ()
-        attributes.append(Attribute(_unquoted(match[1]), categories))
-    other = other_format(path, "data.arff")
-    if other:
-        raise InputError(f"{path} is no ARFF file: {other}")
-    raise InputError(f"{path} is no whole ARFF file: expected @relation, lines of @attribute, and @data")
+def _sparse_file(found: Found, attributes: Sequence[Attribute], cells: SparseCells) -> TableFile:
+    """Return a file of which only the columns that are asked for become dense."""
+    places = {attribute.name: place for place, attribute in enumerate(attributes)}
+
+    def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        table = pa.table({name: cells.column(places[name]) for name in columns})
+        yield from table.to_batches(BATCH_ROWS)
+
+    def matrix(columns: Sequence[str]) -> Any:
+        return cells.matrix([places[name] for name in columns])
+
+    schema = pa.schema([(attribute.name, attribute.type) for attribute in attributes])
+    return TableFile(found.path, schema, len(cells), batches, split=found.split, matrix=matrix)
 
 
 def _dense_table(path: Path, attributes: Sequence[Attribute], rows: Sequence[str]) -> pa.Table:
@@ -188,60 +169,4 @@ def _column(path: Path, attribute: Attribute, values: pa.Array) -> pa.Array:
                 f"{path}: the attribute {attribute.name!r} has the value {strange[0].as_py()!r} (in {len(strange):,} "
                 f"rows), which is none of its categories {', '.join(attribute.categories[:5])}"
             )
-    return values.cast(_category_type(attribute))
-
-
-def _category_type(attribute: Attribute) -> pa.DataType:
-    for kind in (pa.int64(), pa.float64()):
-        try:
-            pa.array(attribute.categories or [""], pa.string()).cast(kind)
-        except pa.ArrowInvalid:
-            continue
-        return kind
-    return pa.string()
-
-
-def _sparse_table(path: Path, attributes: Sequence[Attribute], rows: Sequence[str]) -> pa.Table:
-    """Return rows such as `{1 0.5, 7 yes}`. What is left out is 0, or the first category."""
-    n_rows = len(rows)
-    cells: list[tuple[list[int], list[str]]] = [([], []) for _ in attributes]
-    for number, row in enumerate(rows):
-        row = row.strip()
-        if not (row.startswith("{") and row.endswith("}")):
-            raise InputError(f"{path}: the row {number} of the data is {row[:40]!r}: expected {{index value, ...}}")
-        for match in CELL.finditer(row[1:-1]):
-            index = int(match[1])
-            if index >= len(attributes):
-                raise InputError(
-                    f"{path}: row {number} has the index {index}, and there are {len(attributes)} attributes"
-                )
-            cells[index][0].append(number)
-            cells[index][1].append(match[2])
-    return pa.Table.from_arrays(
-        [_filled(path, a, n_rows, *cell) for a, cell in zip(attributes, cells, strict=True)],
-        [a.name for a in attributes],
-    )
-
-
-def _filled(path: Path, attribute: Attribute, n_rows: int, rows: list[int], texts: list[str]) -> pa.Array:
-    if attribute.categories is None or _category_type(attribute) != pa.string():
-        first = float(attribute.categories[0]) if attribute.categories else 0.0
-        values = np.full(n_rows, first)
-        try:
-            values[rows] = [np.nan if text == "?" else float(_unquoted(text)) for text in texts]
-        except ValueError as error:
-            raise InputError(f"{path}: the attribute {attribute.name!r} is no number: {one_line(error)}") from error
-        whole = attribute.categories is not None and _category_type(attribute) == pa.int64()
-        array = pa.array(values, from_pandas=True)
-        return array.cast(pa.int64()) if whole else array
-    words: list[Any] = [attribute.categories[0] if attribute.categories else None] * n_rows
-    for row, text in zip(rows, texts, strict=True):
-        words[row] = None if text == "?" else _unquoted(text)
-    return pa.array(words, pa.string())
-
-
-def _unquoted(text: str) -> str:
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        return re.sub(r"\\(.)", r"\1", text[1:-1])
-    return text
+    return values.cast(attribute.type)

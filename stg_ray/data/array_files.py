@@ -159,6 +159,8 @@ def _reason(path: Path, error: Exception, name: str) -> str:
     """Say why a file cannot be read as arrays."""
     start = _start(path)
     if ("allow_pickle" in str(error) or "Python objects" in str(error)) and start[:2] in (b"PK", b"\x93N"):
+        if name in TEXTS:
+            return f"cannot be used: its array {name!r} holds Python objects: save it as text, {name}.astype(str)"
         return OBJECTS if not name else f"cannot be used: its array {name!r} {OBJECTS}"
     other = None if start[:2] == b"PK" else other_format(path, "data.npz" if name else "data.npy")
     if other:

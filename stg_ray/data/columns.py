@@ -6,7 +6,7 @@ import fnmatch
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,6 +45,7 @@ class TableFile:
         batches: reads some of its columns.
         constants: columns with one value for the whole file, which its path tells.
         split: train, val or test, where the configuration or its folder tells.
+        matrix: of a sparse file, returns some of its columns as a sparse matrix of SciPy's; None where they are none.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class TableFile:
     batches: Batches
     constants: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
+    matrix: Callable[[Sequence[str]], Any] | None = None
 
     @property
     def names(self) -> list[str]:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from stg_ray.data.columns import TENSOR_SHAPE
 from stg_ray.data.images import decode_all, large_array
 from stg_ray.errors import InputError
+from stg_ray.tasks.notes import DataWarning
 
 if TYPE_CHECKING:
     from stg_ray.config.tables import ColumnsConfig
@@ -204,6 +205,7 @@ class FeatureColumns:
                 warnings.warn(
                     f"the feature {name!r} is another number in every row: if it only names the rows, leave it out "
                     f"with '!{name}' after a pattern in {self.key}.features",
+                    DataWarning,
                     stacklevel=2,
                 )
 

@@ -1,4 +1,4 @@
-"""Task sets that Hugging Face's `datasets` saved on disk: folders of Arrow streams, which need no further package."""
+"""Task sets of Hugging Face's `datasets`: folders of Arrow streams that it saved, or data sets by name (an extra)."""
 
 from __future__ import annotations
 
@@ -12,57 +12,83 @@ import pyarrow.ipc
 
 from stg_ray.config.tables import looked_up
 from stg_ray.data.columns import TableFile
+from stg_ray.data.hugging_face_hub import loaded_splits
 from stg_ray.data.label_lists import names_of_labels
 from stg_ray.data.tables import read_tables
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.settings import current_settings
+from stg_ray.tasks.splitting import SPLIT_NAMES
 
 if TYPE_CHECKING:
     from stg_ray.config.tables import HuggingFaceConfig
 
-SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
-"""Names that splits have in such data sets."""
-
 
 def read_hugging_face(config: HuggingFaceConfig, root: Path, seed: int, image_size: int | None = None) -> TaskSet:
-    """Read the task set of a data set on disk, a batch of rows at a time.
+    """Read the task set of a data set, a batch of rows at a time.
 
     Names of classes are those of the data set's `ClassLabel` features.
 
     Args:
-        config: the folder, and the columns that are inputs and labels.
+        config: the folder or the name, and the columns that are inputs and labels.
         root: the data root, in which relative paths are looked up too.
         seed: seed of the split, where the data set has one part.
         image_size: side in pixels to which images are cropped and scaled; by default they stay as they are.
 
     Raises:
-        InputError: no such folder, one of another kind, a split of another name, and as `read_tables`.
+        InputError: no such folder or data set, one of another kind, a split of another name, and as `read_tables`.
     """
-    folder = looked_up(config.folder, root)
-    if not folder.is_dir():
-        raise InputError(f"data.hugging_face: no folder {config.folder!r} here nor in the data root {root}")
-    splits: dict[str | None, Path] = {None: folder}
-    if (folder / "dataset_dict.json").is_file():
-        names = _json(folder / "dataset_dict.json")["splits"]
-        strange = [name for name in names if name not in SPLITS]
-        if strange:
-            raise InputError(
-                f"{folder} has the split {strange[0]!r}: expected {', '.join(SPLITS)} (give the folder of one split, "
-                "or save the data set without it)"
-            )
-        splits = {SPLITS[name]: folder / name for name in names}
-        if list(splits) == ["train"]:
-            splits = {None: splits["train"]}
-    files = [_table_file(path, split, config) for split, part in splits.items() for path in _stream_files(part)]
+    place = Path(config.name or looked_up(config.folder or "", root))
+    parts = _saved(place, config, root) if config.name is None else loaded_splits(config, root)
+    splits = _splits(place, list(parts), config)
+    files = [
+        TableFile(file.path, _with_class_names(file.schema, config), file.n_rows, file.batches, split=split)
+        for split, name in splits.items()
+        for file in parts[name]
+    ]
     if config.split is not None and files[0].split is not None:
         raise InputError(
-            f"the splits of {folder} are given twice: by its folders and by data.hugging_face.split; leave the latter "
-            "out, or give the folder of one split"
+            f"the splits of {place} are given twice: by its own and by data.hugging_face.split; leave the latter out, "
+            "or name one of its splits: data.hugging_face.splits={train: train}"
         )
     return read_tables(config, "data.hugging_face", files, seed, image_size)
 
 
-def _stream_files(folder: Path) -> list[Path]:
+def _splits(place: Path, names: Sequence[str | None], config: HuggingFaceConfig) -> dict[str | None, str | None]:
+    """Return the names of a data set's splits by ours; a single one is to be split by seed."""
+    shown = ", ".join(map(str, names))
+    if not config.splits and None in names:
+        return {None: None}
+    splits: dict[str | None, str | None] = dict(config.splits.items())
+    if strange := [name for name in splits.values() if name not in names]:
+        found = "one part and no splits" if None in names else f"the splits {shown}"
+        raise InputError(f"data.hugging_face.splits: no split {strange[0]!r}: {place} has {found}")
+    say = f"say which to use: data.hugging_face.splits={{train: NAME, test: NAME}} ({place} has {shown})"
+    for name in names if not config.splits else ():
+        own = SPLIT_NAMES.get(str(name).lower())
+        if own is None or own in splits:
+            beside = "" if own is None else f" beside {splits[own]!r}"
+            raise InputError(f"{place} has the split {name!r}{beside}: expected {', '.join(SPLIT_NAMES)}; {say}")
+        splits[own] = name
+    if list(splits) == ["train"]:
+        return {None: splits["train"]}
+    if not {"train", "test"} <= set(splits) and not current_settings().makes_split:
+        raise InputError(f"{place} has no split for {'training' if 'train' not in splits else 'tests'}: {say}")
+    return splits
+
+
+def _saved(folder: Path, config: HuggingFaceConfig, root: Path) -> dict[str | None, list[TableFile]]:
+    """Return the files of a folder that `save_to_disk` wrote, by split; by None where it has none."""
+    if not folder.is_dir():
+        raise InputError(f"data.hugging_face: no folder {config.folder!r} here nor in the data root {root}")
+    if not (folder / "dataset_dict.json").is_file():
+        return {None: _stream_files(folder)}
+    names = _json(folder / "dataset_dict.json")["splits"]
+    used = set(config.splits.values()) or set(names)
+    return {name: _stream_files(folder / name) if name in used else [] for name in names}
+
+
+def _stream_files(folder: Path) -> list[TableFile]:
     """Return the Arrow files of one split, in their order."""
     if not (folder / "state.json").is_file():
         hint = "no data set that datasets.save_to_disk wrote (state.json is missing)"
@@ -74,7 +100,7 @@ def _stream_files(folder: Path) -> list[Path]:
     state = _json(folder / "state.json")
     if state.get("_indices_data_files"):
         raise InputError(f"{folder} keeps its rows by indices: call flatten_indices() before save_to_disk")
-    return [folder / file["filename"] for file in state["_data_files"]]
+    return [_table_file(folder / file["filename"]) for file in state["_data_files"]]
 
 
 def _json(path: Path) -> Any:
@@ -84,7 +110,7 @@ def _json(path: Path) -> Any:
         raise InputError(f"{path} is damaged: {one_line(error)}") from error
 
 
-def _table_file(path: Path, split: str | None, config: HuggingFaceConfig) -> TableFile:
+def _table_file(path: Path) -> TableFile:
     try:
         with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
             schema = stream.schema
@@ -97,7 +123,7 @@ def _table_file(path: Path, split: str | None, config: HuggingFaceConfig) -> Tab
             for batch in stream:
                 yield batch.select(list(columns))
 
-    return TableFile(path, _with_class_names(schema, config), n_rows, batches, split=split)
+    return TableFile(path, schema, n_rows, batches)
 
 
 def _with_class_names(schema: pa.Schema, config: HuggingFaceConfig) -> pa.Schema:

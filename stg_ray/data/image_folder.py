@@ -22,6 +22,8 @@ from stg_ray.data.copies import copies_of, leaks
 from stg_ray.data.images import common_mode, decode_all
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.notes import DataWarning
+from stg_ray.tasks.settings import current_settings
 from stg_ray.tasks.splitting import SPLIT_NAMES, SPLITS
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
         image_size: side in pixels to which images are cropped and scaled; by default they stay as they are.
 
     Warns:
-        UserWarning: files were left out, with their number by suffix.
+        DataWarning: files were left out, with their number by suffix.
 
     Raises:
         InputError: no such folder, a class without images, an image that cannot be decoded, images of several shapes,
@@ -63,6 +65,7 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
         shown = ", ".join(f"{count:,} {suffix}" for suffix, count in ignored.most_common(5))
         warnings.warn(
             f"{folder}: {ignored.total():,} files are left out ({shown}): expected {', '.join(SUFFIXES)}",
+            DataWarning,
             stacklevel=2,
         )
     first, (names, _) = next(iter(by_split.items()))
@@ -111,12 +114,12 @@ def _splits_of(folder: Path) -> dict[str, Path]:
     if len(splits) == 1:
         holds_folders = bool(_visible_folders(known[0]))
         return {"": known[0] if holds_folders else folder}
-    if "train" not in splits or "test" not in splits:
+    if not {"train", "test"} <= set(splits) and not current_settings().makes_split:
         missing = "train" if "train" not in splits else "test"
         way = "" if missing == "train" else " (if val is what to measure on: validation rows then come from train)"
         raise InputError(
             f"{folder} has the splits {shown}, but no {missing}: add a folder {missing}, or give one of these that "
-            f"name{way}; without folders of splits, rows are split by seed"
+            f"name{way}; data.split=stratified splits all rows by seed"
         )
     return splits
 
@@ -173,6 +176,7 @@ def _check_copies(folder: Path, paths: dict[str, list[Path]]) -> None:
         warnings.warn(
             f"{folder}: {len(of_one):,} images are copies of others, such as {image} of {like}: one may be trained on "
             "and the other tested",
+            DataWarning,
             stacklevel=3,
         )
     for (split, other), copies in leaks(paths).items():
@@ -186,6 +190,7 @@ def _check_copies(folder: Path, paths: dict[str, list[Path]]) -> None:
         warnings.warn(
             f"{folder}: {len(copies):,} images of {split} are in {other} too, such as {image} and {like}: scores on "
             "them tell nothing of new images",
+            DataWarning,
             stacklevel=3,
         )
 

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from stg_ray.data.label_lists import (
     ListRules,
     evaluated,
-    indicators,
     is_text,
     is_written,
     lists_of,
     names_of_labels,
 )
 from stg_ray.errors import InputError
+from stg_ray.tasks.list_columns import indicators
 
 MAX_TEXT_CLASSES = 1000
 """A column of text with more values than this is no column of classes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stg_ray.errors import InputError, unknown
-from stg_ray.tasks import texts
 
 NO_LIST = ("?", "na", "n/a", "nan", "null", "none", "<na>")
 """Texts, in whatever case, that stand where a row lists no label; they are taken for null."""
@@ -136,28 +134,6 @@ def evaluated(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
                 "or names with a separator between them"
             ) from error
     return pa.chunked_array([pa.array([lists[text] for text in texts_of(column).to_pylist()], pa.list_(pa.string()))])
-
-
-def indicators(lists: pa.Array, known: Sequence[str] | None = None) -> tuple[list[str], np.ndarray]:
-    """Return the names of the L labels that occur in N lists, and which of them each row has (N, L).
-
-    Args:
-        lists: lists of text or of whole numbers.
-        known: names of the labels, where the lists hold numbers.
-    """
-    flat = pc.list_flatten(lists)
-    parents = np.asarray(pc.list_parent_indices(lists))
-    flat = flat.dictionary_decode() if pa.types.is_dictionary(flat.type) else flat
-    flat = pc.utf8_trim_whitespace(flat.cast(pa.string()))
-    labels = sorted(set(flat.unique().to_pylist()) - {None, ""})
-    if pa.types.is_integer(lists.type.value_type):
-        labels.sort(key=int)
-    if alike := texts.alike(labels):
-        warnings.warn(f"the labels {alike[0]!r} and {alike[1]!r} differ in upper and lower case only", stacklevel=2)
-    codes = np.asarray(pc.fill_null(pc.index_in(flat, pa.array(labels, pa.string())), -1))
-    matrix = np.zeros((len(lists), len(labels)), dtype=bool, order="F")
-    matrix[parents[codes >= 0], codes[codes >= 0]] = True
-    return labels if known is None else [known[int(label)] for label in labels], matrix
 
 
 def names_of_labels(schema: pa.Schema, column: str) -> list[str] | None:

@@ -19,6 +19,7 @@ from stg_ray.errors import InputError, one_line
 from stg_ray.imports import check_arguments, raised, resolve
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.settings import TaskSettings, task_settings
+from stg_ray.tasks.splitting import check_split
 
 if TYPE_CHECKING:
     from stg_ray.config.data import DataConfig
@@ -45,7 +46,11 @@ def load_task_set(config: DataConfig, seed: int, given: TaskSet | None = None) -
             "lift the limit (ulimit -v)"
         ) from error
     if len(task_set.tasks) < 2:
-        raise InputError("there is 1 task: grouping needs at least 2")
+        raise InputError(
+            "there is 1 task: grouping needs at least 2 (of a column of classes, data.*.classes makes a task for each "
+            "class; in Python, labels == c does)"
+        )
+    check_split(task_set.split)
     return task_set
 
 
@@ -64,6 +69,7 @@ def _settings_of(config: DataConfig) -> TaskSettings:
         kinds={pattern: task.kind for pattern, task in config.tasks.items() if task.kind is not None},
         missing={pattern: task.missing for pattern, task in config.tasks.items() if task.missing is not None},
         drops_empty=config.constant_tasks != "refuse",
+        makes_split=config.split == "stratified",
     )
 
 

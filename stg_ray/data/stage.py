@@ -10,6 +10,7 @@ from stg_ray.progress import StageProgress
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
+from stg_ray.tasks.notes import noted
 
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: TaskSet | None = None) -> None:
@@ -21,7 +22,8 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: T
     Raises:
         InputError: the data is not there, or not as it must be.
     """
-    task_set = load_task_set(config.data, config.seed, task_set)
+    with noted() as notes:
+        task_set = load_task_set(config.data, config.seed, task_set)
     check_varied(task_set.inputs)
     index = write_parts(
         task_set,
@@ -32,5 +34,5 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: T
     )
     sizes = ", ".join(f"{index.n_samples(split):,} {split}" for split in index.rows)
     progress.summary = f"{len(index.tasks)} tasks, samples: {sizes}"
-    for line in about(task_set):
+    for line in [*about(task_set), *notes]:
         progress.note(line)

@@ -17,6 +17,8 @@ from stg_ray.data.label_columns import LabelColumns
 from stg_ray.data.label_lists import ListRules
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import MISSING, TaskSet
+from stg_ray.tasks.settings import named_by_columns
+from stg_ray.tasks.sparse_rows import stays_sparse
 
 if TYPE_CHECKING:
     from stg_ray.config.tables import ColumnsConfig
@@ -45,24 +47,57 @@ def read_tables(
     schema = unified(files, [*columns.features, *columns.labels, *columns.others], categories=columns.labels)
     others = _part(schema, columns.others)
     inputs = FeatureColumns(config, key, _part(schema, columns.features), n_rows, image_size)
+    sparse = _sparse_inputs(files, columns.features)
+    if sparse is not None:
+        schema = _part(schema, [*columns.labels, *columns.others])
     labels = LabelColumns(_part(schema, columns.labels), ListRules(key, config.separator, config.empty))
     kept: list[pa.Table] = []
     for file in files:
         row = 0
         try:
             for batch in _batches(file, schema):
-                inputs.add(batch, file.path, row)
+                if sparse is None:
+                    inputs.add(batch, file.path, row)
                 labels.add(batch)
                 kept.append(pa.Table.from_batches([batch]).select(others.names))
                 row += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file.path} is damaged at or after row {row}: {one_line(error)}") from error
     table = pa.concat_tables(kept)
+    names = _without_prefix(columns.labels, config.labels)
     if config.classes is not None:
         tasks = _class_tasks(config, table, others)
     else:
-        tasks = labels.tasks(_without_prefix(columns.labels, config.labels))
-    return TaskSet.from_arrays(inputs.finished(), **tasks, split=_split(config, files, table), seed=seed)
+        tasks = labels.tasks(names)
+    rows = inputs.finished() if sparse is None else sparse
+    with named_by_columns(dict(zip(names, columns.labels, strict=True))):
+        return TaskSet.from_arrays(rows, **tasks, split=_split(config, files, table), seed=seed)
+
+
+def _sparse_inputs(files: Sequence[TableFile], features: Sequence[str]) -> Any:
+    """Return the features of all files as one sparse matrix; None where they are to be dense.
+
+    Raises:
+        InputError: a feature has no number in some row.
+    """
+    matrices: list[Any] = [None if file.matrix is None else file.matrix(features) for file in files]
+    if any(matrix is None for matrix in matrices):
+        return None
+    import scipy.sparse
+
+    whole = scipy.sparse.vstack(matrices, format="csr")
+    if not stays_sparse(whole):
+        return None
+    for file, matrix in zip(files, matrices, strict=True):
+        if (wrong := ~np.isfinite(matrix.data)).any():
+            place = int(wrong.argmax())
+            row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+            raise InputError(
+                f"features without a number: {features[matrix.indices[place]]!r} is missing, infinite or beyond "
+                f"float32 in row {row} of {file.path}, and {int(wrong.sum()) - 1:,} others are (fill them, or leave "
+                "the column out of the features)"
+            )
+    return whole
 
 
 def _part(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:

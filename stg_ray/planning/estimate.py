@@ -26,6 +26,7 @@ from stg_ray.retraining.search.measuring import Size
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
+from stg_ray.tasks.notes import noted
 from stg_ray.training.length import Length
 
 
@@ -45,7 +46,8 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     Raises:
         InputError: the run would be refused.
     """
-    task_set = load_task_set(config.data, config.seed)
+    with noted() as notes:
+        task_set = load_task_set(config.data, config.seed)
     check_varied(task_set.inputs)
     index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
     check(config, index)
@@ -61,7 +63,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     seconds = START_SECONDS + epochs * n_train * pace.step[1] / cpus
     return [
         ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
-        *(("", line) for line in about(task_set)),
+        *(("", line) for line in [*about(task_set), *notes]),
         (
             "profile",
             f"{_at_most(config.profile)}{epochs} epochs, {config.profile.workers} workers, "

@@ -22,6 +22,7 @@ COLORS: dict[PlanName, str] = {
     "random": "#d99a2b",
     "single_task": "#3a6ea5",
     "known": "#8e5ea2",
+    "greedy": "#b5525c",
 }
 SYMBOLS = {"argmax": "circle", "ensemble": "diamond"}
 LAYOUT = {

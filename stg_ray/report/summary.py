@@ -31,6 +31,7 @@ TITLES: dict[PlanName, str] = {
     "random": "random groups",
     "single_task": "single task",
     "known": "known groups",
+    "greedy": "greedy",
 }
 """Plans in the tables, in their order there."""
 

@@ -19,7 +19,7 @@ from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 
-OF_PLANS = {"plans", "seeds", "random_groups", "membership_above", "start", "epochs"}
+OF_PLANS = {"plans", "seeds", "random_groups", "networks", "membership_above", "start", "epochs"}
 """Settings that decide which networks there are; a network's spec has those that decide its training."""
 
 OF_AUTO = {"patience", "min_steps", "max_epochs"}
@@ -138,6 +138,8 @@ def make_plans(
     check_plans(config, tasks)
     plans = {}
     for name, trained in trained_plans(config.retrain).items():
+        if trained.base == "greedy":
+            continue  # made from the networks of the others
         if trained.base == "searched":
             plan = None if searched is None else Plan(searched, config.retrain.epochs)
         else:

@@ -15,6 +15,7 @@ from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.choice import choose
+from stg_ray.retraining.greedy import greedy_groups
 from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
 from stg_ray.retraining.results import argmax_scores, costs_table, ensembles, results_table
 from stg_ray.retraining.search.measuring import search_groups
@@ -51,7 +52,8 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     trained.train(run_dir, config, network_specs(plans, config, profiled, spent), progress)
     specs, reasons = trained.specs, trained.reasons
     failed = {spec: reasons[folder] for spec in specs if (folder := network_folder(spec, config)) in reasons}
-    networks = _publish(run_dir, config, [spec for spec in specs if spec not in failed])
+    whole = [spec for spec in specs if spec not in failed]
+    networks = _publish(run_dir, config, whole + _selected(run_dir, config, plans, whole, ours))
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
     alone = [network for network in networks if not plans[network["plan"]].ensemble]
     scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, failed_trainings)
@@ -75,6 +77,22 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
         raise PartlyFailed(
             f"{len(reasons)} of {n_networks} networks could not be trained ({named}); the others are kept"
         )
+
+
+def _selected(
+    run: RunDir, config: Config, plans: dict[str, Plan], specs: Sequence[NetworkSpec], ours: Groups
+) -> list[NetworkSpec]:
+    """Add the plan `greedy` where it is asked for, and return the specs of its networks, which are others' too."""
+    if "greedy" not in config.retrain.plans:
+        return []
+    tasks = read_index(run.sub("parts")).tasks
+    found = greedy_groups(run, config, specs, tasks, config.retrain.networks or len(ours.groups))
+    if found is None:
+        return []
+    groups, selected = found
+    plans["greedy"] = Plan(groups, config.retrain.epochs, ensemble=groups.has_ensemble)
+    run.write_json("plans/greedy.json", groups.to_dict())
+    return selected
 
 
 def _epochs_spent(

@@ -48,7 +48,7 @@ def about(task_set: TaskSet) -> list[str]:
     if task_set.dropped:
         n_all = len(task_set.tasks) + len(task_set.dropped)
         lines.append(
-            f"constant and dropped: {len(task_set.dropped):,} of {n_all:,} tasks, {first_names(task_set.dropped)}"
+            f"dropped, constant or rare: {len(task_set.dropped):,} of {n_all:,} tasks, {first_names(task_set.dropped)}"
         )
     unscored = [task.name for task in task_set.tasks if not task.is_scored]
     if unscored:

@@ -10,11 +10,12 @@ from typing import Any, get_args
 import numpy as np
 
 from stg_ray.errors import InputError, one_line
-from stg_ray.tasks.containers import plain_array
+from stg_ray.tasks.containers import plain_array, without_views
 from stg_ray.tasks.frames import as_table, by_pattern, is_frame
 from stg_ray.tasks.kinds import Meaning
 from stg_ray.tasks.label_matrix import LabelColumns, MatrixColumns, SeparateColumns
 from stg_ray.tasks.layout import check_channels_first
+from stg_ray.tasks.list_columns import with_lists_as_columns
 from stg_ray.tasks.sparse_rows import InputRows, SparseRows, stays_sparse
 from stg_ray.tasks.task import Task, TaskKind
 
@@ -58,7 +59,8 @@ def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumn
     """Return labels as columns, and the names of the tasks.
 
     Args:
-        labels: an array (N, K), a data frame, or a mapping from names to columns of their own types.
+        labels: an array (N, K), a data frame, or a mapping from names to columns of their own types. A column that
+            lists names is a task for each of them.
         names: of the tasks; by default those of the columns, else task_0, task_1, ...
 
     Raises:
@@ -66,11 +68,12 @@ def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumn
     """
     if is_frame(labels):
         table = as_table(labels)
-        names = checked_names(table.column_names if names is None else names, table.num_columns)
-        return SeparateColumns(names, table.columns), names
+        labels = dict(enumerate(table.columns))
+        names = table.column_names if names is None else names
     if isinstance(labels, Mapping):
         names = checked_names(list(labels) if names is None else names, len(labels))
-        return SeparateColumns(names, list(labels.values())), names
+        columns = with_lists_as_columns(dict(zip(names, map(without_views, labels.values()), strict=True)))
+        return SeparateColumns(list(columns), list(columns.values())), checked_names(list(columns), len(columns))
     labels = plain_array(labels)
     _check_lists(labels)
     try:

@@ -112,7 +112,10 @@ def column_of(name: str, data: Any) -> Column:
     column = data if isinstance(data, pa.ChunkedArray) else pa.chunked_array([data])
     is_category = pa.types.is_dictionary(column.type)
     if is_category:
-        column = column.cast(column.type.value_type)
+        of_values = pa.large_string() if _is_text(column.type.value_type) else column.type.value_type
+        # Not by one cast, which Arrow lacks for views of text.
+        chunks = [chunk.dictionary.cast(of_values).take(chunk.indices) for chunk in column.chunks]
+        column = pa.chunked_array(chunks, of_values)
     kind = column.type
     if _is_text(kind):
         encoded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
@@ -123,7 +126,10 @@ def column_of(name: str, data: Any) -> Column:
         return Column(np.zeros(len(column), np.int8), np.zeros(len(column), dtype=bool))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         if not pa.types.is_boolean(kind):
-            hint = "one column of 0 and 1 for each label of the lists" if pa.types.is_list(kind) else "numbers, texts"
+            lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+            hint = (
+                "lists of names, one column for each number of the lists, numbers, texts" if lists else "numbers, texts"
+            )
             raise InputError(
                 f"the column {name!r} holds {kind}: expected {hint} or booleans for a label, null where it is missing"
             )

@@ -20,6 +20,15 @@ def plain_array(data: Any) -> Any:
     return data.toarray() if hasattr(data, "tocsr") and hasattr(data, "toarray") else data
 
 
+def without_views(data: Any) -> Any:
+    """Return a frame or series of polars as Arrow's, its texts in types that all versions of pyarrow read."""
+    if type(data).__module__.partition(".")[0] != "polars" or not hasattr(data, "to_arrow"):
+        return data
+    import polars
+
+    return data.to_arrow(compat_level=polars.CompatLevel.oldest())
+
+
 def check_same_order(inputs: Any, labels: Any) -> None:
     """Refuse pandas objects whose indices have the same rows in another order: rows are taken by position.
 

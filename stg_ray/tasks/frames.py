@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from stg_ray.errors import InputError, one_line, unknown
+from stg_ray.tasks.containers import without_views
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,14 +35,15 @@ def as_table(frame: Any) -> pa.Table:
     import pyarrow as pa
 
     if not is_frame(frame):
-        raise InputError(f"{type(frame).__name__} is no data frame: expected one of pandas, polars or pyarrow")
+        lazy = " (collect() makes one of it)" if hasattr(frame, "collect") else ""
+        raise InputError(f"{type(frame).__name__} is no data frame: expected one of pandas, polars or pyarrow{lazy}")
     try:
         if isinstance(frame, pd.DataFrame):
             frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
             sparse = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.SparseDtype)]
             frame = frame.assign(**{name: frame[name].sparse.to_dense() for name in sparse})
             return pa.Table.from_pandas(frame, preserve_index=False)
-        return pa.table(frame)
+        return pa.table(without_views(frame))
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"the data frame cannot be read: {one_line(error)}") from error
 
@@ -131,4 +133,6 @@ def _check_numbers(name: str, kind: pa.DataType) -> None:
 
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if not (is_number or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
-        raise InputError(f"the column {name!r} holds {kind}: expected numbers or booleans for an input")
+        lists = "list" in str(kind)
+        hint = " (give vectors as one array to from_arrays, np.stack(frame[NAME]))" if lists else ""
+        raise InputError(f"the column {name!r} holds {kind}: expected numbers or booleans for an input{hint}")

@@ -50,12 +50,13 @@ def without_rare_tasks(task_set: TaskSet, policy: Policy, needed: Needed = 1) ->
         return task_set
     n_tasks = len(task_set.tasks)
     if policy == "refuse":
-        expected = "two values or more" if max(by_split.values()) == 1 else "more labels, data.min_positives"
+        constant = max(by_split.values()) == 1
+        expected = "two values or more" if constant else "more labels, data.min_positives"
+        which = "constant" if constant else "constant or rare"
         raise InputError(
-            f"constant tasks, {len(rare)} of {n_tasks}: {_first(list(rare.values()), '; ')} (expected "
-            f"{expected}; remove them, "
-            "or set data.constant_tasks=drop, or unscored to train them all the same, or data.split=stratified where a "
-            "split was given)"
+            f"{which} tasks, {len(rare)} of {n_tasks}: {_first(list(rare.values()), '; ')} (expected {expected}; "
+            "remove them, or set data.constant_tasks=drop, or unscored to train them all the same, or "
+            "data.split=stratified where a split was given)"
         )
     dropped = sorted(rare if policy == "drop" else unlearnable)
     if len(dropped) == n_tasks:

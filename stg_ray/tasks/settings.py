@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from stg_ray.tasks.columns import Marks
-from stg_ray.tasks.frames import by_pattern
+from stg_ray.tasks.frames import Value, by_pattern
 from stg_ray.tasks.task import TaskKind
 
 
@@ -24,15 +24,18 @@ class TaskSettings:
         kinds: kinds of tasks that are not to be told from the labels.
         missing: values that mark missing labels; an empty list where no value does.
         drops_empty: whether tasks without a label are dropped instead of refused.
+        makes_split: whether the split that comes with the data does not matter, as another is made.
     """
 
     kinds: Mapping[str, TaskKind]
     missing: Mapping[str, Marks]
     drops_empty: bool = False
+    makes_split: bool = False
 
 
 NO_SETTINGS = TaskSettings({}, {})
 _current: ContextVar[TaskSettings] = ContextVar("task_settings", default=NO_SETTINGS)
+_columns: ContextVar[Mapping[str, str]] = ContextVar("columns", default={})  # noqa: B039  it is never written to
 
 
 @contextmanager
@@ -43,6 +46,20 @@ def task_settings(settings: TaskSettings) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def named_by_columns(columns: Mapping[str, str]) -> Iterator[None]:
+    """Let settings also name tasks by their columns in a `with` block: `y_age` where the task is `age`.
+
+    Args:
+        columns: columns of a table by the names of their tasks.
+    """
+    token = _columns.set(columns)
+    try:
+        yield
+    finally:
+        _columns.reset(token)
 
 
 def current_settings() -> TaskSettings:
@@ -60,9 +77,17 @@ def with_settings(
     """
     settings = _current.get()
     if settings.kinds:
-        given = by_pattern(settings.kinds, names, "data.tasks")
-        kinds = [new or old for new, old in zip(given, kinds, strict=True)]
+        kinds = [new or old for new, old in zip(_told(settings.kinds, names), kinds, strict=True)]
     if settings.missing:
-        marks = by_pattern(settings.missing, names, "data.tasks")
+        marks = _told(settings.missing, names)
         missing = [old if new is None else new for new, old in zip(marks, missing, strict=True)]
     return kinds, missing
+
+
+def _told(values: Mapping[str, Value], names: Sequence[str]) -> list[Value | None]:
+    """Return what settings say of each task: by its name, else by its column's."""
+    columns = _columns.get()
+    others = [columns.get(name, name) for name in names]
+    found = by_pattern(values, [*names, *others], "data.tasks")
+    own, of_columns = found[: len(names)], found[len(names) :]
+    return [new if old is None else old for old, new in zip(own, of_columns, strict=True)]

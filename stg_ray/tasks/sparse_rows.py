@@ -13,6 +13,7 @@ from stg_ray.errors import InputError
 
 MANY_COLUMNS = 1000
 """Sparse inputs of fewer columns are made dense: they are small, and faster so."""
+BLOCK_ROWS = 1024
 FEW_FILLED = 0.1
 """Share of the numbers that are not 0 up to which inputs stay sparse; a number takes 8 bytes there instead of 4."""
 
@@ -56,8 +57,25 @@ class SparseRows:
             )
         return cls(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values, matrix.shape[1])
 
+    @classmethod
+    def of_dense(cls, array: np.ndarray) -> SparseRows:
+        """Take the rows of an array (N, F) of finite numbers, a block at a time."""
+        blocks = []
+        for start in range(0, len(array), BLOCK_ROWS):
+            block = array[start : start + BLOCK_ROWS]
+            rows, columns = np.nonzero(block)
+            starts = np.searchsorted(rows, np.arange(len(block) + 1))
+            values = block[rows, columns].astype(np.float32)
+            blocks.append(cls(starts, columns.astype(np.int32), values, array.shape[1]))
+        return joined(blocks)
+
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    @property
+    def n_filled(self) -> int:
+        """How many numbers are written, most of them not 0."""
+        return len(self.values)
 
     @property
     def shape(self) -> tuple[int, int]:

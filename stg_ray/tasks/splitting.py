@@ -9,6 +9,7 @@ import numpy as np
 
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
+from stg_ray.tasks.settings import current_settings
 from stg_ray.tasks.task import Task
 
 SPLITS = ("train", "val", "test")
@@ -41,7 +42,8 @@ def split_codes(
     """Return the split of each of N rows, as indices into `SPLITS`.
 
     Args:
-        split: N names of splits, or None to make one by `seed`; validation rows are made where it has none.
+        split: N names of splits, or None to make one by `seed`; validation rows are made where it has none. What
+            `data.split: stratified` replaces is not looked at.
         labels: (N, K), by which a split that is made is stratified, regressions left out.
 
     Raises:
@@ -51,7 +53,7 @@ def split_codes(
     strata = labels if len(classification) == len(tasks) else labels[:, classification]
     if len(labels) < MIN_ROWS:
         raise InputError(f"there are {len(labels)} rows: expected at least {MIN_ROWS}, to train, validate and test on")
-    if split is None:
+    if split is None or current_settings().makes_split:
         return stratified_split(strata, (0.7, 0.1, 0.2), seed)
     names = np.asarray(split).astype(str)
     if names.shape != (len(labels),):
@@ -64,11 +66,38 @@ def split_codes(
     codes = np.select([names == s for s in SPLITS], range(3)).astype(np.int8)
     for needed in ("train", "test"):
         if not (codes == SPLITS.index(needed)).any():
-            raise InputError(f"split has no {needed!r} row: expected 'train' and 'test' rows, and 'val' if you like")
+            raise InputError(
+                f"split has no {needed!r} row: expected 'train' and 'test' rows, and 'val' if you like (or "
+                "leave the split out, data.split=stratified, and one is made)"
+            )
     if not (codes == 1).any():
         train = np.flatnonzero(codes == 0)
         codes[train] = stratified_split(strata, (0.9, 0.1, 0.0), seed, rows=train)
     return codes
+
+
+def check_split(codes: np.ndarray) -> None:
+    """Refuse a split without rows to train, to validate or to test on.
+
+    Args:
+        codes: (N,) indices into `SPLITS`, or `UNUSED`.
+
+    Raises:
+        InputError: there are none of a kind.
+    """
+    counts = [int((codes == number).sum()) for number in range(len(SPLITS))]
+    uses = {
+        "train": "networks learn from them",
+        "val": "they decide when a training has learned enough and which networks to deploy",
+        "test": "they measure the networks",
+    }
+    for name, count in zip(SPLITS, counts, strict=True):
+        if count == 0:
+            found = ", ".join(f"{n:,} {split}" for n, split in zip(counts, SPLITS, strict=True))
+            raise InputError(
+                f"there is no {name!r} row ({found}), and {uses[name]}: name some {name!r} in the split, or make a new "
+                "one of all rows, data.split=stratified"
+            )
 
 
 def stratified_split(
@@ -115,7 +144,27 @@ def stratified_split(
     free = np.flatnonzero(placed < 0)
     have = np.bincount(placed[placed >= 0], minlength=len(target))
     _deal(rng.permutation(free), target * n_rows - have, placed, rng)
+    _fill_empty(placed, target, labels, np.arange(n_rows) if rows is None else rows, rng)
     return placed
+
+
+def _fill_empty(
+    placed: np.ndarray, shares: np.ndarray, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Give a split without a row its share of the largest one.
+
+    Where every label is rare, such as four rows for each of 50 classes, a tenth of each is none. The rows are of those
+    whose labels others in the largest split have too, so that it loses no label.
+    """
+    counts = np.bincount(placed, minlength=len(shares))
+    for split in np.flatnonzero((shares > 0) & (counts == 0)):
+        wanted = round(shares[split] * len(placed))
+        if wanted == 0 or labels.shape[1] == 0:
+            continue
+        places = rng.permutation(np.flatnonzero(placed == counts.argmax()))
+        _, alike = np.unique(np.nan_to_num(labels[rows[places]], nan=-1), axis=0, return_inverse=True)
+        _, kept = np.unique(alike.ravel(), return_index=True)
+        placed[np.delete(places, kept)[:wanted]] = split
 
 
 def _deal(rows: np.ndarray, wanted: np.ndarray, placed: np.ndarray, rng: np.random.Generator) -> None:

@@ -181,7 +181,7 @@ class TaskSet:
         """Make a checked task set from a `torch.utils.data.Dataset`, or a mapping from train, val and test to these.
 
         Args:
-            dataset: items are pairs of an input and its labels: K numbers, or numbers by the name of the task.
+            dataset: items are pairs of an input and its labels: K numbers or texts, or these by the name of the task.
             options: further arguments of `from_arrays`, such as `names`.
 
         Raises:

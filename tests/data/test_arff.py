@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stg_ray.config.loading import load_config
 from stg_ray.data import load_task_set
@@ -106,6 +109,65 @@ def test_files_by_split_and_missing_labels(tmp_path: Path) -> None:
     assert task_set.rows("test").tolist() == list(range(30, 40))
 
 
+@pytest.mark.parametrize("rows", [dense, sparse])
+@pytest.mark.parametrize("change", ["\r\n", "tabs", "a byte order mark", "latin-1"])
+def test_files_as_other_programs_write_them(tmp_path: Path, rows: Any, change: str) -> None:
+    text, encoding = header() + rows(), "utf-8"
+    if change == "tabs":
+        text = header() + rows().replace(", ", ",").replace("," if rows is dense else " ", "\t")
+    elif change == "\r\n":
+        text = text.replace("\n", "\r\n")
+    elif change == "latin-1":
+        text, encoding = text.replace("from Mulan", "aus München"), "latin-1"
+    else:
+        encoding = "utf-8-sig"
+    (tmp_path / "scenes.arff").write_bytes(text.encode(encoding))
+    task_set = load(tmp_path, labels=["Beach", "Fall*"])
+    assert np.allclose(task_set.inputs, X)
+    assert np.array_equal(task_set.labels, Y)
+
+
+SPARSE = """@relation m
+@attribute x1 numeric
+@attribute x2 {0,1}
+@attribute x3 {5,0}
+@attribute y1 {no,'so so',yes}
+@attribute y2 {0,1}
+@attribute y3 {2,1}
+@data
+"""
+CELLS = st.tuples(
+    *(
+        st.sampled_from(values)
+        for values in (["0", "0.5", "-1e3", "7"], "01", "50", ["no", "'so so'", "yes", "?"], "01?", "21")
+    )
+)
+
+
+@given(
+    rows=st.lists(CELLS, min_size=20, max_size=40), left_out=st.booleans(), spaces=st.sampled_from([",", " , ", ", "])
+)
+def test_sparse_rows_are_the_dense_ones(rows: list[tuple[str, ...]], left_out: bool, spaces: str) -> None:
+    rows = [
+        *rows,
+        ("0", "0", "5", "no", "0", "2"),
+        ("7", "1", "0", "yes", "1", "1"),
+        ("7", "1", "0", "'so so'", "1", "1"),
+    ]
+    rows = rows * 2  # so that no task is constant
+    first = ("0", "0", "5", "no", "0", "2")
+    cells = ([f"{i} {text}" for i, text in enumerate(row) if not (left_out and text == first[i])] for row in rows)
+    texts = ["\n".join(map(",".join, rows)), "\n".join("{" + spaces.join(own) + "}" for own in cells)]
+    sets = []
+    with tempfile.TemporaryDirectory() as folder:
+        for text in texts:
+            (Path(folder) / "scenes.arff").write_text(SPARSE + text)
+            sets.append(load(Path(folder), labels=["y*"], features=["x*"]))
+    assert np.array_equal(sets[0].inputs, sets[1].inputs)
+    assert np.array_equal(sets[0].labels, sets[1].labels)
+    assert sets[0].tasks == sets[1].tasks
+
+
 @pytest.mark.parametrize(
     ("text", "xml", "message"),
     [
@@ -121,6 +183,13 @@ def test_files_by_split_and_missing_labels(tmp_path: Path) -> None:
         (header() + "1,2,0\n", XML, "the data does not fit its 4 attributes"),
         (header() + "{0 1, 9 1}\n", XML, "row 0 has the index 9, and there are 4 attributes"),
         (header() + "{0 1}\n1,2,3,4\n", XML, "row 1 of the data is '1,2,3,4': expected {index value, ...}"),
+        (header() + "{0 1, x 2}\n", XML, "row 0 of the data is 'x 2': expected {index value"),
+        (header() + "{0 1 2, 3 1}\n", XML, "row 0 of the data is '0 1 2': expected {index value"),
+        (header() + "{0 '1', 3 'a\n", XML, "row 0 of the data is .*expected {index value"),
+        (header() + "{0 1, 3 1}, {0.5}\n", XML, "row 0 of the data is .*expected {index value"),
+        (header() + "{0 high}\n", XML, "the attribute 'first att' is no number: 'high'"),
+        (header() + "{0 1, 3 7}\n", XML, "'Fall foliage' has the value 7 .in 1 rows., which is none of its categories"),
+        (header(categories="{no,yes}") + "{3 maybe}\n", XML, "'Fall foliage' has the value 'maybe', which is none of"),
         (header(), XML, "scenes.arff has no row"),
         (header().partition("@data")[0], XML, "no whole ARFF file"),
         (header() + dense().replace("0.126", "high", 1), XML, "does not fit its 4 attributes: .*invalid value 'high"),

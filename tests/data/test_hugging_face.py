@@ -64,7 +64,8 @@ def save(folder: Path, rows: pa.Table, n_files: int = 1) -> None:
 
 
 def load(root: Path, **columns: Any) -> TaskSet:
-    data = {"hugging_face": {"folder": "set", **columns}, "root": str(root)}
+    place = {} if "name" in columns else {"folder": "set"}
+    data = {"hugging_face": {**place, **columns}, "root": str(root)}
     return load_task_set(load_config({"data": data}).data, seed=0)
 
 
@@ -85,6 +86,15 @@ def test_vectors_and_lists_of_named_labels(tmp_path: Path) -> None:
     assert np.array_equal(task_set.labels[:, 3:], np.stack([ROWS % 2, ROWS // 2 % 2], axis=1))
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_in_a_list_without_a_name_is_refused(tmp_path: Path, label: int) -> None:
+    rows = table()
+    tags = pa.array([[label] if row == 7 else [row % 3] for row in range(N)])
+    save(tmp_path / "set", rows.set_column(rows.schema.get_field_index("tags"), "tags", tags))
+    with pytest.raises(InputError, match=f"a list holds the label {label}: expected 0 to 2, as there are names for"):
+        load(tmp_path, features="emb", labels=["tags", "y_*"])
+
+
 @pytest.mark.parametrize("validation", ["validation", "valid", "val", "dev"])
 def test_splits_are_its_folders(tmp_path: Path, validation: str) -> None:
     splits = {"train": (0, 40), validation: (40, 8), "test": (48, 12)}
@@ -93,6 +103,51 @@ def test_splits_are_its_folders(tmp_path: Path, validation: str) -> None:
     (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": list(splits)}))
     task_set = load(tmp_path, features=["emb"], labels=["y_*"])
     assert [len(task_set.rows(split)) for split in ("train", "val", "test")] == [40, 8, 12]
+
+
+@pytest.mark.parametrize(
+    ("splits", "names", "sizes"),
+    [
+        (["train", "unsupervised"], {"train": "train"}, [42, 6, 12]),
+        (["train", "validation"], {"train": "train", "test": "validation"}, [27, 3, 30]),
+        (["a", "b", "unsupervised"], {"train": "b", "val": "unsupervised", "test": "a"}, [20, 20, 20]),
+    ],
+)
+def test_splits_may_be_named(tmp_path: Path, splits: list[str], names: dict[str, str], sizes: list[int]) -> None:
+    size = N if names == {"train": "train"} else N // len(splits)
+    for number, split in enumerate(splits):
+        save(tmp_path / "set" / split, table().slice(0 if size == N else number * size, size))
+    (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": splits}))
+    task_set = load(tmp_path, features=["emb"], labels=["y_*"], splits=names)
+    assert [len(task_set.rows(split)) for split in ("train", "val", "test")] == sizes
+
+
+@pytest.mark.parametrize(
+    ("splits", "names", "message"),
+    [
+        (["train", "validation"], {}, "has no split for tests: say which to use: .*has train, validation"),
+        (["train", "test", "val", "dev"], {}, "has the split 'dev' beside 'val'"),
+        (["train", "test"], {"train": "train", "test": "tests"}, "no split 'tests': .* has the splits train, test"),
+        ([], {"train": "train"}, "no split 'train': .* has one part and no splits"),
+    ],
+)
+def test_splits_that_do_not_fit(tmp_path: Path, splits: list[str], names: dict[str, str], message: str) -> None:
+    for split in splits or ["."]:
+        (tmp_path / "set").mkdir(exist_ok=True) if splits else None
+        save(tmp_path / "set" / split, table())
+    if splits:
+        (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": splits}))
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, features=["emb"], labels=["y_*"], splits=names)
+
+
+def test_splits_may_be_made_anew(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "validation")):
+        save(tmp_path / "set" / split, table().slice(number * 30, 30))
+    (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "validation"]}))
+    data = {"hugging_face": {"folder": "set", "features": ["emb"], "labels": ["y_*"]}, "split": "stratified"}
+    task_set = load_task_set(load_config({"data": {**data, "root": str(tmp_path)}}).data, seed=0)
+    assert [len(task_set.rows(split)) for split in ("train", "val", "test")] == [42, 6, 12]
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
@@ -111,7 +166,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (tmp_path / "indices" / "state.json").write_text(json.dumps(state))
     for folder, message in (
         ("none", "no folder 'none' here nor in the data root"),
-        ("set", "has the split 'unsupervised': expected train, test, val"),
+        ("set", "has the split 'unsupervised': expected train, training, val.*splits={train: NAME, test: NAME}"),
         ("empty", "is no data set that datasets.save_to_disk wrote"),
         ("hub", "but has Parquet files: use data.parquet with files: "),
         ("cut", "data-00000-of-00001.arrow is no whole Arrow file"),

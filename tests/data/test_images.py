@@ -19,6 +19,7 @@ from stg_ray.data import load_task_set
 from stg_ray.data.images import decode, decode_all, large_array
 from stg_ray.errors import InputError
 from stg_ray.tasks import SPLITS, TaskSet
+from stg_ray.tasks.notes import DataWarning
 from stg_ray.tasks.splitting import SPLIT_NAMES
 
 RNG = np.random.default_rng(0)
@@ -179,7 +180,7 @@ def test_hidden_files_are_no_images_and_what_is_left_out_is_counted(tmp_path: Pa
         assert len(load(tmp_path, images={"folder": str(tmp_path)}).inputs) == 30
     for name in ("a.gif", "b.GIF", "c.heic", "notes"):
         (tmp_path / "dog" / name).write_bytes(b"left out")
-    with pytest.warns(UserWarning, match=r"4 files are left out \(2 .gif, 1 .heic, 1 notes\): expected .jpg"):
+    with pytest.warns(DataWarning, match=r"4 files are left out \(2 .gif, 1 .heic, 1 notes\): expected .jpg"):
         assert len(load(tmp_path, images={"folder": str(tmp_path)}).inputs) == 30
 
 

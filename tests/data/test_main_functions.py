@@ -52,3 +52,29 @@ def test_a_function_within_a_function_is_refused() -> None:
 
     with pytest.raises(InputError, match=r"within a function, or a lambda.*write it into a file.*my_code:load"):
         load_config({"data": {"function": load}})
+
+
+def test_the_file_of_a_module_is_found_without_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain import of torchvision fails beside another build of torch, and a user's package may do anything."""
+    (tmp_path / "broken_package" / "inner").mkdir(parents=True)
+    for folder in (tmp_path / "broken_package", tmp_path / "broken_package" / "inner"):
+        (folder / "__init__.py").write_text("raise SystemExit('it ran')")
+    (tmp_path / "broken_package" / "inner" / "deep.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.chdir(tmp_path)
+    for name, file in (
+        ("broken_package", "__init__.py"),
+        ("broken_package.inner", "inner/__init__.py"),
+        ("broken_package.inner.deep", "inner/deep.py"),
+        ("broken_package.inner.deep.deeper", None),
+        ("broken_package.nothing", None),
+        ("broken_package.nothing.deeper", None),
+        ("nowhere.at_all", None),
+    ):
+        found = module_file(f"{name}:load")
+        assert found == (None if file is None else tmp_path / "broken_package" / file), name
+    program = (
+        "import sys\nfrom stg_ray.imports import module_file\n"
+        "assert module_file('torchvision.models:resnet18').name == '__init__.py'\n"
+        "assert 'torchvision' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -100,6 +100,11 @@ def keras(folder: Path) -> TaskSet:
     return source(folder, npz="a.npz")
 
 
+def objects(folder: Path) -> TaskSet:
+    np.savez(folder / "a.npz", inputs=X, labels=Y, names=np.array(["p", "q"], dtype=object))
+    return source(folder, npz="a.npz")
+
+
 def shuffled(folder: Path) -> TaskSet:
     return TaskSet.from_arrays(pd.DataFrame(X), pd.DataFrame(Y, index=ROWS[::-1]))
 
@@ -120,7 +125,7 @@ SITUATIONS: dict[str, tuple[Callable[[Path], TaskSet], Result]] = {
     "pandas sparse columns": (frame(y_a=pd.arrays.SparseArray(A)), NO),
     "a category that does not occur": (frame(y_a=pd.Categorical(["a", "b"] * 20, categories=["a", "b", "c"])), NO),
     "dates as labels": (frame(y_a=pd.date_range("2020", periods=N)), "'y_a' holds timestamp"),
-    "lists in a frame": (frame(y_a=WORDS), "one column of 0 and 1 for each label of the lists"),
+    "lists in a frame": (frame(y_a=WORDS), [0, 0, 0, 1]),
     "labels whose index has another order": (shuffled, "the rows of inputs in another order.*reset_index"),
     "series whose indices differ": (
         arrays({"p": pd.Series(A, index=ROWS[::-1]), "q": pd.Series(B)}),
@@ -205,6 +210,7 @@ SITUATIONS: dict[str, tuple[Callable[[Path], TaskSet], Result]] = {
         text("svm", "\n".join(f"{' '.join([f'{1 + A[i]}'] * int(i % 4 != 1))} 1:{i}" for i in ROWS), "libsvm"),
         [1, 0, 1, 0],
     ),
+    "names as objects in .npz": (objects, "'names' holds Python objects: save it as text, names.astype"),
     "text in .npy": (saved(X, YES[Y]), NO),
     "labels that are turned": (saved(X, Y.T), "Give labels.T"),
     "one column of labels": (saved(X, A), r"has the shape \(40,\): expected \(N, K\)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,17 @@ def npy(folder: Path) -> dict[str, Any]:
     return {"npy": {"inputs": "x.npz", "labels": "y.npy"}}
 
 
-@pytest.mark.parametrize("write", [libsvm, npy])
+def arff(folder: Path) -> dict[str, Any]:
+    header = [f"@attribute x{c} numeric" for c in range(F)] + [f"@attribute 'y {k}' {{0,1}}" for k in range(3)]
+    rows = []
+    for row in range(N):
+        cells = [f"{c} {v}" for c, v in zip(MATRIX[[row]].indices, MATRIX[[row]].data, strict=True)]
+        rows.append("{" + ", ".join(cells + [f"{F + k} 1" for k in range(3) if LABELS[row, k]]) + "}")
+    (folder / "mine.arff").write_text("\n".join(["@relation mine", *header, "@data", *rows]))
+    return {"arff": {"files": "mine.arff", "labels": ["y *"]}}
+
+
+@pytest.mark.parametrize("write", [libsvm, npy, arff])
 def test_files_of_sparse_inputs_stay_sparse(tmp_path: Path, write: Any) -> None:
     config = load_config({"data": {**write(tmp_path), "root": str(tmp_path)}})
     task_set = load_task_set(config.data, seed=0)
@@ -100,10 +111,70 @@ def test_files_of_sparse_inputs_stay_sparse(tmp_path: Path, write: Any) -> None:
     assert np.array_equal(task_set.labels, LABELS)
 
 
-def test_joined_sets_are_dense(tmp_path: Path) -> None:
-    parts = [{**npy(tmp_path), "name": name} for name in ("a", "b")]
+@pytest.mark.parametrize("value", ["?", "1e300", "nan"])
+def test_a_cell_without_a_number_is_named(tmp_path: Path, value: str) -> None:
+    data = arff(tmp_path)
+    text = (tmp_path / "mine.arff").read_text()
+    head, _, rows = text.partition("@data\n")
+    lines = rows.splitlines()
+    lines[7] = "{" + f"3 {value}, {F} 1" + "}"
+    (tmp_path / "mine.arff").write_text(head + "@data\n" + "\n".join(lines))
+    message = "'x3' is missing, infinite or beyond float32 in row 7 of .*mine.arff, and 0 others are"
+    with pytest.raises(InputError, match=message):
+        load_task_set(load_config({"data": {**data, "root": str(tmp_path)}}).data, seed=0)
+
+
+def filled(folder: Path) -> dict[str, Any]:
+    np.savez(
+        folder / "filled.npz", inputs=np.ones((N, F), np.uint8) + MATRIX.toarray().round().astype(int), labels=LABELS
+    )
+    return {"npz": "filled.npz"}
+
+
+def empty(folder: Path) -> dict[str, Any]:
+    np.savez(folder / "empty.npz", inputs=(MATRIX.toarray() * 9).astype(np.uint8), labels=LABELS)
+    return {"npz": "empty.npz"}
+
+
+@pytest.mark.parametrize(
+    ("writers", "stays"),
+    [
+        ([npy, npy], True),
+        ([arff, libsvm, npy], True),
+        ([arff, empty], True),
+        ([empty, npy], True),
+        ([npy, filled], False),
+    ],
+    ids=["two", "three formats", "mostly 0 at the end", "mostly 0 at the start", "one is filled"],
+)
+def test_joined_sets_stay_sparse_if_they_are_on_the_whole(tmp_path: Path, writers: list[Any], stays: bool) -> None:
+    parts = [{**write(tmp_path), "name": f"set {number}"} for number, write in enumerate(writers)]
     task_set = load_task_set(load_config({"data": {"join": parts, "root": str(tmp_path)}}).data, seed=0)
-    assert np.array_equal(task_set.inputs[:N], MATRIX.toarray())
+    assert isinstance(task_set.inputs, SparseRows) == stays
+    alone = [load_task_set(load_config({"data": {**part, "root": str(tmp_path)}}).data, seed=0) for part in parts]
+    assert np.array_equal(task_set.inputs[:], np.concatenate([own.inputs[:] for own in alone]))
+    assert [len(task_set.rows("test"))] == [sum(len(own.rows("test")) for own in alone)]
+
+
+def test_a_hundred_thousand_columns_take_little_memory(tmp_path: Path) -> None:
+    """An array of these rows would have 1.6 GB."""
+    n_columns, rng = 100_000, np.random.default_rng(0)
+    with (tmp_path / "wide.arff").open("w") as file:
+        file.write("@relation wide\n")
+        file.writelines(f"@attribute x{c} numeric\n" for c in range(n_columns))
+        file.write("@attribute y_a {0,1}\n@attribute y_b {0,1}\n@data\n")
+        for row in range(2000):
+            cells = [f"{c} 1" for c in np.unique(rng.integers(0, n_columns, 20))]
+            labels = [f"{n_columns + k} 1" for k in range(2) if row >> k & 1]
+            file.write("{" + ",".join(cells + labels) + "}\n")
+    part = {"arff": {"files": "wide.arff", "labels": ["y_*"]}}
+    config = load_config({"data": {"join": [part, {**part, "name": "again"}], "root": str(tmp_path)}})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    task_set = load_task_set(config.data, seed=0)
+    write_parts(task_set, Storage(tmp_path / "parts"))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert task_set.inputs.shape == (4000, n_columns)
+    assert grown < 400, "MiB"
 
 
 @pytest.mark.slow

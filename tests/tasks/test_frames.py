@@ -43,6 +43,28 @@ def test_names_kinds_and_gaps_come_from_the_columns(frame: pd.DataFrame) -> None
     assert np.array_equal(task_set.split == 2, frame["split"] == "test")
 
 
+def test_polars_frames_are_as_those_of_pandas(frame: pd.DataFrame) -> None:
+    polars = pytest.importorskip("polars")
+    frame["y_text"] = pd.Categorical(["red", "green", None, "blue"] * (N // 4))
+    frame["y_value"] = np.where(np.arange(N) == 9, np.nan, RNG.normal(size=N))
+    columns = {name: [None if pd.isna(value) else value for value in frame[name].tolist()] for name in frame}
+    types = {"y_text": polars.Categorical, "y_class": polars.Int64, "y_int": polars.Int8, "y_value": polars.Float32}
+    given = polars.DataFrame(columns, schema_overrides=types)
+    options = {"labels": "y_*", "split": "split", "kinds": {"y_int": "multiclass"}, "missing": {"y_int": [-1]}}
+    found, expected = (TaskSet.from_frame(own, **options) for own in (given, frame))
+    assert found.tasks[:-1] == expected.tasks[:-1]
+    assert np.array_equal(found.inputs, expected.inputs)
+    assert np.allclose(found.labels, expected.labels, equal_nan=True)
+    assert np.array_equal(found.split, expected.split)
+    parts = TaskSet.from_arrays(given.select("x_a", "x_b"), given.select(polars.col("^y_.*$")), missing={"y_int": [-1]})
+    assert parts.names == found.names
+    if hasattr(pa, "string_view"):  # as polars itself hands its texts out
+        views = TaskSet.from_frame(given.to_arrow(), **options)
+        assert np.array_equal(views.labels, found.labels, equal_nan=True)
+    with pytest.raises(InputError, match=r"LazyFrame is no data frame: .*\(collect\(\) makes one of it\)"):
+        TaskSet.from_frame(given.lazy(), labels="y_*")
+
+
 def test_classes_stay_classes_beside_a_regression(frame: pd.DataFrame) -> None:
     """With gaps they would be floating point in an array, and taken for numbers."""
     frame["y_value"] = np.where(np.arange(N) == 9, np.nan, RNG.normal(size=N))

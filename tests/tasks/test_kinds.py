@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -224,6 +225,18 @@ NUMBERS: dict[str, Callable[[list[Any]], Any]] = {
     "arrow text": lambda values: pa.array([None if v is None else str(v) for v in values]),
     "text": lambda values: as_object([None if v is None else f" {v}" for v in values]),
 }
+if importlib.util.find_spec("polars") is not None:
+    import polars
+
+    NUMBERS |= {
+        "polars": polars.Series,
+        "polars Int8": lambda values: polars.Series(values, dtype=polars.Int8),
+        "polars Float32": lambda values: polars.Series(values, dtype=polars.Float32),
+        "polars text": lambda values: polars.Series([None if v is None else str(v) for v in values]),
+        "polars category": lambda values: polars.Series(
+            [None if v is None else str(v) for v in values], dtype=polars.Categorical
+        ),
+    }
 WHOLE: dict[str, Callable[[list[Any]], Any]] = {
     dtype: lambda values, dtype=dtype: np.array(values, dtype)
     for dtype in ("int8", "int16", "int32", "int64", "float16", "longdouble")
@@ -343,7 +356,7 @@ def test_matrices_of_texts_and_objects() -> None:
         (repeated(0.5, 1.0), {"kinds": {"it": "multiclass"}}, "is multiclass and has the label 0.5: expected whole"),
         (repeated(0.5, float("inf")), {}, "'it' has infinite labels"),
         (repeated(0.5, 1e300), {}, "'it' has labels beyond 3.4e"),
-        (pa.array(repeated(["a"], ["b"])), {}, "'it' holds list<.*>: expected one column of 0 and 1 for each label"),
+        (pa.array(repeated([1], [2])), {}, "'it' holds list<.*>: expected lists of names, one column for each number"),
         (repeated(1, "a"), {}, "the labels of task 'it' cannot be read"),
         (repeated(1 + 2j, 1), {}, "'it' cannot be read|'it' holds"),
         (HALF[:-1], {}, "different lengths: 59, 60"),

@@ -83,7 +83,7 @@ def test_many_names_are_counted_not_listed() -> None:
     with pytest.raises(InputError, match=r"114 of 116: 'task_2' .*; and 109 more \("):
         task_set.without_constant_tasks("refuse")
     line = about(task_set.without_constant_tasks("drop"))[-1]
-    assert line == "constant and dropped: 114 of 116 tasks, task_2, task_3, task_4, task_5, task_6, and 109 more"
+    assert line == "dropped, constant or rare: 114 of 116 tasks, task_2, task_3, task_4, task_5, task_6, and 109 more"
     assert first_names(["a", "b"]) == "a, b"
 
 
@@ -119,7 +119,7 @@ def test_what_was_understood_is_told(task_set: TaskSet) -> None:
         "4 binary; rarest: 'classes' with 3 training rows of the rarer class",
         "1 regression; rarest: 'real' with 140 training rows",
         "inputs: 1 float32 numbers from 0 to 0",
-        "constant and dropped: 1 of 6 tasks, only test",
+        "dropped, constant or rare: 1 of 6 tasks, only test",
         "trained and not scored: 3 of 5 tasks, only train, rare, classes",
     ]
     labels = {"a": [0, 1, 2, None] * 50, "b": [0, 1, 2, 3, 4] * 40}

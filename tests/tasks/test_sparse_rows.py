@@ -32,6 +32,15 @@ def test_rows_are_those_of_the_dense_array(rows: list[int], start: int, stop: in
     assert np.allclose(squares, np.square(DENSE[chosen], dtype=np.float64).sum(axis=0))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_rows_of_a_dense_array(monkeypatch: pytest.MonkeyPatch, dtype: type) -> None:
+    monkeypatch.setattr("stg_ray.tasks.sparse_rows.BLOCK_ROWS", 7)
+    array = (DENSE * 9).astype(dtype)
+    sparse = SparseRows.of_dense(array)
+    assert np.array_equal(sparse[:], array)
+    assert sparse.n_filled == np.count_nonzero(array)
+
+
 def test_the_range_has_the_zeros() -> None:
     assert SparseRows.of(MATRIX).range() == (0.0, float(DENSE.max()))
     assert SparseRows.of(scipy.sparse.csr_matrix(np.full((2, 2), 3.0))).range() == (3.0, 3.0)

@@ -1,0 +1,139 @@
+"""The plan greedy: what is selected from a library of networks, and that its networks are those of other plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stg_ray as sr
+from stg_ray.config.loading import load_config
+from stg_ray.errors import InputError
+from stg_ray.progress import Reporter
+from stg_ray.retraining.greedy import Library, select, slots_of
+from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.tasks import Task, TaskSet
+from stg_ray.training.metrics import DEFAULT, primary_score
+
+TASKS = tuple(Task(name) for name in "abc")
+
+
+def library(
+    members: list[list[int]], noise: list[float], *, n: int = 400, trainings: int = 2, seed: int = 0
+) -> Library:
+    """Networks whose logits are the truth with noise of their own, by network."""
+    rng, n = np.random.default_rng(seed), 400
+    truth = rng.normal(size=(n, len(TASKS)))
+    labels = (truth > 0).astype(np.int8)
+    labels[rng.random(labels.shape) < 0.2] = -1
+    outputs = [
+        [(truth[:, own] + sd * rng.normal(size=(n, len(own)))).astype(np.float32) for _ in range(trainings)]
+        for own, sd in zip(members, noise, strict=True)
+    ]
+    return Library(TASKS, labels, members, outputs, DEFAULT)
+
+
+def test_noisy_copies_are_averaged_and_bad_ones_left_out() -> None:
+    found = select(library([[0, 1, 2]] * 5, [1.0, 1.0, 1.0, 1.0, 30.0]), [[n] for n in range(5)], most=3)
+    assert np.count_nonzero(found) == 3
+    assert found[4] == 0
+
+
+def test_a_network_of_one_task_joins_where_it_is_better() -> None:
+    found = select(library([[0, 1, 2], [0], [1]], [1.0, 0.2, 30.0]), [[0]], most=3)
+    assert found[1] > 0
+    assert found[0] == 1
+    assert found[2] == 0
+
+
+def test_every_step_is_the_best_there_is() -> None:
+    """The first step against all single additions, by hand."""
+    own = library([[0, 1, 2], [0, 1], [2], [0, 1, 2]], [1.0, 0.7, 0.5, 0.9])
+    starts = [[0], [1, 2], [3]]
+    found = select(own, starts, most=2)
+    means = {tuple(start): np.mean(own.scores(np.isin(np.arange(4), start).astype(int))) for start in starts}
+    assert max(means, key=lambda each: means[each]) == (1, 2)
+    assert found[0] == found[3] == 0, "two networks are the most"
+    assert np.mean(own.scores(found)) >= means[1, 2]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_never_worse_than_its_start_and_keeps_to_its_number(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    members = [[0, 1, 2], [0, 1, 2], [0], [1, 2], [0, 2], [1]]
+    own = library(members, rng.uniform(0.3, 3, 6).tolist(), seed=seed)
+    starts = [[0], [1], [2, 3], [4, 5]]
+    for most in (1, 2, 3):
+        found = select(own, starts, most)
+        begun = [np.isin(np.arange(6), start).astype(int) for start in starts if len(start) <= most]
+        assert np.count_nonzero(found) <= most
+        assert np.mean(own.scores(found)) >= max(np.mean(own.scores(each)) for each in begun) - 1e-12
+
+
+def test_without_a_start_that_is_small_enough_nothing_is_selected() -> None:
+    assert not select(library([[0, 1], [2]], [1.0, 1.0]), [[0, 1]], most=1).any()
+
+
+def test_scores_are_those_of_the_mean_output() -> None:
+    own = library([[0, 1, 2], [0, 1, 2]], [1.0, 1.0], trainings=1)
+    logits = (2 * own.of_task[0][0][0] + own.of_task[0][1][0]) / 3
+    expected = primary_score(TASKS[0], logits[:, 0], own.labels[0])
+    assert own.score(0, np.array([2, 1])) == pytest.approx(expected)
+    assert np.isnan(own.score(0, np.array([0, 0])))
+
+
+def test_equal_networks_of_several_plans_are_one_and_plans_that_lack_one_are_no_start() -> None:
+    config = load_config("digits")
+    specs = [
+        NetworkSpec(plan, group, tasks, seed=seed, draws=seed, epochs=5)
+        for seed, (plan, group, tasks) in product(
+            (0, 1), [("ours", 0, ("a", "b")), ("ours", 1, ("c",)), ("all_in_one", 0, ("a", "b", "c"))]
+        )
+    ]
+    twins = [NetworkSpec("ours_and_all", 0, ("a", "b", "c"), seed=seed, draws=seed, epochs=5) for seed in (0, 1)]
+    slots, plans = slots_of([*specs, *twins], config, "abc")
+    assert [slot.tasks for slot in slots] == [(0, 1), (2,), (0, 1, 2)]
+    assert plans == [[0, 1], [2], [2]]
+    slots, plans = slots_of([spec for spec in specs if (spec.group, spec.seed) != (1, 1)], config, "abc")
+    assert [slot.tasks for slot in slots] == [(0, 1), (0, 1, 2)], "what failed in one training is not selected"
+    assert plans == [[1]]
+
+
+def test_greedy_needs_others() -> None:
+    with pytest.raises(InputError, match="greedy selects from the networks of other plans"):
+        load_config("digits", ["retrain.plans=[greedy]"])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_run_serves_what_it_selected(quiet: Reporter, tmp_path: Path, make_task_set: Callable[..., TaskSet]) -> None:
+    settings = {
+        "profile": {"epochs": 2, "workers": 1},
+        "grouping": {"groups": 2},
+        "retrain": {"epochs": 3, "seeds": 2, "plans": ["ours", "all_in_one", "single_task", "greedy"], "networks": 3},
+    }
+    run = sr.run(make_task_set(n_samples=400, noise=1.0), tmp_path / "run", settings=settings, reporter=quiet)
+    plan = run.run_dir.read_json("plans/greedy.json")
+    assert 1 <= len(plan["groups"]) <= 3
+    assert len(run.run_dir.list(".networks")) == 2 * (2 + 1 + 6), "nothing is trained for it"
+    results = run.results
+    of_val = results[(results["split"] == "val") & (results["metric"] == "average_precision")]
+    means = of_val.groupby(["plan", "serving"])["value"].mean()
+    assert means["greedy"].max() >= max(means["all_in_one", "argmax"], means["ours", "argmax"]) - 1e-9
+    predictor = sr.load(run.uri, "greedy", seed=1)
+    data = make_task_set(n_samples=400, noise=1.0)
+    serving = "ensemble" if predictor.groups.has_ensemble else "argmax"
+    predictions = predictor.predict(data.inputs[data.rows("test")], serving=serving)
+    name = data.names[0]
+    expected = results[
+        (results["plan"] == "greedy")
+        & (results["seed"] == 1)
+        & (results["split"] == "test")
+        & (results["task"] == name)
+        & (results["metric"] == "average_precision")
+    ]["value"].iloc[0]
+    labels = data.labels[data.rows("test"), 0]
+    assert primary_score(data.tasks[0], predictions[name], labels) == pytest.approx(expected, abs=1e-6)
