@@ -120,13 +120,18 @@ def is_installed(file: str) -> bool:
     return file.startswith(tuple(paths[key] + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")))
 
 
-def python_name(value: object, key: str, *, by_workers: bool = True) -> object:
+def is_only_here(value: object) -> bool:
+    """Whether a value is a function or class that workers cannot import: of `__main__`, or within a function."""
+    name = getattr(value, "__qualname__", None)
+    return callable(value) and name is not None and (getattr(value, "__module__", "") == "__main__" or "<" in name)
+
+
+def python_name(value: object, key: str) -> object:
     """Return the name `module:function` of a function or class that is given itself; any other value as it is.
 
     Args:
         value: what was given for a setting that takes a name.
         key: the setting, for messages.
-        by_workers: whether workers import it; else it is only used in this program.
 
     Raises:
         ValueError: it cannot be imported by a name.
@@ -139,19 +144,16 @@ def python_name(value: object, key: str, *, by_workers: bool = True) -> object:
             f"{key} is an object of the class {type(value).__name__}, which no file can name: give a class, a function "
             "that returns it, or module:name where a module holds it"
         )
-    if by_workers or "<" in name:
-        bases = {f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(value, "__mro__", ())}
-        is_module = "torch.nn.modules.module.Module" in bases
-        check_importable(f"{module}:{name}", f", or give an instance of it, {name}(...)" if is_module else "")
+    if "<" in name:
+        check_importable(f"{module}:{name}")
     return f"{module}:{name}"
 
 
-def check_importable(name: str, instead: str = "") -> None:
+def check_importable(name: str) -> None:
     """Refuse a name that only this program, or only the function that it is defined in, knows.
 
     Args:
         name: of a function or class, `module:function`.
-        instead: what else may be given, for the message.
 
     Raises:
         ValueError: it is in `__main__`, or within a function.
@@ -162,7 +164,7 @@ def check_importable(name: str, instead: str = "") -> None:
         short = attribute.rpartition(".")[2].strip("<>")
         raise ValueError(
             f"it is defined {where}, from where workers cannot import it: write it into a file beside, such "
-            f"as my_code.py, and give my_code:{short}{instead}"
+            f"as my_code.py, and give my_code:{short}"
         )
 
 

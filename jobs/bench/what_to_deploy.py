@@ -6,6 +6,9 @@ Every set has the defaults, with `epochs: auto`; groups are at least two, so tha
 rows, in trainings of all plans: what was chosen on validation rows against one network of all tasks, and against the
 best of the plans of as many networks or as long a training that do not look at the tasks; the groups of the search
 against random ones; and what the search expected of its groups, over one network trained as long.
+
+--null asks instead whether choosing misleads: in each of 20 draws the labels of every row of digits are shuffled
+between the tasks, so that no groups are better than others. In one of them a clear gain over one network may be seen.
 """
 
 from __future__ import annotations
@@ -25,13 +28,14 @@ from rich.console import Console
 import stg_ray as sr
 from jobs.bench.known_sets import KNOWN_SETS, data_root
 from jobs.bench.measure import show
-from jobs.bench.planted_sets import Arrays
+from jobs.bench.planted_sets import Arrays, digits
 from stg_ray.cluster.session import session
 from stg_ray.progress import Reporter
 from stg_ray.report.comparison import Comparison, Difference
 from stg_ray.report.summary import PlanRow
 
 SEEDS = 3
+N_NULL = 20
 PLANS = ["ours", "searched", "ours_and_all", "all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble", "random"]
 BLIND = ("all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble")
 """Plans that do not look at the tasks."""
@@ -82,11 +86,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--quick", action="store_true", help="few epochs and trainings, to see that it works")
+    parser.add_argument("--null", action="store_true", help="is the choice honest where there is nothing to choose?")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the runs here, and go on with those that are there")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one setting")
     arguments = parser.parse_args()
-    rows: list = []
-    result: dict[str, Any] = {}
+    about = {"benchmark": "what_to_deploy", "quick": arguments.quick, "null": arguments.null, "set": arguments.set}
+    if arguments.null:
+        rows, result = null(arguments.keep, arguments.quick, arguments.set)
+        show("What to deploy, where nothing can be gained", rows, {**about, **result})
+        return
+    rows, result = [], {}
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as scratch, session(None):
         for name in arguments.sets:
             try:
@@ -104,8 +113,43 @@ def main() -> None:
         found = [own[key] for own in result.values() if key in own]
         n = sum(d["low"] > 0 if "clearly" in text else d["mean"] > WITHIN or d["high"] > 0 for d in found)
         rows.append((text, f"{n} of {len(found)} sets", ""))
-    about = {"benchmark": "what_to_deploy", "quick": arguments.quick, "set": arguments.set}
     show("What to deploy", rows, {**about, "sets": result})
+
+
+def null(keep: str | None, quick: bool, overrides: list[str]) -> tuple[list, dict[str, Any]]:
+    """Count the draws in which what was chosen, or the groups of the search, seem better than one network."""
+    n_draws = 3 if quick else N_NULL
+    clear = {"chosen": 0, "searched": 0}
+    chosen: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as scratch, session(None):
+        folder = Path(keep or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        for draw in range(n_draws):
+            arrays, rng = digits(), np.random.default_rng([11, draw])
+            arrays["labels"] = rng.permuted(arrays["labels"], axis=1)
+            np.savez(path := folder / f"null-{draw}.npz", **arrays)
+            training = {"epochs": 3 if quick else 10, "batch_size": 32}
+            config = sr.load_config(
+                {
+                    "data": {"npz": str(path)},
+                    "model": {"trunk": "mlp", "width": 16, "depth": 1},
+                    "profile": {"workers": 1, **training},
+                    "grouping": {"groups": 3},
+                    "search": {"length": 0.3},
+                    "retrain": {"plans": ["ours", "searched", "all_in_one"], "seeds": 3, **training},
+                },
+                overrides,
+            )
+            run = sr.run(config, str(folder / f"null-{draw}"), reporter=Reporter(Console(quiet=True)))
+            by_plan = {row.plan.name: row for row in run.summary.plans}
+            chosen.append(run.run_dir.read_json("chosen.json")["plan"])
+            for what, plan in (("chosen", chosen[-1]), ("searched", "searched")):
+                clear[what] += _difference(by_plan[plan], by_plan["all_in_one"])["low"] > 0
+    rows = [
+        (f"{what}: clearly better than one network", f"{n} of {n_draws}", f"{max(1, n_draws // 20)}")
+        for what, n in clear.items()
+    ]
+    return rows, {"clear": clear, "draws": n_draws, "chosen": chosen}
 
 
 def deployed(name: str, folder: Path, quick: bool, overrides: list[str]) -> tuple[sr.Run, float]:

@@ -124,7 +124,7 @@ class DataConfig(Section):
     @field_validator("function", mode="before")
     @classmethod
     def _function_by_name(cls, function: Any) -> Any:
-        return python_name(function, "data.function", by_workers=False)
+        return python_name(function, "data.function")
 
     @field_validator("arguments")
     @classmethod

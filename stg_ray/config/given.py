@@ -1,4 +1,6 @@
-"""Modules that are given in Python themselves, as `model.trunk`: a setting holds their digest, a run their pickle.
+"""Trunks that are given in Python themselves, as `model.trunk`: a setting holds their digest, a run their pickle.
+
+These are modules, and classes and functions that no file can name: those of a notebook, of a script, or of a function.
 
 Ray's cloudpickle pickles classes of a notebook or script by value, since workers cannot import them; other classes are
 named, and have to be there where the module is loaded.
@@ -19,7 +21,7 @@ PREFIX = "(given):"
 PLAIN = (int, float, str, bool, tuple, type(None))
 
 _KEPT: dict[str, bytes] = {}
-"""The pickled modules that this process was given, by the setting that stands for them."""
+"""The pickled trunks that this process was given, by the setting that stands for them."""
 
 
 def is_module(value: object) -> bool:
@@ -29,15 +31,16 @@ def is_module(value: object) -> bool:
     )
 
 
-def keep(module: Any, key: str) -> str:
-    """Keep a module until a run directory has it.
+def keep(trunk: Any, key: str) -> str:
+    """Keep a trunk until a run directory has it.
 
     Args:
-        module: a `torch.nn.Module`.
+        trunk: a `torch.nn.Module`, or a class or function that makes one.
         key: the setting that it was given for, for messages.
 
     Returns:
-        The value of the setting: equal for modules of equal layers, attributes, weights and code.
+        The value of the setting: equal for modules of equal layers, attributes, weights and code; for classes and
+        functions of equal code, and equal numbers and texts that it refers to.
 
     Raises:
         ValueError: it cannot be pickled.
@@ -45,19 +48,19 @@ def keep(module: Any, key: str) -> str:
     from ray import cloudpickle
 
     try:
-        pickled: bytes = cloudpickle.dumps(copy.deepcopy(module).cpu())
+        pickled: bytes = cloudpickle.dumps(copy.deepcopy(trunk).cpu() if is_module(trunk) else trunk)
     except Exception as error:  # whatever its attributes raise
         raise ValueError(
-            f"{key} is a {type(module).__name__} that cannot be pickled for the workers ({one_line(error)}): give a "
+            f"{key} is a {type(trunk).__name__} that cannot be pickled for the workers ({one_line(error)}): give a "
             "function of a file that builds it, my_code:function"
         ) from error
-    name = PREFIX + _digest(module)
+    name = PREFIX + (_digest(trunk) if is_module(trunk) else _digest_of_code(trunk))
     _KEPT[name] = pickled
     return name
 
 
 def kept(name: str) -> bytes | None:
-    """Return the pickle of a module that this process was given."""
+    """Return the pickle of a trunk that this process was given."""
     return _KEPT.get(name)
 
 
@@ -82,4 +85,20 @@ def _digest(module: Any) -> str:
             flat = value.detach().cpu().contiguous().reshape(-1)
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def _digest_of_code(value: Any) -> str:
+    """Hash the source of a class or function, and the plain values that it refers to."""
+    functions = [value] if inspect.isfunction(value) else [f for f in vars(value).values() if inspect.isfunction(f)]
+    digest = hashlib.sha256(f"{value.__qualname__}\n".encode())
+    try:
+        digest.update(inspect.getsource(value).encode())
+    except (OSError, TypeError):  # of a console
+        for function in functions:
+            digest.update(function.__code__.co_code + repr(function.__code__.co_consts).encode())
+    for function in functions:
+        names = inspect.getclosurevars(function)
+        plain = {k: v for k, v in {**names.globals, **names.nonlocals}.items() if isinstance(v, PLAIN)}
+        digest.update(f"{function.__qualname__} {function.__defaults__!r} {sorted(plain.items())}\n".encode())
     return digest.hexdigest()[:32]

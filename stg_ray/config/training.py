@@ -10,7 +10,7 @@ from stg_ray.config.data import Auto, Count, Section
 from stg_ray.config.fingerprints import since
 from stg_ray.config.given import is_module, keep
 from stg_ray.errors import unknown
-from stg_ray.imports import check_importable, python_name
+from stg_ray.imports import check_importable, is_only_here, python_name
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -38,7 +38,8 @@ class ModelConfig(Section):
     @field_validator("trunk", mode="before")
     @classmethod
     def _by_name(cls, trunk: Any) -> Any:
-        return keep(trunk, "model.trunk") if is_module(trunk) else python_name(trunk, "model.trunk")
+        is_given = is_module(trunk) or is_only_here(trunk)
+        return keep(trunk, "model.trunk") if is_given else python_name(trunk, "model.trunk")
 
     @field_validator("trunk")
     @classmethod

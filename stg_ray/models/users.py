@@ -17,7 +17,7 @@ from stg_ray.imports import raised, resolve, search_here
 
 
 def users_trunk(name: str, input_shape: tuple[int, ...], file: str | None = None) -> nn.Module:
-    """Build the trunk that `module:function` names, or load one that was given in Python.
+    """Build the trunk that `module:function` names, or that was given in Python.
 
     A function or class is called with the shape of one input, or, if it needs no argument and takes none, without; a
     module that is there already is copied. A constructor of torchvision.models is called without arguments, and its
@@ -26,30 +26,32 @@ def users_trunk(name: str, input_shape: tuple[int, ...], file: str | None = None
     Args:
         name: the setting `model.trunk`.
         input_shape: shape of one input.
-        file: path or URI of a module that was given in Python.
+        file: path or URI of what was given in Python.
 
     Raises:
         InputError: it cannot be imported, it raises, or it gives no module; the file of a given one is gone, or needs a
             module that is not here.
     """
-    if name.startswith(PREFIX):
-        return _given(name, file)
-    found: Any = resolve(name)
+    is_given = name.startswith(PREFIX)
+    found: Any = _given(name, file) if is_given else resolve(name)
+    if is_given and isinstance(found, nn.Module):
+        return found
+    title = getattr(found, "__qualname__", "") if is_given else name
     try:
         trunk = _built(found, input_shape)
     except (InputError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the fault is in the user's own code; sys.exit too
         raise InputError(
-            f"model.trunk={name} was called with the shape of one input, {input_shape}, and {raised(error)}"
+            f"model.trunk={title} was called with the shape of one input, {input_shape}, and {raised(error)}"
         ) from error
     if not isinstance(trunk, nn.Module):
-        raise InputError(f"model.trunk={name} gave {type(trunk).__name__}: expected a torch.nn.Module")
+        raise InputError(f"model.trunk={title} gave {type(trunk).__name__}: expected a torch.nn.Module")
     return trunk
 
 
-def _given(name: str, file: str | None) -> nn.Module:
-    """Load a trunk that was given in Python as a module."""
+def _given(name: str, file: str | None) -> object:
+    """Load what was given in Python as a trunk: a module, or what makes one."""
     folder, _, own = (file or "").rpartition("/")
     try:
         pickled = Storage(folder or "/").read_bytes(own) if file is not None else kept(name)
@@ -61,13 +63,13 @@ def _given(name: str, file: str | None) -> nn.Module:
         raise InputError("model.trunk stands for a module that was given in another program: give it once more")
     search_here()
     try:
-        module: nn.Module = pickle.loads(pickled)
+        given: object = pickle.loads(pickled)
     except Exception as error:  # a class that is not here any more, or is another one
         raise InputError(
             f"model.trunk: the module that was given cannot be loaded from {file} ({one_line(error)}): its classes "
             "must be importable as they were"
         ) from error
-    return module
+    return given
 
 
 def _built(found: Callable[..., Any], input_shape: tuple[int, ...]) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -119,19 +119,42 @@ def test_classes_and_functions_are_given_in_python() -> None:
     assert build_trunk(config.model, (6,))[1] == 6
 
 
-@pytest.mark.parametrize(
-    ("trunk", "message"),
-    [
-        (lambda shape: nn.Linear(shape[0], 2), "within a function, or a lambda.*write it into a file"),
-        ("__main__:net", "it is defined in a notebook or in the program itself.*give my_code:net"),
-    ],
-)
-def test_what_workers_cannot_import_is_refused(trunk: object, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        load_config({"data": {"npz": "x"}, "model": {"trunk": trunk}})
+def given(trunk: object) -> ModelConfig:
+    return load_config({"data": {"npz": "x"}, "model": {"trunk": trunk}}).model
 
 
-def test_a_class_of_a_notebook_is_refused() -> None:
-    of_notebook = type("Net", (nn.Module,), {"__module__": "__main__"})
-    with pytest.raises(InputError, match=r"it is defined in a notebook.*give my_code:Net"):
-        load_config({"data": {"npz": "x"}, "model": {"trunk": of_notebook}})
+def test_a_name_that_workers_cannot_import_is_refused() -> None:
+    with pytest.raises(InputError, match=r"it is defined in a notebook or in the program itself.*give my_code:net"):
+        given("__main__:net")
+
+
+def of_width(width: int) -> Callable[[tuple[int, ...]], nn.Module]:
+    return lambda shape: nn.Linear(shape[0], width)
+
+
+def test_what_workers_cannot_import_goes_with_the_run() -> None:
+    """Classes of a notebook, lambdas: by value, and known by their code and what it refers to."""
+
+    class Local(nn.Sequential):
+        def __init__(self, shape: tuple[int, ...]) -> None:
+            super().__init__(nn.Linear(shape[0], 4), nn.ReLU())
+
+    assert build_trunk(given(Local), (6,))[1] == 4
+    assert build_trunk(given(of_width(5)), (6,))[1] == 5
+    of_notebook = type("Net", (nn.Identity,), {"__module__": "__main__"})
+    assert build_trunk(given(of_notebook), (6,))[1] == 6
+    assert given(of_width(5)).trunk == given(of_width(5)).trunk
+    assert given(of_width(5)).trunk != given(of_width(6)).trunk
+    assert given(Local).trunk != given(of_notebook).trunk
+
+
+def test_what_is_given_and_raises_is_named() -> None:
+    def broken(_shape: tuple[int, ...]) -> nn.Module:
+        raise KeyError("no such layer")
+
+    with pytest.raises(
+        InputError, match=r"(?s)broken was called with the shape of one input, \(6,\), and.*no such layer"
+    ):
+        build_trunk(given(broken), (6,))
+    with pytest.raises(InputError, match=r"gave int: expected a torch.nn.Module"):
+        build_trunk(given(lambda shape: shape[0]), (6,))
