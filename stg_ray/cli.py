@@ -18,8 +18,9 @@ from typer.core import TyperGroup
 
 from stg_ray.config.loading import load_config
 from stg_ray.config.presets import PRESETS
+from stg_ray.config.secrets import no_credentials
 from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError, one_line
-from stg_ray.exits import exit_code, with_interrupts
+from stg_ray.exits import exit_code, plain_warnings, with_interrupts
 from stg_ray.stages import STAGES
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ app = typer.Typer(
 )
 
 Source = Annotated[str, typer.Argument(metavar="PRESET|CONFIG.yaml", help="A preset (see: stg-ray presets) or a file.")]
-Directory = Annotated[str, typer.Argument(metavar="DIR", help="The run directory, a path or a URI.")]
-Out = Annotated[str | None, typer.Option("--out", help="Run directory; runs/NAME-HASH if not given.")]
+Directory = Annotated[str, typer.Argument(metavar="DIR", callback=no_credentials, help="The run: a path or a URI.")]
+Place = typer.Option("--out", callback=no_credentials, help="Run directory; runs/NAME-HASH if not given.")
+Out = Annotated[str | None, Place]
 Until = Annotated[str, typer.Option("--until", metavar="STAGE", help=f"One of {', '.join(STAGE_NAMES)}.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; else $RAY_ADDRESS, else its own.")]
@@ -130,9 +132,7 @@ def presets_command() -> None:
 
 @app.command("doctor")
 def doctor_command(
-    out: Annotated[
-        str, typer.Option("--out", help="A run directory: a finished one is checked, file by file.")
-    ] = "runs",
+    out: Annotated[str, typer.Option(callback=no_credentials, help="A run directory: each file is checked.")] = "runs",
     data_root: Annotated[str | None, typer.Option("--data-root", help="The folder of the data.")] = None,
     address: LookAt = None,
     verbose: Verbose = False,
@@ -285,8 +285,8 @@ def _say(text: str) -> None:
 
 def main() -> NoReturn:
     """Run the command line: the entry point of `stg-ray` and `python -m stg_ray`."""
-    verbose = bool({"--verbose", "-v"} & set(sys.argv[1:]))
-    code = 0
+    verbose, code = bool({"--verbose", "-v"} & set(sys.argv[1:])), 0
+    plain_warnings()
     try:
         app(standalone_mode=False)
         sys.stdout.flush()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from stg_ray.errors import InputError, InterruptedRun, StgRayError, one_line
@@ -22,6 +25,7 @@ NEEDS = {
 }
 """What is missing, by the number of a system's error."""
 
+KEPT = "what is finished is kept, and the same command goes on from there"
 
 TOO_LITTLE_MEMORY = ("can't allocate memory", "can't start new thread", "failed to map segment")
 """In the messages of torch, of threads, and of imports."""
@@ -60,15 +64,23 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exception(error)
     if isinstance(error, StgRayError | KeyboardInterrupt):
-        _say(str(error) or "interrupted")
+        text = str(error) or "interrupted"
+        _say(text if isinstance(error, InputError | InterruptedRun) else _with_needs(text))
         if isinstance(error, InterruptedRun | KeyboardInterrupt):
             return 130
         return 2 if isinstance(error, InputError) else 1
     if (needs := _needs(error)) is not None:
-        _say(f"{needs}: what is finished is kept, and the same command goes on from there")
+        _say(f"{needs}: {KEPT}")
     elif not verbose:
         _say(f"{type(error).__name__}: {one_line(error)} (--verbose shows where)")
     return 1
+
+
+def _with_needs(text: str) -> str:
+    """Add what the system had too little of to the message of a worker that met an error of the system's."""
+    number = re.search(r"\[Errno (\d+)\]", text)
+    needs = NEEDS.get(int(number[1])) if number else None
+    return text if needs is None or needs in text else f"{text}; {needs}: {KEPT}"
 
 
 def _needs(error: BaseException) -> str | None:
@@ -79,6 +91,20 @@ def _needs(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in NEEDS:
         return f"{NEEDS[error.errno]} ({text})"
     return None
+
+
+def plain_warnings() -> None:
+    """Print warnings of this package as one line each, without the line of code that they come from."""
+    of_others = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if issubclass(category, UserWarning) and Path(filename).is_relative_to(Path(__file__).parent):
+            return f"stg-ray: warning: {' '.join(str(message).split())}\n"
+        return of_others(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
 
 
 def _say(text: str) -> None:

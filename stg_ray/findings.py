@@ -89,7 +89,9 @@ def _check_networks(run: RunDir) -> Iterator[Finding]:
     for name in kept:
         if not is_finished(run, f".networks/{name}"):
             yield Finding(
-                "warning", f"the kept network .networks/{name} is damaged", "it is trained again when it is needed"
+                "warning",
+                f"the kept network .networks/{name} is damaged",
+                f"it is trained again when it is needed; stg-ray retrain {shlex.quote(run.uri)} does it now",
             )
 
 

@@ -7,8 +7,9 @@ import importlib.util
 import inspect
 import os
 import sys
+import sysconfig
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.machinery import PathFinder
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, one_line
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -40,7 +41,7 @@ def resolve(name: str) -> Callable[..., Any]:
     except (InputError, KeyboardInterrupt):
         raise
     except BaseException as error:  # whatever the user's module does while it is imported, sys.exit too
-        raise InputError(f"{name!r} cannot be imported, {raised(error)}") from error
+        raise InputError(f"{name!r} cannot be imported: {raised(error)}") from error
     try:
         found: Any = module
         for step in attribute.split("."):
@@ -78,22 +79,45 @@ def check_arguments(name: str, function: object, arguments: Mapping[str, object]
 
 
 def raised(error: BaseException) -> str:
-    """Describe an exception of the user's code by its traceback, without the frames of this package and of imports.
+    """Describe an exception of the user's code in one line: what it is, and where the user's own code was.
 
-    Call it where the exception is caught.
+    The traceback is kept in the exception that this is the message of, which `--verbose` shows. Call it where the
+    exception is caught.
     """
-    steps = list(traceback.walk_tb(error.__traceback__))
-    foreign = [not _is_own(frame.f_code.co_filename) for frame, _ in steps]
-    first = foreign.index(True) if True in foreign else len(steps)
-    shown = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
-    shown.stack = traceback.StackSummary.from_list(shown.stack[first:])
-    text = "".join(shown.format(chain=False)).rstrip()
-    return f"it raised {type(error).__name__}:\n{text}"
+    said = one_line(error)
+    name = type(error).__name__
+    text = f"it raised {name}" if said in (name, "") else f"it raised {name}: {said}"
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return text  # its own words name the file and the line
+    steps = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    where = users_place([(code.co_filename, line, code.co_name) for code, line in steps])
+    return f"{text} ({where})" if where else text
+
+
+def users_place(steps: Iterable[tuple[str, int | str, str]]) -> str | None:
+    """Return the last place in code of the user's, on the way to where an exception was raised.
+
+    Args:
+        steps: file, line and function, the outermost first. Where no file is the user's, the last that is not of this
+            package counts; None is returned if all are.
+    """
+    foreign = [step for step in steps if not _is_own(step[0])]
+    users = [step for step in foreign if not is_installed(step[0])] or foreign
+    if not users:
+        return None
+    file, line, function = users[-1]
+    return f"{file}, line {line}, in {function}"
 
 
 def _is_own(file: str) -> bool:
     """Return whether a frame is of this package, or of Python's machinery of imports."""
-    return file.startswith((str(Path(__file__).parent) + os.sep, "<frozen importlib", importlib.__file__))
+    return file.startswith((str(Path(__file__).parent) + os.sep, "<frozen", importlib.__file__))
+
+
+def is_installed(file: str) -> bool:
+    """Return whether a frame is of Python's library or of an installed package, which the user's code called."""
+    paths = sysconfig.get_paths()
+    return file.startswith(tuple(paths[key] + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")))
 
 
 def is_only_here(value: object) -> bool:

@@ -10,6 +10,7 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stg_ray.cli import STYLE_OF_STATE
 from stg_ray.findings import Finding
@@ -150,3 +151,40 @@ def test_a_job_needs_a_directory(repository: Path) -> None:
     )
     assert job.returncode == 2
     assert "--out is missing" in job.stderr
+
+
+def test_what_code_of_the_user_raises_is_one_line_and_a_traceback_if_asked(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def load():\n    raise KeyError('no such column')\n")
+    (tmp_path / "mine.yaml").write_text("data: {function: 'mine:load'}\n")
+    place = f"{tmp_path / 'mine.py'}, line 2, in load"
+    said = refused("plan", "mine.yaml", cwd=tmp_path)
+    assert said == f"stg-ray: data.function=mine:load was called, and it raised KeyError: 'no such column' ({place})"
+    done = stg_ray("plan", "mine.yaml", "--verbose", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "raise KeyError('no such column')" in done.stderr
+    assert done.stderr.splitlines()[-1] == said
+
+
+@pytest.mark.parametrize("place", ["s3://key:hush@bucket/run", "s3://bucket/run?access_key=key&secret_key=hush"])
+@pytest.mark.parametrize("command", [("run", "digits", "--out"), ("report",), ("profile",), ("doctor", "--out")])
+def test_credentials_in_the_place_of_a_run_are_shown_nowhere(command: tuple[str, ...], place: str) -> None:
+    done = stg_ray(*command, place)
+    assert done.returncode == 2
+    assert not done.stdout
+    assert "hush" not in done.stderr
+    assert "the place of the run holds credentials in its address" in done.stderr
+
+
+def test_warnings_about_data_stand_in_the_plan(tmp_path: Path) -> None:
+    for number in range(60):
+        folder = tmp_path / "images" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "notes.txt").touch()
+    (tmp_path / "mine.yaml").write_text("data: {images: {folder: images}}\n")
+    done = stg_ray("plan", "mine.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert "images: 1 files are left out (1 .txt): expected .jpg" in " ".join(done.stdout.split())

@@ -13,7 +13,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.bench.fuzz import FEATURES, LABELS, STRANGE, Case, cases, outcome, settings_of
+from jobs.bench.fuzz import outcome
+from jobs.bench.fuzz_cases import FEATURES, LABELS, STRANGE, Case, cases, settings_of
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
 from stg_ray.config.plain_yaml import read_yaml

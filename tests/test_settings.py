@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import stg_ray as sr
-from jobs.bench.fuzz import settings_of
+from jobs.bench.fuzz_cases import settings_of
 from stg_ray.checks import check
 from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.config.loading import load_config

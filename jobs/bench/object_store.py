@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from jobs.bench.measure import show, timed
 from stg_ray.artifacts.run_dir import RunDir
@@ -78,10 +78,11 @@ def server(store: str | None) -> Iterator[str]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with (Path(tempfile.gettempdir()) / f"{name}.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    direct = build_opener(ProxyHandler({}))  # the server is here, whatever proxy the environment names
     try:
         for _ in range(300):
             with suppress(URLError, ConnectionError):
-                urlopen(Request(f"http://127.0.0.1:{port}/bench", method="PUT"), timeout=10).close()
+                direct.open(Request(f"http://127.0.0.1:{port}/bench", method="PUT"), timeout=10).close()
                 break
             time.sleep(0.1)
         yield f"s3://bench/{name}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from stg_ray.config.secrets import no_credentials
 from stg_ray.errors import InputError, one_line
 
 TRANSIENT_ERRORS = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
@@ -40,16 +41,12 @@ class Storage:
         is_local: whether it is a path of this machine, which includes network mounts.
 
     Raises:
-        InputError: the URI cannot be opened, or holds a password.
+        InputError: the URI cannot be opened, or holds credentials.
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         text = os.fspath(uri)
-        if "://" in text and urlsplit(text).password:
-            raise InputError(
-                f"the URI of {urlsplit(text).hostname!r} holds a password, which would be in logs and files: give it "
-                "by the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
+        no_credentials(text)
         try:
             if "://" in text:
                 self.fs, self.root = fs.FileSystem.from_uri(text)
@@ -94,15 +91,11 @@ class Storage:
             self.fs.delete_file(self.path(name))
 
     def copy(self, source: str, target: str) -> None:
-        """Copy a file to another name; a local file is hard-linked where possible."""
+        """Copy a file to another name: bytes of its own, never a link, so that damage to one leaves the other whole."""
         if self.is_local:
-            Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path(target))
-            with contextlib.suppress(OSError):
-                os.link(self.path(source), self.path(target))
-                return
-        self.fs.copy_file(self.path(source), self.path(target))
+            self.write_bytes(target, self.read_bytes(source))
+        else:
+            self.fs.copy_file(self.path(source), self.path(target))
 
     def write_bytes(self, name: str, data: bytes | pa.Buffer, *, patience: float = PATIENCE_SECONDS) -> None:
         """Write a file. Transient errors of a local or network file system are retried.

@@ -7,15 +7,19 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import psutil
 
-from stg_ray.cluster.places import ray_temporary
+from stg_ray.cluster import keeper
+from stg_ray.cluster.places import private_folder, ray_temporary
 from stg_ray.errors import InputError, StgRayError, one_line
 
 STARTS = 3
@@ -27,6 +31,9 @@ With 8 GB Ray's own processes crash."""
 
 MARK = ".stg_ray"
 """File in the folder of a session that was begun here."""
+
+_keepers: list[subprocess.Popen[bytes]] = []
+"""The process beside the local Ray of this program, while there is one."""
 
 
 def check_limits() -> None:
@@ -107,11 +114,38 @@ def remove_session(session: Path) -> None:
 
 def remove_leftovers(environment: Mapping[str, str]) -> None:
     """Delete the folders of sessions whose program was killed: theirs have its number, and our mark."""
-    for mark in Path(ray_temporary(environment), "ray").glob(f"session_*/{MARK}"):
+    folders = {ray_temporary(environment), private_folder(environment) or ray_temporary(environment)}
+    for mark in (mark for folder in folders for mark in Path(folder, "ray").glob(f"session_*/{MARK}")):
         number = mark.parent.name.rpartition("_")[2]
         with suppress(OSError):
             if number.isdigit() and not psutil.pid_exists(int(number)) and mark.stat().st_uid == os.getuid():
                 shutil.rmtree(mark.parent, ignore_errors=True)
+
+
+def start_keeper(temporary: str) -> None:
+    """Start the process that ends what a local Ray of this program leaves if it is killed from now on.
+
+    Args:
+        temporary: the folder in which Ray's will be.
+    """
+    of_now = [str(os.getpid()), temporary, datetime.now().strftime(keeper.NAME)]
+    _keepers.append(
+        subprocess.Popen(
+            [sys.executable, "-P", keeper.__file__, *of_now],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,  # neither Ctrl-C nor a signal to the program's group ends it
+        )
+    )
+
+
+def end_keeper() -> None:
+    """End the process beside a local Ray that has ended."""
+    while _keepers:
+        with _keepers.pop() as kept:
+            kept.kill()
 
 
 def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
@@ -128,8 +162,11 @@ def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
     import ray
 
     def once() -> None:
+        private = private_folder(os.environ)
+        start_keeper(private or ray_temporary(os.environ))
+        own = {} if private is None else {"_temp_dir": os.path.join(private, "ray")}
         with on_loopback():
-            ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level)
+            ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level, **own)
 
     remove_leftovers(os.environ)
     start_patiently(once, lambda: end(before))
@@ -159,6 +196,7 @@ def end(before: set[psutil.Process] | None) -> None:
             psutil.wait_procs(alive, timeout=5)
             if folder is not None:
                 remove_session(folder)
+            end_keeper()
     finally:
         if in_main:
             signal.signal(signal.SIGINT, previous)

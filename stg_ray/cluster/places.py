@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from stg_ray.errors import InputError
@@ -26,6 +28,27 @@ def ray_temporary(environment: Mapping[str, str]) -> str:
 def is_too_long(folder: str) -> bool:
     """Return whether the paths of Ray's sockets in a temporary folder would be too long for the system."""
     return len(os.fsencode(os.path.abspath(folder))) + OF_RAY > SOCKET_BYTES
+
+
+def private_folder(environment: Mapping[str, str]) -> str | None:
+    """Return a folder for Ray's, in the temporary one, that only this user can enter; it is made if need be.
+
+    Ray opens its own folders to all users, again with every worker that it starts, so they need one around them.
+
+    Returns:
+        None where its path would be too long for Ray's sockets, or the name is taken by what is not this user's.
+    """
+    folder = Path(ray_temporary(environment), f"sr-{os.getuid()}").absolute()
+    if is_too_long(str(folder)):
+        return None
+    with suppress(OSError):
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()  # not what a link leads to
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            folder.chmod(0o700)
+            return str(folder)
+    return None
 
 
 def is_home_writable() -> bool:

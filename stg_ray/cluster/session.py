@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 from stg_ray.cluster.own_ray import check_limits, descendants, end, start
 from stg_ray.cluster.places import check_settings, local_settings
 from stg_ray.errors import InputError, StgRayError, one_line
+from stg_ray.imports import is_installed, users_place
 
 Result = TypeVar("Result")
 
@@ -231,9 +233,14 @@ def _lost(why: str) -> StgRayError:
     return StgRayError(f"Ray was lost: {why}; what is finished is kept: give the same command again when it is back")
 
 
+STEP = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+"""A step of a traceback, of which Ray hands on the text."""
+
+
 def root_cause(error: BaseException) -> str:
-    """Return the last line of the innermost message of an exception that Ray wrapped."""
+    """Return the last line of the innermost message of an exception that Ray wrapped, and where the user's code was."""
     cause: BaseException = error
+    text = str(error)
     for _ in range(20):
         inner = getattr(cause, "cause", None) or cause.__cause__
         failures = getattr(cause, "worker_failures", None)
@@ -242,5 +249,9 @@ def root_cause(error: BaseException) -> str:
         if not isinstance(inner, BaseException) or inner is cause:
             break
         cause = inner
+        text += f"\n{cause}"
     lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else type(cause).__name__
+    said = lines[-1] if lines else type(cause).__name__
+    steps = [step for step in STEP.findall(text) if not is_installed(step[0])]
+    where = users_place(steps)
+    return f"{said} ({where})" if where else said

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stg_ray.errors import InputError
+
 SECRET_NAME = re.compile(r"passw(or)?d|passwd|secret|token|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
 """Names of arguments whose values are not shown."""
 
@@ -15,6 +17,10 @@ IN_QUERY = re.compile(
     re.IGNORECASE,
 )
 HIDDEN = "(hidden)"
+REFUSED = (
+    "holds credentials in its address, which would stand in files and logs: give them by the environment, such as "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
 
 
 def check_no_credentials(values: Mapping[str, Any]) -> None:
@@ -33,11 +39,23 @@ def check_no_credentials(values: Mapping[str, Any]) -> None:
 environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     """
     for key, text in _texts(values, ()):
-        if IN_ADDRESS.search(text) or IN_QUERY.search(text):
-            raise ValueError(
-                f"{'.'.join(key)} holds credentials in its address, which would stand in files and logs: give them by "
-                "the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
+        if _has_credentials(text):
+            raise ValueError(f"{'.'.join(key)} {REFUSED}")
+
+
+def no_credentials(address: str | None) -> str | None:
+    """Return an address of a run as it is, unless it holds credentials.
+
+    Raises:
+        InputError: it does; the message does not show it.
+    """
+    if address is not None and _has_credentials(address):
+        raise InputError(f"the place of the run {REFUSED}")
+    return address
+
+
+def _has_credentials(text: str) -> bool:
+    return bool(IN_ADDRESS.search(text) or IN_QUERY.search(text))
 
 
 def without_secrets(values: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stg_ray.config.tables import Files, matching_paths
+from stg_ray.data.copies import copies_of
 from stg_ray.errors import InputError
 
 GZIP = "data compressed with gzip"
@@ -111,21 +110,10 @@ def _matches(pattern: str, root: Path, key: str, split: str | None) -> Iterator[
 
 def _check_copies(paths: list[Path], key: str) -> None:
     """Refuse files with the same contents: the rows of one would be in several splits."""
-    by_size: dict[int, list[Path]] = defaultdict(list)
-    for path in paths:
-        by_size[path.stat().st_size].append(path)
-    for same_size in by_size.values():
-        if len(same_size) < 2:
-            continue
-        seen: dict[bytes, Path] = {}
-        for path in same_size:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").digest()
-            if (other := seen.setdefault(digest, path)) is not path:
-                raise InputError(
-                    f"{key}.files: {path} is a copy of {other}: its rows would be in several splits, so name one of "
-                    "them"
-                )
+    for path, other in copies_of(paths).items():
+        raise InputError(
+            f"{key}.files: {path} is a copy of {other}: its rows would be in several splits, so name one of them"
+        )
 
 
 def other_format(path: Path, key: str) -> str | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +18,13 @@ import numpy as np
 
 from stg_ray.config.paths import expanded
 from stg_ray.data.classes import class_tasks
+from stg_ray.data.copies import copies_of, leaks
 from stg_ray.data.images import common_mode, decode_all
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.notes import DataWarning
 from stg_ray.tasks.settings import current_settings
-from stg_ray.tasks.splitting import SPLIT_NAMES
+from stg_ray.tasks.splitting import SPLIT_NAMES, SPLITS
 
 if TYPE_CHECKING:
     from stg_ray.config.data import ImageFolderConfig
@@ -77,6 +80,9 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
     paths = [path for path, _ in samples]
     classes = np.array([c for _, c in samples], dtype=np.int32)
     split_of = [split for split, (_, in_split) in by_split.items() for _ in in_split] if len(by_split) > 1 else None
+    in_splits = {split: [path for path, _ in by_split[split][1]] for split in ("", *SPLITS) if split in by_split}
+    with suppress(OSError):  # what cannot be read is named when it is decoded
+        _check_copies(folder, in_splits)
     images = decode_all(paths, lambda i: f"the image {paths[i]}", image_size, common_mode(paths))
     tasks = class_tasks(classes, names, tasks=config.class_tasks)
     return TaskSet.from_arrays(images, **tasks, split=split_of, seed=seed)
@@ -136,6 +142,8 @@ def _classes_of(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[Sa
         ignored: to which files that are left out are added, by suffix.
     """
     classes = _visible_folders(folder)
+    for path in classes:
+        _check_link(path)
     if not classes:
         raise InputError(f"{folder} is no folder of classes: expected a folder of images for each class")
     samples: list[Sample] = []
@@ -153,10 +161,65 @@ def _classes_of(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[Sa
     return [path.name for path in classes], samples
 
 
+def _check_copies(folder: Path, paths: dict[str, list[Path]]) -> None:
+    """Refuse a split whose images are all in another one, and warn of single ones: test rows would be trained on.
+
+    Args:
+        folder: for messages.
+        paths: of the images, by split; by no name where they are to be split by seed.
+
+    Raises:
+        InputError: a split is a copy of another, or of a part of it.
+    """
+    if len(paths) == 1 and (of_one := list(copies_of(next(iter(paths.values()))).items())):
+        image, like = of_one[0]
+        warnings.warn(
+            f"{folder}: {len(of_one):,} images are copies of others, such as {image} of {like}: one may be trained on "
+            "and the other tested",
+            DataWarning,
+            stacklevel=3,
+        )
+    for (split, other), copies in leaks(paths).items():
+        image, like = copies[0]
+        if len(copies) == len(paths[split]) or len({path for _, path in copies}) == len(paths[other]):
+            whole, of = (split, other) if len(copies) == len(paths[split]) else (other, split)
+            raise InputError(
+                f"{folder}: all images of {whole} are in {of} too, such as {image} and {like}: splits must share "
+                "no rows"
+            )
+        warnings.warn(
+            f"{folder}: {len(copies):,} images of {split} are in {other} too, such as {image} and {like}: scores on "
+            "them tell nothing of new images",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk through a folder, and through those that links in it lead to."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        for name in folders:
+            _check_link(Path(place, name))
+        yield place, folders, names
+
+
+def _check_link(path: Path) -> None:
+    """Refuse a link that leads back to a folder that it is in, and so around for ever.
+
+    Raises:
+        InputError: it does.
+    """
+    if path.is_symlink():
+        target = path.resolve()
+        # The folders by which it was reached, through other links, and those in which it really is.
+        if target in {step.resolve() for step in path.absolute().parents} | set(path.parent.resolve().parents):
+            raise InputError(f"{path} is a link to {target}, in which it is itself: remove it")
+
+
 def _files_below(folder: Path) -> list[Path]:
     """Return the files in a folder and in the folders below it, without hidden ones, in a fixed order."""
     found: list[Path] = []
-    for place, _, names in sorted(os.walk(folder, followlinks=True)):
+    for place, _, names in sorted(_walk(folder)):
         if not any(_is_hidden(step) for step in Path(place).relative_to(folder).parts):
             found += [Path(place, name) for name in sorted(names) if not _is_hidden(name)]
     return found

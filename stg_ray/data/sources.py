@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from stg_ray.config.data import data_root, npz_path
@@ -17,7 +16,7 @@ from stg_ray.data.joining import join_task_sets
 from stg_ray.data.libsvm import read_libsvm
 from stg_ray.data.parquet import read_parquet
 from stg_ray.errors import InputError, one_line
-from stg_ray.imports import check_arguments, resolve
+from stg_ray.imports import check_arguments, raised, resolve
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.settings import TaskSettings, task_settings
 from stg_ray.tasks.splitting import check_split
@@ -116,10 +115,7 @@ def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:
     except (InputError, KeyboardInterrupt):
         raise
     except BaseException as error:  # sys.exit too: it would end this program as if it had done its work
-        # The fault is in the user's own code: what helps is its traceback, without our frames above it.
-        tail = error.__traceback__.tb_next if error.__traceback__ else None
-        text = "".join(traceback.format_exception(error.with_traceback(tail))).rstrip()
-        raise InputError(f"{name} raised {type(error).__name__}:\n{text}") from error
+        raise InputError(f"data.function={name} was called, and {raised(error)}") from error
     if inspect.iscoroutine(result):
         result.close()
     if not isinstance(result, TaskSet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 import torch
@@ -43,7 +44,22 @@ def look(name: str, trunk: nn.Module, input_shape: tuple[int, ...]) -> tuple[obj
         if ":" not in name:
             return features, "fractions"  # one of ours
         with torch.random.fork_rng(devices=[]):  # the heads' first weights are drawn after this
+            _check_finite(name, trunk, blank, features)
             return features, "either" if _cuts_off(trunk, blank, features) else "fractions"
+
+
+def _check_finite(name: str, trunk: nn.Module, blank: torch.Tensor, features: object) -> None:
+    """Refuse a trunk that gives NaN or infinite features for blank inputs and for others: one may divide by a norm.
+
+    Raises:
+        InputError: it does.
+    """
+    if not isinstance(features, torch.Tensor) or features.isfinite().all():
+        return
+    with suppress(Exception):
+        features = trunk(torch.rand(blank.shape))
+    if isinstance(features, torch.Tensor) and not features.isfinite().any():
+        raise InputError(f"model.trunk={name} gives NaN or infinite features for any inputs: expected numbers")
 
 
 def check_range(name: str, trunk: nn.Module, input_shape: tuple[int, ...], whole: tuple[int, int] | None) -> None:
@@ -81,6 +97,6 @@ def _cuts_off(trunk: nn.Module, blank: torch.Tensor, features: object) -> bool:
 
 
 def _not_taken(name: str, input_shape: tuple[int, ...], error: BaseException) -> str:
-    """Describe an error of a trunk: torch's in one line, any other by its traceback."""
-    shown = one_line(error) if isinstance(error, RuntimeError | NotImplementedError) else raised(error)
+    """Describe an error of a trunk: of ours by torch's words, of the user's by where it was raised."""
+    shown = one_line(error) if ":" not in name and isinstance(error, RuntimeError) else raised(error)
     return f"model.trunk={name} does not take inputs of shape {input_shape}: {shown}"

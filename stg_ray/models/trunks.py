@@ -171,4 +171,6 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
         found = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
         raise InputError(f"model.trunk={name} gives {found} for 2 inputs: expected features of shape (2, d)")
+    if features.shape[1] == 0:
+        raise InputError(f"model.trunk={name} gives no features: (2, 0) for 2 inputs")
     return trunk, features.shape[1], takes

@@ -124,7 +124,10 @@ def _lengths(networks: Sequence[dict[str, Any]]) -> str:
 
 
 def _publish(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> list[dict[str, Any]]:
-    """Make models/ hold these networks and no others, and return the contents of each network.json with its spec."""
+    """Make models/ hold these networks and no others, and return the contents of each network.json with its spec.
+
+    They are copies of those under .networks/: what happens to one of both leaves the other whole.
+    """
     run.delete("models")
     networks = []
     for spec in specs:

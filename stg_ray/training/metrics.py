@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 
 from stg_ray.config import MetricConfig
 from stg_ray.errors import InputError, one_line, unknown
-from stg_ray.imports import resolve
+from stg_ray.imports import raised, resolve
 from stg_ray.tasks import Task
 
 KINDS = {
@@ -112,13 +112,13 @@ class _Predicted(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
 def _named(name: str, task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
     """A metric by the name of a function or of one of scikit-learn's scorers."""
+    if ":" in name:
+        return _by_function(name, prediction, labels)
     try:
-        if ":" in name:
-            return float(resolve(name)(labels, prediction))
         scorer = sk.get_scorer(name)
     except (ValueError, TypeError) as error:
         known = [*KINDS["regression" if task.kind == "regression" else "classification"], *sk.get_scorer_names()]
-        raise InputError(unknown(name, known, "metric") if ":" not in name else f"{name}: {one_line(error)}") from error
+        raise InputError(unknown(name, known, "metric")) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # as in `score`
@@ -130,6 +130,16 @@ def _named(name: str, task: Task, prediction: np.ndarray, labels: np.ndarray) ->
             fewer = replace(task, n_classes=len(present))
             return _named(name, fewer, shares, np.searchsorted(present, labels))
         raise InputError(f"{name} does not score {task.kind} tasks ({one_line(error)})") from error
+
+
+def _by_function(name: str, prediction: np.ndarray, labels: np.ndarray) -> float:
+    """A metric by a function of the user's."""
+    try:
+        return float(resolve(name)(labels, prediction))
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # sys.exit too: it would end this program as if it had done its work
+        raise InputError(f"{name} was called with labels and predictions, and {raised(error)}") from error
 
 
 def all_scores(task: Task, prediction: np.ndarray, labels: np.ndarray, metric: MetricConfig) -> dict[str, float]:

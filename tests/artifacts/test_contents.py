@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from io import StringIO
 from pathlib import Path
@@ -98,20 +99,33 @@ def test_contents_leave_out_scratch_and_temporary_files(tmp_path: Path) -> None:
     assert damaged_file(storage, contents) is None
 
 
-@pytest.mark.parametrize("damage", [truncate, flip])
-def test_a_kept_network_and_the_published_one_are_not_damaged_in_silence(finished: RunDir, damage: Damage) -> None:
-    """They are links to one file: damage in its place is damage to both, and both are looked at before use."""
-    folders = [f".networks/{name}" for name in finished.list(".networks")]
-    published = Path(finished.path("models/ours/group-0/seed-0/network.pt"))
-    (kept,) = [own for own in folders if finished.read_bytes(f"{own}/network.pt") == published.read_bytes()][:1]
-    published.unlink()
-    published.hardlink_to(finished.path(f"{kept}/network.pt"))
-    assert is_finished(finished, kept)
-    data = bytearray(published.read_bytes())
+def in_place(file: Path, damage: Damage) -> None:
+    """Damage a file without replacing it: whatever else is a link to it is damaged with it."""
+    data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    published.write_bytes(data if damage is flip else data[: len(data) // 2])
-    assert not is_finished(finished, kept)
-    assert not finished.is_done("retrain", finished.read_config())
+    with file.open("r+b") as opened:
+        opened.truncate(len(data) // 2)
+        if damage is flip:
+            opened.write(data)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+@pytest.mark.parametrize("side", ["published", "kept"])
+def test_damage_to_a_published_network_leaves_the_kept_one_whole(finished: RunDir, damage: Damage, side: str) -> None:
+    config = finished.read_config()
+    folders = [f".networks/{name}" for name in finished.list(".networks")]
+    published = "models/ours/group-0/seed-0/network.pt"
+    data = finished.read_bytes(published)
+    kept = next(own for own in folders if finished.read_bytes(f"{own}/network.pt") == data)
+    finished.copy(f"{kept}/network.pt", published)
+    assert is_finished(finished, kept)
+    assert finished.is_done("retrain", config)
+    in_place(Path(finished.path(published if side == "published" else f"{kept}/network.pt")), damage)
+    assert is_finished(finished, kept) == (side == "published")
+    assert finished.is_done("retrain", config) == (side == "kept")
+    if side == "published":
+        finished.copy(f"{kept}/network.pt", published)
+        assert finished.is_done("retrain", config), "it is published again, and not trained"
 
 
 @pytest.mark.slow
@@ -133,9 +147,12 @@ def test_the_same_command_repairs_a_run(tmp_path: Path, monkeypatch: pytest.Monk
     watched = ("groups.json", "results.parquet", "affinity/landscape.parquet", "models/ours/group-0/seed-0/network.pt")
     before = {name: finished.read_bytes(name) for name in watched}
     for number, name in enumerate(["profile/network.pt", watched[3], "parts/train-00001.arrow", "plans/random_0.json"]):
-        if name == watched[3]:
-            truncate(Path(finished.path(name)))  # in its place, and so the network of the cache that it is a link to
-        else:
-            flip(Path(finished.path(name)))
-        assert f"{name} is not as it was left: done again" in again()
+        damage = truncate if name == watched[3] else flip
+        damage(Path(finished.path(name)))
+        said = again()
+        assert f"{name} is not as it was left: done again" in said
+        all_kept = re.search(r"(\d+) networks of \d+ plans, \1 of them from before", said)
+        assert name != watched[3] or all_kept, "a published network is damaged alone"
         assert {name: finished.read_bytes(name) for name in watched} == before, number
+    for file in Path(finished.path("models")).rglob("network.pt"):
+        assert file.stat().st_nlink == 1, "a link would be damaged with the network that is kept for later trainings"

@@ -7,10 +7,13 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from stg_ray.cluster import keeper
 from stg_ray.cluster.own_ray import MARK, check_limits, remove_leftovers, start_patiently
 from stg_ray.errors import InputError, StgRayError
 from tests.support.processes import without_ray
@@ -26,8 +29,11 @@ with session(None):
     folder = _session_folder()
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
     heard = [c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
-    mode = stat.S_IMODE(folder.stat().st_mode)
-print(json.dumps({"heard": sorted(set(heard)), "mode": mode, "left": folder.exists(), "there": len(heard)}))
+    actor = ray.remote(type("Actor", (), {"work": lambda self: 1})).remote()
+    ray.get(actor.work.remote())  # in a worker of its own, with which Ray opens its folders to all
+    around = [place for place in (folder, *folder.parents) if not stat.S_IMODE(place.stat().st_mode) & 0o077]
+closed = [place.name for place in around]
+print(json.dumps({"heard": sorted(set(heard)), "closed": closed, "left": folder.exists(), "there": len(heard)}))
 """
 
 
@@ -40,7 +46,7 @@ def test_it_listens_on_loopback_only_and_keeps_its_files_to_its_user() -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["there"] > 5, "the agents, the workers, the raylet"
     assert {ip.removeprefix("::ffff:") for ip in found["heard"]} <= {"127.0.0.1", "::1"}
-    assert found["mode"] == 0o700
+    assert f"sr-{os.getuid()}" in found["closed"]
     assert not found["left"], "it is removed at its end"
 
 
@@ -97,3 +103,88 @@ def test_leftovers_of_killed_programs_are_removed_and_others_stay(tmp_path: Path
     left = {file.name.rpartition("_")[2] for file in (tmp_path / "ray").iterdir()}
     assert left == {str(os.getpid()), str(ended.pid)}
     assert len(list((tmp_path / "ray").iterdir())) == 2, "those of somebody else's program stay"
+
+
+KILLED = """
+import time
+import ray
+from stg_ray.cluster.session import session
+with session(None):
+    ray.get(ray.remote(lambda: 1).remote())
+    print(ray._private.worker._global_node.get_session_dir_path(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_program_leaves_neither_processes_nor_files_for_long() -> None:
+    with psutil.Popen([sys.executable, "-c", KILLED], env=without_ray(), stdout=subprocess.PIPE, text=True) as program:
+        folder = Path(program.stdout.readline().strip())
+        family = program.children(recursive=True)
+        program.kill()
+    assert len(family) > 5
+    assert folder.parent.name == "ray"
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, "Ray's own agents would stay for a minute"
+    assert not folder.exists()
+
+
+def test_only_processes_that_write_to_a_session_are_its_own(tmp_path: Path) -> None:
+    session = tmp_path / "ray" / f"session_2026-01-01_00-00-00_000000_{os.getpid()}"
+    session.mkdir(parents=True)
+    code = "import sys; file = open({!r}, {!r}); print(flush=True); sys.stdin.read()  # /ray/"
+    log = session / "agent.log"
+    log.touch()
+    programs: list[subprocess.Popen[bytes]] = []
+    try:
+        for file, mode in ((log, "a"), (log, "r"), (tmp_path / "another.log", "a")):
+            command = [sys.executable, "-c", code.format(str(file), mode)]
+            programs.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            programs[-1].stdout.readline()  # type: ignore[union-attr]
+        found = {process.pid for process in keeper.processes_of([os.path.realpath(session)])}
+        assert found == {programs[0].pid}
+    finally:
+        for program in programs:
+            with program:
+                program.kill()
+
+
+def test_sessions_of_other_programs_and_earlier_ones_are_left_alone(tmp_path: Path) -> None:
+    names = ("2026-01-01_00-00-00_000000_7", "2026-01-02_00-00-00_000000_7", "2026-01-02_00-00-00_000000_77")
+    for name in names:
+        (tmp_path / "ray" / f"session_{name}").mkdir(parents=True)
+    keeper.clean_up(7, str(tmp_path), "session_2026-01-01_12-00-00_000000")
+    assert {path.name for path in (tmp_path / "ray").iterdir()} == {f"session_{names[0]}", f"session_{names[2]}"}
+
+
+FORKED = """
+import os, sys, time
+from datetime import datetime
+from pathlib import Path
+from stg_ray.cluster import keeper
+from stg_ray.cluster.own_ray import start_keeper
+start_keeper(sys.argv[1])
+folder = Path(sys.argv[1], "ray", datetime.now().strftime(keeper.NAME) + f"_{os.getpid()}")
+folder.mkdir(parents=True)
+if (child := os.fork()) == 0:
+    time.sleep(60)
+print(folder, child, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_the_program_forked_keeps_nothing_alive(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        name, child = program.stdout.readline().split()
+        assert Path(name).exists()
+        program.kill()
+    try:
+        end = time.monotonic() + 30
+        while Path(name).exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not Path(name).exists(), "the process beside the program has seen its end"
+        assert psutil.pid_exists(int(child)), "it is none of Ray's"
+    finally:
+        psutil.Process(int(child)).kill()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_ray.artifacts.storage import Storage
-from stg_ray.cluster.places import OF_RAY, SOCKET_BYTES, check_settings, is_too_long, local_settings, ray_temporary
+from stg_ray.cluster.places import (
+    OF_RAY,
+    SOCKET_BYTES,
+    check_settings,
+    is_too_long,
+    local_settings,
+    private_folder,
+    ray_temporary,
+)
 from stg_ray.cluster.telemetry import _tags
 from stg_ray.config.data import DataConfig, data_root
 from stg_ray.data.rows import _user
@@ -158,3 +169,20 @@ def test_a_user_without_a_home_folder_has_its_data_among_temporary_files(tmp_pat
         [sys.executable, "-c", script], env=clean, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_folder_around_rays_is_this_users(tmp_path: Path) -> None:
+    short = tempfile.mkdtemp(dir="/tmp", prefix="s")
+    try:
+        found = private_folder({"RAY_TMPDIR": short})
+        assert found == f"{short}/sr-{os.getuid()}"
+        Path(found).chmod(0o777)
+        assert private_folder({"RAY_TMPDIR": short}) == found
+        assert stat.S_IMODE(Path(found).stat().st_mode) == 0o700
+        Path(found).rmdir()
+        Path(found).symlink_to(tmp_path)
+        assert private_folder({"RAY_TMPDIR": short}) is None, "a link may be somebody else's"
+        assert private_folder({"RAY_TMPDIR": f"{short}/absent"}) is None
+        assert private_folder({"RAY_TMPDIR": "/tmp/" + "x" * 25}) is None, "too long for sockets with the folder in it"
+    finally:
+        shutil.rmtree(short)

@@ -64,7 +64,9 @@ def test_a_function_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     monkeypatch.chdir(tmp_path)
     assert len(load_task_set(DataConfig(function="my_tasks:load", arguments={"n": 50}), seed=0).inputs) == 50
-    with pytest.raises(InputError, match=r"(?s)raised KeyError.*my_tasks.py.*no such key") as raised:
+    with pytest.raises(
+        InputError, match=r"raised KeyError: 'no such key' \(.*my_tasks.py, line 7, in broken\)"
+    ) as raised:
         load_task_set(DataConfig(function="my_tasks:broken"), seed=0)
     assert "sources.py" not in str(raised.value), "the user's own frames only"
     with pytest.raises(InputError, match="returned int"):

@@ -39,6 +39,15 @@ class Plain(Shaped):
 class Fails(nn.Module):
     def forward(self, x):
         return x.no_such_method()
+class Undefined(Shaped):
+    def forward(self, x):
+        return self.linear(x) * float("nan")
+class Normed(Shaped):
+    def forward(self, x):
+        return self.linear(x / x.norm(dim=1, keepdim=True))
+class Empty(nn.Module):
+    def forward(self, x):
+        return x[:, :0]
 module = nn.Linear(6, 3)
 class Holder:
     trunk = good
@@ -55,7 +64,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("my_networks", None)
 
 
-@pytest.mark.parametrize("name", ["good", "without_arguments", "Shaped", "Plain", "module", "Holder.trunk"])
+@pytest.mark.parametrize("name", ["good", "without_arguments", "Shaped", "Plain", "Normed", "module", "Holder.trunk"])
 def test_everything_that_gives_a_module(own: str, name: str) -> None:
     trunk, n_features, takes = build_trunk(ModelConfig(trunk=f"{own}:{name}"), (6,))
     assert (n_features, takes) == (3, "fractions")
@@ -68,13 +77,15 @@ def test_everything_that_gives_a_module(own: str, name: str) -> None:
     [
         (
             "my_networks:raises",
-            ["shape of one input, (6,)", "raised KeyError", 'return table["no such key"]', "in raises"],
+            ["shape of one input, (6,)", "raised KeyError: 'no such key'", "my_networks.py, line ", "in raises"],
         ),
         ("my_networks:two", ["raised TypeError", "missing 1 required positional argument: 'width'"]),
-        ("my_networks:Fails", ["does not take inputs of shape (6,)", "AttributeError", "x.no_such_method()"]),
+        ("my_networks:Fails", ["does not take inputs of shape (6,)", "AttributeError", "py, line ", "in forward"]),
         ("my_networks:missing", ["has no 'missing'"]),
-        ("my_broken:f", ["cannot be imported", "SyntaxError", "def f(:"]),
-        ("my_failing:f", ["cannot be imported", "ValueError", "math.log(0)"]),
+        ("my_networks:Undefined", ["gives NaN or infinite features for any inputs"]),
+        ("my_networks:Empty", ["gives no features"]),
+        ("my_broken:f", ["cannot be imported", "SyntaxError", "(my_broken.py, line "]),
+        ("my_failing:f", ["cannot be imported", "ValueError: math", "my_failing.py, line ", "in <module>"]),
         ("no_such_module:f", ["no module named 'no_such_module'"]),
     ],
 )

@@ -1,0 +1,82 @@
+"""Ends what a local Ray has left when the program that started it was killed.
+
+Two agents of Ray's try for a minute to tell its servers, which are gone, that these are gone. This small process waits
+beside the program for its end, which closes the pipe between them, and then ends every process of the program's
+session and removes its folder. It runs by itself, so that nothing but the standard library and psutil is imported:
+
+    python -P keeper.py PROGRAM TEMPORARY SINCE
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+NAME = "session_%Y-%m-%d_%H-%M-%S_%f"
+"""How Ray calls the folder of a session, before the number of the program."""
+LOOK_SECONDS = 0.3
+QUIET_LOOKS = 3
+"""Looks without a find after which nothing more is expected: a process that is being started has no files open yet."""
+LONGEST_SECONDS = 15.0
+
+
+def sessions_of(program: int, temporary: str, since: str) -> list[str]:
+    """Return the real paths of the folders of a program's sessions of Ray whose names hold a later time."""
+    with suppress(OSError):
+        folder = os.path.realpath(os.path.join(temporary, "ray"))
+        found = Path(folder).glob(f"session_*_{program}")
+        return [str(path) for path in found if path.name >= since and path.stat().st_uid == os.getuid()]
+    return []
+
+
+def processes_of(sessions: list[str]) -> Iterator[psutil.Process]:
+    """Yield the processes that write to files of sessions, or were given a session's folder when they were started."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.uids().real != os.getuid() or process.pid == os.getpid():
+                continue
+            command = process.cmdline()
+            # A reader of a log file is the user's; a process of Ray's is named after it or called by its path.
+            if not any(word.startswith("ray::") or "/ray/" in word for word in command[:3]):
+                continue
+            paths = [word.partition("=")[2] or word for word in command]
+            writes = [file.path for file in process.open_files() if getattr(file, "mode", "w") != "r"]
+            if any(
+                path == session or path.startswith(session + os.sep) for path in paths + writes for session in sessions
+            ):
+                yield process
+
+
+def clean_up(program: int, temporary: str, since: str) -> None:
+    """Kill the processes of a program's sessions, until there are no more, and remove the sessions' folders."""
+    began, quiet = time.monotonic(), 0
+    while quiet < QUIET_LOOKS and time.monotonic() - began < LONGEST_SECONDS:
+        found = list(processes_of(sessions_of(program, temporary, since)))
+        for process in found:
+            with suppress(psutil.Error):
+                process.kill()
+        quiet = 0 if found else quiet + 1
+        time.sleep(LOOK_SECONDS)
+    for session in sessions_of(program, temporary, since):
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def main() -> None:
+    """Wait for the end of the program, and clean up after it."""
+    program, temporary, since = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    # A process that the program has forked may hold the pipe open when the program is gone.
+    while os.getppid() == program and not select.select([sys.stdin], [], [], 1.0)[0]:
+        pass
+    clean_up(program, temporary, since)
+
+
+if __name__ == "__main__":
+    main()

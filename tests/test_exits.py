@@ -1,0 +1,43 @@
+"""The one line of an error, and the exit code that it calls for."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+
+import pytest
+
+from stg_ray import cli
+from stg_ray.errors import InputError, StgRayError
+from stg_ray.exits import KEPT, exit_code, plain_warnings
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("seed is 'x'"), 2, "seed is 'x'"),
+        (StgRayError("profile failed"), 1, "profile failed"),
+        (
+            StgRayError("the profiling run failed: [Errno 28] No space left on device"),
+            1,
+            f"the profiling run failed: [Errno 28] No space left on device; the disk is full: {KEPT}",
+        ),
+        (StgRayError("the worker failed: [Errno 2] No such file"), 1, "the worker failed: [Errno 2] No such file"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            f"the disk is full ([Errno 28] No space left on device): {KEPT}",
+        ),
+        (KeyError("x"), 1, "KeyError: 'x' (--verbose shows where)"),
+    ],
+)
+def test_an_error_is_one_line(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(error, verbose=False) == code
+    assert capsys.readouterr().err == f"stg-ray: {line}\n"
+
+
+def test_warnings_of_this_package_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back at the end
+    plain_warnings()
+    assert warnings.formatwarning("two\nlines", UserWarning, cli.__file__, 3) == "stg-ray: warning: two lines\n"
+    assert "mine.py:3: UserWarning: theirs" in warnings.formatwarning("theirs", UserWarning, "mine.py", 3)
