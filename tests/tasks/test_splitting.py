@@ -97,7 +97,7 @@ def test_folders_of_splits_may_be_made_anew(tmp_path: Path) -> None:
         for number, name in enumerate(("cat", "dog")):
             (tmp_path / "set" / split / name).mkdir(parents=True)
             for i in range(15):
-                pixels = np.full((4, 4), 16 * i + number + (split == "val"), np.uint8)
+                pixels = np.full((4, 4), 16 * i + number + 2 * (split == "val"), np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "set" / split / name / f"{i}.png")
     data = {"images": {"folder": "set"}}
     with pytest.raises(InputError, match="but no test"):
