@@ -150,8 +150,7 @@ def _deploy(run: RunDir, config: Config) -> str:
     if not run.exists("chosen.json"):
         return ""
     chosen = run.read_json("chosen.json")
-    plan = trained_plans(config.retrain)[chosen["plan"]]
-    return deploy_sentence(chosen, title_of(plan, chosen["serving"]))
+    return deploy_sentence(chosen, trained_plans(config.retrain)[chosen["plan"]])
 
 
 def title_of(plan: TrainedPlan, serving: Serving) -> str:

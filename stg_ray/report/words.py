@@ -17,21 +17,38 @@ OTHERS: dict[PlanName, str] = {
 }
 """The plans that ours is compared to in the verdict, in words."""
 
+DEPLOYED: dict[PlanName, str] = {
+    "ours": "our groups",
+    "ours_soft": "our groups with soft weights",
+    "ours_and_all": "our groups, each averaged with one network of all tasks",
+    "searched": "the groups that the search found",
+    "all_in_one": "one network of all tasks",
+    "all_in_one_equal_cost": "one network of all tasks, trained for as many epochs as ours together",
+    "all_in_one_ensemble": "several networks of all tasks, which predict together",
+    "random": "random groups of the sizes of ours",
+    "single_task": "a network for each task",
+    "known": "the known groups",
+    "greedy": "what was selected from all networks",
+}
+"""The plans in the advice, in words."""
+
 SHOWN_MEMBERS = 8
 """Tasks of a group that are named."""
 
 
-def deploy_sentence(chosen: Mapping[str, Any], title: str) -> str:
+def deploy_sentence(chosen: Mapping[str, Any], plan: TrainedPlan) -> str:
     """Say what to deploy and why.
 
     Args:
         chosen: the content of chosen.json.
-        title: of the plan in the tables.
+        plan: that was chosen.
     """
     n = chosen["networks"]
+    start = ", from the profile" if plan.beside_scratch else ""
+    together = ", averaged" if plan.base == "ours_soft" and chosen["serving"] == "ensemble" else ""
     test = "" if chosen["test"] is None else f", {chosen['test']:.4f} on test rows"
     scores = f"{chosen['validation']:.4f} on validation rows{test}"
-    return f"Deploy {title} ({n} network{'s' * (n > 1)}; {scores}): {chosen['why']}."
+    return f"Deploy {DEPLOYED[plan.base]}{together}{start} ({n} network{'s' * (n > 1)}; {scores}): {chosen['why']}."
 
 
 def search_sentence(search: Mapping[str, Any]) -> str:

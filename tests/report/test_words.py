@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from stg_ray.config import PlanName
-from stg_ray.config.plans import TrainedPlan
+from typing import get_args
+
+from stg_ray.config import PlanName, RetrainConfig
+from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.report.comparison import Difference
-from stg_ray.report.words import deploy_sentence, search_sentence, verdict_sentences
+from stg_ray.report.words import DEPLOYED, deploy_sentence, search_sentence, verdict_sentences
 
 NAN = float("nan")
 
@@ -44,11 +46,20 @@ def test_single_trainings_ask_for_more() -> None:
 
 
 def test_what_to_deploy_is_said_with_its_scores() -> None:
-    chosen = {"networks": 1, "validation": 0.51, "test": 0.5, "why": "the cheapest of two"}
-    assert deploy_sentence(chosen, "all in one") == (
-        "Deploy all in one (1 network; 0.5100 on validation rows, 0.5000 on test rows): the cheapest of two."
+    chosen = {"networks": 1, "serving": "argmax", "validation": 0.51, "test": 0.5, "why": "the cheapest of two"}
+    plans = trained_plans(RetrainConfig(plans=["ours", "ours_soft", "all_in_one"], start="both"))
+    assert deploy_sentence(chosen, plans["all_in_one"]) == (
+        "Deploy one network of all tasks (1 network; 0.5100 on validation rows, 0.5000 on test rows): the cheapest of "
+        "two."
     )
-    assert "test rows" not in deploy_sentence({**chosen, "test": None}, "ours")
+    assert "test rows" not in deploy_sentence({**chosen, "test": None}, plans["ours"])
+    assert deploy_sentence({**chosen, "networks": 4, "serving": "ensemble"}, plans["ours_soft_profiled"]).startswith(
+        "Deploy our groups with soft weights, averaged, from the profile (4 networks; "
+    )
+
+
+def test_every_plan_has_words() -> None:
+    assert set(DEPLOYED) == set(get_args(PlanName))
 
 
 def test_what_a_search_found_is_said_with_its_cost() -> None:
