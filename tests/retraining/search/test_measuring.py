@@ -114,7 +114,7 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
         "affinity": {"methods": ["random"]},
         "grouping": {"groups": 2},
         "retrain": {"epochs": 20, "batch_size": 32, "plans": ["ours", "searched", "all_in_one"], "lr": 0.02},
-        "search": {"length": 0.25, "cost": 4.0, "rounds": 3},
+        "search": {"length": 0.25, "cost": 3.0, "rounds": 2},
     }
     run = sr.run(opposites(), str(tmp_path / "run"), settings=settings, until="retrain", reporter=quiet)
     found = run.run_dir.read_json("plans/searched.json")["groups"]
@@ -123,7 +123,7 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
     assert about["groups"] == found
     assert about["measured"][0]["tasks"] == list("abcdef")
     assert set(about["measured"][0]["gains"].values()) == {0.0}
-    assert about["networks"] == len(about["measured"]) <= 32
+    assert about["networks"] == len(about["measured"]) <= 24
     assert about["cost"] == pytest.approx(about["networks"] / 8)
     assert about["expected"] > 0
     assert about["over_random"] > 0
@@ -142,7 +142,7 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
 ARGUMENTS = (
     *("run", "digits", "--set", "data.limit=600", "--set", "profile.epochs=4", "--until", "retrain"),
     *("--set", "retrain.epochs=4", "--set", "retrain.seeds=1", "--set", "retrain.plans=[searched]"),
-    *("--set", "search.length=0.5", "--set", "search.cost=2", "--set", "search.rounds=3"),
+    *("--set", "search.length=0.5", "--set", "search.cost=1.2", "--set", "search.rounds=2"),
     *("--set", "profile.precision=float32", "--set", "retrain.precision=float32", "--set", "profile.workers=1"),
 )
 
@@ -157,11 +157,10 @@ def test_killed_in_the_search_the_same_command_ends_with_the_same_plan(tmp_path:
     def measured(at_least: int) -> bool:
         return len(list((tmp_path / "run").glob(".networks/*/network.json"))) >= at_least
 
-    for at_least in (2, 8):
-        killed = Program(*ARGUMENTS, "--out", str(tmp_path / "run"), log=tmp_path / f"{at_least}.log")
-        killed.wait_until(lambda n=at_least: measured(n))
-        killed.kill()
-        assert not (tmp_path / "run" / "search.json").exists(), "too late to kill it in the search"
+    killed = Program(*ARGUMENTS, "--out", str(tmp_path / "run"), log=tmp_path / "killed.log")
+    killed.wait_until(lambda: measured(6))  # in the second round
+    killed.kill()
+    assert not (tmp_path / "run" / "search.json").exists(), "too late to kill it in the search"
     last = Program(*ARGUMENTS, "--out", str(tmp_path / "run"), log=tmp_path / "last.log")
     assert last.wait() == 0, last.output
     for name in ("search.json", "plans/searched.json"):
