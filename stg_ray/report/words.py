@@ -61,8 +61,8 @@ def search_sentence(search: Mapping[str, Any]) -> str:
     return (
         f"The search measured {search['networks']} groups in trainings of {search['epochs']} epochs, together "
         f"{search['cost']:.1f} times the training of its plan. Of its groups ({groups}), trained as long, "
-        f"{search['expected']:+.4f} +- {search['error']:.4f} is expected over one network of all tasks, and "
-        f"{search['over_random']:+.4f} over random groups of the same sizes."
+        f"{search['expected']:+.4f} +- {search['error']:.4f} is expected on validation rows over one network of all "
+        f"tasks, and {search['over_random']:+.4f} over random groups of the same sizes."
     )
 
 

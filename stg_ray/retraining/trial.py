@@ -201,10 +201,14 @@ class _Trial:
         return state
 
     def score(self, state: _State) -> dict[str, Scores]:
-        """Put the network back to its best epoch, and score it on the validation and, but for probes, the test rows."""
+        """Put the network back to its best epoch, and score it on the validation and the test rows.
+
+        A probe is scored as its last epoch left it, and on the validation rows only.
+        """
         assert state.best_weights is not None, "at least one epoch was trained"
         network = self.trainer.network
-        network.load_state_dict(state.best_weights)
+        if not self.spec.probe:  # the best of many epochs is best by luck, too, and of fewer tasks by more
+            network.load_state_dict(state.best_weights)
         scores = {}
         for split in ("val",) if self.spec.probe else SCORED:
             rows = self.rows[split]

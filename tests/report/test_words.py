@@ -68,6 +68,6 @@ def test_what_a_search_found_is_said_with_its_cost() -> None:
     search["over_random"] = -0.0004
     assert search_sentence(search) == (
         "The search measured 30 groups in trainings of 4 epochs, together 3.0 times the training of its plan. Of its "
-        "groups (t0, t1, t2, t3, t4, t5, t6, t7 and 2 more; a), trained as long, +0.0100 +- 0.0020 is expected over "
-        "one network of all tasks, and -0.0004 over random groups of the same sizes."
+        "groups (t0, t1, t2, t3, t4, t5, t6, t7 and 2 more; a), trained as long, +0.0100 +- 0.0020 is expected on "
+        "validation rows over one network of all tasks, and -0.0004 over random groups of the same sizes."
     )

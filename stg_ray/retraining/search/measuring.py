@@ -120,8 +120,9 @@ def search_groups(
     failed = f"; {len(measured.trained.reasons)} networks could not be trained" if measured.trained.reasons else ""
     progress.note(
         f"search: groups of {', '.join(str(len(members)) for members in found.groups)} after {len(measured.rows)} "
-        f"networks, of which {forecast.expected:+.4f} +- {forecast.error:.4f} is expected over one network of all "
-        f"tasks trained as long, and {forecast.over_random:+.4f} over random groups of these sizes{failed}"
+        f"networks, of which {forecast.expected:+.4f} +- {forecast.error:.4f} is expected on validation rows over one "
+        f"network of all tasks trained as long, and {forecast.over_random:+.4f} over random groups of these "
+        f"sizes{failed}"
     )
     return found
 
