@@ -92,16 +92,19 @@ def profiled(name: str, seed: int, folder: Path, *, quick: bool) -> RunDir:
     return sr.run(config, str(out), until="profile", reporter=Reporter(Console(quiet=True))).run_dir
 
 
+def read_table(file: str) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+    """Read a table of $STG_RAY_DATA: all of it, its features x_* or fingerprints, and the names y_* of its labels."""
+    frame = pd.DataFrame(pq.read_table(data_root() / file).to_pandas())
+    columns = [str(c) for c in frame.columns if str(c).startswith("y_")]
+    if "fp_morgan2_2048" not in frame:
+        return frame, frame.filter(regex="^x_").to_numpy(np.float32), columns
+    packed = np.stack([np.frombuffer(row, np.uint8) for row in frame["fp_morgan2_2048"]])
+    return frame, np.unpackbits(packed, axis=1, bitorder="little").astype(np.float32), columns
+
+
 def _table(file: str, most: int | None = None, rates: tuple[float, float] = (0.0, 1.0)) -> Arrays:
     """Read a table of features and labels; of more labels than `most`, as many whose rates are spread evenly."""
-    path = data_root() / file
-    frame = pd.DataFrame(pq.read_table(path).to_pandas())
-    if "fp_morgan2_2048" in frame:
-        packed = np.stack([np.frombuffer(row, np.uint8) for row in frame["fp_morgan2_2048"]])
-        inputs = np.unpackbits(packed, axis=1, bitorder="little").astype(np.float32)
-    else:
-        inputs = frame.filter(regex="^x_").to_numpy(np.float32)
-    columns = [c for c in frame.columns if str(c).startswith("y_")]
+    frame, inputs, columns = read_table(file)
     labels = frame[columns].to_numpy(np.float64)
     labels = np.where(np.isnan(labels), -1, labels).astype(np.int8)
     rate = (labels == 1).sum(axis=0) / np.maximum((labels >= 0).sum(axis=0), 1)
@@ -117,12 +120,11 @@ def _table(file: str, most: int | None = None, rates: tuple[float, float] = (0.0
 def landmine(seed: int) -> Arrays:
     """Read the 29 fields: foliated ground, and bare."""
     del seed
-    frame = pd.DataFrame(pq.read_table(data_root() / "own_rows/landmine.parquet").to_pandas())
-    columns = [c for c in frame.columns if str(c).startswith("y_")]
+    frame, inputs, columns = read_table("own_rows/landmine.parquet")
     labels = frame[columns].to_numpy(np.float64)
     groups = ["foliated" if t < 15 else "bare" for t in range(len(columns))]
     return {
-        "inputs": frame.filter(regex="^x_").to_numpy(np.float32),
+        "inputs": inputs,
         "labels": np.where(np.isnan(labels), -1, labels).astype(np.int8),
         "names": np.array(columns),
         "groups": np.array(groups),

@@ -21,12 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 from rich.console import Console
 
 import stg_ray as sr
-from jobs.bench.known_sets import KNOWN_SETS, data_root
+from jobs.bench.known_sets import KNOWN_SETS, read_table
 from jobs.bench.measure import show
 from jobs.bench.planted_sets import Arrays, digits
 from stg_ray.cluster.session import session
@@ -49,13 +47,7 @@ def of_table(file: str) -> Callable[[int], Arrays]:
 
     def build(seed: int) -> Arrays:
         del seed
-        frame = pd.DataFrame(pq.read_table(data_root() / file).to_pandas())
-        if "fp_morgan2_2048" in frame:
-            packed = np.stack([np.frombuffer(row, np.uint8) for row in frame["fp_morgan2_2048"]])
-            inputs = np.unpackbits(packed, axis=1, bitorder="little").astype(np.float32)
-        else:
-            inputs = frame.filter(regex="^x_").to_numpy(np.float32)
-        columns = [c for c in frame.columns if str(c).startswith("y_")]
+        frame, inputs, columns = read_table(file)
         labels = frame[columns].to_numpy(np.float32)
         arrays = {"inputs": inputs, "labels": labels, "names": np.array(columns)}
         return arrays | ({"split": frame["split"].to_numpy(str)} if "split" in frame else {})

@@ -53,7 +53,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     specs, reasons = trained.specs, trained.reasons
     failed = {spec: reasons[folder] for spec in specs if (folder := network_folder(spec, config)) in reasons}
     whole = [spec for spec in specs if spec not in failed]
-    networks = _publish(run_dir, config, whole + _selected(run_dir, config, plans, whole, ours))
+    networks = _publish(run_dir, config, whole + _selected(run_dir, config, plans, whole, ours, progress))
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
     alone = [network for network in networks if not plans[network["plan"]].ensemble]
     scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, failed_trainings)
@@ -80,14 +80,21 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
 
 
 def _selected(
-    run: RunDir, config: Config, plans: dict[str, Plan], specs: Sequence[NetworkSpec], ours: Groups
+    run: RunDir,
+    config: Config,
+    plans: dict[str, Plan],
+    specs: Sequence[NetworkSpec],
+    ours: Groups,
+    progress: StageProgress,
 ) -> list[NetworkSpec]:
     """Add the plan `greedy` where it is asked for, and return the specs of its networks, which are others' too."""
     if "greedy" not in config.retrain.plans:
         return []
     tasks = read_index(run.sub("parts")).tasks
-    found = greedy_groups(run, config, specs, tasks, config.retrain.networks or len(ours.groups))
+    most = config.retrain.networks or len(ours.groups)
+    found = greedy_groups(run, config, specs, tasks, most)
     if found is None:
+        progress.note(f"greedy: no plan has all tasks in at most {most} networks; set retrain.networks higher")
         return []
     groups, selected = found
     plans["greedy"] = Plan(groups, config.retrain.epochs, ensemble=groups.has_ensemble)

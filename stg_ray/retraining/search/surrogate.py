@@ -18,9 +18,9 @@ import numpy as np
 CONSTANT = 0.3
 """Variance of a task's mean over its groups, in units of the variance of all scores, as the others."""
 LINEAR = (0.0, 0.3, 1.0)
-RADIAL = (0.3, 1.0)
+RADIAL = (0.03, 0.3, 1.0)
 LENGTH = (1.0, 2.0, 4.0)
-NOISE = (0.02, 0.1, 0.3)
+NOISE = (0.02, 0.1, 0.3, 1.0)
 
 MOST_VALUES = 4_000_000
 """Values of covariances that are held at a time."""
