@@ -11,7 +11,7 @@ from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
 from stg_ray.grouping.stage import check_grouping
-from stg_ray.models import build_network
+from stg_ray.models import build_network, split_layers
 from stg_ray.models.sizes import memory_bytes
 from stg_ray.retraining.plans import check_plans
 from stg_ray.retraining.search.measuring import check_search
@@ -35,7 +35,10 @@ def check(config: Config, index: PartIndex) -> None:
     """
     check_settings(config, index)
     check_metrics(config.metric, index.tasks)
-    check_network(config.affinity, index, build_network(config.model, index, index.tasks, config.seed))
+    network = build_network(config.model, index, index.tasks, config.seed)
+    check_network(config.affinity, index, network)
+    if "branches" in config.retrain.plans:
+        split_layers(network.trunk, config.retrain.shared_layers)
 
 
 def check_settings(config: Config, index: PartIndex) -> None:
@@ -65,7 +68,11 @@ def check_sizes(config: Config, index: PartIndex) -> None:
     n_tasks, retrain = len(index.tasks), config.retrain
     most = config.grouping.groups if isinstance(config.grouping.groups, int) else n_tasks
     networks = retrain.seeds * sum(
-        n_tasks if plan.base == "single_task" else 1 if plan.base.startswith("all_in_one") else min(most, n_tasks)
+        n_tasks
+        if plan.base == "single_task"
+        else 1
+        if plan.base.startswith(("all_in_one", "branches"))
+        else min(most, n_tasks)
         for plan in trained_plans(retrain).values()
     )
     if networks > MOST_NETWORKS:

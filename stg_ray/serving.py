@@ -18,7 +18,7 @@ from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, read_index, read_part
 from stg_ray.errors import InputError, one_line
 from stg_ray.export import export_networks
-from stg_ray.models import AsGiven, OutputLayout, TaskNetwork, build_network, load_weights
+from stg_ray.models import AsGiven, BranchedNetwork, OutputLayout, TaskNetwork, build_network, load_weights
 from stg_ray.training.compute import PLAIN, Compute
 from stg_ray.training.evaluation import Inputs
 
@@ -270,7 +270,7 @@ def load_predictor(
     index = read_index(run.sub("parts"))
     groups = Groups.from_dict(run.read_json(f"plans/{plan}.json"))
     networks = [
-        load_network(run, config, index, members, f"{network_place(plan, group, seed)}/network.pt")
+        load_network(run, config, index, members, network_place(plan, group, seed))
         for group, members in enumerate(groups.groups)
     ]
     dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
@@ -278,15 +278,17 @@ def load_predictor(
     return Predictor(index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by)
 
 
-def load_network(run: Storage, config: Config, index: PartIndex, tasks: Sequence[str], file: str) -> TaskNetwork:
-    """Load a trained network from a file of a run.
+def load_network(run: Storage, config: Config, index: PartIndex, tasks: Sequence[str], folder: str) -> TaskNetwork:
+    """Load a trained network from its folder in a run.
 
     Args:
         tasks: names of its tasks, in their order in the network.
-        file: its weights.
+        folder: of network.json and of its weights.
     """
     model = config.model.model_copy(update={"weights": None})  # where the trunk started does not matter any more
     by_name = {task.name: task for task in index.tasks}
     network = build_network(model, index, [by_name[name] for name in tasks], config.seed)
-    network.load_state_dict(load_weights(run, file))
+    if branches := run.read_json(f"{folder}/network.json").get("branches"):
+        network = BranchedNetwork(network, branches, config.retrain.shared_layers, frozen=False)
+    network.load_state_dict(load_weights(run, f"{folder}/network.pt"))
     return network

@@ -139,7 +139,7 @@ def test_a_trunk_that_cannot_be_exported_is_said(predictor: Predictor, tmp_path:
         predictor.export(tmp_path)
 
 
-PLANS = ("ours", "ours_soft", "all_in_one")
+PLANS = ("ours", "ours_soft", "branches", "all_in_one")
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,13 @@ def run(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     del ray_session  # it is only to be there
     folder = tmp_path_factory.mktemp("served")
-    overrides = ["profile.epochs=2", "retrain.epochs=1", "profile.workers=1", f"retrain.plans=[{', '.join(PLANS)}]"]
+    overrides = [
+        "profile.epochs=2",
+        "retrain.epochs=1",
+        "profile.workers=1",
+        "model.depth=2",
+        f"retrain.plans=[{', '.join(PLANS)}]",
+    ]
     sr.run(sr.load_config("digits", overrides), str(folder / "run"), reporter=Reporter(Console(quiet=True)))
     return folder / "run"
 
@@ -184,7 +190,7 @@ def test_what_is_loaded_predicts_what_the_results_say(run: Path) -> None:
 @pytest.mark.slow
 def test_what_cannot_be_loaded_is_said(run: Path, tmp_path: Path) -> None:
     assert sr.load(run).groups.method == "spectral"
-    with pytest.raises(sr.InputError, match="has no plan 'known': it has all_in_one, ours, ours_soft"):
+    with pytest.raises(sr.InputError, match="has no plan 'known': it has all_in_one, branches, ours, ours_soft"):
         sr.load(run, "known")
     with pytest.raises(sr.InputError, match="was not trained with seed 9: it was with 0, 1"):
         sr.load(run, seed=9)

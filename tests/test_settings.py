@@ -105,7 +105,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "tasks": {"task_0": {"kind": "binary"}},
         },
         "metric": {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae"},
-        "model": {"trunk": "mlp", "width": 9, "depth": 1},
+        "model": {"trunk": "mlp", "width": 9, "depth": 2},
         "profile": {"epochs": 2, "workers": 1, "precision": "bf16"},
         "affinity": {"samples": "auto", "sampling": "random", "statistic": "sign", "start": "initial"},
         "grouping": {
@@ -118,8 +118,10 @@ PACKS: dict[str, dict[str, Any]] = {
             "files": {"mine": "mine.csv"},
         },
         "retrain": {
-            "plans": ["ours", "all_in_one", "all_in_one_equal_cost", "known", "greedy"],
+            "plans": ["ours", "branches", "all_in_one", "all_in_one_equal_cost", "known", "greedy"],
             "networks": 2,
+            "shared_layers": 0.4,
+            "freeze_shared": True,
             "start": "both",
             "seeds": 2,
             "epochs": 1,

@@ -16,6 +16,7 @@ PlanName = Literal[
     "searched",
     "ours_soft",
     "ours_and_all",
+    "branches",
     "all_in_one",
     "all_in_one_equal_cost",
     "all_in_one_ensemble",
@@ -36,7 +37,8 @@ class RetrainConfig(TrainingConfig):
     """Plans to train; none are trained if the list is empty. all_in_one_equal_cost has as many epochs as the networks
     of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together;
     searched takes the groups that a search finds by short trainings (section `search`); ours_soft weights the losses by
-    membership; ours_and_all averages each network of ours with one of all tasks; known takes the known groups of the
+    membership; ours_and_all averages each network of ours with one of all tasks; branches is one network whose lower
+    layers all tasks share and whose upper ones each of our groups has of its own; known takes the known groups of the
     task set; greedy is an ensemble that is selected from the networks of all other plans."""
     start: Literal["scratch", "profiled", "both"] = "scratch"
     """Starting point of the networks: their initialization (scratch), or the trunk and heads of the profiled network;
@@ -50,6 +52,10 @@ class RetrainConfig(TrainingConfig):
     membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Smallest membership at which a task is in a group's network of ours_soft: other tasks would hardly count in its
     loss, but cost time."""
+    shared_layers: Annotated[float, Field(gt=0, lt=1), since("0.2")] = 0.5
+    """Share of the trunk's layers that our groups have in common in the plan branches, the lowest of them."""
+    freeze_shared: Annotated[bool, since("0.2")] = False
+    """Whether these stay as they are in the profiled network, where branches starts from it."""
     networks: Annotated[Count | None, since("0.2")] = None
     """Largest number of networks that the plan greedy serves; by default as many as ours has."""
     workers: Count = 1
@@ -71,6 +77,15 @@ class RetrainConfig(TrainingConfig):
         if plans == ["greedy"]:
             raise ValueError("greedy selects from the networks of other plans: name some")
         return plans
+
+    @model_validator(mode="after")
+    def _something_to_freeze(self) -> RetrainConfig:
+        if self.freeze_shared and self.start == "scratch":
+            raise ValueError(
+                "freeze_shared keeps layers as they are in the profile, and retrain.start=scratch: set it to profiled, "
+                "or both"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cost_of_ours(self) -> RetrainConfig:

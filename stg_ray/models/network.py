@@ -125,17 +125,17 @@ class TaskNetwork(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Compute outputs (batch, O) in float32: logits, and standardised values of regression tasks."""
-        features: torch.Tensor = self.trunk(self.normalize(inputs))
+        return self.outputs(self.trunk(self.normalize(inputs)), self.heads.weight, self.heads.bias)
+
+    def outputs(self, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Compute outputs (batch, o) in float32 by the heads of some tasks, (o, d) and (o,), of features (batch, d)."""
         if self.dropout and self.training:
             features = nn.functional.dropout(features, self.dropout)
-        outputs: torch.Tensor
         if not torch.is_autocast_enabled(features.device.type):
-            outputs = self.heads(features)
-            return outputs
+            return nn.functional.linear(features, weight, bias)
         # In bf16 outputs would have three digits: confidences would be steps, and rankings full of ties.
         with torch.autocast(features.device.type, enabled=False):
-            outputs = self.heads(features.float())
-            return outputs
+            return nn.functional.linear(features.float(), weight, bias)
 
     def load_from(self, tensors: Mapping[str, torch.Tensor], tasks: Sequence[Task]) -> None:
         """Take over the weights of a network that has these tasks among others.

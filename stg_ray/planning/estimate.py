@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,11 +19,11 @@ from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
-from stg_ray.models import build_network
+from stg_ray.models import BranchedNetwork, build_network
 from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_trials
 from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
 from stg_ray.retraining.search.measuring import Size
-from stg_ray.tasks import TaskSet
+from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.notes import noted
@@ -119,14 +119,14 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
         specs += [replace(short, plan="search", probe=True, draws=n, epochs=size.epochs) for n in range(size.networks)]
     tasks = {task.name: task for task in index.tasks}
     sizes = {
-        members: build_network(config.model, index, [tasks[name] for name in members], 0).n_parameters
-        for members in {spec.tasks for spec in specs}
+        (members, branches): _n_parameters(config, index, [tasks[name] for name in members], branches)
+        for members, branches in {(spec.tasks, spec.branches) for spec in specs}
     }
     pace = measure_pace(config, config.retrain, task_set, index)
     at_most = "at most " if config.grouping.groups == "auto" else ""
 
     def text(networks: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
-        cost = sum(sizes[spec.tasks] * int(spec.epochs) for spec in networks) * index.n_samples()
+        cost = sum(sizes[spec.tasks, spec.branches] * int(spec.epochs) for spec in networks) * index.n_samples()
         epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
         return (
@@ -141,6 +141,13 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
     distinct = list({spec.fingerprint(config): spec for spec in specs}.values())
     rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
     return rows + [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
+
+
+def _n_parameters(config: Config, index: PartIndex, tasks: Sequence[Task], branches: Sequence[int]) -> int:
+    network = build_network(config.model, index, tasks, 0)
+    if branches:
+        network = BranchedNetwork(network, branches, config.retrain.shared_layers, frozen=False)
+    return network.n_parameters
 
 
 def _assumed(index: PartIndex, number: int) -> Groups:

@@ -16,6 +16,7 @@ COLORS: dict[PlanName, str] = {
     "searched": "#1f78b4",
     "ours_soft": "#3fa37c",
     "ours_and_all": "#7cc4a4",
+    "branches": "#2a9d8f",
     "all_in_one": "#6c757d",
     "all_in_one_equal_cost": "#343a40",
     "all_in_one_ensemble": "#8d99a6",

@@ -25,6 +25,7 @@ TITLES: dict[PlanName, str] = {
     "searched": "searched",
     "ours_soft": "ours, soft",
     "ours_and_all": "ours + all",
+    "branches": "branches",
     "all_in_one": "all in one",
     "all_in_one_equal_cost": "one, equal cost",
     "all_in_one_ensemble": "all in one",

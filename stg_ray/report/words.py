@@ -21,6 +21,7 @@ DEPLOYED: dict[PlanName, str] = {
     "ours": "our groups",
     "ours_soft": "our groups with soft weights",
     "ours_and_all": "our groups, each averaged with one network of all tasks",
+    "branches": "one network with a branch for each of our groups",
     "searched": "the groups that the search found",
     "all_in_one": "one network of all tasks",
     "all_in_one_equal_cost": "one network of all tasks, trained for as many epochs as ours together",

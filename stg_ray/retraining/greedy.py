@@ -230,7 +230,7 @@ def _predict(run: str, config: Mapping[str, Any], spec: dict[str, Any]) -> np.nd
         index = read_index(storage.sub("parts"))
         folder = network_folder(network, settings)
         compute = Compute.of(settings.retrain, device_here())
-        trained = load_network(storage, settings, index, network.tasks, f"{folder}/network.pt").eval()
+        trained = load_network(storage, settings, index, network.tasks, folder).eval()
         compute.place(trained)
         rows = TaskRows(storage.sub("parts"), index, "val", range(len(index.tasks)))
         with torch.no_grad():

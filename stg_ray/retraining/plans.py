@@ -22,6 +22,9 @@ from stg_ray.tasks import Task
 OF_PLANS = {"plans", "seeds", "random_groups", "networks", "membership_above", "start", "epochs"}
 """Settings that decide which networks there are; a network's spec has those that decide its training."""
 
+OF_BRANCHES = {"shared_layers", "freeze_shared"}
+"""Settings of networks with branches."""
+
 OF_AUTO = {"patience", "min_steps", "max_epochs"}
 """Settings of trainings whose length is `auto`."""
 
@@ -39,6 +42,8 @@ class Plan:
         soft: the loss of each task in a group's network is weighted by its membership (Sherif et al., STG-MTL).
         profiled: the networks start from the profiled network; else from scratch.
         ensemble: the groups' networks are served together only.
+        branches: number of tasks in each branch of its one network, in the order of that network's tasks; empty where
+            networks have no branches.
     """
 
     groups: Groups
@@ -46,6 +51,7 @@ class Plan:
     soft: bool = False
     profiled: bool = False
     ensemble: bool = False
+    branches: tuple[int, ...] = ()
 
     def weights(self, group: int) -> tuple[float, ...] | None:
         """Return the weight of each task's loss in the network of a group; None where all count the same."""
@@ -69,6 +75,7 @@ class NetworkSpec:
         epochs: of its training, or auto.
         weights: multiply its tasks' losses; all 1 if None.
         start: digest of the profiled network, if it starts from that.
+        branches: number of tasks in each branch, in the order of the tasks; empty where it has none.
         probe: its scores on validation rows are all that is kept of it, for the search.
     """
 
@@ -80,6 +87,7 @@ class NetworkSpec:
     epochs: Epochs
     weights: tuple[float, ...] | None = None
     start: str | None = None
+    branches: tuple[int, ...] = ()
     probe: bool = False
 
     @property
@@ -96,9 +104,13 @@ class NetworkSpec:
         """Hash all that decides the trained network, whatever plan it is for: its name among the networks."""
         of_others = {"profiled_lr"} if self.start is None else set()
         of_others |= OF_AUTO if self.epochs != "auto" else set()
+        of_others |= set() if self.branches else OF_BRANCHES
+        of_others |= {"freeze_shared"} if self.start is None else set()
         training = fingerprint_values(config.retrain, exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
         network = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
         network["start"] = self.start
+        if self.branches:
+            network["branches"] = self.branches
         if self.probe:
             network["probe"] = True
         text = json.dumps([config.fingerprint(("seed", "data", "metric", "model")), training, network], sort_keys=True)
@@ -111,10 +123,8 @@ class NetworkSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
         """Read what `to_dict` returned, from JSON too."""
-        weights = values["weights"]
-        return cls(
-            **{**values, "tasks": tuple(values["tasks"]), "weights": None if weights is None else tuple(weights)}
-        )
+        tuples = {key: tuple(values[key]) for key in ("tasks", "weights", "branches") if values.get(key) is not None}
+        return cls(**{**values, **tuples})
 
 
 def make_plans(
@@ -168,6 +178,8 @@ def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: C
         return Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
     if trained.base == "all_in_one_equal_cost":
         return replace(all_in_one, epochs=None if epochs == "auto" else len(ours.groups) * epochs)
+    if trained.base == "branches":
+        return _branches(ours, epochs)
     if trained.base == "ours_and_all":
         return Plan(_with_all(ours), epochs, ensemble=True)
     if trained.base == "all_in_one_ensemble":
@@ -210,6 +222,7 @@ def network_specs(
             epochs=epochs,
             weights=plan.weights(g),
             start=profiled if plan.profiled else None,
+            branches=plan.branches,
         )
         for name, plan in plans.items()
         for g, members in enumerate(plan.groups.groups)
@@ -236,6 +249,14 @@ def _with_all(ours: Groups) -> Groups:
     n_groups = len(ours.groups)
     membership = [[0.5 * (g == ours.serving[task]) for g in range(n_groups)] + [0.5] for task in ours.tasks]
     return Groups(ours.tasks, [*ours.groups, list(ours.tasks)], membership, ours.serving, "ours_and_all")
+
+
+def _branches(ours: Groups, epochs: Epochs) -> Plan:
+    """One network of all tasks, with a branch for the tasks that each of our groups serves."""
+    served = [[task for task in ours.tasks if ours.serving[task] == g] for g in range(len(ours.groups))]
+    all_tasks, n_tasks = [task for members in served for task in members], len(ours.tasks)
+    groups = Groups(ours.tasks, [all_tasks], [[1.0]] * n_tasks, dict.fromkeys(ours.tasks, 0), "branches")
+    return Plan(groups, epochs, branches=tuple(len(members) for members in served if members))
 
 
 def _random_groups(ours: Groups, seed: int, draw: int) -> Groups:

@@ -25,7 +25,7 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
-from stg_ray.models import TaskNetwork, build_network, load_weights, save_network
+from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights, save_network
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import SCORED, Scores, scores_of
 from stg_ray.seeds import Stream
@@ -226,6 +226,7 @@ class _Trial:
         about = {
             "tasks": list(self.spec.tasks),
             "seed": self.spec.seed,
+            **({"branches": self.spec.branches} if self.spec.branches else {}),
             "epochs": epochs,
             "best_epoch": state.best_epoch,
             **({} if self.spec.epochs != "auto" else {"ended": state.ended}),
@@ -276,6 +277,9 @@ def _network_at_start(run: Storage, config: Config, spec: NetworkSpec, index: Pa
     network = build_network(config.model, index, [by_name[name] for name in spec.tasks], spec.draws)
     if spec.start is not None:
         network.load_from(load_weights(run, "profile/network.pt"), index.tasks)
+    if spec.branches:
+        frozen = config.retrain.freeze_shared and spec.start is not None
+        return BranchedNetwork(network, spec.branches, config.retrain.shared_layers, frozen=frozen)
     return network
 
 

@@ -176,3 +176,25 @@ def test_a_network_knows_what_it_was_trained_on() -> None:
     for setting in ("retrain.batch_size=3", "model.width=9", "data.limit=99", "seed=4"):
         assert spec.fingerprint(set_values(CONFIG, [setting])) != spec.fingerprint(CONFIG)
     assert NetworkSpec("ours", 0, ("t0", "t2"), 0, 0, 6).fingerprint(CONFIG) != spec.fingerprint(CONFIG)
+
+
+def test_branches_is_one_network_with_a_branch_for_the_tasks_that_each_group_serves() -> None:
+    members = np.array([[1, 0, 1, 0, 1, 0], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
+    ours = Groups.from_labels(NAMES, np.array([0, 1, 1, 1, 0, 2]), "budget", members=members)
+    config = set_values(CONFIG, ["retrain.plans=[ours, branches]", "retrain.start=both", "retrain.seeds=1"])
+    plans = make_plans(ours, TASKS, config)
+    specs = {spec.plan: spec for spec in network_specs(plans, config, "digest") if spec.plan.startswith("branches")}
+    spec = specs["branches"]
+    assert (spec.tasks, spec.branches) == (("t0", "t4", "t1", "t2", "t3", "t5"), (2, 3, 1))
+    assert plans["branches"].groups.serving == dict.fromkeys(NAMES, 0)
+    assert NetworkSpec.from_dict(spec.to_dict()) == spec
+    halves = set_values(config, ["retrain.shared_layers=0.7"])
+    assert spec.fingerprint(halves) != spec.fingerprint(config)
+    others = [spec for spec in network_specs(plans, config) if not spec.branches]
+    assert all(other.fingerprint(halves) == other.fingerprint(config) for other in others)
+    frozen = set_values(config, ["retrain.freeze_shared=true"])
+    profiled = specs["branches_profiled"]
+    assert spec.fingerprint(frozen) == spec.fingerprint(config), "from scratch nothing is frozen"
+    assert profiled.fingerprint(frozen) != profiled.fingerprint(config)
+    with pytest.raises(InputError, match="freeze_shared keeps layers as they are in the profile"):
+        set_values(frozen, ["retrain.start=scratch"])

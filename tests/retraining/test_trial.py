@@ -19,8 +19,11 @@ from stg_ray.data.rows import TaskRows
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network, load_weights, save_network
 from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.scoring import scores_of
 from stg_ray.retraining.trial import is_finished, network_folder, train_network
+from stg_ray.serving import load_network
 from stg_ray.tasks import Task, TaskSet
+from stg_ray.training.evaluation import evaluate
 
 SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task 1"), seed=5, draws=5, epochs=6)
 
@@ -219,3 +222,26 @@ def test_a_loss_that_is_no_number_stops_with_the_tasks_name(
     config = set_values(config, ["retrain.lr=1.0e+38"])
     with pytest.raises(StgRayError, match=r"task 'block 0 task 0' became non-finite in epoch 1"):
         train_network(run, config, SPEC, device="cpu", report=lambda _: None)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_network_with_branches_is_trained_kept_and_loaded(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path, frozen: bool
+) -> None:
+    config = set_values(config, ["retrain.start=profiled", f"retrain.freeze_shared={str(frozen).lower()}"])
+    index = write_parts(make_task_set(), (run := Storage(tmp_path)).sub("parts"))
+    profiled = build_network(config.model, index, index.tasks, 3)
+    save_network(run, "profile/network.pt", profiled)
+    spec = replace(SPEC, start="digest", branches=(2, 1))
+    with pytest.raises(_Stopped):
+        train_network(run, config, spec, device="cpu", report=stop_after(2))
+    train_network(run, config, spec, device="cpu", report=lambda _: None)
+    folder = network_folder(spec, config)
+    loaded = load_network(run, config, index, spec.tasks, folder)
+    scores = run.read_json(f"{folder}/network.json")["scores"]["test"]
+    rows = TaskRows(run.sub("parts"), index, "test", [index.names.index(name) for name in spec.tasks])
+    assert scores_of(loaded.layout, evaluate(loaded, rows.inputs), rows.labels) == scores
+    first = next(weight for name, weight in profiled.state_dict().items() if name.startswith("trunk."))
+    assert torch.equal(loaded.state_dict()["trunk.1.weight"], first) == frozen
+    first, second = (loaded.state_dict()[f"branches.{g}.0.weight"] for g in (0, 1))
+    assert not torch.equal(first, second)
