@@ -105,7 +105,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "tasks": {"task_0": {"kind": "binary"}},
         },
         "metric": {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae"},
-        "model": {"trunk": "mlp", "width": 9, "depth": 2},
+        "model": {"trunk": "mlp", "width": 9, "depth": 3},
         "profile": {"epochs": 2, "workers": 1, "precision": "bf16"},
         "affinity": {"samples": "auto", "sampling": "random", "statistic": "sign", "start": "initial"},
         "grouping": {
