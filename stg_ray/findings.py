@@ -11,7 +11,7 @@ from stg_ray.artifacts.contents import damages
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.errors import InputError, one_line
-from stg_ray.retraining.trial import is_finished
+from stg_ray.retraining.finished import is_finished
 from stg_ray.stages import STAGES
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import stg_ray as sr
-from stg_ray.artifacts.contents import contents_of
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import LazySession
 from stg_ray.config import Config
@@ -22,9 +21,9 @@ from stg_ray.errors import StgRayError
 from stg_ray.findings import check_run
 from stg_ray.pipeline import _run_stages, run_stage
 from stg_ray.progress import Reporter, StageProgress
-from stg_ray.retraining.trial import _digest, is_finished
+from stg_ray.retraining.finished import is_finished
 from stg_ray.stages import STAGES
-from tests.support.damage import EVERY, Damage, exchange, flip, flip_at, truncate
+from tests.support.damage import EVERY, Damage, as_finished_now, exchange, flip, flip_at, truncate
 from tests.test_older_runs import ARCHIVE
 
 PUBLIC: dict[str, Callable[[sr.Run], Any]] = {
@@ -52,9 +51,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         run = RunDir(folder / "run")
         for name in run.list(".networks"):
-            about = run.read_json(f".networks/{name}/network.json")
-            about |= {"results": 1, "files": contents_of(run, [f".networks/{name}/network.pt"])}
-            run.write_json(f".networks/{name}/network.json", about | {"digest": _digest(about)})
+            as_finished_now(run, f".networks/{name}")
         config = run.read_config()
         run.write_config(config)
         for stage in STAGES:

@@ -22,7 +22,7 @@ from stg_ray.config import Config
 from stg_ray.config.loading import load_config
 from stg_ray.config.paths import expanded
 from stg_ray.config.plain_yaml import read_yaml
-from stg_ray.config.writers import marked, newer_writer
+from stg_ray.config.writers import is_cut_off, marked, newer_writer
 from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.stages import STAGES, onwards
 
@@ -243,6 +243,8 @@ class RunDir(OwnedStorage):
         if not self.has_config():
             raise InputError(f"{self.uri} is no run directory (no config.yaml in it): start one with stg-ray run")
         text = self.read_bytes("config.yaml")
+        if is_cut_off(text.decode(errors="replace")):
+            raise InputError(f"{self.uri}/config.yaml is cut off: its last line is missing")
         try:
             values = read_yaml(text)
         except yaml.YAMLError as error:

@@ -1,10 +1,16 @@
-"""Which version of stg_ray wrote a configuration: a newer one may have keys that this one does not know."""
+"""Which version of stg_ray wrote a configuration, and whether it is whole.
+
+A newer version may have keys that this one does not know. A part of a file may be valid YAML, and mean something else.
+"""
 
 from __future__ import annotations
 
 import re
 
 MARK = "# Written by stg_ray "
+END = "# end"
+"""Last line of a configuration whose first line names it."""
+ENDS = f"; the last line is {END!r}"
 
 
 def own_version() -> str:
@@ -15,8 +21,20 @@ def own_version() -> str:
 
 
 def marked(text: str) -> str:
-    """Return the text of a configuration with a first line, a comment, that names this version."""
-    return f"{MARK}{own_version()}\n{text}"
+    """Return the text of a configuration with a first line that names this version, and a last one; both comments."""
+    return f"{MARK}{own_version()}{ENDS}\n{text}{END}\n"
+
+
+def is_cut_off(text: str) -> bool:
+    """Whether a configuration lacks the last line that its first one names.
+
+    Example:
+        >>> is_cut_off(marked("data: {preset: digits}")), is_cut_off(marked("data: {preset: digits}")[:-30])
+        (False, True)
+        >>> is_cut_off("# Written by stg_ray 0.1.0"), is_cut_off("data: {preset: digits}")
+        (False, False)
+    """
+    return text.partition("\n")[0].endswith(ENDS) and text.rstrip().rpartition("\n")[2] != END
 
 
 def newer_writer(text: str) -> str:
@@ -29,7 +47,7 @@ def newer_writer(text: str) -> str:
         ('', '')
     """
     first = text.partition("\n")[0]
-    version = first.removeprefix(MARK).strip() if first.startswith(MARK) else ""
+    version = first.removeprefix(MARK).removesuffix(ENDS).strip() if first.startswith(MARK) else ""
     if not version or _numbers(version) <= _numbers(own_version()):
         return ""
     return (

@@ -81,6 +81,7 @@ class TaskRows:
         columns: indices of the k tasks.
 
     Attributes:
+        rows: (n,) their positions in the split.
         samples: (n,) row numbers in the task set.
         inputs: inputs of these rows, mapped.
         labels: (n, k) labels, as stored.
@@ -90,7 +91,7 @@ class TaskRows:
         parts = on_this_node(parts, index, split)
         mapped = [read_part(parts, split, number) for number in range(index.n_parts(split))]
         labels = np.concatenate([part.labels[:, columns] for part in mapped])
-        rows = np.flatnonzero(observed(labels).any(axis=1))
+        self.rows = rows = np.flatnonzero(observed(labels).any(axis=1))
         self.samples = np.concatenate([part.samples for part in mapped])[rows]
         self.inputs = MappedInputs([part.inputs for part in mapped], rows)
         self.labels = np.ascontiguousarray(labels[rows])

@@ -9,30 +9,25 @@ networks are selected in each of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.artifacts.storage import Storage
-from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import place
-from stg_ray.cluster.session import wait_for
 from stg_ray.config import Config, MetricConfig
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
+from stg_ray.retraining.finished import network_folder
+from stg_ray.retraining.held_out import HeldOut, halves
 from stg_ray.retraining.plans import NetworkSpec
-from stg_ray.retraining.trial import network_folder
-from stg_ray.retraining.trials import device_here
-from stg_ray.serving import BATCH_SIZE, load_network
+from stg_ray.retraining.scoring import Scores
 from stg_ray.tasks import Task, observed
-from stg_ray.training.compute import Compute, training_process
-from stg_ray.training.metrics import primary_score
+from stg_ray.training.metrics import all_scores, primary_score
 
 LEAST_GAIN = 1e-6
 """Mean score by which a network must raise that of the ensemble."""
@@ -59,8 +54,9 @@ class Library:
     Args:
         tasks: all K tasks.
         labels: (N, K) as stored.
+        positions: (N,) of the rows among the validation rows of the run, by which they belong to a half.
         members: numbers of the tasks of each of L networks.
-        outputs: of each network, (N, O) logits of its tasks, in each of S trainings.
+        outputs: of each network, (N, O) logits of its tasks, in each of S trainings; read one network at a time.
         metric: by which tasks are compared.
     """
 
@@ -68,38 +64,76 @@ class Library:
         self,
         tasks: Sequence[Task],
         labels: np.ndarray,
+        positions: np.ndarray,
         members: Sequence[Sequence[int]],
-        outputs: Sequence[Sequence[np.ndarray]],
+        outputs: Iterable[Sequence[np.ndarray]],
         metric: MetricConfig,
     ) -> None:
-        self.tasks, self.members, self.metric = tasks, members, metric
-        self.rows = [observed(labels[:, t]) for t in range(len(tasks))]
+        self.tasks, self.members, self.metric, self.positions = tasks, members, metric, positions
+        self.rows = [np.flatnonzero(observed(labels[:, t])) for t in range(len(tasks))]
+        """Of each task, the (n,) rows that have a label for it."""
         self.labels = [labels[rows, t] for t, rows in enumerate(self.rows)]
         self.layouts = [OutputLayout([task]) for task in tasks]
+        self.n_trainings = 0
         self.of_task: list[dict[int, list[np.ndarray]]] = [{} for _ in tasks]
         """Of each task, by network, the (n, o) outputs on its rows in each training."""
         for network, (own, trainings) in enumerate(zip(members, outputs, strict=True)):
             columns = OutputLayout([tasks[t] for t in own]).columns
+            self.n_trainings = len(trainings)
             for t, of_own in zip(own, columns, strict=True):
                 self.of_task[t][network] = [values[self.rows[t]][:, of_own] for values in trainings]
 
+    def predictions(self, task: int, counts: np.ndarray) -> list[np.ndarray]:
+        """Return a task's predictions on its n rows in each training, by the networks with these counts (L,)."""
+        weights = {network: counts[network] for network in self.of_task[task] if counts[network]}
+        total = sum(weights.values())
+        found = []
+        for s in range(self.n_trainings if weights else 0):
+            outputs = sum(weight * self.of_task[task][network][s] for network, weight in weights.items()) / total
+            found.append(self.layouts[task].predictions(torch.from_numpy(np.asarray(outputs, dtype=np.float32)))[0])
+        return [prediction.numpy() for prediction in found]
+
     def score(self, task: int, counts: np.ndarray) -> float:
         """Return a task's score, the mean over trainings, by the networks with these counts (L,); NaN without any."""
-        weights = {network: counts[network] for network in self.of_task[task] if counts[network]}
-        if not weights:
+        predictions = self.predictions(task, counts)
+        if not predictions:
             return float("nan")
-        total = sum(weights.values())
-        n_trainings = len(next(iter(self.of_task[task].values())))
-        scores = []
-        for s in range(n_trainings):
-            outputs = sum(weight * self.of_task[task][network][s] for network, weight in weights.items()) / total
-            prediction = self.layouts[task].predictions(torch.from_numpy(np.asarray(outputs, dtype=np.float32)))[0]
-            scores.append(primary_score(self.tasks[task], prediction.numpy(), self.labels[task], self.metric))
-        return float(np.mean(scores))
+        own = self.tasks[task], self.labels[task], self.metric
+        return float(np.mean([primary_score(own[0], prediction, *own[1:]) for prediction in predictions]))
 
     def scores(self, counts: np.ndarray) -> np.ndarray:
         """Return the (K,) scores of all tasks."""
         return np.array([self.score(t, counts) for t in range(len(self.tasks))])
+
+    def of_half(self, number: int) -> Library:
+        """Return the same networks' outputs on one half of the rows, 0 or 1 (see `held_out.halves`)."""
+        half = copy.copy(self)
+        mine = [halves(self.positions[rows])[number] for rows in self.rows]
+        half.rows = [rows[own] for rows, own in zip(self.rows, mine, strict=True)]
+        half.labels = [labels[own] for labels, own in zip(self.labels, mine, strict=True)]
+        half.of_task = [
+            {network: [values[own] for values in trainings] for network, trainings in by_network.items()}
+            for by_network, own in zip(self.of_task, mine, strict=True)
+        ]
+        return half
+
+
+def held_out_scores(library: Library, starts: Sequence[Sequence[int]], most: int) -> list[Scores]:
+    """Score what is selected on each half of the rows by its predictions for the other.
+
+    Returns:
+        The scores in each training.
+    """
+    selected = [select(library.of_half(number), starts, most) for number in (0, 1)]
+    scores: list[Scores] = [{} for _ in range(library.n_trainings)]
+    for t, task in enumerate(library.tasks):
+        by_other = [library.predictions(t, counts) for counts in reversed(selected)]
+        mine, _ = halves(library.positions[library.rows[t]])
+        for s, of_training in enumerate(scores):
+            shape = (-1, *[1] * (by_other[0][s].ndim - 1))
+            prediction = np.where(mine.reshape(shape), by_other[0][s], by_other[1][s])
+            of_training[task.name] = all_scores(task, prediction, library.labels[t], library.metric)
+    return scores
 
 
 def select(library: Library, starts: Sequence[Sequence[int]], most: int) -> np.ndarray:
@@ -144,9 +178,24 @@ def select(library: Library, starts: Sequence[Sequence[int]], most: int) -> np.n
     return counts
 
 
-def greedy_groups(
+@dataclass(frozen=True)
+class Greedy:
+    """The plan `greedy`.
+
+    Attributes:
+        groups: of its networks.
+        specs: of these, in all trainings.
+        scores: on validation rows, by the seed of the training; each half by what is selected on the other.
+    """
+
+    groups: Groups
+    specs: list[NetworkSpec]
+    scores: dict[int, Scores]
+
+
+def greedy_plan(
     run: RunDir, config: Config, specs: Sequence[NetworkSpec], tasks: Sequence[Task], most: int
-) -> tuple[Groups, list[NetworkSpec]] | None:
+) -> Greedy | None:
     """Select the plan `greedy` from trained networks.
 
     Args:
@@ -157,16 +206,21 @@ def greedy_groups(
         most: number of networks to serve.
 
     Returns:
-        Its groups, and the specs of its networks in all trainings; None where no plan is whole in all of them.
+        The plan; None where no plan is whole in all trainings, or none keeps to the number of networks.
     """
     slots, plans = slots_of(specs, config, [task.name for task in tasks])
     whole = [numbers for numbers in plans if {t for n in numbers for t in slots[n].tasks} == set(range(len(tasks)))]
     starts = [*whole, *([n] for n, slot in enumerate(slots) if len(slot.tasks) == len(tasks))]
     if not starts:
         return None
-    rows = TaskRows(run.sub("parts"), read_index(run.sub("parts")), "val", range(len(tasks)))
-    members = [slot.tasks for slot in slots]
-    library = Library(tasks, rows.labels, members, _outputs(run, config, slots), config.metric)
+    index = read_index(run.sub("parts"))
+    rows = TaskRows(run.sub("parts"), index, "val", range(len(tasks)))
+    n_rows = index.n_samples("val")
+    outputs = (
+        [HeldOut.read(run, network_folder(spec, config)).of_all_rows(n_rows)[rows.rows] for spec in slot.specs]
+        for slot in slots
+    )
+    library = Library(tasks, rows.labels, rows.rows, [slot.tasks for slot in slots], outputs, config.metric)
     counts = select(library, starts, most)
     chosen = np.flatnonzero(counts)
     if not len(chosen):
@@ -178,7 +232,9 @@ def greedy_groups(
     serving = dict(zip(names, weights.argmax(axis=1).tolist(), strict=True))
     membership = (weights / weights.sum(axis=1, keepdims=True)).tolist()
     groups = Groups(names, [[names[t] for t in slots[n].tasks] for n in chosen], membership, serving, "greedy")
-    return groups, [replace(spec, plan="greedy", group=g) for g, n in enumerate(chosen) for spec in slots[n].specs]
+    own = [replace(spec, plan="greedy", group=g) for g, n in enumerate(chosen) for spec in slots[n].specs]
+    seeds = [spec.seed for spec in slots[0].specs]
+    return Greedy(groups, own, dict(zip(seeds, held_out_scores(library, starts, most), strict=True)))
 
 
 def slots_of(specs: Sequence[NetworkSpec], config: Config, names: Sequence[str]) -> tuple[list[Slot], list[list[int]]]:
@@ -202,37 +258,3 @@ def slots_of(specs: Sequence[NetworkSpec], config: Config, names: Sequence[str])
             slots.append(Slot(tuple(number[name] for name in ordered[0].tasks), ordered))
         plans.setdefault(plan, []).append(found[key])
     return slots, [numbers for plan, numbers in plans.items() if plan not in lacking]
-
-
-def _outputs(run: RunDir, config: Config, slots: Sequence[Slot]) -> list[list[np.ndarray]]:
-    """Outputs on the validation rows of each network in each training, by Ray tasks."""
-    import ray
-
-    needs = place(cluster_nodes(), config.retrain.gpus).resources
-    predict = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
-        _predict
-    )
-    references = [
-        [
-            predict.options(name=f"outputs of {spec.title}").remote(run.uri, config.model_dump(), spec.to_dict())
-            for spec in slot.specs
-        ]
-        for slot in slots
-    ]
-    outputs: list[list[np.ndarray]] = wait_for(lambda: [ray.get(own) for own in references])
-    return outputs
-
-
-def _predict(run: str, config: Mapping[str, Any], spec: dict[str, Any]) -> np.ndarray:
-    """Outputs (N, O) of a network on the validation rows, in a Ray task."""
-    with training_process(1):
-        storage, settings, network = Storage(run), Config.model_validate(config), NetworkSpec.from_dict(spec)
-        index = read_index(storage.sub("parts"))
-        folder = network_folder(network, settings)
-        compute = Compute.of(settings.retrain, device_here())
-        trained = load_network(storage, settings, index, network.tasks, folder).eval()
-        compute.place(trained)
-        rows = TaskRows(storage.sub("parts"), index, "val", range(len(index.tasks)))
-        with torch.no_grad():
-            blocks = [compute.forward(trained, compute.batch(block)).cpu() for block in rows.inputs.split(BATCH_SIZE)]
-        return torch.cat(blocks).float().numpy()

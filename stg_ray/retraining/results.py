@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place
 from stg_ray.cluster.session import wait_for
 from stg_ray.config import Config
-from stg_ray.retraining.plans import Plan
+from stg_ray.retraining.finished import network_folder
+from stg_ray.retraining.plans import NetworkSpec, Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
 from stg_ray.retraining.trials import device_here
 from stg_ray.training.compute import training_process
@@ -58,10 +60,17 @@ def argmax_scores(networks: list[dict[str, Any]], plans: dict[str, Plan]) -> lis
     return scored
 
 
-def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[tuple[str, int]]) -> list[Scored]:
+def ensembles(
+    run: RunDir,
+    config: Config,
+    plans: dict[str, Plan],
+    specs: Sequence[NetworkSpec],
+    failed: set[tuple[str, int]],
+) -> list[Scored]:
     """Score the plans in which several networks predict a task together, by Ray tasks.
 
     Args:
+        specs: of the networks that have outputs on validation rows; a plan of others is scored on test rows only.
         failed: trainings (plan, seed) in which a network is missing; they are left out.
     """
     import ray
@@ -69,7 +78,7 @@ def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[t
     wanted = [
         (name, config.seed + s)
         for name, plan in plans.items()
-        if plan.groups.has_ensemble
+        if plan.ensemble or plan.groups.has_ensemble
         for s in range(config.retrain.seeds)
         if (name, config.seed + s) not in failed
     ]
@@ -79,9 +88,15 @@ def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[t
     score = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
         _score_ensemble
     )
+    folders: dict[tuple[str, int], dict[int, str]] = {}
+    for spec in specs:
+        folders.setdefault((spec.plan, spec.seed), {})[spec.group] = network_folder(spec, config)
     references = [
-        score.options(name=f"scores of {name}, seed {seed}").remote(run.uri, config.model_dump(), name, seed)
+        score.options(name=f"scores of {name}, seed {seed}").remote(
+            run.uri, config.model_dump(), name, seed, [own[group] for group in sorted(own)]
+        )
         for name, seed in wanted
+        for own in (folders.get((name, seed), {}),)
     ]
     return [
         Scored(name, seed, "ensemble", split, scores, plans[name].groups.serving)
@@ -90,10 +105,12 @@ def ensembles(run: RunDir, config: Config, plans: dict[str, Plan], failed: set[t
     ]
 
 
-def _score_ensemble(run: str, config: dict[str, Any], plan: str, seed: int) -> dict[str, Scores]:
+def _score_ensemble(
+    run: str, config: dict[str, Any], plan: str, seed: int, folders: Sequence[str]
+) -> dict[str, Scores]:
     """Score one training of a plan, in a Ray task."""
     with training_process(1):
-        return ensemble_scores(Storage(run), Config.model_validate(config), plan, seed, device_here())
+        return ensemble_scores(Storage(run), Config.model_validate(config), plan, seed, folders, device_here())
 
 
 def results_table(scored: list[Scored]) -> pa.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -10,6 +12,7 @@ from stg_ray.config import Config, MetricConfig
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
+from stg_ray.retraining.held_out import HeldOut, together
 from stg_ray.serving import load_predictor
 from stg_ray.tasks import observed
 from stg_ray.training.metrics import DEFAULT, all_scores
@@ -38,13 +41,25 @@ def scores_of(
     return scores
 
 
-def ensemble_scores(run: Storage, config: Config, plan: str, seed: int, device: str) -> dict[str, Scores]:
-    """Score a plan whose networks predict every task together, weighted by its memberships; scores by split."""
+def ensemble_scores(
+    run: Storage, config: Config, plan: str, seed: int, folders: Sequence[str], device: str
+) -> dict[str, Scores]:
+    """Score a plan whose networks predict every task together, weighted by its memberships.
+
+    Args:
+        folders: of the networks of its groups, with their outputs on validation rows; without them it is scored on test
+            rows only.
+
+    Returns:
+        Scores by split.
+    """
     predictor = load_predictor(run, config, plan, seed, device)
-    index = read_index(run.sub("parts"))
-    scores = {}
-    for split in SCORED:
-        part = TaskRows(run.sub("parts"), index, split, range(len(index.tasks)))
-        outputs = predictor.outputs(part.inputs, serving="ensemble")
-        scores[split] = scores_of(predictor.layout, outputs, part.labels, config.metric)
-    return scores
+    index, layout = read_index(run.sub("parts")), predictor.layout
+    rows = {split: TaskRows(run.sub("parts"), index, split, range(len(index.tasks))) for split in SCORED}
+    outputs = {"test": predictor.outputs(rows["test"].inputs, serving="ensemble")}
+    if folders:
+        weights = predictor.groups.serving_weights("ensemble")
+        tasks = [network.layout.tasks for network in predictor.networks]
+        own = zip(tasks, [HeldOut.read(run, folder) for folder in folders], strict=True)
+        outputs["val"] = together(index.tasks, weights, own, index.n_samples("val"))[rows["val"].rows]
+    return {split: scores_of(layout, outputs[split], rows[split].labels, config.metric) for split in outputs}

@@ -15,12 +15,12 @@ from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.choice import choose
-from stg_ray.retraining.greedy import greedy_groups
+from stg_ray.retraining.finished import is_finished, network_folder
+from stg_ray.retraining.greedy import Greedy, greedy_plan
 from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
-from stg_ray.retraining.results import argmax_scores, costs_table, ensembles, results_table
+from stg_ray.retraining.results import Scored, argmax_scores, costs_table, ensembles, results_table
 from stg_ray.retraining.search.measuring import search_groups
 from stg_ray.retraining.trained import Trained
-from stg_ray.retraining.trial import is_finished, network_folder
 from stg_ray.training.length import WITHOUT_VALIDATION
 
 
@@ -53,10 +53,14 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     specs, reasons = trained.specs, trained.reasons
     failed = {spec: reasons[folder] for spec in specs if (folder := network_folder(spec, config)) in reasons}
     whole = [spec for spec in specs if spec not in failed]
-    networks = _publish(run_dir, config, whole + _selected(run_dir, config, plans, whole, ours, progress))
+    greedy = _selected(run_dir, config, plans, whole, ours, progress)
+    networks = _publish(run_dir, config, whole + ([] if greedy is None else greedy.specs))
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
     alone = [network for network in networks if not plans[network["plan"]].ensemble]
-    scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, failed_trainings)
+    scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, whole, failed_trainings)
+    if greedy is not None:
+        served = greedy.groups.serving
+        scores += [Scored("greedy", seed, "ensemble", "val", own, served) for seed, own in greedy.scores.items()]
     results, costs = results_table(scores), costs_table(networks)
     run_dir.write_parquet("results.parquet", results)
     if scores:
@@ -86,20 +90,19 @@ def _selected(
     specs: Sequence[NetworkSpec],
     ours: Groups,
     progress: StageProgress,
-) -> list[NetworkSpec]:
-    """Add the plan `greedy` where it is asked for, and return the specs of its networks, which are others' too."""
+) -> Greedy | None:
+    """Add the plan `greedy` where it is asked for, and return it; its networks are others' too."""
     if "greedy" not in config.retrain.plans:
-        return []
+        return None
     tasks = read_index(run.sub("parts")).tasks
     most = config.retrain.networks or len(ours.groups)
-    found = greedy_groups(run, config, specs, tasks, most)
+    found = greedy_plan(run, config, specs, tasks, most)
     if found is None:
         progress.note(f"greedy: no plan has all tasks in at most {most} networks; set retrain.networks higher")
-        return []
-    groups, selected = found
-    plans["greedy"] = Plan(groups, config.retrain.epochs, ensemble=groups.has_ensemble)
-    run.write_json("plans/greedy.json", groups.to_dict())
-    return selected
+        return None
+    plans["greedy"] = Plan(found.groups, config.retrain.epochs, ensemble=True)
+    run.write_json("plans/greedy.json", found.groups.to_dict())
+    return found
 
 
 def _epochs_spent(

@@ -1,43 +1,38 @@
 """The training of one network: prepare it, train it and keep its best epoch, score it, write it.
 
 Networks are kept under the hash of all that decides them, so that plans share equal ones and none is taken for another.
-A finished network is a folder with network.pt and, written last, network.json; an unfinished one has a checkpoint of
-its last epoch, from which any later trial of the same network goes on.
+A finished network is a folder with network.pt, its outputs on validation rows and, written last, network.json; an
+unfinished one has a checkpoint of its last epoch, from which any later trial of the same network goes on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
-from stg_ray.artifacts.contents import contents_of, damaged_file
+from stg_ray.artifacts.contents import contents_of
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights, save_network
+from stg_ray.retraining.finished import RESULTS, digest_of, files_of, is_finished, network_folder
+from stg_ray.retraining.held_out import Choices, halves
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import SCORED, Scores, scores_of
 from stg_ray.seeds import Stream
-from stg_ray.stages import STAGES
 from stg_ray.tasks import observed
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.length import Course, Length, without_validation
 from stg_ray.training.ranks import ALONE, Ranks
 from stg_ray.training.trainer import Rows, Trainer, check_finite
 from stg_ray.training.validation import Validation
-
-RESULTS = STAGES["retrain"].results
 
 
 def train_network(
@@ -54,7 +49,8 @@ def train_network(
 
     The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch, and with `epochs: auto`
     the length, are chosen by the mean primary metric on the validation rows, weighted alike; where training starts from
-    the profiled network, that is a candidate as epoch 0. The scores are on validation and test rows.
+    the profiled network, that is a candidate as epoch 0. The scores are on validation rows, each half as the network
+    was after the epoch that the other half finds best (see `held_out`), and on test rows.
 
     Ranks that train it together share the rows of every batch; rank 0 evaluates and writes. The same network comes out
     but for rounding, unless it has batch norm, whose statistics are of each rank's rows, or dropout.
@@ -79,40 +75,6 @@ def train_network(
         trial.write(state, trial.score(state))
 
 
-def network_folder(spec: NetworkSpec, config: Config) -> str:
-    """Return the folder of a network in its run directory."""
-    return f".networks/{spec.fingerprint(config)}"
-
-
-def is_finished(run: Storage, folder: str) -> bool:
-    """Whether a network's folder holds the trained network as it was written, and its scores."""
-    try:
-        about = run.read_json(f"{folder}/network.json")
-    except (FileNotFoundError, ValueError):
-        return False
-    if not isinstance(about, dict) or about.get("results", 1) != RESULTS:
-        return False
-    if "files" not in about:  # trained by version 0.1: an archive of torch's has checksums of its own
-        return _is_whole_archive(run, f"{folder}/network.pt")
-    files = [] if about.get("probe") else [f"{folder}/network.pt"]
-    is_own = about.get("digest") == _digest(about) and list(about["files"]) == files
-    return is_own and damaged_file(run, about["files"]) is None
-
-
-def _is_whole_archive(run: Storage, name: str) -> bool:
-    try:
-        with zipfile.ZipFile(io.BytesIO(run.read_bytes(name))) as archive:
-            return archive.testzip() is None
-    except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
-        return False
-
-
-def _digest(about: dict[str, Any]) -> str:
-    """Hash what network.json says, but for this hash itself: its scores go into the results of later runs."""
-    values = json.loads(json.dumps({key: value for key, value in about.items() if key != "digest"}))
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass
 class _State(Course):
     """State of an unfinished training, carried from epoch to epoch.
@@ -131,6 +93,7 @@ class _Trial:
     Attributes:
         rows: of the network's tasks, by split.
         validation: the validation rows, with the weights (k,) of the tasks.
+        choices: outputs on the validation rows, for the score on them.
     """
 
     run: Storage
@@ -139,6 +102,7 @@ class _Trial:
     rows: dict[str, TaskRows]
     validation: Validation
     trainer: Trainer
+    choices: Choices
 
     @classmethod
     def prepare(
@@ -168,7 +132,8 @@ class _Trial:
             device=device,
             task_weights=spec.weights,
         )
-        return cls(run, network_folder(spec, config), spec, rows, validation, trainer)
+        choices = Choices(rows["val"].rows)
+        return cls(run, network_folder(spec, config), spec, rows, validation, trainer, choices)
 
     @property
     def ranks(self) -> Ranks:
@@ -206,23 +171,22 @@ class _Trial:
         A probe is scored as its last epoch left it, and on the validation rows only.
         """
         assert state.best_weights is not None, "at least one epoch was trained"
-        network = self.trainer.network
-        if not self.spec.probe:  # the best of many epochs is best by luck, too, and of fewer tasks by more
-            network.load_state_dict(state.best_weights)
-        scores = {}
-        for split in ("val",) if self.spec.probe else SCORED:
-            rows = self.rows[split]
-            scores[split] = scores_of(
-                network.layout, self.trainer.evaluate(rows.inputs), rows.labels, self.validation.metric
-            )
-        return scores
+        if self.spec.probe:
+            return {"val": self._scores("val", self.trainer.evaluate(self.rows["val"].inputs))}
+        self.trainer.network.load_state_dict(state.best_weights)
+        validated = torch.from_numpy(self.choices.held_out.outputs)
+        tested = self.trainer.evaluate(self.rows["test"].inputs)
+        return {"val": self._scores("val", validated), "test": self._scores("test", tested)}
+
+    def _scores(self, split: str, outputs: torch.Tensor) -> Scores:
+        return scores_of(self.trainer.network.layout, outputs, self.rows[split].labels, self.validation.metric)
 
     def write(self, state: _State, scores: dict[str, Scores]) -> None:
         """Write the network, unless it is a probe, and, last, network.json with its scores and its cost."""
         network, epochs = self.trainer.network, state.epoch
-        files = [] if self.spec.probe else [f"{self.folder}/network.pt"]
-        for file in files:
-            save_network(self.run, file, network)
+        if not self.spec.probe:
+            save_network(self.run, f"{self.folder}/network.pt", network)
+            self.choices.held_out.write(self.run, self.folder)
         about = {
             "tasks": list(self.spec.tasks),
             "seed": self.spec.seed,
@@ -235,19 +199,28 @@ class _Trial:
             "seconds": round(state.seconds, 3),
             "scores": scores,
             "results": RESULTS,
-            "files": contents_of(self.run, files),
+            "files": contents_of(self.run, [] if self.spec.probe else files_of(self.folder)),
             **({"probe": True} if self.spec.probe else {}),
         }
-        self.run.write_json(f"{self.folder}/network.json", about | {"digest": _digest(about)})
+        self.run.write_json(f"{self.folder}/network.json", about | {"digest": digest_of(about)})
         self.run.delete(self.checkpoint)
 
     def _validation_score(self) -> float:
         """The score on the validation rows, by rank 0 for all of them, so that they decide alike."""
-        return self.ranks.from_first(lambda: self.validation.score(self.trainer), self.trainer.compute.device)
+        return self.ranks.from_first(self._judge, self.trainer.compute.device)
+
+    def _judge(self) -> float:
+        """Score the network as it is, and keep its outputs where they are chosen."""
+        outputs, rows = self.trainer.evaluate(self.rows["val"].inputs), self.choices.rows
+        parts = [np.ones(len(rows), dtype=bool), *halves(rows)]
+        score, *of_halves = self.validation.scores_of(self.trainer.network.layout, outputs, parts)
+        self.choices.keep_if_best(outputs, of_halves)
+        return score
 
     def _save(self, state: _State) -> None:
         buffer = io.BytesIO()
-        torch.save({**self.trainer.state_dict(), "state": dict(vars(state)), "results": RESULTS}, buffer)
+        of_trial = {"state": dict(vars(state)), "choices": self.choices.state_dict(), "results": RESULTS}
+        torch.save({**self.trainer.state_dict(), **of_trial}, buffer)
         self.run.write_bytes(self.checkpoint, buffer.getvalue())
 
     def _restore(self) -> _State:
@@ -262,6 +235,7 @@ class _Trial:
         if saved.get("results", 1) != RESULTS:  # begun by a version that would have trained otherwise
             return _State()
         self.trainer.load_state_dict(saved)
+        self.choices.load_state_dict(saved["choices"])
         return _State(**saved["state"])
 
 

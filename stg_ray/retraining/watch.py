@@ -12,8 +12,8 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import root_cause
 from stg_ray.cluster.telemetry import set_gauge
 from stg_ray.config import Config
+from stg_ray.retraining.finished import is_finished, network_folder
 from stg_ray.retraining.plans import NetworkSpec
-from stg_ray.retraining.trial import is_finished, network_folder
 
 
 class Watch(tune.Callback):  # type: ignore[misc]  # Ray's types are skipped, so its classes are Any

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from stg_ray.config import MetricConfig
+from stg_ray.models import OutputLayout
 from stg_ray.tasks import Task, observed
 from stg_ray.training.evaluation import Inputs
 from stg_ray.training.metrics import DEFAULT, is_scorable, primary_score
@@ -38,12 +40,19 @@ class Validation:
 
     def score(self, trainer: Trainer) -> float:
         """Return the weighted mean primary metric of the network as it is now; -inf if no task that counts has one."""
-        layout = trainer.network.layout
-        predictions = layout.predictions(trainer.evaluate(self.inputs))
+        everything = np.ones(len(self.labels), dtype=bool)
+        return self.scores_of(trainer.network.layout, trainer.evaluate(self.inputs), [everything])[0]
+
+    def scores_of(self, layout: OutputLayout, outputs: torch.Tensor, parts: Sequence[np.ndarray]) -> list[float]:
+        """Return the score, as `score` does, of some outputs (n, O) on each part of the rows, (n,) boolean."""
+        predictions = [prediction.numpy() for prediction in layout.predictions(outputs)]
+        return [self._mean(layout.tasks, predictions, part) for part in parts]
+
+    def _mean(self, tasks: Sequence[Task], predictions: Sequence[np.ndarray], part: np.ndarray) -> float:
         values = []
-        for t, (task, prediction) in enumerate(zip(layout.tasks, predictions, strict=True)):
-            labelled = observed(self.labels[:, t])
-            values.append(primary_score(task, prediction.numpy()[labelled], self.labels[labelled, t], self.metric))
+        for task, prediction, labels in zip(tasks, predictions, self.labels.T, strict=True):
+            rows = observed(labels) & part
+            values.append(primary_score(task, prediction[rows], labels[rows], self.metric))
         defined = ~np.isnan(values) & (self.weights > 0)
         if not defined.any():
             return -math.inf

@@ -16,9 +16,9 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
-from stg_ray.retraining.trial import is_finished
+from stg_ray.retraining.finished import is_finished
 from stg_ray.stages import STAGES
-from tests.support.damage import EVERY, Damage, empty, flip, truncate
+from tests.support.damage import EVERY, Damage, as_finished_now, empty, flip, truncate
 from tests.test_older_runs import ARCHIVE, current
 
 DONE = [name for name in STAGES if name != "report"]
@@ -118,6 +118,7 @@ def test_damage_to_a_published_network_leaves_the_kept_one_whole(finished: RunDi
     data = finished.read_bytes(published)
     kept = next(own for own in folders if finished.read_bytes(f"{own}/network.pt") == data)
     finished.copy(f"{kept}/network.pt", published)
+    as_finished_now(finished, kept)
     assert is_finished(finished, kept)
     assert finished.is_done("retrain", config)
     in_place(Path(finished.path(published if side == "published" else f"{kept}/network.pt")), damage)

@@ -83,7 +83,7 @@ def test_an_older_version_says_that_a_newer_one_made_a_stage(run: RunDir) -> Non
 
 def test_a_key_of_a_newer_version_is_explained(run: RunDir, tmp_path: Path) -> None:
     text = run.read_bytes("config.yaml").decode()
-    assert text.startswith(f"# Written by stg_ray {sr.__version__}\n")
+    assert text.startswith(f"# Written by stg_ray {sr.__version__};")
     file = tmp_path / "config.yaml"
     file.write_text(text.replace("profile:\n", "profile:\n  telepathy: true\n"))
     for read in (run.read_config, lambda: load_config(str(file))):

@@ -13,7 +13,7 @@ import stg_ray as sr
 from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
-from stg_ray.retraining.greedy import Library, select, slots_of
+from stg_ray.retraining.greedy import Library, held_out_scores, select, slots_of
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.training.metrics import DEFAULT, primary_score
@@ -33,7 +33,7 @@ def library(
         [(truth[:, own] + sd * rng.normal(size=(n, len(own)))).astype(np.float32) for _ in range(trainings)]
         for own, sd in zip(members, noise, strict=True)
     ]
-    return Library(TASKS, labels, members, outputs, DEFAULT)
+    return Library(TASKS, labels, np.arange(n), members, outputs, DEFAULT)
 
 
 def test_noisy_copies_are_averaged_and_bad_ones_left_out() -> None:
@@ -92,6 +92,31 @@ def test_scores_are_those_of_the_mean_output() -> None:
     assert np.isnan(own.score(0, np.array([0, 0])))
 
 
+def test_what_is_selected_on_one_half_is_scored_on_the_other() -> None:
+    """Where outputs are noise, the best of many networks seems good on the rows that it is selected on."""
+    members, starts = [[0, 1, 2]] * 40, [[n] for n in range(40)]
+    own = library(members, [1e6] * 40, trainings=1)
+    seeming = np.mean(own.scores(select(own, starts, most=3)))
+    honest = np.mean([metrics["average_precision"] for metrics in held_out_scores(own, starts, 3)[0].values()])
+    chance = np.mean([labels.mean() for labels in own.labels])
+    assert seeming > chance + 0.02
+    assert honest < chance + 0.01
+    good = held_out_scores(library(members[:3], [0.3] * 3), starts[:3], 2)
+    assert all(metrics["average_precision"] > 0.95 for scores in good for metrics in scores.values())
+
+
+def test_each_half_is_predicted_by_what_the_other_selects() -> None:
+    own = library([[0, 1, 2], [0], [1, 2], [0, 1, 2]], [1.0, 0.8, 1.2, 1.1], trainings=2)
+    starts = [[0], [3]]
+    by_even, by_odd = (select(own.of_half(number), starts, 3) for number in (0, 1))
+    for s, scores in enumerate(held_out_scores(own, starts, 3)):
+        for t, task in enumerate(TASKS):
+            even = own.rows[t] % 2 == 0
+            prediction = np.where(even, own.predictions(t, by_odd)[s], own.predictions(t, by_even)[s])
+            expected = primary_score(task, prediction, own.labels[t])
+            assert scores[task.name]["average_precision"] == pytest.approx(expected)
+
+
 def test_equal_networks_of_several_plans_are_one_and_plans_that_lack_one_are_no_start() -> None:
     config = load_config("digits")
     specs = [
@@ -127,9 +152,9 @@ def test_a_run_serves_what_it_selected(quiet: Reporter, tmp_path: Path, make_tas
     assert 1 <= len(plan["groups"]) <= 3
     assert len(run.run_dir.list(".networks")) == 2 * (2 + 1 + 6), "nothing is trained for it"
     results = run.results
-    of_val = results[(results["split"] == "val") & (results["metric"] == "average_precision")]
-    means = of_val.groupby(["plan", "serving"])["value"].mean()
-    assert means["greedy"].max() >= max(means["all_in_one", "argmax"], means["ours", "argmax"]) - 1e-9
+    of_plan = results[(results["plan"] == "greedy") & (results["metric"] == "average_precision")]
+    assert of_plan.groupby("split").size().to_dict() == {"val": 2 * 6, "test": 2 * 6}
+    assert of_plan["value"].notna().all()
     predictor = sr.load(run.uri, "greedy", seed=1)
     data = make_task_set(n_samples=400, noise=1.0)
     serving = "ensemble" if predictor.groups.has_ensemble else "argmax"

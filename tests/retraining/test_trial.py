@@ -17,10 +17,12 @@ from stg_ray.config.loading import load_config, set_values
 from stg_ray.data.parts import read_index, write_parts
 from stg_ray.data.rows import TaskRows
 from stg_ray.errors import StgRayError
-from stg_ray.models import build_network, load_weights, save_network
+from stg_ray.models import OutputLayout, build_network, load_weights, save_network
+from stg_ray.retraining.finished import is_finished, network_folder
+from stg_ray.retraining.held_out import HeldOut, halves
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import scores_of
-from stg_ray.retraining.trial import is_finished, network_folder, train_network
+from stg_ray.retraining.trial import train_network
 from stg_ray.serving import load_network
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.training.evaluation import evaluate
@@ -167,8 +169,14 @@ def test_a_training_that_only_harms_ends_with_the_profile(
     weights, about = trained(run, set_values(config, ["retrain.lr=5"]), warm)
     assert about["best_epoch"] == 0
     assert torch.equal(weights["trunk.1.weight"], all_tasks["trunk.1.weight"])
-    _, better = trained(run, config, warm)
-    values = [sum(own["average_precision"] for own in found["scores"]["val"].values()) / 3 for found in (about, better)]
+    trained(run, config, warm)
+    columns = [index.names.index(name) for name in warm.tasks]
+    rows = TaskRows(run.sub("parts"), index, "val", columns)
+    values = []
+    for settings in (set_values(config, ["retrain.lr=5"]), config):
+        kept = load_network(run, settings, index, warm.tasks, network_folder(warm, settings))
+        scores = scores_of(kept.layout, evaluate(kept, rows.inputs), rows.labels)
+        values.append(sum(own["average_precision"] for own in scores.values()) / 3)
     assert 0.7 < values[0] <= values[1], "by the score that the epoch is chosen by"
 
 
@@ -245,3 +253,30 @@ def test_a_network_with_branches_is_trained_kept_and_loaded(
     assert torch.equal(loaded.state_dict()["trunk.1.weight"], first) == frozen
     first, second = (loaded.state_dict()[f"branches.{g}.0.weight"] for g in (0, 1))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_rows_have_no_say_in_the_epoch_that_predicts_them_for_the_score(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path, half: int
+) -> None:
+    """Other labels of one half of the validation rows leave its outputs alone, and change those of the other."""
+    task_set, found = make_task_set(n_samples=300, noise=3.0), []
+    spec = replace(SPEC, epochs=12)
+    for name in ("as it is", "others"):
+        run = Storage(tmp_path / name)
+        index = write_parts(task_set, run.sub("parts"))
+        train_network(run, config, spec, device="cpu", report=lambda _: None)
+        folder = network_folder(spec, config)
+        found.append(HeldOut.read(run, folder))
+        scores = run.read_json(f"{folder}/network.json")["scores"]["val"]
+        rows = TaskRows(run.sub("parts"), index, "val", columns := [index.names.index(task) for task in spec.tasks])
+        layout = OutputLayout([index.tasks[t] for t in columns])
+        assert scores_of(layout, torch.from_numpy(found[-1].outputs), rows.labels) == scores
+        mine = rows.samples[halves(rows.rows)[half]]
+        labels = task_set.labels.copy()
+        labels[mine] = np.random.default_rng(3).integers(0, 2, (len(mine), len(task_set.names)))
+        task_set = replace(task_set, labels=labels)
+    before, after = (own.outputs for own in found)
+    own, others = halves(found[0].rows)[half], halves(found[0].rows)[1 - half]
+    np.testing.assert_array_equal(before[own], after[own])
+    assert not np.array_equal(before[others], after[others])
