@@ -82,6 +82,9 @@ STAGES: dict[str, Stage] = {
             ),
             scratch=(".ray/retrain",),
             needs_ray=True,
+            changes=(
+                "0.2 trains all_in_one_equal_cost and all_in_one_ensemble, as two networks, beside one group too",
+            ),
             counted=(LOOKS,),
         ),
         Stage("report", artifacts=("report.html",)),

@@ -118,7 +118,7 @@ class Summary:
     def _comparison(self) -> str:
         """The part of the verdict that compares plans on test rows."""
         if len(self.groups.groups) == 1:
-            return f"One network for all tasks: {self.groups.why_one}."
+            return f"All tasks are one group: {self.groups.why_one}."
         if not self.against:
             return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
         plans = {row.plan.name: row.plan for row in self.plans}
@@ -141,17 +141,17 @@ def summarize(run: RunDir, config: Config) -> Summary:
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     against = _against(rows)
     limits = limits_of(run, config, index, groups, against)
-    deploy = _deploy(run, config)
+    deploy = _deploy(run, config, groups)
     search = run.read_json("search.json") if run.exists("search.json") else None
     return Summary(index, groups, metric, rows, against, failures, limits, deploy, n_looks(run), search)
 
 
-def _deploy(run: RunDir, config: Config) -> str:
+def _deploy(run: RunDir, config: Config, groups: Groups) -> str:
     """Say what to deploy; empty where that was not chosen, as in runs of version 0.1."""
     if not run.exists("chosen.json"):
         return ""
     chosen = run.read_json("chosen.json")
-    return deploy_sentence(chosen, trained_plans(config.retrain)[chosen["plan"]])
+    return deploy_sentence(chosen, trained_plans(config.retrain)[chosen["plan"]], len(groups.groups))
 
 
 def title_of(plan: TrainedPlan, serving: Serving) -> str:

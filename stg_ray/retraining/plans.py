@@ -12,7 +12,7 @@ import numpy as np
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import network_place
-from stg_ray.config import WHERE_IT_RUNS, Config
+from stg_ray.config import WHERE_IT_RUNS, Config, PlanName
 from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.errors import InputError
@@ -32,13 +32,25 @@ Epochs = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Epochs that are known once another plan is trained.
+
+    Attributes:
+        base: that plan; the one that starts alike is meant.
+        times: multiplies the epochs of all its networks together, in the training of the same seed.
+    """
+
+    base: PlanName
+    times: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """A grouping, and how its networks are trained.
 
     Attributes:
         groups: whose networks are trained.
-        epochs: of every network: a number, or auto; None: as many as the networks of ours trained for together, in the
-            training of the same seed.
+        epochs: of every network: a number, auto, or what another plan spent.
         soft: the loss of each task in a group's network is weighted by its membership (Sherif et al., STG-MTL).
         profiled: the networks start from the profiled network; else from scratch.
         ensemble: the groups' networks are served together only.
@@ -47,7 +59,7 @@ class Plan:
     """
 
     groups: Groups
-    epochs: Epochs | None
+    epochs: Epochs | Spent
     soft: bool = False
     profiled: bool = False
     ensemble: bool = False
@@ -134,8 +146,9 @@ def make_plans(
 
     all_in_one_equal_cost is trained for as many epochs as the networks of ours together (with `epochs: auto` they are
     known once ours are trained), all_in_one_ensemble has as many networks of all tasks: these show what more training,
-    and more networks, give without a choice of tasks. Where ours are a single group they are all-in-one, and so is
-    every plan made from them: none of them is trained then.
+    and more networks, give without a choice of tasks. Where ours are a single group, both take the size of two networks
+    (they may be the best plan); ours are all-in-one then, and so is every plan made from the groups themselves: none of
+    them is trained.
 
     Args:
         ours: the groups of groups.json.
@@ -170,22 +183,29 @@ def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: C
         return Plan(Groups.from_labels(names, np.arange(len(names)), "single_task"), epochs)
     if trained.base == "known":
         return Plan(Groups.from_labels(names, np.array([task.group for task in tasks]), "known"), epochs)
-    if len(ours.groups) == 1:
+    size, is_one = n_networks(ours), len(ours.groups) == 1
+    if trained.base == "all_in_one_equal_cost":
+        spent = Spent("all_in_one", size) if is_one else Spent("ours", 1)
+        return replace(all_in_one, epochs=spent if epochs == "auto" else size * epochs)
+    if trained.base == "all_in_one_ensemble":
+        return Plan(_copies(names, size), epochs, ensemble=True)
+    if is_one:
         return None
     if trained.base == "ours":
         return Plan(ours, epochs)
     if trained.base == "ours_soft":
         return Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
-    if trained.base == "all_in_one_equal_cost":
-        return replace(all_in_one, epochs=None if epochs == "auto" else len(ours.groups) * epochs)
     if trained.base == "branches":
         return _branches(ours, epochs)
     if trained.base == "ours_and_all":
         return Plan(_with_all(ours), epochs, ensemble=True)
-    if trained.base == "all_in_one_ensemble":
-        return Plan(_copies(names, len(ours.groups)), epochs, ensemble=True)
     assert trained.draw is not None, "only random groups are left, which are drawn"
     return Plan(_random_groups(ours, config.seed, trained.draw), epochs)
+
+
+def n_networks(ours: Groups) -> int:
+    """Return the number of networks of a plan that takes its size from ours: at least 2, as one is all-in-one."""
+    return max(2, len(ours.groups))
 
 
 def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
@@ -203,7 +223,7 @@ def network_specs(
 ) -> Iterator[NetworkSpec]:
     """Yield every network of every plan and seed, the longest training first, so that a long trial does not come last.
 
-    Networks whose epochs depend on those of ours are left out where these are not in `spent`.
+    Networks whose epochs depend on those of another plan are left out where these are not in `spent`.
 
     Args:
         profiled: digest of the profiled network, for the plans that start from it.
@@ -211,6 +231,13 @@ def network_specs(
     """
     seeds, known = config.retrain.seeds, spent or {}
     trained = trained_plans(config.retrain)
+
+    def epochs_of(name: str, plan: Plan, seed: int) -> Epochs | None:
+        if not isinstance(plan.epochs, Spent):
+            return plan.epochs
+        epochs = known.get((trained[name].beside(plan.epochs.base), seed))
+        return None if epochs is None else plan.epochs.times * epochs
+
     specs = [
         NetworkSpec(
             name,
@@ -227,7 +254,7 @@ def network_specs(
         for name, plan in plans.items()
         for g, members in enumerate(plan.groups.groups)
         for s in range(seeds)
-        if (epochs := plan.epochs or known.get((trained[name].ours, config.seed + s))) is not None
+        if (epochs := epochs_of(name, plan, config.seed + s)) is not None
     ]
     most = config.retrain.max_epochs
     return iter(sorted(specs, key=lambda spec: (-most_epochs(spec.epochs, most), -len(spec.tasks))))
