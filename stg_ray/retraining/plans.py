@@ -15,6 +15,7 @@ from stg_ray.artifacts.run_dir import network_place
 from stg_ray.config import WHERE_IT_RUNS, Config, PlanName
 from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.plans import TrainedPlan, trained_plans
+from stg_ray.config.tuning import with_tuned
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
@@ -29,6 +30,12 @@ OF_AUTO = {"patience", "min_steps", "max_epochs"}
 """Settings of trainings whose length is `auto`."""
 
 Epochs = int | Literal["auto"]
+
+Pause = int | Literal["end"]
+"""Epoch after which a training pauses, before any test row is looked at; end: when it is over."""
+
+SCORED = ("val", "test")
+"""The splits that networks are scored on."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ class NetworkSpec:
         start: digest of the profiled network, if it starts from that.
         branches: number of tasks in each branch, in the order of the tasks; empty where it has none.
         probe: its scores on validation rows are all that is kept of it, for the search.
+        settings: of the configuration that are others in its training, by their names in `config.tuning.TUNED`.
+        pause: where its training pauses; it does not decide which network it is.
     """
 
     plan: str
@@ -101,6 +110,17 @@ class NetworkSpec:
     start: str | None = None
     branches: tuple[int, ...] = ()
     probe: bool = False
+    settings: tuple[tuple[str, int | float], ...] = ()
+    pause: Pause | None = None
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The splits that it is scored on."""
+        return SCORED if not self.probe and self.pause is None else ("val",)
+
+    def settled(self, config: Config) -> Config:
+        """Return a configuration with the settings of this network."""
+        return with_tuned(config, dict(self.settings))
 
     @property
     def folder(self) -> str:
@@ -114,6 +134,7 @@ class NetworkSpec:
 
     def fingerprint(self, config: Config) -> str:
         """Hash all that decides the trained network, whatever plan it is for: its name among the networks."""
+        config = self.settled(config)
         of_others = {"profiled_lr"} if self.start is None else set()
         of_others |= OF_AUTO if self.epochs != "auto" else set()
         of_others |= set() if self.branches else OF_BRANCHES
@@ -129,13 +150,15 @@ class NetworkSpec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the spec as values that JSON and Ray take."""
-        return asdict(self)
+        """Return the spec as values that JSON and Ray take; those of tuning only where it has them."""
+        values = asdict(self)
+        return {key: values[key] for key in values if key not in ("settings", "pause") or values[key]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
         """Read what `to_dict` returned, from JSON too."""
         tuples = {key: tuple(values[key]) for key in ("tasks", "weights", "branches") if values.get(key) is not None}
+        tuples["settings"] = tuple((key, value) for key, value in values.get("settings", ()))
         return cls(**{**values, **tuples})
 
 

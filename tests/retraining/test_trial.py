@@ -18,9 +18,10 @@ from stg_ray.data.parts import read_index, write_parts
 from stg_ray.data.rows import TaskRows
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network, load_weights, save_network
+from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import scores_of
-from stg_ray.retraining.trial import is_finished, network_folder, train_network
+from stg_ray.retraining.trial import train_network
 from stg_ray.serving import load_network
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.training.evaluation import evaluate

@@ -65,7 +65,8 @@ from stg_ray.progress import StageProgress
 from stg_ray.grouping import group_tasks
 from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
-from stg_ray.retraining.trial import network_folder, train_network
+from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.trial import train_network
 from stg_ray.artifacts.run_dir import RunDir
 
 fault, n_nodes, cpus = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
