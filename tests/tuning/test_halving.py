@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ def test_what_is_found_is_at_least_as_good_as_what_is_given(data: st.DataObject,
     curves = data.draw(st.lists(st.lists(SCORES, min_size=epochs, max_size=epochs), min_size=n, max_size=n))
     calls: list[tuple[list[int], Until]] = []
     history = halve(rounds_of(n, epochs), table(curves, calls))
-    for (numbers, until), (later, _) in zip(calls, calls[1:], strict=False):
+    for (numbers, until), (later, _) in pairwise(calls):
         scores = {k: curves[k][-1 if until == "end" else until - 1] for k in numbers}
         kept = {k: scores[k] for k in later if k}
         assert set(later) <= set(numbers)
