@@ -68,9 +68,9 @@ def compared(name: str, folder: Path, trials: int, seeds: int, *, quick: bool) -
     epochs: dict[str, Any] = {"epochs": 4} if quick else {"epochs": "auto"}
     training = {**epochs, "precision": "float32", "memory_format": "contiguous", "lr": 5e-3, "batch_size": 64}
     model = {"trunk": "auto", "width": 128, "depth": 2}
-    config = sr.load_config(
-        {"data": data, "model": model, "profile": training, "retrain": training, "tune": {"trials": trials}}
-    )
+    sections = {"data": data, "model": model, "profile": training, "retrain": training, "tune": {"trials": trials}}
+    # Nothing is grouped: any affinity will do that all sets have.
+    config = sr.load_config({**sections, "affinity": {"methods": ["landscape"]}})
     out = folder / f"{name}-{config.fingerprint(('seed', 'data', 'metric', 'model', 'profile', 'tune'))}"
     run = sr.run(config, out, until="tune").run_dir
     tuning = Tuning.of(run, config)

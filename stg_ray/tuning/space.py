@@ -26,7 +26,7 @@ DEFAULT: Space = {
     "width": [64, 128, 256, 512],
     "depth": [1, 2, 3],
 }
-"""The space where none is given, but for settings that the trunk does not have."""
+"""The space where none is given, but for settings that the trunk does not have or that its weights decide."""
 
 OF_TRUNKS = {"width": ("linear", "mlp", "cnn"), "depth": ("mlp",)}
 """The trunks that have a setting; all have the others."""
@@ -39,12 +39,13 @@ def space_of(config: Config, input_shape: tuple[int, ...]) -> Space:
     """Return the values that are searched, by the setting.
 
     Raises:
-        InputError: the space names a setting that the trunk does not have.
+        InputError: the space names a setting that the trunk does not have, or that its weights decide.
     """
-    trunk = trunk_name(config.model, input_shape)
-    missing = [key for key, trunks in OF_TRUNKS.items() if trunk not in trunks]
+    trunk, has_weights = trunk_name(config.model, input_shape), config.model.weights is not None
+    missing = [key for key, trunks in OF_TRUNKS.items() if has_weights or trunk not in trunks]
     if stray := [key for key in config.tune.space if key in missing]:
-        raise InputError(f"tune.space has {stray[0]}, which the trunk {trunk} does not have: leave it out")
+        why = "model.weights decides" if has_weights else f"the trunk {trunk} does not have"
+        raise InputError(f"tune.space has {stray[0]}, which {why}: leave it out")
     return config.tune.space or {key: values for key, values in DEFAULT.items() if key not in missing}
 
 

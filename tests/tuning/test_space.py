@@ -84,6 +84,15 @@ def test_a_trunk_is_searched_for_what_it_has(trunk: str, shape: tuple[int, ...],
     assert configured(config, space_of(config, shape)).keys() == set(DEFAULT) - lacks
 
 
+def test_weights_that_are_given_decide_the_size() -> None:
+    model = {"trunk": "mlp", "weights": "trunk.pt"}
+    config = load_config({"data": {"npz": "by hand"}, "model": model})
+    assert set(space_of(config, (9,))) == set(DEFAULT) - {"width", "depth"}
+    wide = load_config({"data": {"npz": "by hand"}, "model": model, "tune": {"trials": 2, "space": {"width": [8]}}})
+    with pytest.raises(InputError, match=r"has width, which model\.weights decides"):
+        space_of(wide, (9,))
+
+
 def test_what_the_trunk_does_not_have_or_is_too_large_is_refused_at_the_door(
     make_task_set: Callable[..., TaskSet],
 ) -> None:
