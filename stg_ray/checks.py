@@ -11,7 +11,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.config import Config
 from stg_ray.config.plans import trained_plans
-from stg_ray.config.tuning import TUNED
+from stg_ray.config.tuning import TUNED, with_tuned
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
 from stg_ray.grouping.stage import check_grouping
@@ -22,7 +22,7 @@ from stg_ray.retraining.search.measuring import check_search
 from stg_ray.stages import STAGES, earlier
 from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.metrics import check_metrics
-from stg_ray.tuning.space import check_tuning
+from stg_ray.tuning.space import sizes_of
 
 MOST_EPOCHS = 10**6
 MOST_NETWORKS = 20_000
@@ -40,6 +40,17 @@ def check(config: Config, index: PartIndex) -> None:
     """
     check_settings(config, index)
     check_metrics(config.metric, index.tasks)
+    _check_trunk(config, index)
+    for sizes in sizes_of(config, index.input_shape):
+        try:
+            _check_trunk(with_tuned(config, sizes), index)
+        except InputError as error:
+            reached = ", ".join(f"{key} {value}" for key, value in sizes.items())
+            raise InputError(f"tuning reaches {reached} (tune.space), and there: {error}") from error
+
+
+def _check_trunk(config: Config, index: PartIndex) -> None:
+    """Refuse a trunk that cannot be built, or that an affinity or a plan cannot use."""
     network = build_network(config.model, index, index.tasks, config.seed)
     check_network(config.affinity, index, network)
     if "branches" in config.retrain.plans:
@@ -57,7 +68,6 @@ def check_settings(config: Config, index: PartIndex) -> None:
     check_methods(config.affinity, index)
     check_plans(config, index.tasks)
     check_search(config, index.names)
-    check_tuning(config, index)
     for training in (config.profile, config.retrain):
         Augmentation.of(training, index.input_shape, np.arange(0))
 

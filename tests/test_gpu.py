@@ -21,7 +21,7 @@ from stg_ray.models import load_weights
 from stg_ray.profiling.recorder import Recorder, Shard
 from stg_ray.progress import Reporter
 from stg_ray.retraining.kept import network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import DeviceFacts

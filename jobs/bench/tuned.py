@@ -27,7 +27,7 @@ from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.data.parts import read_index
 from stg_ray.report.tuning import Tuning
 from stg_ray.retraining.kept import network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 from stg_ray.training.metrics import LEAST_R2, primary_metric
 

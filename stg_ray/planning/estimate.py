@@ -21,8 +21,9 @@ from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
 from stg_ray.models import BranchedNetwork, build_network
 from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
-from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.search.measuring import Size
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied

@@ -16,7 +16,7 @@ from stg_ray.config.tuning import as_all_tasks
 from stg_ray.data.parts import read_index
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.kept import checkpoint_of, is_trained, network_folder, scores_until
-from stg_ray.retraining.plans import NetworkSpec, Pause
+from stg_ray.retraining.specs import NetworkSpec, Pause
 from stg_ray.retraining.trials import run_trials
 
 

@@ -27,7 +27,7 @@ from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
 from stg_ray.retraining.kept import network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trials import device_here
 from stg_ray.serving import BATCH_SIZE, load_network
 from stg_ray.tasks import Task, observed

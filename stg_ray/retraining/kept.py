@@ -16,7 +16,7 @@ from typing import Any
 from stg_ray.artifacts.contents import damaged_file
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
-from stg_ray.retraining.plans import NetworkSpec, Pause
+from stg_ray.retraining.specs import NetworkSpec, Pause
 
 RESULTS = 1
 """Number of the results of a network's training: one more when the same settings give another network than before.

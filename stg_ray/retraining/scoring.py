@@ -10,7 +10,7 @@ from stg_ray.config import Config, MetricConfig
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
-from stg_ray.retraining.plans import SCORED
+from stg_ray.retraining.specs import SCORED
 from stg_ray.serving import load_predictor
 from stg_ray.tasks import observed
 from stg_ray.training.metrics import DEFAULT, all_scores

@@ -17,9 +17,10 @@ from stg_ray.progress import StageProgress
 from stg_ray.retraining.choice import choose
 from stg_ray.retraining.greedy import greedy_groups
 from stg_ray.retraining.kept import is_finished, network_folder
-from stg_ray.retraining.plans import NetworkSpec, Plan, Spent, make_plans, n_networks, network_specs
+from stg_ray.retraining.plans import Plan, Spent, make_plans, n_networks, network_specs
 from stg_ray.retraining.results import argmax_scores, costs_table, ensembles, results_table
 from stg_ray.retraining.search.measuring import search_groups
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
 from stg_ray.training.length import WITHOUT_VALIDATION
 

@@ -22,8 +22,8 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights, save_network
 from stg_ray.retraining.kept import RESULTS, checkpoint_of, digest_of, is_trained, network_folder, note_scores
-from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import Scores, scores_of
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.seeds import Stream
 from stg_ray.tasks import observed
 from stg_ray.training.batches import CommonBatches, Draws

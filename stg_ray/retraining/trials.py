@@ -20,7 +20,7 @@ from stg_ray.errors import StgRayError, one_line
 from stg_ray.imports import work_in
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.kept import is_trained, network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 from stg_ray.training.compute import training_process
 from stg_ray.training.ranks import ALONE, Ranks

@@ -13,7 +13,7 @@ from stg_ray.cluster.session import root_cause
 from stg_ray.cluster.telemetry import set_gauge
 from stg_ray.config import Config
 from stg_ray.retraining.kept import is_trained, network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 
 
 class Watch(tune.Callback):  # type: ignore[misc]  # Ray's types are skipped, so its classes are Any

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
 from stg_ray.config import Config
 from stg_ray.config.tuning import RANGES, TUNED, Space, is_range
-from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
-from stg_ray.models import build_network
 from stg_ray.models.trunks import trunk_name
 from stg_ray.seeds import Stream, generator
 
@@ -86,15 +83,12 @@ def _draw(key: str, values: list[int | float], rng: np.random.Generator) -> int 
     return float(f"{math.exp(drawn) if RANGES[key] == 'log' else drawn:.3g}")
 
 
-def check_tuning(config: Config, index: PartIndex) -> None:
-    """Refuse a space that the trunk does not have, or whose largest network does not fit.
+def sizes_of(config: Config, input_shape: tuple[int, ...]) -> list[Settings]:
+    """Return the smallest and the largest size of a trunk that tuning reaches; none where sizes are not tuned.
 
     Raises:
-        InputError: see above.
+        InputError: the space names a setting that the trunk does not have.
     """
-    if not config.tune.trials:
-        return
-    space = space_of(config, index.input_shape)
-    largest: Mapping[str, int | float] = {key: max(space[key]) for key in OF_TRUNKS if key in space}
-    model = config.model.model_copy(update=dict(largest))
-    build_network(model, index, index.tasks, config.seed)
+    space = space_of(config, input_shape) if config.tune.trials else {}
+    sizes = [key for key in OF_TRUNKS if key in space]
+    return [{key: end(space[key]) for key in sizes} for end in (min, max)] if sizes else []

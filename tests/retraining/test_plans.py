@@ -10,7 +10,8 @@ import pytest
 from stg_ray.artifacts.groups import Groups
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
-from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
+from stg_ray.retraining.plans import Plan, make_plans, network_specs
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task
 
 NAMES = [f"t{t}" for t in range(6)]

@@ -20,8 +20,8 @@ from stg_ray.data.rows import TaskRows
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network, load_weights, save_network
 from stg_ray.retraining.kept import is_finished, network_folder, scores_until
-from stg_ray.retraining.plans import NetworkSpec
 from stg_ray.retraining.scoring import scores_of
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 from stg_ray.serving import load_network
 from stg_ray.tasks import Task, TaskSet

@@ -100,8 +100,14 @@ def test_what_the_trunk_does_not_have_or_is_too_large_is_refused_at_the_door(
     linear = {"data": {"npz": "by hand"}, "model": {"trunk": "linear"}, "tune": {"trials": 2, "space": {"depth": [2]}}}
     with pytest.raises(InputError, match="has depth, which the trunk linear does not have"):
         check(load_config(linear), index)
-    with pytest.raises(InputError, match="choose a smaller trunk"):
+    with pytest.raises(
+        InputError, match=r"tuning reaches width 100000000 \(tune.space\), and there: .*a smaller trunk"
+    ):
         check(config_of(space={"width": [16, 10**8]}), index)
+    branches = {"retrain": {"plans": ["ours", "branches"]}, "tune": {"trials": 2}, "data": {"npz": "by hand"}}
+    with pytest.raises(InputError, match=r"tuning reaches width 64, depth 1 .* one layer with weights"):
+        check(load_config(branches), index)
+    check(load_config({**branches, "tune": {"trials": 2, "space": {"depth": [2, 3]}}}), index)
     check(config_of(trials=0, space={"width": [16, 10**8]}), index)
 
 

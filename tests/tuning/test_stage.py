@@ -20,7 +20,7 @@ from stg_ray.progress import Reporter
 from stg_ray.report.tuning import Tuning
 from stg_ray.retraining import AllTaskNetworks, all_tasks
 from stg_ray.retraining.kept import network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 from stg_ray.stages import TUNING
 from stg_ray.tasks import TaskSet
