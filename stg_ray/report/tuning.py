@@ -70,5 +70,5 @@ class Tuning:
     def _row(self, number: int) -> list[str]:
         trial = self.found["trials"][number]
         score = "failed" if "failed" in trial else f"{trial['score']:.4f}"
-        name = f"{number}, given" if number == 0 else str(number)
+        name = "given" if number == 0 else str(number)
         return [name, *(f"{value:g}" for value in trial["settings"].values()), str(trial["epochs"]), score]
