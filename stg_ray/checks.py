@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from stg_ray.affinities.estimators import check_methods, check_network
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.config import Config
 from stg_ray.config.plans import trained_plans
+from stg_ray.config.tuning import TUNED, with_tuned
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
 from stg_ray.grouping.stage import check_grouping
@@ -18,6 +22,7 @@ from stg_ray.retraining.search.measuring import check_search
 from stg_ray.stages import STAGES, earlier
 from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.metrics import check_metrics
+from stg_ray.tuning.space import sizes_of
 
 MOST_EPOCHS = 10**6
 MOST_NETWORKS = 20_000
@@ -35,6 +40,17 @@ def check(config: Config, index: PartIndex) -> None:
     """
     check_settings(config, index)
     check_metrics(config.metric, index.tasks)
+    _check_trunk(config, index)
+    for sizes in sizes_of(config, index.input_shape):
+        try:
+            _check_trunk(with_tuned(config, sizes), index)
+        except InputError as error:
+            reached = ", ".join(f"{key} {value}" for key, value in sizes.items())
+            raise InputError(f"tuning reaches {reached} (tune.space), and there: {error}") from error
+
+
+def _check_trunk(config: Config, index: PartIndex) -> None:
+    """Refuse a trunk that cannot be built, or that an affinity or a plan cannot use."""
     network = build_network(config.model, index, index.tasks, config.seed)
     check_network(config.affinity, index, network)
     if "branches" in config.retrain.plans:
@@ -102,7 +118,11 @@ def check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: Co
     Raises:
         InputError: an earlier stage is not done, or a changed setting belongs to one.
     """
+    if stage not in config.stages:
+        raise InputError(f"tune.trials={config.tune.trials}: say how many settings to try, --set tune.trials=20")
     for needed in earlier(stage):
+        if needed.name not in config.stages:
+            continue
         if needed.name == "parts" and before.data.task_set is not None and not run_dir.is_done("parts", before):
             raise InputError(f"parts is not done in {run_dir.uri}: call sr.run again with its task set")
         run_dir.require(needed.name, before, "" if needed.name == "parts" else f", or stg-ray {needed.name} {out}")
@@ -110,6 +130,21 @@ def check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: Co
             changed = "; ".join(before.differences(config))
             way = "start another run" if needed.name == "parts" else f"use stg-ray {needed.name} {out} --set ..."
             raise InputError(f"--set changes what decides the stage {needed.name} ({changed}): {way}")
+    if stage != "tune" and (key := next((key for key in _tuned_in_vain(run_dir, before, config)), None)):
+        raise InputError(
+            f"--set changes {key}, which tuning found a value for: leave it out of the search, stg-ray tune {out} "
+            "--set tune.space=..."
+        )
+
+
+def _tuned_in_vain(run_dir: RunDir, before: Config, config: Config) -> Iterator[str]:
+    """Yield the settings that differ and that tuning replaces all the same."""
+    tuned_before, tuned = as_tuned(run_dir, before), as_tuned(run_dir, config)
+    for key, sections in TUNED.items():
+        for section in sections:
+            values = [getattr(getattr(each, section), key) for each in (before, config, tuned_before, tuned)]
+            if values[0] != values[1] and values[2] == values[3]:
+                yield f"{section}.{key}"
 
 
 def check_same(run_dir: RunDir, config: Config) -> None:
@@ -122,7 +157,7 @@ def check_same(run_dir: RunDir, config: Config) -> None:
     if before.data.task_set and config.data.task_set and before.data.task_set != config.data.task_set:
         raise InputError(f"{run_dir.uri} began with another task set: give it that one, or choose another directory")
     sections = STAGES["parts"].sections
-    if not run_dir.has_begun("profile") and before.fingerprint(sections) == config.fingerprint(sections):
+    if not run_dir.has_begun("tune") and before.fingerprint(sections) == config.fingerprint(sections):
         return  # what else was refused at the door may be mended
     differences = before.differences(config)
     if differences:

@@ -161,6 +161,7 @@ def _stage_command(stage: str, does: str) -> None:
 
 
 for _stage, _does in {
+    "tune": "Search for settings of the network of all tasks, once more; tune.trials says how many to try.",
     "profile": "Train on all tasks and record the data maps, once more.",
     "affinity": "Compute how alike the tasks are, once more.",
     "retrain": "Train the networks of the plans; finished ones are kept.",
@@ -243,16 +244,12 @@ def _work_and_show(work: Callable[[], Any], directory: str, stage: str) -> None:
 
 
 def _show(directory: str, stage: str) -> None:
-    """Print the results after a stage: the groups, the comparison of plans, or the path of the report."""
-    from stg_ray.artifacts.groups import Groups
+    """Print the results after a stage."""
     from stg_ray.artifacts.run_dir import RunDir
-    from stg_ray.report import print_groups, print_summary, summarize
+    from stg_ray.report import print_stage
 
-    run, console = RunDir(directory), Console(highlight=False)
-    if stage == "group":
-        print_groups(console, Groups.from_dict(run.read_json("groups.json")))
-    elif stage in ("retrain", "report"):
-        print_summary(console, summarize(run, run.read_config()))
+    run = RunDir(directory)
+    print_stage(Console(highlight=False), run, run.read_config(), stage)
     if stage == "report":
         _say(f"report: {run.sub_uri('report.html')}")
 

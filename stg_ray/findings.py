@@ -11,8 +11,7 @@ from stg_ray.artifacts.contents import damages
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.errors import InputError, one_line
-from stg_ray.retraining.finished import is_finished
-from stg_ray.stages import STAGES
+from stg_ray.retraining.kept import is_finished
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def check_run(run: RunDir) -> Iterator[Finding]:
         )
         return
     try:
-        for stage in STAGES:
+        for stage in config.stages:
             yield from _check_stage(run, config, stage)
         yield from _check_networks(run)
     except OSError as error:

@@ -1,6 +1,7 @@
 """The main path: read this first.
 
     parts      lay the task set out as numbered Arrow files
+    tune       search for settings of the network of all tasks, if asked for (Ray Tune)
     profile    train one network on all tasks (Ray Train) and record the data maps
     affinity   K x K distances of tasks from data maps and per-sample gradients (Ray actors)
     group      task graph, number of groups, clustering (driver)
@@ -20,11 +21,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stg_ray import affinities, grouping, profiling, report, retraining
+from stg_ray import affinities, grouping, profiling, report, retraining, tuning
 from stg_ray.artifacts.given_trunk import keep_trunk
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.trust import check_code, sign_code
+from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.checks import check, check_earlier_stages, check_same, check_settings
 from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
@@ -39,7 +41,7 @@ from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.runs import Run
-from stg_ray.stages import STAGES
+from stg_ray.stages import STAGES, earlier
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import resolve_auto_on_cluster
 
@@ -47,6 +49,7 @@ Work = Callable[[RunDir, Config, StageProgress], None]
 
 RUNS: dict[str, Work] = {
     "parts": parts.run,
+    "tune": partial(tuning.run, networks=retraining.AllTaskNetworks),
     "profile": profiling.run,
     "affinity": partial(affinities.run, group_tasks=group_tasks),
     "group": grouping.run,
@@ -75,7 +78,7 @@ def run(
         source: a task set, a configuration or a dictionary of its sections, a preset's name, or a YAML file.
         out: the run directory, a path or a URI; by default runs/NAME-HASH, the same for the same configuration.
         settings: keys to change, by section, such as `{"profile": {"epochs": 3}, "grouping": {"groups": 4}}`.
-        until: the last stage to run: parts, profile, affinity, group, retrain or report.
+        until: the last stage to run: parts, tune, profile, affinity, group, retrain or report.
         address: a Ray cluster to join; by default $RAY_ADDRESS, else a local Ray that ends with the run.
         reporter: where progress is printed; on the console by default.
         verbose: print what Ray prints, too.
@@ -115,9 +118,9 @@ def run(
         run_dir.check_sources(config)
         run_dir.write_config(config)
         sign_code(run_dir, config)
-        names = list(STAGES)
+        names = [stage.name for stage in (*earlier(until), STAGES[until]) if stage.name in config.stages]
         session = LazySession(address, verbose=verbose)
-        _run_stages(run_dir, config, names[: names.index(until) + 1], session, reporter or Reporter(), works)
+        _run_stages(run_dir, config, names, session, reporter or Reporter(), works)
     return Run(run_dir)
 
 
@@ -229,7 +232,7 @@ def _run_one(
         progress.note(f"was begun {note}: begun anew")
     run_dir.begin(name, config)
     try:
-        work(run_dir, config, progress)
+        work(run_dir, as_tuned(run_dir, config), progress)
     except PartlyFailed as error:
         failed = error
     if failed is None:

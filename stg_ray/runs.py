@@ -17,7 +17,7 @@ from stg_ray.data_maps.files import DataMap
 from stg_ray.errors import InputError
 from stg_ray.report import Summary, summarize
 from stg_ray.serving import Predictor, load
-from stg_ray.stages import STAGES
+from stg_ray.stages import STAGES, TUNING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,6 +143,14 @@ class Run:
             return None
         search: dict[str, Any] = self._json("search.json", "retrain")
         return search
+
+    @cached_property
+    def tuning(self) -> dict[str, Any] | None:
+        """What tuning compared, and the settings that it found (tune.json); None where nothing was tuned."""
+        if not self.config.tune.trials:
+            return None
+        tuning: dict[str, Any] = self._json(TUNING, "tune")
+        return tuning
 
     @property
     def report(self) -> str:

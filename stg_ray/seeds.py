@@ -54,6 +54,8 @@ class Stream(IntEnum):
     """Random partitions in the search over groupings."""
     FORECAST = 18
     """Random groups that those of a search are compared with beforehand."""
+    TUNING = 19
+    """Settings that tuning compares; key: number of the trial."""
 
 
 def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:

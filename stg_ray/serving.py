@@ -13,6 +13,7 @@ from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.artifacts.storage import Storage
 from stg_ray.artifacts.trust import check_code
+from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.config import Config
 from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, read_index, read_part
@@ -248,7 +249,7 @@ def load(
     seed = config.seed if seed is None else seed
     if seed not in seeds:
         raise InputError(f"{plan} was not trained with seed {seed}: it was with {', '.join(map(str, sorted(seeds)))}")
-    return load_predictor(run, config, plan, seed, device, serves_by)
+    return load_predictor(run, as_tuned(run, config), plan, seed, device, serves_by)
 
 
 def load_predictor(

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 LOOKS = ".stages/looks.json"
 """The trainings of a run that were scored on its test rows."""
 
+TUNING = "tune.json"
+"""What tuning compared, and the settings that it found."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -22,6 +25,7 @@ class Stage:
         changes: of its results since version 0.1, the oldest first: one is added when the same configuration gives
             other results than before. A finished stage of before is kept, and this is said; a half-made one is not.
         counted: a file that outlives the artifacts, and is watched with them.
+        switch: section and key of the setting that is 0 where a run does not have the stage.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Stage:
     needs_ray: bool = False
     changes: tuple[str, ...] = ()
     counted: tuple[str, ...] = ()
+    switch: tuple[str, str] | None = None
 
     @property
     def results(self) -> int:
@@ -53,8 +58,15 @@ STAGES: dict[str, Stage] = {
             changes=("0.2 tells by other rules what labels mean",),
         ),
         Stage(
+            "tune",
+            adds=("metric", "model", "tune", "profile"),
+            artifacts=(TUNING,),
+            scratch=(".ray/tune",),
+            needs_ray=True,
+            switch=("tune", "trials"),
+        ),
+        Stage(
             "profile",
-            adds=("metric", "model", "profile"),
             artifacts=(".ray/profile", "profile"),
             scratch=(".ray/profile",),
             needs_ray=True,
@@ -82,13 +94,16 @@ STAGES: dict[str, Stage] = {
             ),
             scratch=(".ray/retrain",),
             needs_ray=True,
-            changes=("0.2 scores each half of the validation rows by the epoch that the other half finds best",),
+            changes=(
+                "0.2 trains all_in_one_equal_cost and all_in_one_ensemble, as two networks, beside one group too",
+                "0.2 scores each half of the validation rows by the epoch that the other half finds best",
+            ),
             counted=(LOOKS,),
         ),
         Stage("report", artifacts=("report.html",)),
     )
 }
-"""The stages by name, in the order in which they run."""
+"""The stages by name, in the order in which they run; `Config.stages` are those of a run."""
 
 
 def earlier(name: str) -> list[Stage]:

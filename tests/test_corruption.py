@@ -21,7 +21,7 @@ from stg_ray.errors import StgRayError
 from stg_ray.findings import check_run
 from stg_ray.pipeline import _run_stages, run_stage
 from stg_ray.progress import Reporter, StageProgress
-from stg_ray.retraining.finished import is_finished
+from stg_ray.retraining.kept import is_finished
 from stg_ray.stages import STAGES
 from tests.support.damage import EVERY, Damage, as_finished_now, exchange, flip, flip_at, truncate
 from tests.test_older_runs import ARCHIVE
@@ -54,7 +54,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             as_finished_now(run, f".networks/{name}")
         config = run.read_config()
         run.write_config(config)
-        for stage in STAGES:
+        for stage in config.stages:
             if stage != "report":
                 run.mark_done(stage, config, 1.0)
         run_stage("report", run.uri, reporter=Reporter(quiet_console()))
@@ -128,14 +128,14 @@ def test_nothing_is_read_that_differs(run: RunDir, pristine: Path, undamaged: di
 def test_the_same_command_makes_again_what_is_damaged(run: RunDir, pristine: Path) -> None:
     """Every file in turn. To make a stage is to copy it from the whole run: this is about which stages are made."""
     config, whole = run.read_config(), RunDir(pristine)
-    works = {stage: partial(copy_stage, stage=stage, whole=pristine) for stage in STAGES}
+    works = {stage: partial(copy_stage, stage=stage, whole=pristine) for stage in config.stages}
     names = [name for name in files_of(pristine) if not name.startswith((".networks", ".lease", "config.yaml"))]
     assert len(names) > 60
     for name in names:
         flip(Path(run.path(name)))
-        if not all(run.is_done(stage, config) for stage in STAGES):
-            _run_stages(run, config, list(STAGES), LazySession("local"), Reporter(quiet_console()), works)
-        assert all(run.is_done(stage, config) for stage in STAGES), name
+        if not all(run.is_done(stage, config) for stage in config.stages):
+            _run_stages(run, config, config.stages, LazySession("local"), Reporter(quiet_console()), works)
+        assert all(run.is_done(stage, config) for stage in config.stages), name
         if not name.startswith(".stages"):
             assert run.read_bytes(name) == whole.read_bytes(name), name
 
@@ -164,20 +164,20 @@ def test_no_kept_network_is_used_that_is_damaged(run: RunDir, damage: Damage) ->
 def test_bits_of_markers_and_configuration(run: RunDir) -> None:
     """A flipped bit lets a stage be made again, is of no consequence, or is named in one line."""
     config = run.read_config()
-    for name in ("config.yaml", *(f".stages/{stage}.json" for stage in STAGES)):
+    for name in ("config.yaml", *(f".stages/{stage}.json" for stage in config.stages)):
         file = Path(run.path(name))
         data = file.read_bytes()
         for place in range(0, len(data), max(1, len(data) // 60)):
             flip_at(file, place, bit=place % 8)
             with suppress(sr.InputError):
                 read = run.read_config()
-                done = [stage for stage in STAGES if run.is_done(stage, read)]
-                assert name != "config.yaml" or len(done) < len(STAGES) or not config.differences(read)
+                done = [stage for stage in config.stages if run.is_done(stage, read)]
+                assert name != "config.yaml" or len(done) < len(config.stages) or not config.differences(read)
             file.write_bytes(data)
 
 
 def test_the_doctor_names_every_damage_and_its_repair(run: RunDir, pristine: Path) -> None:
-    assert [finding.state for finding in check_run(run)] == ["ok"] * len(STAGES), list(check_run(run))
+    assert [finding.state for finding in check_run(run)] == ["ok"] * len(run.read_config().stages), list(check_run(run))
     truncate(Path(run.path("parts/val-00000.arrow")))
     exchange(Path(run.path("affinity/landscape.parquet")))
     run.delete("models/ours/group-0/seed-0/network.pt")

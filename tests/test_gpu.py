@@ -20,8 +20,8 @@ from stg_ray.data.parts import read_index, read_split, write_parts
 from stg_ray.models import load_weights
 from stg_ray.profiling.recorder import Recorder, Shard
 from stg_ray.progress import Reporter
-from stg_ray.retraining.finished import network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import DeviceFacts

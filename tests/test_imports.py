@@ -21,7 +21,7 @@ FLOORS = (
     {"training"},
     {"export"},
     {"serving"},
-    {"affinities", "grouping", "profiling", "report", "retraining"},
+    {"affinities", "grouping", "profiling", "report", "retraining", "tuning"},
     {"checks", "in_memory", "runs"},
     {"pipeline"},
     {"estimator", "findings", "planning"},

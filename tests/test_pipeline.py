@@ -312,7 +312,7 @@ def test_data_maps_alone_tell_what_belongs_together(ray_session: None, quiet: Re
 def test_no_structure_is_said_and_ends_well(
     ray_session: None, quiet: Reporter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ten tasks of random labels: one group, no plan `ours`, and the table says why."""
+    """Ten tasks of random labels: one group, no plan `ours`, and the page says why."""
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "noise.npz", inputs=rng.normal(size=(400, 10)), labels=rng.integers(0, 2, (400, 10)))
     values = {
@@ -322,8 +322,12 @@ def test_no_structure_is_said_and_ends_well(
     }
     run = sr.run(values, tmp_path / "run", reporter=quiet)
     assert len(run.groups.groups) == 1
-    assert set(run.results["plan"]) == {"all_in_one"}
-    assert "no structure was found among the tasks" in Path(run.report).read_text()
+    assert set(run.results["plan"]) == {"all_in_one", "all_in_one_equal_cost"}
+    cost = run.costs.set_index("plan")["cost"]
+    assert cost["all_in_one_equal_cost"] == 2 * cost["all_in_one"]
+    page = Path(run.report).read_text()
+    assert "All tasks are one group: no structure was found among the tasks" in page
+    assert "one, equal cost" in page
 
 
 @pytest.mark.slow

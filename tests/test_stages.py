@@ -46,7 +46,7 @@ def test_no_two_stages_leave_the_same_artifact() -> None:
 
 
 def test_a_stage_depends_on_its_sections_and_those_of_earlier_stages() -> None:
-    assert STAGES["affinity"].sections == ("seed", "data", "metric", "model", "profile", "affinity")
+    assert STAGES["affinity"].sections == ("seed", "data", "metric", "model", "tune", "profile", "affinity")
     assert STAGES["report"].sections == STAGES["retrain"].sections == tuple(Config.model_fields)
     for name in STAGES:
         assert [stage.name for stage in (*earlier(name), *onwards(name))] == list(STAGES)

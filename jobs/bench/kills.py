@@ -22,7 +22,6 @@ import psutil
 
 from jobs.bench.measure import show
 from jobs.bench.soak import start
-from stg_ray.stages import STAGES
 
 SETTINGS = (
     *("data.limit=300", "profile.epochs=4", "profile.workers=1", "profile.precision=float32", "affinity.samples=128"),
@@ -38,7 +37,7 @@ LONGEST_SECONDS = 300.0
 
 def stage_of(folder: Path) -> str | None:
     """The stage that is at work, by the marks in the run directory."""
-    for stage in STAGES:
+    for stage in SHARES:
         if not (folder / ".stages" / f"{stage}.json").exists():
             return stage if (folder / ".stages" / f"{stage}.begun.json").exists() else None
     return None

@@ -25,7 +25,6 @@ from urllib.request import ProxyHandler, Request, build_opener
 from jobs.bench.measure import show, timed
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.findings import check_run
-from stg_ray.stages import STAGES
 
 QUICK = ["--set", "profile.epochs=2", "--set", "retrain.epochs=2", "--set", "retrain.plans=[ours]"]
 
@@ -43,12 +42,13 @@ def main() -> None:
             own = {"first": timed(lambda at=place: run(at, settings))}
             own["again"] = timed(lambda at=place: run(at, settings))
             directory = RunDir(place)
-            own |= {stage: float(directory.marker(stage)["seconds"]) for stage in STAGES}
+            stages = directory.read_config().stages
+            own |= {stage: float(directory.marker(stage)["seconds"]) for stage in stages}
             began = time.perf_counter()
             assert {finding.state for finding in check_run(directory)} == {"ok"}
             seconds[name] = own | {"doctor": time.perf_counter() - began}
         same = RunDir(places["folder"]).read_bytes("groups.json") == RunDir(store).read_bytes("groups.json")
-        files = sum(len(RunDir(store).recorded(stage)) for stage in STAGES)
+        files = sum(len(RunDir(store).recorded(stage)) for stage in stages)
         RunDir(store).delete("")
     rows = [
         (what, f"{value:.1f} s", f"{seconds['folder'][what]:.1f} s in a folder")

@@ -30,8 +30,8 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.progress import Reporter
-from stg_ray.retraining.finished import is_finished, network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.kept import is_finished, network_folder
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 
 ABOUT = {"conflict": {"epochs": 40, "width": 16}, "yeast": {"epochs": 20, "width": 64}}

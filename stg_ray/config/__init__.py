@@ -11,6 +11,7 @@ from stg_ray.config.search import SearchConfig
 from stg_ray.config.sections import WHERE_IT_RUNS, Affinity, AffinityConfig, Config
 from stg_ray.config.tables import ParquetConfig
 from stg_ray.config.training import ModelConfig, ProfileConfig, TrainingConfig
+from stg_ray.config.tuning import TuneConfig
 
 __all__ = [
     "WHERE_IT_RUNS",
@@ -29,4 +30,5 @@ __all__ = [
     "RetrainConfig",
     "SearchConfig",
     "TrainingConfig",
+    "TuneConfig",
 ]

@@ -33,17 +33,16 @@ class TrainedPlan:
         """The plan whose draws this is one of; itself if it is not drawn."""
         return self if self.draw is None else _named(self.base, None, self.profiled, self.beside_scratch)
 
-    @property
-    def ours(self) -> str:
-        """Name of the plan `ours` that starts as this one does."""
-        return _named("ours", None, self.profiled, self.beside_scratch).name
+    def beside(self, base: PlanName) -> str:
+        """Return the name of another plan that starts as this one does."""
+        return _named(base, None, self.profiled, self.beside_scratch).name
 
 
 def trained_plans(config: RetrainConfig) -> dict[str, TrainedPlan]:
     """Return the plans that may be trained, by name, in the order of `retrain.plans`; first those from scratch.
 
     What is trained depends on the groups too: where ours are a single group, `all_in_one` stands for them (so it is
-    among these plans, the last of its start, whether it is asked for or not), and there are no plans made from ours.
+    among these plans, the last of its start, whether it is asked for or not), and there are no plans made from theirs.
     """
     bases = list(config.plans)
     if "ours" in bases and "all_in_one" not in bases:

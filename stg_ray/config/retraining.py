@@ -35,11 +35,12 @@ class RetrainConfig(TrainingConfig):
 
     plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
     """Plans to train; none are trained if the list is empty. all_in_one_equal_cost has as many epochs as the networks
-    of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together;
-    searched takes the groups that a search finds by short trainings (section `search`); ours_soft weights the losses by
-    membership; ours_and_all averages each network of ours with one of all tasks; branches is one network whose lower
-    layers all tasks share and whose upper ones each of our groups has of its own; known takes the known groups of the
-    task set; greedy is an ensemble that is selected from the networks of all other plans."""
+    of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together; where
+    ours are a single group, both take the size of two networks; searched takes the groups that a search finds by short
+    trainings (section `search`); ours_soft weights the losses by membership; ours_and_all averages each network of ours
+    with one of all tasks; branches is one network whose lower layers all tasks share and whose upper ones each of our
+    groups has of its own; known takes the known groups of the task set; greedy is an ensemble that is selected from the
+    networks of all other plans."""
     start: Literal["scratch", "profiled", "both"] = "scratch"
     """Starting point of the networks: their initialization (scratch), or the trunk and heads of the profiled network;
     both trains every plan twice, as PLAN and PLAN_profiled, for comparison."""
@@ -57,7 +58,7 @@ class RetrainConfig(TrainingConfig):
     freeze_shared: Annotated[bool, since("0.2")] = False
     """Whether these stay as they are in the profiled network, where branches starts from it."""
     networks: Annotated[Count | None, since("0.2")] = None
-    """Largest number of networks that the plan greedy serves; by default as many as ours has."""
+    """Largest number of networks that the plan greedy serves; by default as many as ours has, and at least 2."""
     workers: Count = 1
     """Number of workers that train one network together, with equal shares of every batch; more than one use Ray
     Train."""

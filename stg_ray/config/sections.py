@@ -22,6 +22,8 @@ from stg_ray.config.search import SearchConfig
 from stg_ray.config.secrets import without_secrets
 from stg_ray.config.section import distinct
 from stg_ray.config.training import ModelConfig, ProfileConfig
+from stg_ray.config.tuning import TuneConfig
+from stg_ray.stages import STAGES
 
 WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries", "trunk_file")
 """Keys that do not decide the results, except for rounding, dropout, and batch norm over each worker's rows."""
@@ -136,6 +138,8 @@ class Config(Section):
     """The metric of each kind of task, which decides epochs and is what plans are compared by."""
     model: ModelConfig = ModelConfig()
     """The trunk that tasks share."""
+    tune: Annotated[TuneConfig, since("0.2")] = TuneConfig()
+    """The search for settings of the network of all tasks, which the profile and all plans then use."""
     profile: ProfileConfig = ProfileConfig()
     """The all-task run that records the data maps."""
     affinity: AffinityConfig = AffinityConfig()
@@ -192,6 +196,14 @@ class Config(Section):
         values = {name: covered[name] for name in set(sections) & set(covered)}
         text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)  # YAML has dates
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that a run of this configuration has: one whose switch is 0 is left out."""
+        values = self.model_dump()
+        return tuple(
+            name for name, stage in STAGES.items() if stage.switch is None or values[stage.switch[0]][stage.switch[1]]
+        )
 
     @property
     def has_auto(self) -> bool:

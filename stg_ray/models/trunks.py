@@ -142,6 +142,13 @@ def _pretrained(name: str, input_shape: tuple[int, ...]) -> dict[str, torch.Tens
     return tensors
 
 
+def trunk_name(config: ModelConfig, input_shape: tuple[int, ...]) -> str:
+    """Return the trunk of a configuration, with `auto` resolved by the shape of one input."""
+    if config.trunk != "auto":
+        return config.trunk
+    return "cnn" if len(input_shape) == 3 else "mlp"
+
+
 def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.Module, int, Takes]:
     """Build the trunk of a configuration, and count its features by running it on two blank inputs.
 
@@ -156,9 +163,7 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
         InputError: the trunk is larger than the memory, does not take such inputs, does not give (batch, d), or its
             checkpoint does not fit.
     """
-    name = config.trunk
-    if name == "auto":
-        name = "cnn" if len(input_shape) == 3 else "mlp"
+    name = trunk_name(config, input_shape)
     check_trunk(name, config, input_shape)
     trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else users_trunk(name, input_shape, config.trunk_file)
     if config.weights == "pretrained":

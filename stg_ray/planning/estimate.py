@@ -20,14 +20,16 @@ from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
 from stg_ray.models import BranchedNetwork, build_network
-from stg_ray.planning.timing import START_SECONDS, measure_pace, seconds_of_trials
-from stg_ray.retraining.plans import NetworkSpec, make_plans, network_specs
+from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
+from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.search.measuring import Size
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.notes import noted
 from stg_ray.training.length import Length
+from stg_ray.tuning.stage import plan_trials
 
 
 def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> list[tuple[str, str]]:
@@ -64,6 +66,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     return [
         ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
         *(("", line) for line in [*about(task_set), *notes]),
+        *([("tune", _tune_text(config, index, pace, cpus))] if config.tune.trials else []),
         (
             "profile",
             f"{_at_most(config.profile)}{epochs} epochs, {config.profile.workers} workers, "
@@ -79,6 +82,22 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         *_retrain_rows(config, task_set, index),
         *(_placement_rows(config, index, nodes) if nodes else []),
     ]
+
+
+def _tune_text(config: Config, index: PartIndex, pace: Pace, cpus: int) -> str:
+    """Describe the rounds of tuning, by the pace of the configuration as given."""
+    trials, rounds = plan_trials(config, index)
+    most, before, seconds, texts = _most_epochs(config.profile, index), 0, START_SECONDS, []
+    epoch = pace.epoch(len(index.names), index.n_samples(), index.n_samples("val"))
+    for number, each in enumerate(rounds):
+        until = most if each.until == "end" else each.until
+        in_turn = math.ceil((each.trials + (number > 0)) / cpus)  # the configuration as given is in every round
+        seconds += in_turn * (TRIAL_SECONDS + (until - before) * epoch)
+        texts.append(f"{each.trials} to {'the end' if each.until == 'end' else f'epoch {until}'}")
+        before = until
+    rounds_text = f"{', '.join(texts)} (and the configuration as given)"
+    time = f"{_at_most(config.profile)}about {_time(seconds)} on {cpus} CPUs"
+    return f"{len(trials)} trials of {', '.join(trials[0])}: {rounds_text}; {time}"
 
 
 def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resources]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import torch
 from stg_ray.config import Config, MetricConfig, ModelConfig, TrainingConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.models import build_network
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.seeds import Stream
 from stg_ray.tasks import Task, TaskSet, observed
 from stg_ray.training.auto import DeviceFacts, resolve_auto

@@ -2,6 +2,6 @@
 
 from stg_ray.report.stage import run
 from stg_ray.report.summary import Summary, summarize
-from stg_ray.report.terminal import print_groups, print_summary
+from stg_ray.report.terminal import print_groups, print_stage, print_summary
 
-__all__ = ["Summary", "print_groups", "print_summary", "run", "summarize"]
+__all__ = ["Summary", "print_groups", "print_stage", "print_summary", "run", "summarize"]

@@ -17,6 +17,7 @@ from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.report.comparison import Comparison, Difference, Trainings, holm
 from stg_ray.report.limits import Limit, limits_of
+from stg_ray.report.tuning import Tuning
 from stg_ray.report.words import OTHERS, deploy_sentence, verdict_sentences
 from stg_ray.training.metrics import LEAST_R2, primary_metric
 
@@ -96,6 +97,7 @@ class Summary:
         deploy: what to deploy and why (chosen.json), as a sentence; empty where that was not chosen.
         looks: how many groupings and settings were scored on the same test rows, this one included.
         search: what a search measured, and the groups that it found (search.json); None where there was none.
+        tuning: what tuning compared and found; None where nothing was tuned.
     """
 
     index: PartIndex
@@ -108,6 +110,7 @@ class Summary:
     deploy: str = ""
     looks: int = 1
     search: dict[str, Any] | None = None
+    tuning: Tuning | None = None
 
     @property
     def verdict(self) -> str:
@@ -118,7 +121,7 @@ class Summary:
     def _comparison(self) -> str:
         """The part of the verdict that compares plans on test rows."""
         if len(self.groups.groups) == 1:
-            return f"One network for all tasks: {self.groups.why_one}."
+            return f"All tasks are one group: {self.groups.why_one}."
         if not self.against:
             return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
         plans = {row.plan.name: row.plan for row in self.plans}
@@ -141,17 +144,18 @@ def summarize(run: RunDir, config: Config) -> Summary:
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     against = _against(rows)
     limits = limits_of(run, config, index, groups, against)
-    deploy = _deploy(run, config)
+    deploy = _deploy(run, config, groups)
     search = run.read_json("search.json") if run.exists("search.json") else None
-    return Summary(index, groups, metric, rows, against, failures, limits, deploy, n_looks(run), search)
+    tuning = Tuning.of(run, config)
+    return Summary(index, groups, metric, rows, against, failures, limits, deploy, n_looks(run), search, tuning)
 
 
-def _deploy(run: RunDir, config: Config) -> str:
+def _deploy(run: RunDir, config: Config, groups: Groups) -> str:
     """Say what to deploy; empty where that was not chosen, as in runs of version 0.1."""
     if not run.exists("chosen.json"):
         return ""
     chosen = run.read_json("chosen.json")
-    return deploy_sentence(chosen, trained_plans(config.retrain)[chosen["plan"]])
+    return deploy_sentence(chosen, trained_plans(config.retrain)[chosen["plan"]], len(groups.groups))
 
 
 def title_of(plan: TrainedPlan, serving: Serving) -> str:

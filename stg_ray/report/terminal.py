@@ -10,15 +10,30 @@ from rich.table import Table
 from rich.text import Text
 
 from stg_ray.artifacts.groups import Groups
-from stg_ray.report.summary import PlanRow, Summary
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config import Config
+from stg_ray.report.summary import PlanRow, Summary, summarize
+from stg_ray.report.tuning import Tuning
 from stg_ray.report.words import search_sentence
 
 SHOWN_TASKS = 12
 SHOWN_FAILURES = 5
 
 
+def print_stage(console: Console, run: RunDir, config: Config, stage: str) -> None:
+    """Print the results of a stage: what tuning found, the groups, or the comparison of plans."""
+    if stage == "tune" and (tuning := Tuning.of(run, config)) is not None:
+        print_tuning(console, tuning)
+    elif stage == "group":
+        print_groups(console, Groups.from_dict(run.read_json("groups.json")))
+    elif stage in ("retrain", "report"):
+        print_summary(console, summarize(run, config))
+
+
 def print_summary(console: Console, summary: Summary) -> None:
-    """Print the groups, the plans, whether grouping helped, what limits that, and the networks that failed."""
+    """Print the tuning, the groups, the plans, the verdict, what limits it, and the networks that failed."""
+    if summary.tuning is not None:
+        print_tuning(console, summary.tuning)
     print_groups(console, summary.groups)
     if summary.plans:
         console.print(_plans(summary))
@@ -45,6 +60,19 @@ def looks_text(summary: Summary) -> str:
 def failure_text(failure: dict[str, Any]) -> str:
     """Describe a network that could not be trained, and why."""
     return f"{failure['plan']} group {failure['group']} seed {failure['seed']}: {failure['reason']}"
+
+
+def print_tuning(console: Console, tuning: Tuning) -> None:
+    """Print the best trials of tuning, and what it found."""
+    table = Table(box=None, pad_edge=False)
+    for header in tuning.headers:
+        table.add_column(header, justify="right")
+    for row in tuning.rows:
+        table.add_row(*row)
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(Text(tuning.sentence))
 
 
 def print_groups(console: Console, groups: Groups) -> None:

@@ -33,23 +33,30 @@ DEPLOYED: dict[PlanName, str] = {
 }
 """The plans in the advice, in words."""
 
+DEPLOYED_OF_ONE: dict[PlanName, str] = {
+    "all_in_one_equal_cost": "one network of all tasks, trained for twice as many epochs"
+}
+"""The plans in the advice that are others where ours are a single group."""
+
 SHOWN_MEMBERS = 8
 """Tasks of a group that are named."""
 
 
-def deploy_sentence(chosen: Mapping[str, Any], plan: TrainedPlan) -> str:
+def deploy_sentence(chosen: Mapping[str, Any], plan: TrainedPlan, n_groups: int) -> str:
     """Say what to deploy and why.
 
     Args:
         chosen: the content of chosen.json.
         plan: that was chosen.
+        n_groups: number of our groups.
     """
+    words = DEPLOYED | DEPLOYED_OF_ONE if n_groups == 1 else DEPLOYED
     n = chosen["networks"]
     start = ", from the profile" if plan.beside_scratch else ""
     together = ", averaged" if plan.base == "ours_soft" and chosen["serving"] == "ensemble" else ""
     test = "" if chosen["test"] is None else f", {chosen['test']:.4f} on test rows"
     scores = f"{chosen['validation']:.4f} on validation rows{test}"
-    return f"Deploy {DEPLOYED[plan.base]}{together}{start} ({n} network{'s' * (n > 1)}; {scores}): {chosen['why']}."
+    return f"Deploy {words[plan.base]}{together}{start} ({n} network{'s' * (n > 1)}; {scores}): {chosen['why']}."
 
 
 def search_sentence(search: Mapping[str, Any]) -> str:

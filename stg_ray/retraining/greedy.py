@@ -22,10 +22,10 @@ from stg_ray.config import Config, MetricConfig
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
-from stg_ray.retraining.finished import network_folder
 from stg_ray.retraining.held_out import HeldOut, halves
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.scoring import Scores
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task, observed
 from stg_ray.training.metrics import all_scores, primary_score
 

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stg_ray.artifacts.groups import Groups
-from stg_ray.artifacts.run_dir import network_place
-from stg_ray.config import WHERE_IT_RUNS, Config
-from stg_ray.config.fingerprints import fingerprint_values
+from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.errors import InputError
+from stg_ray.retraining.specs import Epochs, NetworkSpec, most_epochs
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 
-OF_PLANS = {"plans", "seeds", "random_groups", "networks", "membership_above", "start", "epochs"}
-"""Settings that decide which networks there are; a network's spec has those that decide its training."""
 
-OF_BRANCHES = {"shared_layers", "freeze_shared"}
-"""Settings of networks with branches."""
+@dataclass(frozen=True)
+class Spent:
+    """Epochs that are known once another plan is trained.
 
-OF_AUTO = {"patience", "min_steps", "max_epochs"}
-"""Settings of trainings whose length is `auto`."""
+    Attributes:
+        base: that plan; the one that starts alike is meant.
+        times: multiplies the epochs of all its networks together, in the training of the same seed.
+    """
 
-Epochs = int | Literal["auto"]
+    base: PlanName
+    times: int
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class Plan:
 
     Attributes:
         groups: whose networks are trained.
-        epochs: of every network: a number, or auto; None: as many as the networks of ours trained for together, in the
-            training of the same seed.
+        epochs: of every network: a number, auto, or what another plan spent.
         soft: the loss of each task in a group's network is weighted by its membership (Sherif et al., STG-MTL).
         profiled: the networks start from the profiled network; else from scratch.
         ensemble: the groups' networks are served together only.
@@ -47,7 +44,7 @@ class Plan:
     """
 
     groups: Groups
-    epochs: Epochs | None
+    epochs: Epochs | Spent
     soft: bool = False
     profiled: bool = False
     ensemble: bool = False
@@ -62,71 +59,6 @@ class Plan:
         return None if len(set(weights)) == 1 else weights
 
 
-@dataclass(frozen=True)
-class NetworkSpec:
-    """One network to be trained: a group of a plan, in one of its trainings.
-
-    Attributes:
-        plan: its name.
-        group: number of the group.
-        tasks: names of the group's tasks.
-        seed: of the training, by which it is published.
-        draws: seed of the network's random draws: its initialisation, its batches, dropout.
-        epochs: of its training, or auto.
-        weights: multiply its tasks' losses; all 1 if None.
-        start: digest of the profiled network, if it starts from that.
-        branches: number of tasks in each branch, in the order of the tasks; empty where it has none.
-        probe: its scores on validation rows are all that is kept of it, for the search.
-    """
-
-    plan: str
-    group: int
-    tasks: tuple[str, ...]
-    seed: int
-    draws: int
-    epochs: Epochs
-    weights: tuple[float, ...] | None = None
-    start: str | None = None
-    branches: tuple[int, ...] = ()
-    probe: bool = False
-
-    @property
-    def folder(self) -> str:
-        """Folder that the finished network is published in."""
-        return network_place(self.plan, self.group, self.seed)
-
-    @property
-    def title(self) -> str:
-        """The network in words, for logs and messages."""
-        return f"{self.plan} group {self.group} seed {self.seed}"
-
-    def fingerprint(self, config: Config) -> str:
-        """Hash all that decides the trained network, whatever plan it is for: its name among the networks."""
-        of_others = {"profiled_lr"} if self.start is None else set()
-        of_others |= OF_AUTO if self.epochs != "auto" else set()
-        of_others |= set() if self.branches else OF_BRANCHES
-        of_others |= {"freeze_shared"} if self.start is None else set()
-        training = fingerprint_values(config.retrain, exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
-        network = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
-        network["start"] = self.start
-        if self.branches:
-            network["branches"] = self.branches
-        if self.probe:
-            network["probe"] = True
-        text = json.dumps([config.fingerprint(("seed", "data", "metric", "model")), training, network], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the spec as values that JSON and Ray take."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
-        """Read what `to_dict` returned, from JSON too."""
-        tuples = {key: tuple(values[key]) for key in ("tasks", "weights", "branches") if values.get(key) is not None}
-        return cls(**{**values, **tuples})
-
-
 def make_plans(
     ours: Groups, tasks: tuple[Task, ...], config: Config, searched: Groups | None = None
 ) -> dict[str, Plan]:
@@ -134,8 +66,9 @@ def make_plans(
 
     all_in_one_equal_cost is trained for as many epochs as the networks of ours together (with `epochs: auto` they are
     known once ours are trained), all_in_one_ensemble has as many networks of all tasks: these show what more training,
-    and more networks, give without a choice of tasks. Where ours are a single group they are all-in-one, and so is
-    every plan made from them: none of them is trained then.
+    and more networks, give without a choice of tasks. Where ours are a single group, both take the size of two networks
+    (they may be the best plan); ours are all-in-one then, and so is every plan made from the groups themselves: none of
+    them is trained.
 
     Args:
         ours: the groups of groups.json.
@@ -170,22 +103,29 @@ def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: C
         return Plan(Groups.from_labels(names, np.arange(len(names)), "single_task"), epochs)
     if trained.base == "known":
         return Plan(Groups.from_labels(names, np.array([task.group for task in tasks]), "known"), epochs)
-    if len(ours.groups) == 1:
+    size, is_one = n_networks(ours), len(ours.groups) == 1
+    if trained.base == "all_in_one_equal_cost":
+        spent = Spent("all_in_one", size) if is_one else Spent("ours", 1)
+        return replace(all_in_one, epochs=spent if epochs == "auto" else size * epochs)
+    if trained.base == "all_in_one_ensemble":
+        return Plan(_copies(names, size), epochs, ensemble=True)
+    if is_one:
         return None
     if trained.base == "ours":
         return Plan(ours, epochs)
     if trained.base == "ours_soft":
         return Plan(ours.with_members_above(config.retrain.membership_above), epochs, soft=True)
-    if trained.base == "all_in_one_equal_cost":
-        return replace(all_in_one, epochs=None if epochs == "auto" else len(ours.groups) * epochs)
     if trained.base == "branches":
         return _branches(ours, epochs)
     if trained.base == "ours_and_all":
         return Plan(_with_all(ours), epochs, ensemble=True)
-    if trained.base == "all_in_one_ensemble":
-        return Plan(_copies(names, len(ours.groups)), epochs, ensemble=True)
     assert trained.draw is not None, "only random groups are left, which are drawn"
     return Plan(_random_groups(ours, config.seed, trained.draw), epochs)
+
+
+def n_networks(ours: Groups) -> int:
+    """Return the number of networks of a plan that takes its size from ours: at least 2, as one is all-in-one."""
+    return max(2, len(ours.groups))
 
 
 def check_plans(config: Config, tasks: tuple[Task, ...]) -> None:
@@ -203,7 +143,7 @@ def network_specs(
 ) -> Iterator[NetworkSpec]:
     """Yield every network of every plan and seed, the longest training first, so that a long trial does not come last.
 
-    Networks whose epochs depend on those of ours are left out where these are not in `spent`.
+    Networks whose epochs depend on those of another plan are left out where these are not in `spent`.
 
     Args:
         profiled: digest of the profiled network, for the plans that start from it.
@@ -211,6 +151,13 @@ def network_specs(
     """
     seeds, known = config.retrain.seeds, spent or {}
     trained = trained_plans(config.retrain)
+
+    def epochs_of(name: str, plan: Plan, seed: int) -> Epochs | None:
+        if not isinstance(plan.epochs, Spent):
+            return plan.epochs
+        epochs = known.get((trained[name].beside(plan.epochs.base), seed))
+        return None if epochs is None else plan.epochs.times * epochs
+
     specs = [
         NetworkSpec(
             name,
@@ -227,15 +174,10 @@ def network_specs(
         for name, plan in plans.items()
         for g, members in enumerate(plan.groups.groups)
         for s in range(seeds)
-        if (epochs := plan.epochs or known.get((trained[name].ours, config.seed + s))) is not None
+        if (epochs := epochs_of(name, plan, config.seed + s)) is not None
     ]
     most = config.retrain.max_epochs
     return iter(sorted(specs, key=lambda spec: (-most_epochs(spec.epochs, most), -len(spec.tasks))))
-
-
-def most_epochs(epochs: Epochs, most: int) -> int:
-    """Return a number of epochs, or the most that `auto` may take."""
-    return most if epochs == "auto" else epochs
 
 
 def _copies(tasks: list[str], n_groups: int) -> Groups:

@@ -15,9 +15,10 @@ from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place
 from stg_ray.cluster.session import wait_for
 from stg_ray.config import Config
-from stg_ray.retraining.finished import network_folder
-from stg_ray.retraining.plans import NetworkSpec, Plan
+from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trials import device_here
 from stg_ray.training.compute import training_process
 

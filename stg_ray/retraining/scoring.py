@@ -13,15 +13,13 @@ from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
 from stg_ray.retraining.held_out import HeldOut, together
+from stg_ray.retraining.specs import SCORED
 from stg_ray.serving import load_predictor
 from stg_ray.tasks import observed
 from stg_ray.training.metrics import DEFAULT, all_scores
 
 Scores = dict[str, dict[str, float]]
 """Metrics by task and by name; NaN where a metric is not defined."""
-
-SCORED = ("val", "test")
-"""The splits that networks are scored on."""
 
 
 def scores_of(

@@ -15,11 +15,12 @@ from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.choice import choose
-from stg_ray.retraining.finished import is_finished, network_folder
 from stg_ray.retraining.greedy import Greedy, greedy_plan
-from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
+from stg_ray.retraining.kept import is_finished, network_folder
+from stg_ray.retraining.plans import Plan, Spent, make_plans, n_networks, network_specs
 from stg_ray.retraining.results import Scored, argmax_scores, costs_table, ensembles, results_table
 from stg_ray.retraining.search.measuring import search_groups
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
 from stg_ray.training.length import WITHOUT_VALIDATION
 
@@ -29,7 +30,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
 
     Writes search.json, plans/, models/, results.parquet, costs.parquet, failures.json and chosen.json. Networks that
     are finished for this configuration are kept; those that are missing are submitted. With `retrain.epochs: auto`,
-    those that get the epochs of ours are trained once ours are.
+    those that get the epochs of others are trained once these are.
 
     Args:
         group_tasks: `grouping.group_tasks`, which is passed in: no stage imports another.
@@ -95,7 +96,7 @@ def _selected(
     if "greedy" not in config.retrain.plans:
         return None
     tasks = read_index(run.sub("parts")).tasks
-    most = config.retrain.networks or len(ours.groups)
+    most = config.retrain.networks or n_networks(ours)
     found = greedy_plan(run, config, specs, tasks, most)
     if found is None:
         progress.note(f"greedy: no plan has all tasks in at most {most} networks; set retrain.networks higher")
@@ -109,7 +110,7 @@ def _epochs_spent(
     run: RunDir, config: Config, plans: dict[str, Plan], specs: Sequence[NetworkSpec]
 ) -> dict[tuple[str, int], int]:
     """Epochs of all networks of a plan together, by (plan, seed), for the plans that others get their epochs from."""
-    if all(plan.epochs is not None for plan in plans.values()):
+    if not any(isinstance(plan.epochs, Spent) for plan in plans.values()):
         return {}
     epochs: dict[tuple[str, int], list[int]] = {}
     for spec in specs:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.finished import is_finished, network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.kept import is_finished, network_folder
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trials import run_trials
 
 

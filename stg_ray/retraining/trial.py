@@ -1,8 +1,7 @@
 """The training of one network: prepare it, train it and keep its best epoch, score it, write it.
 
 Networks are kept under the hash of all that decides them, so that plans share equal ones and none is taken for another.
-A finished network is a folder with network.pt, its outputs on validation rows and, written last, network.json; an
-unfinished one has a checkpoint of its last epoch, from which any later trial of the same network goes on.
+An unfinished network has a checkpoint of its last epoch, from which any later trial of the same network goes on.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -22,10 +21,18 @@ from stg_ray.config import Config, TrainingConfig
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights, save_network
-from stg_ray.retraining.finished import RESULTS, digest_of, files_of, is_finished, network_folder
 from stg_ray.retraining.held_out import Choices, halves
-from stg_ray.retraining.plans import NetworkSpec
-from stg_ray.retraining.scoring import SCORED, Scores, scores_of
+from stg_ray.retraining.kept import (
+    RESULTS,
+    checkpoint_of,
+    digest_of,
+    files_of,
+    is_trained,
+    network_folder,
+    note_scores,
+)
+from stg_ray.retraining.scoring import Scores, scores_of
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.seeds import Stream
 from stg_ray.tasks import observed
 from stg_ray.training.batches import CommonBatches, Draws
@@ -47,6 +54,8 @@ def train_network(
 ) -> None:
     """Train the network of `spec` on the training rows of its tasks, and write its folder, unless it is finished.
 
+    Where the spec pauses, training stops there, with a checkpoint and the scores so far; test rows are not read.
+
     The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch, and with `epochs: auto`
     the length, are chosen by the mean primary metric on the validation rows, weighted alike; where training starts from
     the profiled network, that is a candidate as epoch 0. The scores are on validation rows, each half as the network
@@ -67,11 +76,14 @@ def train_network(
     Raises:
         StgRayError: a task's loss became non-finite, or there are fewer rows than ranks.
     """
-    if ranks.from_first(lambda: is_finished(run, network_folder(spec, config)), device):
+    if ranks.from_first(lambda: is_trained(run, config, spec), device):
         return
+    config = spec.settled(config)
     trial = _Trial.prepare(run, config, spec, device, ranks)
     state = trial.train(report, count)
-    if ranks.is_first:
+    if ranks.is_first and spec.pause is not None:
+        note_scores(run, trial.folder, state.scores, state.ended)
+    elif ranks.is_first:
         trial.write(state, trial.score(state))
 
 
@@ -81,9 +93,11 @@ class _State(Course):
 
     Attributes:
         seconds: of training so far.
+        scores: on the validation rows, of every epoch.
     """
 
     seconds: float = 0.0
+    scores: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -111,7 +125,7 @@ class _Trial:
         """Read the rows, build the network at its start, and set up its training."""
         index = read_index(run.sub("parts"))
         columns = [index.names.index(name) for name in spec.tasks]
-        rows = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", *SCORED)}
+        rows = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", *spec.scored)}
         train, settings, network = rows["train"], _settings(config, spec), _network_at_start(run, config, spec, index)
         weights = np.ones(len(columns)) if spec.weights is None else np.array(spec.weights)
         validation = Validation(rows["val"].inputs, rows["val"].labels, weights, config.metric)
@@ -141,23 +155,25 @@ class _Trial:
 
     @property
     def checkpoint(self) -> str:
-        return f"{self.folder}/checkpoint.pt"
+        return checkpoint_of(self.folder)
 
     def train(self, report: Callable[[int], None], count: Callable[[int], None] | None) -> _State:
-        """Train the epochs that are left, each kept in a checkpoint."""
+        """Train the epochs that are left until the end or the pause, each kept in a checkpoint."""
         record = None if count is None else partial(_count_rows, count)
         state, trainer, device = self._restore(), self.trainer, self.trainer.compute.device
         length = Length.of(trainer.settings, trainer.batches.n_steps)
         if state.epoch == 0 and self.spec.start is not None:
             # Training on fewer tasks need not be better than the profile: then that network is kept.
             state.keep_if_best(trainer.network, self._validation_score())
-        while not state.ended and state.epoch < length.most:
+        last = self.spec.pause if isinstance(self.spec.pause, int) else length.most
+        while not state.ended and state.epoch < min(last, length.most):
             began = time.monotonic()
             epoch = state.epoch + 1
             totals = trainer.epoch(epoch, record)
             check_finite(self.ranks.sum(totals, device), self.spec.tasks, epoch)  # all ranks leave here, or none
             state.epoch = epoch
-            state.keep_if_best(trainer.network, self._validation_score())
+            state.scores.append(self._validation_score())
+            state.keep_if_best(trainer.network, state.scores[-1])
             length.after_epoch(state, trainer)
             if self.ranks.is_first:
                 state.seconds += time.monotonic() - began
@@ -234,9 +250,12 @@ class _Trial:
         saved = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         if saved.get("results", 1) != RESULTS:  # begun by a version that would have trained otherwise
             return _State()
+        state = _State(**saved["state"])
+        if self.spec.pause is not None and len(state.scores) < state.epoch:  # begun by a version that did not keep them
+            return _State()
         self.trainer.load_state_dict(saved)
         self.choices.load_state_dict(saved["choices"])
-        return _State(**saved["state"])
+        return state
 
 
 def _settings(config: Config, spec: NetworkSpec) -> TrainingConfig:

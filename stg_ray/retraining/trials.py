@@ -19,8 +19,8 @@ from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
 from stg_ray.imports import work_in
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.finished import is_finished, network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.kept import is_trained, network_folder
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 from stg_ray.training.compute import training_process
 from stg_ray.training.ranks import ALONE, Ranks
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def run_trials(
     run: RunDir, config: Config, specs: list[NetworkSpec], progress: StageProgress, what: str = ""
 ) -> dict[str, str]:
-    """Train networks, each in a trial, and return the reasons of those that failed, by their folders.
+    """Train networks, each in a trial, as far as their specs say; return why those that failed did, by their folders.
 
     A trial that ends badly is tried again from its last epoch, `retrain.max_failures` times, and takes no other down.
 
@@ -46,8 +46,8 @@ def run_trials(
     workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpus)
     if placement.instead:
         progress.note(placement.instead)
-    watch = Watch(run, config)
-    known = [spec.epochs for spec in specs if spec.epochs != "auto"]
+    watch = Watch(run, config, progress.name)
+    known = [length for spec in specs if (length := _known_length(spec)) is not None]
     networks = f"networks {what}".strip()
     progress.begins_to_wait()
 
@@ -62,13 +62,19 @@ def run_trials(
             progress.update(len(watch.ended), len(specs), f"{networks} after {done} epochs")
 
     tuner = _tuner(run, config, specs, workers, placement, watch)
-    run.delete(".ray/retrain")
+    run.delete(f".ray/{watch.stage}")
     with suppress(EOFError, pickle.UnpicklingError):  # of Tune's own list of results, which is not used
         wait_for(tuner.fit, poll)
     for spec in specs:
-        if not is_finished(run, folder := network_folder(spec, config)):
-            watch.failures.setdefault(folder, "its trial ended early")
+        if not is_trained(run, config, spec):
+            watch.failures.setdefault(network_folder(spec, config), "its trial ended early")
     return watch.failures
+
+
+def _known_length(spec: NetworkSpec) -> int | None:
+    """The number of epochs of a training, as far as it is known."""
+    lengths = [length for length in (spec.epochs, spec.pause) if isinstance(length, int)]
+    return min(lengths, default=None)
 
 
 def _tuner(
@@ -84,6 +90,7 @@ def _tuner(
             "run": run.uri,
             "config": config.model_dump(),
             "directory": os.getcwd(),
+            "stage": watch.stage,
             "together": workers > 1,
             "spec": tune.grid_search([spec.to_dict() for spec in specs]),
         },
@@ -95,7 +102,7 @@ def _tuner(
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name="retrain",
+            name=watch.stage,
             storage_path=run.path(".ray"),
             storage_filesystem=None if run.is_local else run.fs,
             failure_config=tune.FailureConfig(max_failures=config.retrain.max_failures),
@@ -143,7 +150,7 @@ def _train_together(job: dict[str, Any]) -> None:
         # nccl refuses two workers on one GPU; gloo does not.
         torch_config=TorchConfig(backend="gloo" if gpu and gpu < 1 else None),
         run_config=ray.train.RunConfig(
-            name=f"retrain/workers-{uuid.uuid4().hex}",
+            name=f"{job['stage']}/workers-{uuid.uuid4().hex}",
             storage_path=run.path(".ray"),
             storage_filesystem=None if run.is_local else run.fs,
             # Ray Train would wait for ever for workers that there is no room for.
@@ -164,12 +171,12 @@ def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks:
     """Train a network as one of its ranks.
 
     Args:
-        job: run (URI), config and spec (mappings).
+        job: run (URI), config and spec (mappings), stage (its name).
         report: Tune's or Ray Train's.
     """
     work_in(job["directory"])
     run = Storage(job["run"])
-    samples = SampleCounter(run, "retrain")
+    samples = SampleCounter(run, job["stage"])
     try:
         with training_process(1):
             train_network(

@@ -1,4 +1,4 @@
-"""Callbacks of Ray Tune that follow the retrain stage: progress, a gauge, and the reasons of failures."""
+"""Callbacks of Ray Tune that follow the trainings of networks: progress, a gauge, and the reasons of failures."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import root_cause
 from stg_ray.cluster.telemetry import set_gauge
 from stg_ray.config import Config
-from stg_ray.retraining.finished import is_finished, network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.kept import is_trained, network_folder
+from stg_ray.retraining.specs import NetworkSpec
 
 
 class Watch(tune.Callback):  # type: ignore[misc]  # Ray's types are skipped, so its classes are Any
     """A callback that notes how far the trials are, and why those that failed did.
 
     Attributes:
+        stage: whose trainings they are.
         epochs_of_trial: epochs that each trial has reported, by its id.
         ended: ids of the trials that are over.
         failures: reasons of the networks that are not finished in the end, by their folders.
     """
 
-    def __init__(self, run: RunDir, config: Config) -> None:
-        self.run, self.config = run, config
+    def __init__(self, run: RunDir, config: Config, stage: str) -> None:
+        self.run, self.config, self.stage = run, config, stage
         self.epochs_of_trial: dict[str, int] = {}
         self.ended: set[str] = set()
         self.failures: dict[str, str] = {}
@@ -41,17 +42,17 @@ class Watch(tune.Callback):  # type: ignore[misc]  # Ray's types are skipped, so
 
     def on_step_end(self, *, trials: Sequence[Any], **_info: Any) -> None:
         """Publish the number of running trials."""
-        set_gauge(self.run, "retrain", "trials_running", sum(trial.status == "RUNNING" for trial in trials))
+        set_gauge(self.run, self.stage, "trials_running", sum(trial.status == "RUNNING" for trial in trials))
 
     def on_experiment_end(self, *, trials: Sequence[Any], **_info: Any) -> None:
         """Note the reasons of the networks that are not finished."""
         for trial in trials:
-            folder = network_folder(NetworkSpec.from_dict(trial.config["spec"]), self.config)
-            if not is_finished(self.run, folder):
+            spec = NetworkSpec.from_dict(trial.config["spec"])
+            if not is_trained(self.run, self.config, spec):
                 error = _error_of(trial)
                 reason = trial.last_result.get("failure") or (error and root_cause(error))
                 if reason:
-                    self.failures[folder] = reason
+                    self.failures[network_folder(spec, self.config)] = reason
 
 
 def _error_of(trial: Any) -> BaseException | None:

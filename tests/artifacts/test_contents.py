@@ -14,14 +14,14 @@ import stg_ray as sr
 from stg_ray.artifacts.contents import contents_of, damaged_file
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
+from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
-from stg_ray.retraining.finished import is_finished
-from stg_ray.stages import STAGES
+from stg_ray.retraining.kept import is_finished
 from tests.support.damage import EVERY, Damage, as_finished_now, empty, flip, truncate
 from tests.test_older_runs import ARCHIVE, current
 
-DONE = [name for name in STAGES if name != "report"]
+DONE = [name for name in load_config("digits").stages if name != "report"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from stg_ray.config.data import Section
 from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 
 PARTS = ("seed", "data")
 ALL = (*PARTS, "model", "profile", "affinity", "grouping", "retrain")

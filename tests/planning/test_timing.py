@@ -9,7 +9,7 @@ import numpy as np
 import stg_ray as sr
 from stg_ray.data.parts import index_of
 from stg_ray.planning.timing import TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import TaskSet
 
 

@@ -48,14 +48,24 @@ def test_single_trainings_ask_for_more() -> None:
 def test_what_to_deploy_is_said_with_its_scores() -> None:
     chosen = {"networks": 1, "serving": "argmax", "validation": 0.51, "test": 0.5, "why": "the cheapest of two"}
     plans = trained_plans(RetrainConfig(plans=["ours", "ours_soft", "all_in_one"], start="both"))
-    assert deploy_sentence(chosen, plans["all_in_one"]) == (
+    assert deploy_sentence(chosen, plans["all_in_one"], 2) == (
         "Deploy one network of all tasks (1 network; 0.5100 on validation rows, 0.5000 on test rows): the cheapest of "
         "two."
     )
-    assert "test rows" not in deploy_sentence({**chosen, "test": None}, plans["ours"])
-    assert deploy_sentence({**chosen, "networks": 4, "serving": "ensemble"}, plans["ours_soft_profiled"]).startswith(
+    assert "test rows" not in deploy_sentence({**chosen, "test": None}, plans["ours"], 2)
+    soft = {**chosen, "networks": 4, "serving": "ensemble"}
+    assert deploy_sentence(soft, plans["ours_soft_profiled"], 4).startswith(
         "Deploy our groups with soft weights, averaged, from the profile (4 networks; "
     )
+
+
+def test_what_has_no_meaning_beside_one_group_is_said_otherwise() -> None:
+    chosen = {"networks": 1, "serving": "argmax", "validation": 0.51, "test": 0.5, "why": "the best"}
+    longer = trained_plans(RetrainConfig(plans=["ours", "all_in_one_equal_cost"]))["all_in_one_equal_cost"]
+    assert "as many epochs as ours together" in deploy_sentence(chosen, longer, 2)
+    said = deploy_sentence(chosen, longer, 1)
+    assert "trained for twice as many epochs" in said
+    assert "ours" not in said
 
 
 def test_every_plan_has_words() -> None:

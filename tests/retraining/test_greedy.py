@@ -14,7 +14,7 @@ from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
 from stg_ray.retraining.greedy import Library, held_out_scores, select, slots_of
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.training.metrics import DEFAULT, primary_score
 

@@ -10,7 +10,8 @@ import pytest
 from stg_ray.artifacts.groups import Groups
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
-from stg_ray.retraining.plans import NetworkSpec, Plan, make_plans, network_specs
+from stg_ray.retraining.plans import Plan, make_plans, network_specs
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task
 
 NAMES = [f"t{t}" for t in range(6)]
@@ -75,10 +76,39 @@ def test_soft_groups_weight_the_losses_by_membership() -> None:
     assert specs[0].fingerprint(config) != replace(specs[0], weights=None).fingerprint(config)
 
 
-def test_one_group_is_all_in_one_and_nothing_else() -> None:
-    one = Groups.from_labels(NAMES, np.zeros(6, int), "spectral")
-    config = set_values(CONFIG, ["retrain.plans=[ours, ours_soft, random]"])
-    assert list(make_plans(one, TASKS, config)) == ["all_in_one"]
+ONE = Groups.from_labels(NAMES, np.zeros(6, int), "spectral")
+
+
+def test_one_group_is_all_in_one_and_so_are_the_plans_made_from_it() -> None:
+    config = set_values(CONFIG, ["retrain.plans=[ours, ours_soft, ours_and_all, random]"])
+    assert list(make_plans(ONE, TASKS, config)) == ["all_in_one"]
+
+
+def test_beside_one_group_the_plans_of_its_cost_take_two_networks() -> None:
+    plans = "retrain.plans=[ours, all_in_one_equal_cost, all_in_one_ensemble]"
+    config = set_values(CONFIG, [plans, "retrain.epochs=5", "retrain.seeds=1"])
+    made = make_plans(ONE, TASKS, config)
+    assert {name: (len(plan.groups.groups), plan.epochs) for name, plan in made.items()} == {
+        "all_in_one": (1, 5),
+        "all_in_one_equal_cost": (1, 10),
+        "all_in_one_ensemble": (2, 5),
+    }
+    fingerprints = {spec.fingerprint(config) for spec in network_specs(made, config)}
+    assert len(fingerprints) == 3, "one network of the ensemble is all-in-one's"
+
+
+def test_with_auto_the_epochs_beside_one_group_are_twice_those_of_all_in_one() -> None:
+    plans = ["retrain.plans=[ours, all_in_one_equal_cost]", "retrain.start=both"]
+    config = set_values(CONFIG, [*plans, "retrain.epochs=auto", "retrain.seeds=1"])
+    made = make_plans(ONE, TASKS, config)
+    first = list(network_specs(made, config, "a digest"))
+    assert {spec.plan for spec in first} == {"all_in_one", "all_in_one_profiled"}
+    spent = {("all_in_one", 0): 31, ("all_in_one_profiled", 0): 12}
+    later = [spec for spec in network_specs(made, config, "a digest", spent) if spec not in first]
+    assert {spec.plan: spec.epochs for spec in later} == {
+        "all_in_one_equal_cost": 62,
+        "all_in_one_equal_cost_profiled": 24,
+    }
 
 
 def test_no_plans_is_a_choice_and_known_groups_must_be_known() -> None:

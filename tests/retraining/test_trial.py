@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,10 @@ from stg_ray.data.parts import read_index, write_parts
 from stg_ray.data.rows import TaskRows
 from stg_ray.errors import StgRayError
 from stg_ray.models import OutputLayout, build_network, load_weights, save_network
-from stg_ray.retraining.finished import is_finished, network_folder
 from stg_ray.retraining.held_out import HeldOut, halves
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.kept import is_finished, network_folder, scores_until
 from stg_ray.retraining.scoring import scores_of
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 from stg_ray.serving import load_network
 from stg_ray.tasks import Task, TaskSet
@@ -71,6 +72,49 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     results = [run.read_json(f"{folder}/network.json") for run in runs]
     assert results[0]["scores"] == results[1]["scores"]
     assert not runs[1].exists(f"{folder}/checkpoint.pt")
+
+
+def test_a_paused_training_goes_on_and_ends_like_an_undisturbed_one(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    """Until it goes on, no test row is read; a pause that is behind it has the scores of then."""
+    runs = [Storage(tmp_path / name) for name in ("whole", "paused")]
+    for run in runs:
+        write_parts(make_task_set(missing=0.2), run.sub("parts"))
+    run, folder, report = runs[1], network_folder(SPEC, config), lambda _: None
+    train_network(runs[0], config, SPEC, device="cpu", report=report)
+    test_parts = {name: run.read_bytes(f"parts/{name}") for name in run.list("parts") if name.startswith("test")}
+    for name in test_parts:
+        run.delete(f"parts/{name}")
+    epochs: list[int] = []
+    for pause in (4, 2, 4):
+        train_network(run, config, replace(SPEC, pause=pause), device="cpu", report=epochs.append)
+        scores = scores_until(run, folder, pause)
+        assert scores is not None
+        assert len(scores) == pause
+    assert epochs == [1, 2, 3, 4]
+    assert scores_until(run, folder, "end") is None
+    assert not is_finished(run, folder)
+    for name, data in test_parts.items():
+        run.write_bytes(f"parts/{name}", data)
+    weights, about = trained(run, config, SPEC)
+    expected, reference = trained(runs[0], config, SPEC)
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
+    assert about["scores"] == reference["scores"]
+
+
+def test_settings_of_a_network_are_those_of_a_configuration_with_them(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    run, own = Storage(tmp_path), replace(SPEC, settings=(("lr", 0.1), ("width", 5)), pause=1)
+    write_parts(make_task_set(), run.sub("parts"))
+    same = set_values(config, ["retrain.lr=0.1", "model.width=5"])
+    assert own.fingerprint(config) == SPEC.fingerprint(same) != SPEC.fingerprint(config)
+    assert NetworkSpec.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+    assert SPEC.to_dict().keys() == own.to_dict().keys() - {"settings", "pause"}
+    train_network(run, config, own, device="cpu", report=lambda _: None)
+    train_network(run, same, SPEC, device="cpu", report=lambda _: None)
+    assert len(run.list(".networks")) == 1
 
 
 @pytest.mark.parametrize("stop", [3, 9])

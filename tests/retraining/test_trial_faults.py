@@ -65,7 +65,7 @@ from stg_ray.progress import StageProgress
 from stg_ray.grouping import group_tasks
 from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
-from stg_ray.retraining.finished import network_folder
+from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.trial import train_network
 from stg_ray.artifacts.run_dir import RunDir
 

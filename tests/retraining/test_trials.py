@@ -24,7 +24,7 @@ from stg_ray.models import load_weights
 from stg_ray.progress import Reporter
 from stg_ray.report import print_summary, summarize
 from stg_ray.retraining import run as retrain
-from stg_ray.retraining.finished import network_folder
+from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.trial import train_network
 

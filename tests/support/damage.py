@@ -9,8 +9,8 @@ import numpy as np
 
 from stg_ray.artifacts.contents import contents_of
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.retraining.finished import RESULTS, digest_of, files_of
 from stg_ray.retraining.held_out import HeldOut
+from stg_ray.retraining.kept import RESULTS, digest_of, files_of
 
 Damage = Callable[[Path], None]
 

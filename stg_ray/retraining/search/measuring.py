@@ -22,10 +22,10 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.finished import network_folder
-from stg_ray.retraining.plans import NetworkSpec
+from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.search.proposals import canonical, members_of
 from stg_ray.retraining.search.search import GroupSearch
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
