@@ -14,7 +14,7 @@ from torch import nn
 
 from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
 from stg_ray.affinities.base import Partial
-from stg_ray.affinities.estimators import OF_DATA_MAPS, check_methods, estimator_of
+from stg_ray.affinities.estimators import check_methods, estimator_of, estimators_of
 from stg_ray.affinities.gradients.start import ROWS_LOOKED_AT, copy_one_head, untrained_heads
 from stg_ray.affinities.source import CPU, Source
 from stg_ray.artifacts.task_matrix import TaskMatrix
@@ -58,13 +58,13 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         model: a TaskNetwork, or any module that ends in an nn.Linear with one output for each binary or regression
             task and one for each class of a multi-class task, in the order of the tasks; in evaluation mode.
         task_set: K tasks; its training rows are looked at.
-        method: landscape, logit_adjusted, logit_correlation, label_correlation, tag (which trains a copy of the
-            model), or random.
+        method: landscape, logit_adjusted, logit_correlation, label_correlation, gradient_cosine, head_cosine, tag (which
+            trains a copy of the model), or random.
         preprocess: converts raw inputs (n, ...) to what the model takes; nothing by default.
         seed: of the choice of rows and coordinates, and of tag's training.
         device: where it is computed.
         profile: how tag trains, by the keys of the `profile` section: epochs, lr, batch_size, ...
-        samples: training rows whose gradients the landscape takes; auto: as many as the groups need.
+        samples: training rows whose gradients are taken; auto: as many as the groups need.
         sampling: which rows: stratified by the classes of all tasks, or random. (variability needs the data maps of a
             run.)
         statistic: aligned compares gradients at the same sample, pooled at different samples, sign their signs over
@@ -117,8 +117,10 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     given = {"methods": [method], **{key: v for key, v in settings.items() if v != getattr(defaults, key)}}
     values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": given, "profile": dict(profile or {})}
     source = _source(model, task_set, load_config(values), preprocess, torch.device(device))
-    if method == "landscape" and (warning := untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))):
-        warnings.warn(f"{warning}: train it, or give start=initial", stacklevel=2)
+    if "trained_heads" in estimator_of(method, source.settings, source.index).needs:
+        warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
+        if warning:
+            warnings.warn(f"{warning}: train it, or give start=initial", stacklevel=2)
     return replace(_matrix(source, method), parameters={"method": method, **given})
 
 
@@ -131,11 +133,12 @@ def _source(
         InputError: as `affinity` does.
     """
     settings = config.affinity
-    if set(OF_DATA_MAPS) & set(settings.methods) or settings.sampling == "variability":
-        raise InputError("data maps are recorded while a network is trained: run the profile stage, or sr.run")
     if settings.starts_from_checkpoint:
         raise InputError(f"affinity.start is {settings.start!r}: load the checkpoint into the model instead")
     index = index_of(task_set)
+    needs = frozenset().union(*(estimator.needs for estimator in estimators_of(settings, index).values()))
+    if "data_maps" in needs or settings.sampling == "variability":
+        raise InputError("data maps are recorded while a network is trained: run the profile stage, or sr.run")
     check_methods(settings, index)
     network = task_network(model, task_set.tasks, torch.tensor(task_set.inputs[:1]), preprocess)
     return ArraySource(task_set, index, network, config, device)

@@ -56,6 +56,8 @@ PACKS: dict[str, dict[str, Any]] = {
                 "confidence_correlation",
                 "logit_correlation",
                 "label_correlation",
+                "gradient_cosine",
+                "head_cosine",
                 "tag",
             ],
             "samples": 32,

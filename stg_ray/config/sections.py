@@ -46,6 +46,8 @@ Affinity = Literal[
     "landscape",
     "logit_correlation",
     "label_correlation",
+    "gradient_cosine",
+    "head_cosine",
     "tag",
     "random",
 ]
@@ -58,12 +60,13 @@ class AffinityConfig(Section):
     """Affinities to compute: confidence_adjusted compares the confidences in the tasks' data maps, logit_adjusted the
     network's outputs, both adjusted for base rates, so that rare tasks are not alike for being rare;
     confidence_correlation and logit_correlation are the same without the adjustment; data_map compares the data maps
-    by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), label_correlation the labels; tag
-    measures the tasks' effect on each other in a training of its own (Fifty et al. 2021); random is a baseline that
-    ignores the tasks. Version 0.1 took data_map and landscape by default (jobs/bench/rarity.py compares them all)."""
+    by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), gradient_cosine the mean gradients,
+    head_cosine the weights of the heads, label_correlation the labels; tag measures the tasks' effect on each other in
+    a training of its own (Fifty et al. 2021); random is a baseline that ignores the tasks. Version 0.1 took data_map
+    and landscape by default (jobs/bench/rarity.py compares them all)."""
     samples: Count | Auto = 2048
-    """Number of training rows whose per-sample gradients the landscape compares, spread evenly over the parts; auto:
-    256 rows of one part after the other, until the groups no longer change."""
+    """Number of training rows whose gradients are compared, spread evenly over the parts; auto: 256 rows of one part
+    after the other, until the groups no longer change (landscape), or 256 rows of every part."""
     sampling: Literal["stratified", "random", "variability"] = "stratified"
     """Choice of these rows: stratified represents the classes of all tasks as evenly as possible, random draws them,
     variability takes the rows whose confidence varied most over the epochs of the profile."""

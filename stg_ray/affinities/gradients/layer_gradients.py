@@ -71,6 +71,17 @@ class LayerGradients(ABC):
             total = total + weights[s, :, None] * self.of_rows(slice(s, s + 1), start, stop)[0].sign()
         return total
 
+    def weighted_sum(self, weights: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Compute sum_i weights_it g_it in rows `start` to `stop`, for weights (n, K).
+
+        Returns:
+            (K, (stop - start) * row_size).
+        """
+        total = torch.zeros(())
+        for s in range(self.shape[0]):
+            total = total + weights[s, :, None] * self.of_rows(slice(s, s + 1), start, stop)[0]
+        return total
+
 
 @dataclass
 class OuterProducts(LayerGradients):
@@ -134,6 +145,15 @@ class OuterProducts(LayerGradients):
             return super().signed_sum(weights, start, stop)
         left = self.errors[:, :, start:stop, 0].sign() * weights[:, :, None]
         return (left.flatten(1).T @ self.inputs[:, 0, :, 0].sign()).reshape(self.shape[1], -1)
+
+    @exact_float32()
+    def weighted_sum(self, weights: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Sum over samples and positions by one matrix product, without the samples' gradients."""
+        if self.inputs.shape[1] > 1:
+            return super().weighted_sum(weights, start, stop)
+        left = (self.errors[:, :, start:stop] * weights[:, :, None, None]).permute(1, 2, 0, 3)
+        right = self.inputs[:, 0].permute(0, 2, 1)
+        return (left.flatten(2).flatten(0, 1) @ right.flatten(0, 1)).reshape(self.shape[1], -1)
 
 
 @dataclass
