@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
-from stg_ray.affinities.base import Partial
+from stg_ray.affinities.base import Estimator, Partial
 from stg_ray.affinities.estimators import check_methods, estimator_of, estimators_of
 from stg_ray.affinities.gradients.start import ROWS_LOOKED_AT, copy_one_head, untrained_heads
 from stg_ray.affinities.source import CPU, Source
@@ -35,7 +35,7 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     model: nn.Module,
     task_set: TaskSet,
     *,
-    method: Affinity = "landscape",
+    method: Affinity | str | type[Estimator] = "landscape",
     preprocess: Preprocess | None = None,
     seed: int = 0,
     device: str | torch.device = CPU,
@@ -58,8 +58,8 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         model: a TaskNetwork, or any module that ends in an nn.Linear with one output for each binary or regression
             task and one for each class of a multi-class task, in the order of the tasks; in evaluation mode.
         task_set: K tasks; its training rows are looked at.
-        method: landscape, logit_adjusted, logit_correlation, label_correlation, gradient_cosine, head_cosine, tag (which
-            trains a copy of the model), or random.
+        method: landscape, logit_adjusted, logit_correlation, label_correlation, gradient_cosine, head_cosine, tag (it
+            trains a copy of the model), random, or one of your own: `module:Class`, or the class.
         preprocess: converts raw inputs (n, ...) to what the model takes; nothing by default.
         seed: of the choice of rows and coordinates, and of tag's training.
         device: where it is computed.
@@ -114,14 +114,16 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         "tag_every": tag_every,
     }
     defaults = AffinityConfig()
-    given = {"methods": [method], **{key: v for key, v in settings.items() if v != getattr(defaults, key)}}
-    values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": given, "profile": dict(profile or {})}
+    given = {key: value for key, value in settings.items() if value != getattr(defaults, key)}
+    section = {"methods": [method], **given}
+    values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": section, "profile": dict(profile or {})}
     source = _source(model, task_set, load_config(values), preprocess, torch.device(device))
-    if "trained_heads" in estimator_of(method, source.settings, source.index).needs:
+    (name,) = source.settings.methods
+    if "trained_heads" in estimator_of(name, source.settings, source.index).needs:
         warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
         if warning:
             warnings.warn(f"{warning}: train it, or give start=initial", stacklevel=2)
-    return replace(_matrix(source, method), parameters={"method": method, **given})
+    return replace(_matrix(source, name), parameters={"method": name, "methods": [name], **given})
 
 
 def _source(

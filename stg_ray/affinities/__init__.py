@@ -10,7 +10,7 @@ To add an affinity:
    contract: `kind`, `about`, `needs`, `partial(number)` and `combine(partials, tasks)`; `random.RandomAffinity` is the
    shortest.
 2. Enter it in `estimators.ESTIMATORS` under its name.
-3. Add the name to the literal `Affinity` in `config/sections.py`. A test holds both lists equal.
+3. Add the name to the literal `Affinity` in `config/methods.py`. A test holds both lists equal.
 4. Test it against a plain loop, and on planted structure and on none.
 """
 

@@ -19,7 +19,7 @@ from stg_ray.affinities.pooled import PooledAffinity
 from stg_ray.affinities.random import RandomAffinity
 from stg_ray.affinities.sign import SignAffinity
 from stg_ray.affinities.tag import TagAffinity
-from stg_ray.config import AffinityConfig
+from stg_ray.config import AFFINITY_METHODS, AffinityConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
 from stg_ray.models import TaskNetwork
@@ -51,8 +51,14 @@ FEW_COMMON_PAIRS = 0.5
 
 
 def estimator_of(method: str, settings: AffinityConfig, index: PartIndex) -> type[Estimator]:
-    """Return the estimator of a method; the landscape's is that of its statistic."""
-    return STATISTICS[statistic_of(settings, index)] if method == "landscape" else ESTIMATORS[method]
+    """Return the estimator of a method; the landscape's is that of its statistic.
+
+    Raises:
+        InputError: the method is another package's or the user's, and its class cannot be imported.
+    """
+    if method == "landscape":
+        return STATISTICS[statistic_of(settings, index)]
+    return ESTIMATORS.get(method) or AFFINITY_METHODS.load(method, Estimator)  # type: ignore[type-abstract]
 
 
 def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from stg_ray.config.data import Auto, Count, DataConfig, Section
 from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.grouping import GroupingConfig
+from stg_ray.config.methods import AFFINITY_METHODS
 from stg_ray.config.metric import MetricConfig
 from stg_ray.config.retraining import RetrainConfig
 from stg_ray.config.search import SearchConfig
@@ -38,32 +39,19 @@ EPOCHS_OF_0_1 = 6
 BY_DEVICE = ("precision", "memory_format")
 """Keys of a training whose `auto` is resolved once, by the available devices."""
 
-Affinity = Literal[
-    "confidence_adjusted",
-    "logit_adjusted",
-    "data_map",
-    "confidence_correlation",
-    "landscape",
-    "logit_correlation",
-    "label_correlation",
-    "gradient_cosine",
-    "head_cosine",
-    "tag",
-    "random",
-]
-
 
 class AffinityConfig(Section):
     """The affinities of the tasks: how alike they are, by which methods."""
 
-    methods: list[Affinity] = ["confidence_adjusted", "logit_adjusted"]
+    methods: list[str] = ["confidence_adjusted", "logit_adjusted"]
     """Affinities to compute: confidence_adjusted compares the confidences in the tasks' data maps, logit_adjusted the
     network's outputs, both adjusted for base rates, so that rare tasks are not alike for being rare;
     confidence_correlation and logit_correlation are the same without the adjustment; data_map compares the data maps
     by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), gradient_cosine the mean gradients,
     head_cosine the weights of the heads, label_correlation the labels; tag measures the tasks' effect on each other in
     a training of its own (Fifty et al. 2021); random is a baseline that ignores the tasks. Version 0.1 took data_map
-    and landscape by default (jobs/bench/rarity.py compares them all)."""
+    and landscape by default (jobs/bench/rarity.py compares them all). Also the name that an installed package gives to
+    an affinity, or `module:Class` of yours (in Python also the class)."""
     samples: Count | Auto = 2048
     """Number of training rows whose gradients are compared, spread evenly over the parts; auto: 256 rows of one part
     after the other, until the groups no longer change (landscape), or 256 rows of every part."""
@@ -108,6 +96,11 @@ class AffinityConfig(Section):
         if not layers:
             raise ValueError("no layer is named: expected last, all, or names of modules and parameters")
         return layers
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _methods_by_name(cls, methods: Any) -> Any:
+        return [AFFINITY_METHODS.name_of(method) for method in methods] if isinstance(methods, list) else methods
 
     @field_validator("methods")
     @classmethod
