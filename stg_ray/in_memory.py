@@ -49,6 +49,10 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     coordinates: int | None = None,
     precision: Literal["float32", "float64"] = "float32",
     tag_every: int = 10,
+    grad_tag_dimension: int = 100,
+    grad_tag_size: int | Literal["auto"] = "auto",
+    grad_tag_meetings: int = 10,
+    grad_tag_ridge: float = 1.0,
 ) -> TaskMatrix:
     """Compute how alike the tasks of a task set are at a trained model, without a run directory and without Ray.
 
@@ -59,7 +63,7 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
             task and one for each class of a multi-class task, in the order of the tasks; in evaluation mode.
         task_set: K tasks; its training rows are looked at.
         method: landscape, logit_adjusted, logit_correlation, label_correlation, gradient_cosine, head_cosine, tag (it
-            trains a copy of the model), random, or one of your own: `module:Class`, or the class.
+            trains a copy of the model), grad_tag, random, or one of your own: `module:Class`, or the class.
         preprocess: converts raw inputs (n, ...) to what the model takes; nothing by default.
         seed: of the choice of rows and coordinates, and of tag's training.
         device: where it is computed.
@@ -76,6 +80,10 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         coordinates: compare so many random coordinates of the layers whose distances have no closed form.
         precision: of the gradients.
         tag_every: steps of tag's training between two looks.
+        grad_tag_dimension: random directions of the parameters in which grad_tag takes the model to be linear.
+        grad_tag_size: tasks of its random subsets; auto: the root of their number, but at least 3.
+        grad_tag_meetings: subsets in which two tasks meet, on average.
+        grad_tag_ridge: weight of the penalty on its steps, in units of the mean curvature.
 
     Returns:
         The K x K matrix, with standard errors (NaN where they are not known). Its parameters are the method and the
@@ -112,6 +120,10 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         "coordinates": coordinates,
         "precision": precision,
         "tag_every": tag_every,
+        "grad_tag_dimension": grad_tag_dimension,
+        "grad_tag_size": grad_tag_size,
+        "grad_tag_meetings": grad_tag_meetings,
+        "grad_tag_ridge": grad_tag_ridge,
     }
     defaults = AffinityConfig()
     given = {key: value for key, value in settings.items() if value != getattr(defaults, key)}
@@ -246,7 +258,7 @@ class ArraySource(Source):
 
     Attributes:
         model: of the user's, not changed.
-        rows: of the task set, by part.
+        rows: of the task set, by part, of each split.
     """
 
     task_set: TaskSet
@@ -254,14 +266,14 @@ class ArraySource(Source):
     model: TaskNetwork
     config: Config
     device: torch.device
-    rows: list[np.ndarray] = field(init=False)
+    rows: dict[str, list[np.ndarray]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = part_rows_of(self.task_set, self.index, "train", self.seed)
+        self.rows = {split: part_rows_of(self.task_set, self.index, split, self.seed) for split in ("train", "val")}
 
-    def part(self, number: int) -> Part:
-        """Return a part of the training rows."""
-        rows = self.rows[number]
+    def part(self, number: int, split: str = "train") -> Part:
+        """Return a part of a split."""
+        rows = self.rows[split][number]
         return Part(rows, self.task_set.inputs[rows], self.task_set.labels[rows])
 
     def states(self, number: int) -> list[DataMapState]:

@@ -54,6 +54,10 @@ class Stream(IntEnum):
     """Random partitions in the search over groupings."""
     FORECAST = 18
     """Random groups that those of a search are compared with beforehand."""
+    PROJECTION = 19
+    """Random directions of the shared parameters; key: layer, block of its coordinates."""
+    SUBSETS = 20
+    """Random subsets of the tasks."""
 
 
 def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:

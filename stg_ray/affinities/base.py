@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 Partial = dict[str, np.ndarray]
 """Sums of one unit by name, each of a size that depends on the tasks only, and `samples`, the rows that were used."""
 
-Need = Literal["data_maps", "network", "trained_heads", "common_samples"]
-"""A precondition of an affinity: the profile's data maps, its network, heads of that network which are trained, or
-samples that are labelled for both of two tasks."""
+Need = Literal["data_maps", "network", "trained_heads", "common_samples", "validation_rows"]
+"""A precondition of an affinity: the profile's data maps, its network, heads of that network which are trained, samples
+that are labelled for both of two tasks, or validation rows."""
 
 
 class Estimator(ABC):

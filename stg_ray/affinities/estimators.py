@@ -9,6 +9,7 @@ from stg_ray.affinities.base import Estimator, Need
 from stg_ray.affinities.confidence import ConfidenceCorrelation
 from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
 from stg_ray.affinities.data_map import DataMapDistance
+from stg_ray.affinities.grad_tag import GradTag
 from stg_ray.affinities.gradient_cosine import GradientCosine
 from stg_ray.affinities.gradients.estimator import GradientEstimator
 from stg_ray.affinities.gradients.per_sample import SampleGradients
@@ -35,6 +36,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "gradient_cosine": GradientCosine,
     "head_cosine": HeadCosine,
     "tag": TagAffinity,
+    "grad_tag": GradTag,
     "random": RandomAffinity,
 }
 """The estimator of each method; that of the landscape is its default statistic."""
@@ -101,6 +103,11 @@ def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
     if settings.start == "initial" and HeadCosine in estimators.values():
         raise InputError(
             "affinity.methods has head_cosine, but affinity.start=initial gives all tasks the same head: leave one out"
+        )
+    if index.n_samples("val") == 0 and (by_validation := needing("validation_rows")):
+        raise InputError(
+            f"{by_validation[0]} scores tasks on validation rows, and there are none: set data.split=stratified, or "
+            "leave it out"
         )
     if index.common_pairs == 0 and (by_sample := needing("common_samples")):
         raise InputError(

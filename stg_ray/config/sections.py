@@ -22,7 +22,7 @@ from stg_ray.config.retraining import RetrainConfig
 from stg_ray.config.search import SearchConfig
 from stg_ray.config.secrets import without_secrets
 from stg_ray.config.section import distinct
-from stg_ray.config.training import ModelConfig, ProfileConfig
+from stg_ray.config.training import ModelConfig, Positive, ProfileConfig
 
 WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries", "trunk_file")
 """Keys that do not decide the results, except for rounding, dropout, and batch norm over each worker's rows."""
@@ -49,7 +49,8 @@ class AffinityConfig(Section):
     confidence_correlation and logit_correlation are the same without the adjustment; data_map compares the data maps
     by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), gradient_cosine the mean gradients,
     head_cosine the weights of the heads, label_correlation the labels; tag measures the tasks' effect on each other in
-    a training of its own (Fifty et al. 2021); random is a baseline that ignores the tasks. Version 0.1 took data_map
+    a training of its own (Fifty et al. 2021), grad_tag estimates what training with each other would give (Li et al.
+    2024); random is a baseline that ignores the tasks. Version 0.1 took data_map
     and landscape by default (jobs/bench/rarity.py compares them all). Also the name that an installed package gives to
     an affinity, or `module:Class` of yours (in Python also the class)."""
     samples: Count | Auto = 2048
@@ -80,6 +81,14 @@ class AffinityConfig(Section):
     """Precision of the gradients; their sums are in float64."""
     tag_every: Count = 10
     """Number of tag's training steps from one measurement of the tasks' effect on each other to the next."""
+    grad_tag_dimension: Annotated[Count, since("0.2")] = 100
+    """Number of random directions of the shared parameters in which grad_tag takes the network to be linear."""
+    grad_tag_size: Annotated[Annotated[int, Field(ge=2)] | Auto, since("0.2")] = "auto"
+    """Number of tasks in a random subset of grad_tag's; auto: the root of the number of all tasks, but at least 3."""
+    grad_tag_meetings: Annotated[Count, since("0.2")] = 10
+    """Number of grad_tag's subsets in which two tasks meet, on average."""
+    grad_tag_ridge: Annotated[Positive, since("0.2")] = 1.0
+    """Weight of the penalty on the steps of grad_tag, in units of the mean curvature of a subset's loss."""
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of a GPU for each actor, where there are GPUs; 0: all nodes use their CPUs only."""
     max_retries: Annotated[int, Field(ge=0)] = 3

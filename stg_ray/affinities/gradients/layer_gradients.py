@@ -14,6 +14,9 @@ import torch
 
 from stg_ray.training.compute import exact_float32
 
+FORMED = 2**24
+"""Numbers of the gradients that are formed at once where they are projected."""
+
 
 class LayerGradients(ABC):
     """Gradients of n samples and K tasks with respect to a layer's `n_rows` x `row_size` coordinates.
@@ -76,6 +79,13 @@ class LayerGradients(ABC):
         for s in range(self.shape[0]):
             total = total + weights[s, :, None] * self.of_rows(slice(s, s + 1), start, stop)[0]
         return total
+
+    def projected(self, directions: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Multiply the gradients in rows `start` to `stop` by directions ((stop - start) * row_size, d): (n, K, d)."""
+        n, n_tasks = self.shape
+        step = max(1, FORMED // (n_tasks * len(directions)))
+        pieces = [self.of_rows(slice(s, min(s + step, n)), start, stop) @ directions for s in range(0, n, step)]
+        return torch.cat(pieces)
 
 
 @dataclass
@@ -149,6 +159,15 @@ class OuterProducts(LayerGradients):
         left = (self.errors[:, :, start:stop] * weights[:, :, None, None]).permute(1, 2, 0, 3)
         right = self.inputs[:, 0].permute(0, 2, 1)
         return (left.flatten(2).flatten(0, 1) @ right.flatten(0, 1)).reshape(self.shape[1], -1)
+
+    @exact_float32()
+    def projected(self, directions: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Use R^T (e (outer) a) = (R a)^T e: with one position the inputs are multiplied once, for all tasks."""
+        if not self.is_rank_one:
+            return super().projected(directions, start, stop)
+        of_rows = directions.reshape(stop - start, self.row_size, -1)
+        of_inputs = torch.einsum("ni,oid->nod", self.inputs[:, 0, :, 0], of_rows)
+        return self.errors[:, :, start:stop, 0] @ of_inputs
 
 
 @dataclass
