@@ -59,6 +59,7 @@ PACKS: dict[str, dict[str, Any]] = {
                 "gradient_cosine",
                 "head_cosine",
                 "grad_tag",
+                "transfer_gain",
                 "tag",
             ],
             "samples": 32,

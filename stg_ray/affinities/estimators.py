@@ -20,6 +20,7 @@ from stg_ray.affinities.pooled import PooledAffinity
 from stg_ray.affinities.random import RandomAffinity
 from stg_ray.affinities.sign import SignAffinity
 from stg_ray.affinities.tag import TagAffinity
+from stg_ray.affinities.transfer_gain import TransferGain
 from stg_ray.config import AFFINITY_METHODS, AffinityConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
@@ -36,6 +37,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "gradient_cosine": GradientCosine,
     "head_cosine": HeadCosine,
     "tag": TagAffinity,
+    "transfer_gain": TransferGain,
     "grad_tag": GradTag,
     "random": RandomAffinity,
 }

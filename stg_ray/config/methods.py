@@ -26,6 +26,7 @@ Affinity = Literal[
     "gradient_cosine",
     "head_cosine",
     "tag",
+    "transfer_gain",
     "grad_tag",
     "random",
 ]
