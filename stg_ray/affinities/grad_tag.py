@@ -176,7 +176,7 @@ def mean_gains(sums: Sums, members: np.ndarray, ridge: float) -> np.ndarray:
         ridge: weight of the penalty.
     """
     inside = members.astype(np.float64)
-    gains = np.nan_to_num(gains_of(sums, members, ridge)) * inside
+    gains = np.where(members, gains_of(sums, members, ridge), 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = (gains.T @ inside) / (inside.T @ inside)
     return np.where((sums["val.loss"] > 0)[:, None], means, np.nan)

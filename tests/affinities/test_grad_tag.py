@@ -99,6 +99,22 @@ def test_sums_are_those_of_the_loop(trunk: str, tasks: list[Task], n: int, seed:
     np.testing.assert_array_equal(found["count"], (~torch.isnan(labels)).sum(dim=0))
 
 
+@pytest.mark.parametrize("sure", [30.0, 1e4])
+def test_sums_of_a_network_that_is_sure_are_those_of_its_losses(sure: float) -> None:
+    """Rightly or wrongly, so that probabilities are 0 and 1 in single precision."""
+    network, inputs, labels = example("mlp", 40, 0)
+    with torch.no_grad():
+        network.heads.weight *= sure
+    network, inputs = network.float(), inputs.float()
+    own = _Bare(SampleGradients(network, "last", inputs), 5)
+    with torch.no_grad():
+        found = own.sums_of(own.gradients, inputs, labels.float())
+        ones = torch.ones_like(labels, dtype=torch.float32)
+        downhill = -own.projection.of(own.gradients.at(inputs, labels.float()), ones).sum(dim=0)
+    assert all(np.isfinite(value).all() for value in found.values())
+    np.testing.assert_allclose(found["slope"], downhill, rtol=1e-3, atol=1e-3 * float(downhill.abs().max()))
+
+
 @settings(max_examples=20)
 @given(n_tasks=st.integers(2, 6), d=st.integers(1, 5), size=st.integers(2, 4), seed=st.integers(0, 1000))
 def test_gains_are_those_of_regressions_of_each_subset(n_tasks: int, d: int, size: int, seed: int) -> None:

@@ -25,8 +25,9 @@ from stg_ray.seeds import Stream, generator
 BLOCK = 2**16
 """Coordinates whose directions are drawn at once; of layers with longer rows, one row."""
 
-LEAST_RESIDUAL = 1e-6
-"""Of smaller residuals nothing is left in single precision; such samples have no curvature."""
+LEAST = 1e-6
+"""Probabilities nearer to 0 or 1, and smaller errors of regressions, count as this near: in single precision nothing is
+left of them, and such samples have next to no curvature."""
 
 
 class Projection:
@@ -74,8 +75,8 @@ def curvature_scale(network: TaskNetwork, features: torch.Tensor, labels: torch.
     """
     layout = network.layout
     outputs, target = network.heads(features), torch.nan_to_num(labels).to(features.dtype)
-    confidence = torch.nan_to_num(layout.confidences(outputs, labels), nan=0.5)
-    scale = (confidence / (layout.weights(target) * (1 - confidence).clamp(min=LEAST_RESIDUAL))).sqrt()
+    confidence = torch.nan_to_num(layout.confidences(outputs, labels), nan=0.5).clamp(LEAST, 1 - LEAST)
+    scale = (confidence / (layout.weights(target) * (1 - confidence))).sqrt()
     residual = (2 * layout.losses(outputs, labels)).sqrt()  # of regressions
-    scale[:, layout.regression] = 1 / residual.clamp(min=LEAST_RESIDUAL)[:, layout.regression]
+    scale[:, layout.regression] = 1 / residual.clamp(min=LEAST)[:, layout.regression]
     return torch.where(torch.isnan(labels), 1, scale)
