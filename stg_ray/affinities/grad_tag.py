@@ -12,6 +12,11 @@ gain of i over random subsets that hold both. It is directed.
 
 The paper fits logistic regressions by more than one step, and evaluates the network itself at theta_0 + R w_S. Here b
 and H are all that is needed of the samples: they add over parts, and the number of subsets costs next to nothing.
+
+Measured (jobs/bench/affinity_methods.py): on emotions the falls of validation losses after five more epochs on random
+subsets correlate with the estimates (Spearman 0.82 over tasks and subsets), which are half as large (0.025, 0.048). It
+is no measure of likeness: of 24 tasks that are scene's six with noise it finds the six no better than chance, nor do
+tag and transfer_gain, where correlations and cosines find all.
 """
 
 from __future__ import annotations
