@@ -39,6 +39,7 @@ def check(config: Config, index: PartIndex) -> None:
         InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
     """
     check_settings(config, index)
+    check_methods(config.affinity, index)
     check_metrics(config.metric, index.tasks)
     _check_trunk(config, index)
     for sizes in sizes_of(config, index.input_shape):
@@ -58,14 +59,13 @@ def _check_trunk(config: Config, index: PartIndex) -> None:
 
 
 def check_settings(config: Config, index: PartIndex) -> None:
-    """Refuse settings that these tasks do not have, without building the network.
+    """Refuse settings that these tasks do not have, without building the network, and without affinities' code.
 
     Raises:
         InputError: more groups than tasks, a method, plan or augmentation that these tasks or inputs do not have.
     """
     check_sizes(config, index)
     check_grouping(config, index.names, [task.name for task in index.tasks if task.kind == "regression"])
-    check_methods(config.affinity, index)
     check_plans(config, index.tasks)
     check_search(config, index.names)
     for training in (config.profile, config.retrain):

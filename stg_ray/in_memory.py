@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
-from stg_ray.affinities.base import Partial
-from stg_ray.affinities.estimators import OF_DATA_MAPS, check_methods, estimator_of
+from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.affinities.estimators import check_methods, estimator_of, estimators_of
 from stg_ray.affinities.gradients.start import ROWS_LOOKED_AT, copy_one_head, untrained_heads
 from stg_ray.affinities.source import CPU, Source
 from stg_ray.artifacts.task_matrix import TaskMatrix
@@ -35,7 +35,7 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     model: nn.Module,
     task_set: TaskSet,
     *,
-    method: Affinity = "landscape",
+    method: Affinity | str | type[Estimator] = "landscape",
     preprocess: Preprocess | None = None,
     seed: int = 0,
     device: str | torch.device = CPU,
@@ -49,6 +49,10 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     coordinates: int | None = None,
     precision: Literal["float32", "float64"] = "float32",
     tag_every: int = 10,
+    grad_tag_dimension: int = 100,
+    grad_tag_size: int | Literal["auto"] = "auto",
+    grad_tag_meetings: int = 10,
+    grad_tag_ridge: float = 1.0,
 ) -> TaskMatrix:
     """Compute how alike the tasks of a task set are at a trained model, without a run directory and without Ray.
 
@@ -58,13 +62,14 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         model: a TaskNetwork, or any module that ends in an nn.Linear with one output for each binary or regression
             task and one for each class of a multi-class task, in the order of the tasks; in evaluation mode.
         task_set: K tasks; its training rows are looked at.
-        method: landscape, logit_adjusted, logit_correlation, label_correlation, tag (which trains a copy of the
-            model), or random.
+        method: landscape, logit_adjusted, logit_correlation, label_correlation, gradient_cosine, head_cosine, grad_tag,
+            tag and transfer_gain (they train a copy of the model), random, or one of your own: `module:Class`, or the
+            class.
         preprocess: converts raw inputs (n, ...) to what the model takes; nothing by default.
         seed: of the choice of rows and coordinates, and of tag's training.
         device: where it is computed.
         profile: how tag trains, by the keys of the `profile` section: epochs, lr, batch_size, ...
-        samples: training rows whose gradients the landscape takes; auto: as many as the groups need.
+        samples: training rows whose gradients are taken; auto: as many as the groups need.
         sampling: which rows: stratified by the classes of all tasks, or random. (variability needs the data maps of a
             run.)
         statistic: aligned compares gradients at the same sample, pooled at different samples, sign their signs over
@@ -75,7 +80,11 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         normalize: scale each gradient to unit L1 norm first.
         coordinates: compare so many random coordinates of the layers whose distances have no closed form.
         precision: of the gradients.
-        tag_every: steps of tag's training between two looks.
+        tag_every: steps of the training of tag and transfer_gain between two looks.
+        grad_tag_dimension: random directions of the parameters in which grad_tag takes the model to be linear.
+        grad_tag_size: tasks of its random subsets; auto: the root of their number, but at least 3.
+        grad_tag_meetings: subsets in which two tasks meet, on average.
+        grad_tag_ridge: weight of the penalty on its steps, in units of the mean curvature.
 
     Returns:
         The K x K matrix, with standard errors (NaN where they are not known). Its parameters are the method and the
@@ -112,14 +121,22 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         "coordinates": coordinates,
         "precision": precision,
         "tag_every": tag_every,
+        "grad_tag_dimension": grad_tag_dimension,
+        "grad_tag_size": grad_tag_size,
+        "grad_tag_meetings": grad_tag_meetings,
+        "grad_tag_ridge": grad_tag_ridge,
     }
     defaults = AffinityConfig()
-    given = {"methods": [method], **{key: v for key, v in settings.items() if v != getattr(defaults, key)}}
-    values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": given, "profile": dict(profile or {})}
+    given = {key: value for key, value in settings.items() if value != getattr(defaults, key)}
+    section = {"methods": [method], **given}
+    values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": section, "profile": dict(profile or {})}
     source = _source(model, task_set, load_config(values), preprocess, torch.device(device))
-    if method == "landscape" and (warning := untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))):
-        warnings.warn(f"{warning}: train it, or give start=initial", stacklevel=2)
-    return replace(_matrix(source, method), parameters={"method": method, **given})
+    (name,) = source.settings.methods
+    if "trained_heads" in estimator_of(name, source.settings, source.index).needs:
+        warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
+        if warning:
+            warnings.warn(f"{warning}: train it, or give start=initial", stacklevel=2)
+    return replace(_matrix(source, name), parameters={"method": name, "methods": [name], **given})
 
 
 def _source(
@@ -131,11 +148,12 @@ def _source(
         InputError: as `affinity` does.
     """
     settings = config.affinity
-    if set(OF_DATA_MAPS) & set(settings.methods) or settings.sampling == "variability":
-        raise InputError("data maps are recorded while a network is trained: run the profile stage, or sr.run")
     if settings.starts_from_checkpoint:
         raise InputError(f"affinity.start is {settings.start!r}: load the checkpoint into the model instead")
     index = index_of(task_set)
+    needs = frozenset().union(*(estimator.needs for estimator in estimators_of(settings, index).values()))
+    if "data_maps" in needs or settings.sampling == "variability":
+        raise InputError("data maps are recorded while a network is trained: run the profile stage, or sr.run")
     check_methods(settings, index)
     network = task_network(model, task_set.tasks, torch.tensor(task_set.inputs[:1]), preprocess)
     return ArraySource(task_set, index, network, config, device)
@@ -241,7 +259,7 @@ class ArraySource(Source):
 
     Attributes:
         model: of the user's, not changed.
-        rows: of the task set, by part.
+        rows: of the task set, by part, of each split.
     """
 
     task_set: TaskSet
@@ -249,14 +267,14 @@ class ArraySource(Source):
     model: TaskNetwork
     config: Config
     device: torch.device
-    rows: list[np.ndarray] = field(init=False)
+    rows: dict[str, list[np.ndarray]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = part_rows_of(self.task_set, self.index, "train", self.seed)
+        self.rows = {split: part_rows_of(self.task_set, self.index, split, self.seed) for split in ("train", "val")}
 
-    def part(self, number: int) -> Part:
-        """Return a part of the training rows."""
-        rows = self.rows[number]
+    def part(self, number: int, split: str = "train") -> Part:
+        """Return a part of a split."""
+        rows = self.rows[split][number]
         return Part(rows, self.task_set.inputs[rows], self.task_set.labels[rows])
 
     def states(self, number: int) -> list[DataMapState]:

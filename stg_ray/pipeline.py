@@ -25,7 +25,7 @@ from stg_ray import affinities, grouping, profiling, report, retraining, tuning
 from stg_ray.artifacts.given_trunk import keep_trunk
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.artifacts.trust import check_code, sign_code
+from stg_ray.artifacts.trust import check_code, is_own, sign, sign_code
 from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.checks import check, check_earlier_stages, check_same, check_settings
 from stg_ray.cluster.session import LazySession
@@ -94,7 +94,7 @@ def run(
         profile   done before
         affinity  done before...
         group     done before...
-        retrain   done before
+        retrain   done before...
         >>> run.groups
         Groups(...4 tasks in 2 groups...)
         >>> sr.run("digts")
@@ -170,18 +170,24 @@ def run_stage(
         config = set_values(before, overrides)
         check_earlier_stages(run_dir, stage, before, config, out)
         index = read_index(run_dir.sub("parts"))
+        own = is_own(run_dir, before)
+        has_changed = False
         if STAGES[stage].needs_ray:
-            check_code(run_dir, config, trust_code=trust_code)
-            run_dir.check_sources(config)
+            check_code(run_dir, before, trust_code=trust_code)
             check(config, index)
-        else:
+            has_changed = run_dir.check_sources(config, stage)
+        elif STAGES[stage].adds:
+            check_code(run_dir, before, trust_code=trust_code, sections=STAGES[stage].adds)
             check_settings(config, index)
+            run_dir.check_sources(config, stage)
         # An interrupted stage goes on where it was; a finished one is done anew.
         sections = STAGES[stage].sections
         was_done = run_dir.is_done(stage, before) or run_dir.damaged_file(stage, before) is not None
-        if was_done or config.fingerprint(sections) != before.fingerprint(sections):
+        if was_done or has_changed or config.fingerprint(sections) != before.fingerprint(sections):
             run_dir.forget_from(stage)
         run_dir.write_config(config)
+        if own:
+            sign(run_dir, config)  # what the overrides name is this user's own, too
         _run_stages(run_dir, config, [stage], LazySession(address, verbose=verbose), reporter or Reporter(), RUNS)
     return Run(run_dir)
 

@@ -56,6 +56,10 @@ class Stream(IntEnum):
     """Random groups that those of a search are compared with beforehand."""
     TUNING = 19
     """Settings that tuning compares; key: number of the trial."""
+    PROJECTION = 20
+    """Random directions of the shared parameters; key: layer, block of its coordinates."""
+    SUBSETS = 21
+    """Random subsets of the tasks."""
 
 
 def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:

@@ -96,7 +96,7 @@ STAGES: dict[str, Stage] = {
             needs_ray=True,
             changes=(
                 "0.2 trains all_in_one_equal_cost and all_in_one_ensemble, as two networks, beside one group too",
-                "0.2 scores each half of the validation rows by the epoch that the other half finds best",
+                "0.2 scores validation rows by an epoch that others of them chose",
             ),
             counted=(LOOKS,),
         ),

@@ -36,7 +36,8 @@ from stg_ray.affinities.actor import AffinityActor, partial_name
 from stg_ray.affinities.aligned import aligned_l1, squared_form
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.pool import ActorPool
-from stg_ray.affinities.sign import Block, signed_sums
+from stg_ray.affinities.sign import SignAffinity
+from stg_ray.affinities.summed import Block
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.session import session
@@ -199,7 +200,7 @@ def sign_of(width: int, quick: bool) -> dict[str, float]:
 
     def ours(samples: int) -> torch.Tensor:
         with torch.no_grad():
-            return signed_sums(engine, block, inputs[:samples], labels[:samples], weights[:samples])
+            return SignAffinity.sums_of(engine, block, inputs[:samples], labels[:samples], weights[:samples])
 
     torch.testing.assert_close(ours(2), looped(2), rtol=1e-3, atol=1e-3)
     n_loop = max(1, n // 16)

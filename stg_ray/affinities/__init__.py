@@ -7,10 +7,10 @@ Mathematics and Ray are kept apart. An estimator (`base.Estimator`, one per file
 To add an affinity:
 
 1. Write a class in a file of its own here, with the formula and its source at the top. `base.Estimator` is the
-   contract: `kind`, `about`, `partial(number)` and `combine(partials, tasks)`; `random.RandomAffinity` is the shortest.
-2. Enter it in `estimators.ESTIMATORS` under its name. If it compares tasks at common samples, by data maps, or at the
-   network, enter the name also in the tuples beside the registry, so that it is refused where it has no meaning.
-3. Add the name to the literal `Affinity` in `config/sections.py`. A test holds both lists equal.
+   contract: `kind`, `about`, `needs`, `partial(number)` and `combine(partials, tasks)`; `random.RandomAffinity` is the
+   shortest.
+2. Enter it in `estimators.ESTIMATORS` under its name.
+3. Add the name to the literal `Affinity` in `config/methods.py`. A test holds both lists equal.
 4. Test it against a plain loop, and on planted structure and on none.
 """
 

@@ -31,7 +31,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stg_ray.affinities.base import Partial, task_names
+from stg_ray.affinities.base import Need, Partial, task_names
 from stg_ray.affinities.confidence import ConfidenceCorrelation
 from stg_ray.affinities.correlation import KEYS, LabelCorrelation, LogitCorrelation, correlations
 from stg_ray.affinities.gradients.samples import class_counts
@@ -96,6 +96,7 @@ class LogitAdjusted(Adjusted, LogitCorrelation):
     """The correlation of the network's outputs, adjusted for base rates."""
 
     signed: ClassVar[bool] = True
+    needs: ClassVar[frozenset[Need]] = frozenset({"network", "trained_heads"})
     about: ClassVar[str] = (
         "Correlation of the profiled network's outputs for the tasks, adjusted for base rates: large where the network "
         "sees the same in both, beyond what the labels' rarity alone would give."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Partial = dict[str, np.ndarray]
 """Sums of one unit by name, each of a size that depends on the tasks only, and `samples`, the rows that were used."""
 
+Need = Literal["data_maps", "network", "trained_heads", "common_samples", "validation_rows"]
+"""A precondition of an affinity: the profile's data maps, its network, heads of that network which are trained, samples
+that are labelled for both of two tasks, or validation rows."""
+
 
 class Estimator(ABC):
     """An affinity or distance of K tasks, computed a unit of work at a time.
@@ -27,12 +31,14 @@ class Estimator(ABC):
     Attributes:
         kind: whether large values mean alike (affinity) or far (distance).
         about: its line in the report.
+        needs: what it has no meaning without; a run whose tasks lack it is refused before anything is computed.
         units_are_parts: whether a unit is a training part. Then the partials add over parts, and the affinity is also
             computed from resampled parts. Otherwise there is one unit, unless `n_units` says differently.
     """
 
     kind: ClassVar[Kind]
     about: ClassVar[str]
+    needs: ClassVar[frozenset[Need]] = frozenset()
     units_are_parts: ClassVar[bool] = True
 
     def __init__(self, source: Source) -> None:

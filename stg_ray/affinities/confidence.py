@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from stg_ray.affinities.base import Need
 from stg_ray.affinities.correlation import LabelCorrelation, correlations, moments
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.data_maps.state import DataMapState
@@ -28,6 +29,7 @@ SURE = 1e-4
 class ConfidenceCorrelation(LabelCorrelation):
     """The correlation of the data maps that the profile stage left, by part: one column for each task."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"data_maps", "common_samples"})
     about: ClassVar[str] = (
         "Correlation of the tasks' data maps: large where the same samples are easy and the same are hard for both."
     )

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from stg_ray.affinities.base import Estimator, Partial, task_names
+from stg_ray.affinities.base import Estimator, Need, Partial, task_names
 from stg_ray.affinities.gradients.samples import classes_of
 from stg_ray.affinities.jackknife import Sums, fold_sums, jackknife
 from stg_ray.affinities.source import Source
@@ -32,6 +32,7 @@ class LabelCorrelation(Estimator):
     A class of a multi-class task is a column of zeros and ones. Subclasses correlate other columns.
     """
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"common_samples"})
     kind: ClassVar[Kind] = "affinity"
     about: ClassVar[str] = "Correlation of the tasks' labels."
 
@@ -69,6 +70,7 @@ class LogitCorrelation(LabelCorrelation):
     The outputs of a multi-class task are centred at their mean over classes, which changes no probability.
     """
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"network"})
     about: ClassVar[str] = "Correlation of the profiled network's outputs for the tasks."
 
     def __init__(self, source: Source) -> None:

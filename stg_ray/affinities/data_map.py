@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stg_ray.affinities.base import Estimator, Partial, ratio_of_sums, task_names
+from stg_ray.affinities.base import Estimator, Need, Partial, ratio_of_sums, task_names
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data_maps.state import DataMapState, pair_sums
 from stg_ray.tasks import Task
@@ -20,6 +20,7 @@ from stg_ray.tasks import Task
 class DataMapDistance(Estimator):
     """The distance of the data maps that the profile stage left, by part and snapshot."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"data_maps", "common_samples"})
     kind: ClassVar[Kind] = "distance"
     about: ClassVar[str] = (
         "Distance of the tasks' data maps: small where the same samples are easy and the same are hard for both."

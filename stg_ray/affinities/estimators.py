@@ -5,18 +5,23 @@ from __future__ import annotations
 import torch
 
 from stg_ray.affinities.adjusted import ConfidenceAdjusted, LogitAdjusted
-from stg_ray.affinities.base import Estimator
+from stg_ray.affinities.base import Estimator, Need
 from stg_ray.affinities.confidence import ConfidenceCorrelation
 from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
 from stg_ray.affinities.data_map import DataMapDistance
+from stg_ray.affinities.grad_tag import GradTag
+from stg_ray.affinities.gradient_cosine import GradientCosine
+from stg_ray.affinities.gradients.estimator import GradientEstimator
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.start import load_checkpoint
+from stg_ray.affinities.head_cosine import HeadCosine
 from stg_ray.affinities.landscape import LandscapeDistance
 from stg_ray.affinities.pooled import PooledAffinity
 from stg_ray.affinities.random import RandomAffinity
 from stg_ray.affinities.sign import SignAffinity
 from stg_ray.affinities.tag import TagAffinity
-from stg_ray.config import AffinityConfig
+from stg_ray.affinities.transfer_gain import TransferGain
+from stg_ray.config import AFFINITY_METHODS, AffinityConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
 from stg_ray.models import TaskNetwork
@@ -29,7 +34,11 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "landscape": LandscapeDistance,
     "logit_correlation": LogitCorrelation,
     "label_correlation": LabelCorrelation,
+    "gradient_cosine": GradientCosine,
+    "head_cosine": HeadCosine,
     "tag": TagAffinity,
+    "transfer_gain": TransferGain,
+    "grad_tag": GradTag,
     "random": RandomAffinity,
 }
 """The estimator of each method; that of the landscape is its default statistic."""
@@ -41,22 +50,19 @@ STATISTICS: dict[str, type[Estimator]] = {
 }
 """The estimator of each statistic of the landscape."""
 
-OF_DATA_MAPS = ("data_map", "confidence_correlation", "confidence_adjusted")
-"""Methods that compare the data maps of the profile."""
-
-AT_NETWORK = ("landscape", "logit_correlation", "logit_adjusted")
-"""Methods that look at the trained network."""
-
-BY_SAMPLE = (*OF_DATA_MAPS, "landscape", "label_correlation")
-"""Methods that compare tasks at samples that both have labels for; the landscape does where it is aligned."""
-
 FEW_COMMON_PAIRS = 0.5
 """Share of the pairs of tasks with common samples, below which the landscape is not compared sample by sample."""
 
 
 def estimator_of(method: str, settings: AffinityConfig, index: PartIndex) -> type[Estimator]:
-    """Return the estimator of a method; the landscape's is that of its statistic."""
-    return STATISTICS[statistic_of(settings, index)] if method == "landscape" else ESTIMATORS[method]
+    """Return the estimator of a method; the landscape's is that of its statistic.
+
+    Raises:
+        InputError: the method is another package's or the user's, and its class cannot be imported.
+    """
+    if method == "landscape":
+        return STATISTICS[statistic_of(settings, index)]
+    return ESTIMATORS.get(method) or AFFINITY_METHODS.load(method, Estimator)  # type: ignore[type-abstract]
 
 
 def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:
@@ -66,30 +72,46 @@ def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:
     return "sign" if index.common_pairs < FEW_COMMON_PAIRS or settings.start == "initial" else "aligned"
 
 
+def estimators_of(settings: AffinityConfig, index: PartIndex) -> dict[str, type[Estimator]]:
+    """Return the estimators of all methods, by their names."""
+    return {method: estimator_of(method, settings, index) for method in settings.methods}
+
+
 def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
     """Refuse methods that have no meaning for these tasks.
 
     Raises:
-        InputError: data maps of regression tasks, coordinates of a statistic that takes all, or tasks none of which
-            share samples.
+        InputError: data maps of regression tasks, coordinates of a statistic that takes all, one head for all tasks
+            where heads are compared, or tasks none of which share samples.
     """
+    estimators = estimators_of(settings, index)
+
+    def needing(need: Need) -> list[str]:
+        return [method for method, estimator in estimators.items() if need in estimator.needs]
+
     regression = [task.name for task in index.tasks if task.kind == "regression"]
-    recorded = [method for method in settings.methods if method in OF_DATA_MAPS]
-    if regression and recorded:
+    if regression and (recorded := needing("data_maps")):
         raise InputError(
             f"affinity.methods has {recorded[0]}, but task {regression[0]!r} is a regression, which has no confidence: "
             "set affinity.methods=[landscape]"
         )
     if settings.sampling == "variability" and len(regression) == len(index.tasks):
         raise InputError("affinity.sampling=variability needs data maps, which regressions have not: choose stratified")
-    if settings.coordinates is not None and "landscape" in settings.methods and statistic_of(settings, index) == "sign":
+    if settings.coordinates is not None and "landscape" in estimators and statistic_of(settings, index) == "sign":
         raise InputError(
             "affinity.coordinates estimates distances, and these tasks are compared by the sign statistic, which takes "
             "every coordinate: leave it out, or set affinity.statistic=pooled"
         )
-    aligned = statistic_of(settings, index) == "aligned"
-    by_sample = [m for m in settings.methods if m in BY_SAMPLE and (m != "landscape" or aligned)]
-    if index.common_pairs == 0 and by_sample:
+    if settings.start == "initial" and HeadCosine in estimators.values():
+        raise InputError(
+            "affinity.methods has head_cosine, but affinity.start=initial gives all tasks the same head: leave one out"
+        )
+    if index.n_samples("val") == 0 and (by_validation := needing("validation_rows")):
+        raise InputError(
+            f"{by_validation[0]} scores tasks on validation rows, and there are none: set data.split=stratified, or "
+            "leave it out"
+        )
+    if index.common_pairs == 0 and (by_sample := needing("common_samples")):
         raise InputError(
             f"no two of the {len(index.tasks)} tasks have labels for the same sample, and {by_sample[0]} compares them "
             "sample by sample: set affinity.methods=[landscape] and affinity.statistic=sign"
@@ -103,7 +125,7 @@ def check_network(settings: AffinityConfig, index: PartIndex, network: TaskNetwo
         InputError: the features of a sample depend on others, a name of a layer matches none, or the checkpoint does
             not fit.
     """
-    if "landscape" in settings.methods:
+    if any(issubclass(estimator, GradientEstimator) for estimator in estimators_of(settings, index).values()):
         SampleGradients(network.eval(), settings.layers, torch.zeros(2, *index.input_shape))
     if settings.starts_from_checkpoint:
         load_checkpoint(network, settings.start)

@@ -17,11 +17,12 @@ import torch
 
 from stg_ray.affinities.aligned import COORDINATE_FOLDS, CoordinateSample
 from stg_ray.affinities.base import Partial, task_names
+from stg_ray.affinities.gradients.estimator import GradientEstimator
 from stg_ray.affinities.gradients.layer_gradients import LayerGradients
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
 from stg_ray.affinities.jackknife import Sums, fold_sums, jackknife
-from stg_ray.affinities.landscape import Landscape, relative_error
+from stg_ray.affinities.landscape import relative_error
 from stg_ray.affinities.sign import centred_cosine
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
@@ -32,7 +33,7 @@ BLOCK_BYTES = 64 * 2**20
 """Memory of a block of coordinates, each of which takes n x K x K numbers."""
 
 
-class PooledAffinity(Landscape):
+class PooledAffinity(GradientEstimator):
     """The nearness of the tasks' gradients over pairs of samples within a part; parts are random samples of all rows.
 
     Attributes:

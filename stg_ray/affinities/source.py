@@ -47,8 +47,8 @@ class Source(ABC):
         return self.config.seed
 
     @abstractmethod
-    def part(self, number: int) -> Part:
-        """Return a training part."""
+    def part(self, number: int, split: str = "train") -> Part:
+        """Return a part of a split."""
 
     def examples(self, most: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the first raw inputs (n, ...) and their labels (n, K), n at most `most`."""
@@ -90,9 +90,9 @@ class RunSource(Source):
     def __post_init__(self) -> None:
         self.index = read_index(self.run.sub("parts"))
 
-    def part(self, number: int) -> Part:
-        """Read a training part."""
-        return read_part(self.run.sub("parts"), "train", number)
+    def part(self, number: int, split: str = "train") -> Part:
+        """Read a part of a split."""
+        return read_part(self.run.sub("parts"), split, number)
 
     def states(self, number: int) -> list[DataMapState]:
         """Read the data map of a part at each snapshot."""

@@ -11,7 +11,7 @@ import numpy as np
 from stg_ray.affinities.actor import partial_name
 from stg_ray.affinities.auto_samples import GroupTasks, enough_parts, grows_by_parts
 from stg_ray.affinities.base import Estimator, Partial
-from stg_ray.affinities.estimators import AT_NETWORK, estimator_of, statistic_of
+from stg_ray.affinities.estimators import estimators_of, statistic_of
 from stg_ray.affinities.gradients.start import ROWS_LOOKED_AT, starting_weights, untrained_heads
 from stg_ray.affinities.pool import ActorPool, Job
 from stg_ray.affinities.resampling import BlockSums
@@ -20,6 +20,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
+from stg_ray.data.parts import read_index
 from stg_ray.progress import StageProgress
 
 LANDSCAPE_SETTINGS = {"sampling", "layers", "normalize", "start", "precision", "coordinates"}
@@ -36,11 +37,11 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
         StgRayError: a unit failed more often than `affinity.max_retries` allows.
         InputError: the trunk cannot be compared, or a name of `affinity.layers` or the checkpoint is wrong.
     """
-    methods = config.affinity.methods
-    weights = starting_weights(run_dir, config) if set(AT_NETWORK) & set(methods) else None
+    index = read_index(run_dir.sub("parts"))
+    estimators = estimators_of(config.affinity, index)
+    at_network = any("network" in estimator.needs for estimator in estimators.values())
+    weights = starting_weights(run_dir, config) if at_network else None
     source = RunSource(run_dir, config, weights)
-    index = source.index
-    estimators: dict[str, type[Estimator]] = {m: estimator_of(m, config.affinity, index) for m in methods}
     with ActorPool(run_dir, config, weights, progress) as pool:
         n_units = _compute(pool, source, estimators, group_tasks)
     matrices = []
@@ -53,7 +54,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
         matrix = replace(matrix, parameters={**_about(source, method, estimator), **matrix.parameters})
         _write(run_dir, method, matrix, blocks.resampled(estimator, index.tasks, config.seed))
         matrices.append(matrix)
-    run_dir.write_json("affinity/limits.json", _limits(source, methods))
+    run_dir.write_json("affinity/limits.json", _limits(source, estimators))
     progress.summary = "; ".join(
         [
             f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts",
@@ -117,9 +118,9 @@ def _write(run_dir: RunDir, method: str, matrix: TaskMatrix, resampled: np.ndarr
         run_dir.write_arrays(f"affinity/{method}.resamples.arrow", {"values": resampled})
 
 
-def _limits(source: Source, methods: Sequence[str]) -> list[tuple[str, str]]:
+def _limits(source: Source, estimators: Mapping[str, type[Estimator]]) -> list[tuple[str, str]]:
     """Return what keeps the affinities from being trusted, each with what to do about it."""
-    if not {"landscape", "logit_adjusted"} & set(methods):
+    if not any("trained_heads" in estimator.needs for estimator in estimators.values()):
         return []
     untrained = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
     return [(untrained, "raise profile.epochs, or set affinity.start=initial")] if untrained else []

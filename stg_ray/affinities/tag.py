@@ -6,7 +6,7 @@ fixed, averaged over a training run on all tasks. It is directed; a look at it c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +27,9 @@ from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.compute import exact_float32
 from stg_ray.training.length import Length, without_validation
 from stg_ray.training.trainer import Rows, Trainer, check_finite
+
+Effects = Callable[[Trainer, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Computes effects (K, K) from a training, and the raw inputs (n, ...) and labels (n, K) of one of its batches."""
 
 
 class TagAffinity(Estimator):
@@ -54,13 +57,18 @@ class TagAffinity(Estimator):
         """
         del number  # there is one unit
         trainer = self._trainer()
-        looks = _Looks(trainer, self.source.settings.tag_every)
+        looks = _Looks(trainer, self.source.settings.tag_every, self.effects)
         for epoch in range(1, Length.of(trainer.settings, trainer.batches.n_steps).most + 1):
             totals = trainer.epoch(epoch, record=looks.record)
             check_finite(totals, self.source.index.names, epoch)
         if not looks.n_looks:
-            raise StgRayError("tag looked at no step: lower affinity.tag_every")
+            raise StgRayError("the training ended before the first look: lower affinity.tag_every")
         return {**looks.sums, "samples": np.array(len(trainer.rows.samples))}
+
+    @staticmethod
+    def effects(trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Compute the effects (K, K) of steps on the row's task on the column's, at a batch of the training."""
+        return effects_of_steps(trainer.network, inputs, labels, trainer.optimization.learning_rate)
 
     def _trainer(self) -> Trainer:
         """An untrained network of all tasks, on all training rows."""
@@ -93,8 +101,8 @@ class TagAffinity(Estimator):
 class _Looks:
     """Sums of the effects of steps at every `every`-th step of a training, from the first on."""
 
-    def __init__(self, trainer: Trainer, every: int) -> None:
-        self.trainer, self.every = trainer, every
+    def __init__(self, trainer: Trainer, every: int, effects: Effects) -> None:
+        self.trainer, self.every, self.effects = trainer, every, effects
         n_tasks = len(trainer.network.layout.tasks)
         self.sums = {key: np.zeros((FOLDS, n_tasks, n_tasks)) for key in ("total", "count")}
         self.n_steps = self.n_looks = 0
@@ -106,7 +114,7 @@ class _Looks:
             return
         trainer = self.trainer
         inputs = trainer.rows.inputs[rows].to(trainer.compute.device)
-        effects = effects_of_steps(trainer.network, inputs, target, trainer.optimization.learning_rate).cpu().numpy()
+        effects = self.effects(trainer, inputs, target).cpu().numpy()
         fold = self.n_looks % FOLDS
         self.sums["count"][fold] += ~np.isnan(effects)
         self.sums["total"][fold] += np.nan_to_num(effects)

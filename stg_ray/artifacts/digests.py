@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stg_ray.config import Config
@@ -17,10 +17,14 @@ HASHED_WHOLE = 2**31
 END_BYTES = 2**20
 
 
-def source_digests(config: Config) -> dict[str, str]:
+def source_digests(config: Config, sections: Collection[str] | None = None) -> dict[str, str]:
     """Hash the user's files that decide the results of a run: data, starting weights, and modules with functions.
 
     A file that does not exist is left out: its parts may have been laid out before it was deleted.
+
+    Args:
+        config: names the files.
+        sections: of the configuration whose files are hashed; by default of all.
 
     Returns:
         SHA-256 digests by the configuration's key that names the file, such as `data.npz`.
@@ -31,8 +35,12 @@ def source_digests(config: Config) -> dict[str, str]:
         files[f"{key}.npz"] = npz_path(data) if data.npz is not None else None
         files |= {f"{key}.{name}": path for name, path in _files_of(data).items()}
         files[f"{key}.function"] = module_file(data.function)
+    files |= {f"affinity.methods: {name}": module_file(name) for name in config.affinity.methods}
+    files["grouping.method"] = module_file(config.grouping.method)
     if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
         files["model.weights"] = expanded(config.model.weights)
+    if sections is not None:
+        files = {key: path for key, path in files.items() if key.partition(".")[0] in sections}
     return file_digests(files)
 
 

@@ -209,21 +209,32 @@ class RunDir(OwnedStorage):
         """Forget the contents of the files that the configuration named."""
         self.delete(".stages/sources.json")
 
-    def check_sources(self, config: Config) -> None:
+    def check_sources(self, config: Config, stage: str | None = None) -> bool:
         """Refuse to continue with data or code that changed since this run began.
+
+        Args:
+            config: of the run.
+            stage: is asked for by itself: what its own settings name may have changed, and one that runs on the driver
+                looks at nothing else.
+
+        Returns:
+            Whether that has changed, so that nothing is left of what the stage made before.
 
         Raises:
             InputError: the contents of the .npz file, or of the module of a function or trunk, have changed.
         """
-        current = source_digests(config)
+        own_sections = () if stage is None else STAGES[stage].adds
+        current = source_digests(config, None if stage is None or STAGES[stage].needs_ray else own_sections)
         before = self._read_marker(".stages/sources.json")
         changed = [key for key, digest in current.items() if before.get(key, digest) != digest]
-        if changed:
+        own = [key for key in changed if key.partition(".")[0] in own_sections]
+        if changed := [key for key in changed if key not in own]:
             raise InputError(
                 f"what {changed[0]} names has changed since {self.uri} began with it: choose another --out"
             )
         if before | current != before:
             self.write_json(".stages/sources.json", before | current)
+        return bool(own)
 
     def write_config(self, config: Config) -> None:
         """Write config.yaml.
@@ -252,7 +263,7 @@ class RunDir(OwnedStorage):
         if not isinstance(values, dict):
             raise InputError(f"{self.uri}/config.yaml holds no configuration")
         try:
-            return with_trunk_file(self, load_config(values))
+            return with_trunk_file(self, load_config(values, of_run=True))
         except InputError as error:
             raise InputError(f"{self.uri}/config.yaml: {error}{newer_writer(text.decode(errors='replace'))}") from error
 

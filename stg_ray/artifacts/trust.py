@@ -1,9 +1,9 @@
 """Code that a run directory names, and whether it may be imported: a directory may come from somebody else.
 
-A run directory is data, but for the functions that its configuration names as `module:function`: a trunk, a metric, and
-the source of a task set. Importing them runs code. A run that this user began from a configuration of theirs is signed,
-with a key that lies in the user's home on this machine; from any other directory such code is imported only when asked
-for.
+A run directory is data, but for what its configuration names as `module:function`: a trunk, a metric, the source of a
+task set, affinities, and a clusterer. Importing them runs code. A run that this user began from a configuration of
+theirs is signed, with a key that lies in the user's home on this machine; from any other directory such code is
+imported only when asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def named_code(config: Config) -> dict[str, str]:
     names = {"model.trunk": config.model.trunk if ":" in config.model.trunk else None}
     names["data.function"] = config.data.function
     names |= {f"metric.{kind}": name if ":" in name else None for kind, name in config.metric.model_dump().items()}
+    names |= {f"affinity.methods[{i}]": name if ":" in name else None for i, name in enumerate(config.affinity.methods)}
+    names["grouping.method"] = config.grouping.method if ":" in config.grouping.method else None
     names |= {f"data.{name}.function": part.function for name, part in config.data.joined().items()}
     return {key: name for key, name in names.items() if name is not None}
 
@@ -44,24 +47,40 @@ def sign_code(run: Storage, config: Config) -> None:
     """
     if config.model.trunk.startswith(PREFIX) and kept(config.model.trunk) is None:
         check_code(run, config, trust_code=False)
+    sign(run, config)
+
+
+def sign(run: Storage, config: Config) -> None:
+    """Sign the code that a configuration names, in a run directory whose other code is this user's own."""
     if named_code(config) and (key := _key(create=True)) is not None:
         run.write_json(SIGNATURE, {"signature": _signature(key, run, config)})
 
 
-def check_code(run: Storage, config: Config, *, trust_code: bool) -> None:
+def is_own(run: Storage, config: Config) -> bool:
+    """Return whether a run directory names no code, or is signed with this user's key."""
+    if not named_code(config):
+        return True
+    key, found = _key(create=False), _read_signature(run)
+    return key is not None and isinstance(found, str) and hmac.compare_digest(found, _signature(key, run, config))
+
+
+def check_code(run: Storage, config: Config, *, trust_code: bool, sections: Sequence[str] | None = None) -> None:
     """Refuse to import code that a run directory names, unless it is this user's own or they trust it.
+
+    Args:
+        run: the run directory.
+        config: as the directory has it.
+        trust_code: whether the user trusts it.
+        sections: of the configuration whose code is imported; by default of all.
 
     Raises:
         InputError: the directory names code, it is not signed with this user's key, and `trust_code` is not given.
     """
-    code = named_code(config)
-    if not code or trust_code:
+    code = {
+        key: name for key, name in named_code(config).items() if sections is None or key.partition(".")[0] in sections
+    }
+    if not code or trust_code or is_own(run, config):
         return
-    key = _key(create=False)
-    if key is not None:
-        found = _read_signature(run)
-        if isinstance(found, str) and hmac.compare_digest(found, _signature(key, run, config)):
-            return
     name, value = next(iter(code.items()))
     raise InputError(
         f"{run.uri} names code that would be run ({name}: {value}), and was not made by you on this machine: look at "

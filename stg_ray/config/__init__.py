@@ -5,15 +5,18 @@ This package imports neither torch nor Ray, so that `stg-ray --help` and `import
 
 from stg_ray.config.data import DataConfig, ImageFolderConfig
 from stg_ray.config.grouping import BudgetConfig, GroupingConfig
+from stg_ray.config.methods import AFFINITY_METHODS, GROUPING_METHODS, Affinity, GroupingMethod
 from stg_ray.config.metric import MetricConfig
 from stg_ray.config.retraining import PlanName, RetrainConfig
 from stg_ray.config.search import SearchConfig
-from stg_ray.config.sections import WHERE_IT_RUNS, Affinity, AffinityConfig, Config
+from stg_ray.config.sections import WHERE_IT_RUNS, AffinityConfig, Config
 from stg_ray.config.tables import ParquetConfig
 from stg_ray.config.training import ModelConfig, ProfileConfig, TrainingConfig
 from stg_ray.config.tuning import TuneConfig
 
 __all__ = [
+    "AFFINITY_METHODS",
+    "GROUPING_METHODS",
     "WHERE_IT_RUNS",
     "Affinity",
     "AffinityConfig",
@@ -21,6 +24,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "GroupingConfig",
+    "GroupingMethod",
     "ImageFolderConfig",
     "MetricConfig",
     "ModelConfig",

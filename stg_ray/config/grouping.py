@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.data import Auto, Count, Section
+from stg_ray.config.methods import GROUPING_METHODS
 from stg_ray.config.training import Positive
 
 
@@ -36,12 +37,11 @@ class BudgetConfig(Section):
 class GroupingConfig(Section):
     """The grouping of the tasks by their affinities."""
 
-    method: Literal[
-        "spectral", "louvain", "agglomerative", "kmeans", "fuzzy_c_means", "mixture", "gat", "sdp", "points", "budget"
-    ] = "spectral"
+    method: str = "spectral"
     """Method by which tasks are grouped: budget selects the groups with the best scores within `grouping.budget`,
     points clusters the points of the data maps, all others cluster the tasks by their affinities. gat and sdp need
-    extra packages: stg_ray[gat], stg_ray[sdp]."""
+    extra packages: stg_ray[gat], stg_ray[sdp]. Also the name that an installed package gives to a clusterer, or
+    `module:Class` of yours (in Python also the class)."""
     groups: Count | Auto = "auto"
     """Number of groups; auto chooses between `min_groups` and `max_groups`."""
     min_groups: Count = 1
@@ -67,6 +67,11 @@ class GroupingConfig(Section):
     row and column, where large values mean alike."""
     budget: BudgetConfig | None = None
     """Limits on the groups of `method: budget`."""
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method_by_name(cls, method: Any) -> Any:
+        return GROUPING_METHODS.name_of(method)
 
     @model_validator(mode="after")
     def _numbers_that_agree(self) -> GroupingConfig:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stg_ray.config import Config
+from stg_ray.config.methods import AFFINITY_METHODS, GROUPING_METHODS
 from stg_ray.config.plain_values import check_texts
 from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.presets import PRESETS
@@ -19,12 +20,13 @@ from stg_ray.config.writers import newer_writer
 from stg_ray.errors import InputError, one_line, unknown
 
 
-def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = (), *, of_run: bool = False) -> Config:
     """Load a configuration.
 
     Args:
         source: a preset's name, the path of a YAML file, or a mapping of sections.
         overrides: settings as `section.key=value` that replace those of the source.
+        of_run: it is that of a run, whose affinities and clusterer need not be installed here.
 
     Raises:
         InputError: no such preset or file, bad YAML, an unknown key (the message names the nearest known one), or a
@@ -49,7 +51,7 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = ()) 
     if isinstance(preset, str) and preset in PRESETS:
         values = _merged(PRESETS[preset].settings, values)
     try:
-        return _validated(values)
+        return _validated(values, of_run=of_run)
     except InputError as error:
         if isinstance(source, str) and (newer := _newer_writer_of(source)):
             raise InputError(f"{source}: {error}{newer}") from error
@@ -65,7 +67,7 @@ def set_values(config: Config, overrides: Iterable[str]) -> Config:
     values = config.model_dump()
     for override in overrides:
         _override(values, override)
-    return _validated(values)
+    return _validated(values, known=config)
 
 
 def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[str, Any]) -> Config:
@@ -79,7 +81,7 @@ def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[st
         InputError: as `load_config`.
     """
     if isinstance(source, Config):  # a preset's defaults are in it already
-        return _validated(_merged(source.model_dump(), _plain(settings))) if settings else source
+        return _validated(_merged(source.model_dump(), _plain(settings)), known=source) if settings else source
     return load_config(_merged(_read(source) if isinstance(source, str) else _plain(source), _plain(settings)))
 
 
@@ -147,7 +149,8 @@ def _plain(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return values
 
 
-def _validated(values: Mapping[str, Any]) -> Config:
+def _validated(values: Mapping[str, Any], *, known: Config | None = None, of_run: bool = False) -> Config:
+    """Make a configuration of values, whose methods must be those of a known one, or have a class here."""
     try:
         check_no_credentials(_plain(values))  # before anything is said of them
     except ValueError as error:
@@ -156,9 +159,14 @@ def _validated(values: Mapping[str, Any]) -> Config:
         near = [unknown(key, Config.model_fields, "section") for key in values if key not in Config.model_fields]
         raise InputError(near[0] if near else "no data: expected for example 'data: {preset: digits}'")
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise InputError("; ".join(_explain(problem) for problem in error.errors()[:3])) from error
+    if not of_run:
+        before = [] if known is None else [*known.affinity.methods, known.grouping.method]
+        AFFINITY_METHODS.check(name for name in config.affinity.methods if name not in before)
+        GROUPING_METHODS.check(name for name in [config.grouping.method] if name not in before)
+    return config
 
 
 def _explain(problem: Any) -> str:

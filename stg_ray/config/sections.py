@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -16,12 +16,13 @@ from pydantic import Field, field_validator, model_validator
 from stg_ray.config.data import Auto, Count, DataConfig, Section
 from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.grouping import GroupingConfig
+from stg_ray.config.methods import AFFINITY_METHODS
 from stg_ray.config.metric import MetricConfig
 from stg_ray.config.retraining import RetrainConfig
 from stg_ray.config.search import SearchConfig
 from stg_ray.config.secrets import without_secrets
 from stg_ray.config.section import distinct
-from stg_ray.config.training import ModelConfig, ProfileConfig
+from stg_ray.config.training import ModelConfig, Positive, ProfileConfig
 from stg_ray.config.tuning import TuneConfig
 from stg_ray.stages import STAGES
 
@@ -40,32 +41,23 @@ EPOCHS_OF_0_1 = 6
 BY_DEVICE = ("precision", "memory_format")
 """Keys of a training whose `auto` is resolved once, by the available devices."""
 
-Affinity = Literal[
-    "confidence_adjusted",
-    "logit_adjusted",
-    "data_map",
-    "confidence_correlation",
-    "landscape",
-    "logit_correlation",
-    "label_correlation",
-    "tag",
-    "random",
-]
-
 
 class AffinityConfig(Section):
     """The affinities of the tasks: how alike they are, by which methods."""
 
-    methods: list[Affinity] = ["confidence_adjusted", "logit_adjusted"]
+    methods: list[str] = ["confidence_adjusted", "logit_adjusted"]
     """Affinities to compute: confidence_adjusted compares the confidences in the tasks' data maps, logit_adjusted the
     network's outputs, both adjusted for base rates, so that rare tasks are not alike for being rare;
-    confidence_correlation and logit_correlation are the same without the adjustment; data_map compares the data maps
-    by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), label_correlation the labels; tag
-    measures the tasks' effect on each other in a training of its own (Fifty et al. 2021); random is a baseline that
-    ignores the tasks. Version 0.1 took data_map and landscape by default (jobs/bench/rarity.py compares them all)."""
+    confidence_correlation and logit_correlation are the same without the adjustment; data_map compares the data
+    maps by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), gradient_cosine the mean
+    gradients, head_cosine the weights of the heads, label_correlation the labels; tag and transfer_gain measure the
+    tasks' effect on each other in a training of their own (Fifty et al. 2021, Wang et al. 2024), grad_tag estimates
+    what training with each other would give (Li et al. 2024); random is a baseline that ignores the tasks. Version
+    0.1 took data_map and landscape by default (jobs/bench/rarity.py compares them). Also the name that an installed
+    package gives to an affinity, or `module:Class` of yours (in Python also the class)."""
     samples: Count | Auto = 2048
-    """Number of training rows whose per-sample gradients the landscape compares, spread evenly over the parts; auto:
-    256 rows of one part after the other, until the groups no longer change."""
+    """Number of training rows whose gradients are compared, spread evenly over the parts; auto: 256 rows of one part
+    after the other, until the groups no longer change (landscape), or 256 rows of every part."""
     sampling: Literal["stratified", "random", "variability"] = "stratified"
     """Choice of these rows: stratified represents the classes of all tasks as evenly as possible, random draws them,
     variability takes the rows whose confidence varied most over the epochs of the profile."""
@@ -90,7 +82,16 @@ class AffinityConfig(Section):
     precision: Literal["float32", "float64"] = "float32"
     """Precision of the gradients; their sums are in float64."""
     tag_every: Count = 10
-    """Number of tag's training steps from one measurement of the tasks' effect on each other to the next."""
+    """Number of steps, in the trainings of tag and transfer_gain, from one measurement of the tasks' effect on each
+    other to the next."""
+    grad_tag_dimension: Annotated[Count, since("0.2")] = 100
+    """Number of random directions of the shared parameters in which grad_tag takes the network to be linear."""
+    grad_tag_size: Annotated[Annotated[int, Field(ge=2)] | Auto, since("0.2")] = "auto"
+    """Number of tasks in a random subset of grad_tag's; auto: the root of the number of all tasks, but at least 3."""
+    grad_tag_meetings: Annotated[Count, since("0.2")] = 10
+    """Number of grad_tag's subsets in which two tasks meet, on average."""
+    grad_tag_ridge: Annotated[Positive, since("0.2")] = 1.0
+    """Weight of the penalty on the steps of grad_tag, in units of the mean curvature of a subset's loss."""
     gpus: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of a GPU for each actor, where there are GPUs; 0: all nodes use their CPUs only."""
     max_retries: Annotated[int, Field(ge=0)] = 3
@@ -107,6 +108,11 @@ class AffinityConfig(Section):
         if not layers:
             raise ValueError("no layer is named: expected last, all, or names of modules and parameters")
         return layers
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _methods_by_name(cls, methods: Any) -> Any:
+        return [AFFINITY_METHODS.name_of(method) for method in methods] if isinstance(methods, list) else methods
 
     @field_validator("methods")
     @classmethod

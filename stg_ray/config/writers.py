@@ -29,7 +29,8 @@ def is_cut_off(text: str) -> bool:
     """Whether a configuration lacks the last line that its first one names.
 
     Example:
-        >>> is_cut_off(marked("data: {preset: digits}")), is_cut_off(marked("data: {preset: digits}")[:-30])
+        >>> text = marked("data: {preset: digits}\\n")
+        >>> is_cut_off(text), is_cut_off(text[:-9])
         (False, True)
         >>> is_cut_off("# Written by stg_ray 0.1.0"), is_cut_off("data: {preset: digits}")
         (False, False)

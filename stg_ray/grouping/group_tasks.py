@@ -16,7 +16,7 @@ from stg_ray.errors import InputError
 from stg_ray.grouping.certainty import certainty
 from stg_ray.grouping.clusterers.base import Clusterer, Clustering
 from stg_ray.grouping.clusterers.points import PointClusters
-from stg_ray.grouping.clusterers.registry import CLUSTERERS, check_method
+from stg_ray.grouping.clusterers.registry import check_method, clusterer_of
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
 from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
@@ -185,7 +185,7 @@ def _clustering(
         histogram = _histogram(sources, problem.matrices[0].tasks)
         return Clustering(PointClusters(seed=seed), histogram, resampled_points(histogram, seed=seed))
     others = resampled_graphs(problem.matrices, resamples, errors, problem.graph_of, order=problem.order, seed=seed)
-    return Clustering(CLUSTERERS[method](seed=seed), problem.graph, others)
+    return Clustering(clusterer_of(method)(seed=seed), problem.graph, others)
 
 
 def _histogram(sources: Sequence[Any], tasks: Sequence[str]) -> PointHistogram:

@@ -102,10 +102,18 @@ class OutputLayout(nn.Module):
             error = outputs[:, self.start[self.regression]] - self._standardised(target)
             losses = losses.index_copy(1, self.regression, 0.5 * error.square())
         if self.weighted:
-            classes = target.long()
-            classes[:, self.regression] = 0
-            losses = losses * self.class_weight[self.class_start + classes].to(losses.dtype)
+            losses = losses * self.weights(target)
         return losses * present
+
+    def weights(self, target: torch.Tensor) -> torch.Tensor:
+        """Return the weight (batch, K) of each label's class in the losses; 1 where a task has no class weights.
+
+        Args:
+            target: (batch, K) floating-point labels, none missing.
+        """
+        classes = target.long()
+        classes[:, self.regression] = 0
+        return self.class_weight[self.class_start + classes].to(target.dtype)
 
     def confidences(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Compute p(true label) (batch, K): 1 - |y - sigmoid(o)| of binary tasks, softmax at the true class of others.

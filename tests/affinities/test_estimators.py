@@ -7,8 +7,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from stg_ray.affinities.base import Estimator
-from stg_ray.affinities.estimators import AT_NETWORK, BY_SAMPLE, ESTIMATORS, OF_DATA_MAPS, STATISTICS
+from stg_ray.affinities.base import Estimator, Need
+from stg_ray.affinities.estimators import ESTIMATORS, STATISTICS
 from stg_ray.config import Affinity, AffinityConfig
 
 ALL = {**ESTIMATORS, **STATISTICS}
@@ -16,7 +16,6 @@ ALL = {**ESTIMATORS, **STATISTICS}
 
 def test_the_configuration_allows_the_methods_that_there_are() -> None:
     assert set(get_args(Affinity)) == set(ESTIMATORS)
-    assert {*AT_NETWORK, *BY_SAMPLE, *OF_DATA_MAPS} <= set(ESTIMATORS)
 
 
 def test_the_configuration_allows_the_statistics_that_there_are() -> None:
@@ -31,3 +30,5 @@ def test_every_estimator_says_what_it_is(estimator: type[Estimator]) -> None:
     assert estimator.__doc__ != Estimator.__doc__
     assert estimator.about.endswith(".")
     assert estimator.kind in ("affinity", "distance")
+    assert estimator.needs <= set(get_args(Need))
+    assert "network" in estimator.needs or "trained_heads" not in estimator.needs, "heads are the network's"

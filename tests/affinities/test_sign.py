@@ -14,7 +14,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
-from stg_ray.affinities.sign import Block, blocks_of, centred_cosine, signed_sums
+from stg_ray.affinities.sign import SignAffinity, centred_cosine
+from stg_ray.affinities.summed import Block, blocks_of
 from stg_ray.grouping import group_tasks
 from stg_ray.tasks import TaskSet
 from tests.support.oracle import TASKS, compute, example, looped
@@ -30,7 +31,7 @@ def test_sums_of_signs_are_those_of_the_loop(trunk: str, layers: str, n: int, se
     own = SampleGradients(network, layers, inputs, dtype=torch.float64)
     found = torch.zeros(len(TASKS), len(TASKS), dtype=torch.float64)
     for block in blocks_of(own):
-        sums = signed_sums(own, block, inputs, labels, weights)
+        sums = SignAffinity.sums_of(own, block, inputs, labels, weights)
         found += sums @ sums.T
     names = None if layers == "all" else own.layers[0].parameters
     gradients = looped(network, inputs, labels, names)

@@ -114,12 +114,57 @@ def test_code_is_whatever_names_a_function() -> None:
     assert named_code(config) == {"model.trunk": "my.nets:trunk", "data.mine.function": "mine:load"}
 
 
+CLUSTERER = """
+from pathlib import Path
+Path("imported").touch()
+
+from stg_ray.grouping.clusterers.agglomerative import Agglomerative as Clusterer
+"""
+
+
+def test_a_clusterer_of_the_directorys_is_asked_about(foreign: RunDir, home: Path, quiet: Reporter) -> None:
+    (home / "evil_trunk.py").write_text(CLUSTERER)
+    config = foreign.read_config()
+    grouping = config.grouping.model_copy(update={"method": "evil_trunk:Clusterer"})
+    foreign.write_config(config.model_copy(update={"grouping": grouping}))
+    for stage in ("group", "retrain"):
+        foreign.mark_done(stage, foreign.read_config(), 0.0)
+    run_stage("report", foreign.uri, reporter=quiet)
+    with pytest.raises(InputError, match=r"names code that would be run \(grouping.method: evil_trunk:Clusterer\)"):
+        run_stage("group", foreign.uri, reporter=quiet)
+    assert not (home / "imported").exists()
+    assert run_stage("group", foreign.uri, reporter=quiet, trust_code=True).groups.method == "evil_trunk:Clusterer"
+    assert not foreign.exists(SIGNATURE), "it was trusted once"
+
+
+def test_what_is_named_with_a_command_is_the_users_own(foreign: RunDir, home: Path, quiet: Reporter) -> None:
+    (home / "my_code.py").write_text(CLUSTERER)
+    theirs = ["grouping.method=my_code:Clusterer"]
+    run_stage("group", foreign.uri, overrides=theirs, reporter=quiet)
+    assert (home / "imported").exists()
+    assert not foreign.exists(SIGNATURE), "the trunk is still somebody else's"
+    config = foreign.read_config()
+    own = config.model_copy(update={"model": config.model.model_copy(update={"trunk": "mlp"})})
+    own = own.model_copy(update={"grouping": own.grouping.model_copy(update={"method": "spectral"})})
+    foreign.write_config(own)
+    for stage in ("parts", "profile", "affinity"):
+        foreign.mark_done(stage, own, 0.0)
+    run_stage("group", foreign.uri, overrides=theirs, reporter=quiet)
+    check_code(foreign, foreign.read_config(), trust_code=False)
+
+
 def test_shapes_are_whole_numbers(foreign: RunDir) -> None:
     index = foreign.read_json("parts/index.json")
     foreign.write_json("parts/index.json", index | {"input_shape": ["rm -rf", "x"]})
     foreign.mark_done("parts", foreign.read_config(), 0.0)
     with pytest.raises(InputError, match=r"input shape \['rm -rf', 'x'\]: expected whole numbers"):
         sr.load(foreign.uri, trust_code=True)
+
+
+def test_affinities_and_clusterers_by_class_are_code_and_those_by_name_are_installed() -> None:
+    settings = ["affinity.methods=[tag, mine:Affinity]", "grouping.method=mine:Clusterer"]
+    named = {"affinity.methods[1]": "mine:Affinity", "grouping.method": "mine:Clusterer"}
+    assert named_code(sr.load_config("digits", settings)) == named
 
 
 def test_a_metric_of_the_users_is_code() -> None:

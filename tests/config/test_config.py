@@ -38,7 +38,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("profile.zzz=3", "unknown key profile.zzz: known: epochs, patience"),
         ("profile.epochs=0", "profile.epochs is 0: input should be greater than or equal to 1"),
         ("profile.workers=some", "profile.workers is 'some'"),
-        ("grouping.method=spectrl", "grouping.method is 'spectrl'"),
+        ("grouping.method=spectrl", "grouping.method: unknown grouping method 'spectrl': did you mean 'spectral'"),
         ("affinity.methods=[]", "methods are empty"),
         ("retrain.plans=[ours, ours]", "more than once"),
         ("model.trunk=resnt", "unknown trunk 'resnt'"),

@@ -2,22 +2,20 @@
 
 The gradient of a large layer (n, K, coordinates) need never be in memory: a block of coordinates is computed when it
 is asked for. Outer products are the form of linear layers and convolutions, scalings that of norms, lookups that of
-embeddings; anything else comes from torch.func (`Functional`). `rules` says which layers have which form.
+embeddings; anything else comes from torch.func (`functional`). `rules` says which layers have which form.
 """
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.func import functional_call, vjp, vmap
 
-from stg_ray.affinities.gradients.capture import differentiable_in_evaluation, is_out_of_memory
 from stg_ray.training.compute import exact_float32
+
+FORMED = 2**24
+"""Numbers of the gradients that are formed at once where they are projected."""
 
 
 class LayerGradients(ABC):
@@ -70,6 +68,24 @@ class LayerGradients(ABC):
         for s in range(self.shape[0]):
             total = total + weights[s, :, None] * self.of_rows(slice(s, s + 1), start, stop)[0].sign()
         return total
+
+    def weighted_sum(self, weights: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Compute sum_i weights_it g_it in rows `start` to `stop`, for weights (n, K).
+
+        Returns:
+            (K, (stop - start) * row_size).
+        """
+        total = torch.zeros(())
+        for s in range(self.shape[0]):
+            total = total + weights[s, :, None] * self.of_rows(slice(s, s + 1), start, stop)[0]
+        return total
+
+    def projected(self, directions: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Multiply the gradients in rows `start` to `stop` by directions ((stop - start) * row_size, d): (n, K, d)."""
+        n, n_tasks = self.shape
+        step = max(1, FORMED // (n_tasks * len(directions)))
+        pieces = [self.of_rows(slice(s, min(s + step, n)), start, stop) @ directions for s in range(0, n, step)]
+        return torch.cat(pieces)
 
 
 @dataclass
@@ -134,6 +150,24 @@ class OuterProducts(LayerGradients):
             return super().signed_sum(weights, start, stop)
         left = self.errors[:, :, start:stop, 0].sign() * weights[:, :, None]
         return (left.flatten(1).T @ self.inputs[:, 0, :, 0].sign()).reshape(self.shape[1], -1)
+
+    @exact_float32()
+    def weighted_sum(self, weights: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Sum over samples and positions by one matrix product, without the samples' gradients."""
+        if self.inputs.shape[1] > 1:
+            return super().weighted_sum(weights, start, stop)
+        left = (self.errors[:, :, start:stop] * weights[:, :, None, None]).permute(1, 2, 0, 3)
+        right = self.inputs[:, 0].permute(0, 2, 1)
+        return (left.flatten(2).flatten(0, 1) @ right.flatten(0, 1)).reshape(self.shape[1], -1)
+
+    @exact_float32()
+    def projected(self, directions: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Use R^T (e (outer) a) = (R a)^T e: with one position the inputs are multiplied once, for all tasks."""
+        if not self.is_rank_one:
+            return super().projected(directions, start, stop)
+        of_rows = directions.reshape(stop - start, self.row_size, -1)
+        of_inputs = torch.einsum("ni,oid->nod", self.inputs[:, 0, :, 0], of_rows)
+        return self.errors[:, :, start:stop, 0] @ of_inputs
 
 
 @dataclass
@@ -210,87 +244,3 @@ class Lookups(LayerGradients):
         first = same.to(torch.uint8).argmax(dim=2)
         errors = torch.where((self.tokens == self.n_rows)[:, None, :, None], 0, self.errors)
         return torch.zeros_like(errors).scatter_add_(2, first[:, None, :, None].expand_as(errors), errors).flatten(2)
-
-
-class Functional(LayerGradients):
-    """Gradients of any parameters of the trunk, by torch.func: one row for each coordinate.
-
-    Layers that torch.func cannot batch (LSTM, GRU) are differentiated for one sample and task after the other. The
-    gradients of one block of samples are kept until another is asked for.
-
-    Args:
-        trunk: in evaluation mode.
-        names: of the parameters.
-        inputs: (n, ...) normalised.
-        v: (n, K, d) gradients of the losses at the trunk's outputs.
-    """
-
-    row_size = 1
-
-    def __init__(self, trunk: nn.Module, names: Sequence[str], inputs: torch.Tensor, v: torch.Tensor) -> None:
-        parameters = dict(trunk.named_parameters())
-        self.trunk, self.inputs, self.v = trunk, inputs, v
-        self.chosen = {name: parameters[name].detach() for name in names}
-        self.fixed = {name: value.detach() for name, value in (parameters | dict(trunk.named_buffers())).items()}
-        self.n_rows = sum(value.numel() for value in self.chosen.values())
-        self._of: tuple[slice, torch.Tensor] | None = None
-        self._one_by_one = False
-
-    @property
-    def is_cuda(self) -> bool:
-        """Whether they are computed on a GPU."""
-        return self.v.is_cuda
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The number of samples and of tasks, (n, K)."""
-        return self.v.shape[0], self.v.shape[1]
-
-    def of_rows(self, samples: slice, start: int, stop: int) -> torch.Tensor:
-        """Return these columns of the whole gradient of the samples."""
-        return self._whole(samples)[:, :, start:stop]
-
-    def of_coordinates(self, samples: slice, index: torch.Tensor) -> torch.Tensor:
-        """Return these columns of the whole gradient of the samples."""
-        return self._whole(samples)[:, :, index]
-
-    def _whole(self, samples: slice) -> torch.Tensor:
-        if self._of is None or self._of[0] != samples:
-            self._of = None
-            self._of = samples, self._batched(self.inputs[samples], self.v[samples]).detach()
-        return self._of[1]
-
-    @exact_float32()
-    def _batched(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Return the gradients (n, K, coordinates) of samples, in one batch where torch.func can make one."""
-        if not self._one_by_one:
-            try:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "There is a performance drop")
-                    return vmap(self._of_sample)(x, v)
-            except RuntimeError as error:
-                if is_out_of_memory(error):
-                    raise
-                self._one_by_one = True
-        return torch.stack([self._differentiated(*of_sample) for of_sample in zip(x, v, strict=True)])
-
-    def _differentiated(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Return the gradients (K, coordinates) of a sample by one backward pass for each task."""
-        chosen = {name: value.clone().requires_grad_() for name, value in self.chosen.items()}
-        with torch.enable_grad(), differentiable_in_evaluation(self.trunk):
-            features: torch.Tensor = functional_call(self.trunk, {**self.fixed, **chosen}, (x[None],))
-            of_tasks = [
-                torch.autograd.grad(
-                    features[0] @ of_task, list(chosen.values()), retain_graph=True, materialize_grads=True
-                )
-                for of_task in v
-            ]
-        return torch.stack([torch.cat([gradient.flatten() for gradient in of_task]) for of_task in of_tasks])
-
-    def _of_sample(self, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        def features(values: dict[str, torch.Tensor]) -> torch.Tensor:
-            of_batch: torch.Tensor = functional_call(self.trunk, {**self.fixed, **values}, (x[None],))
-            return of_batch[0]
-
-        (gradients,) = vmap(vjp(features, self.chosen)[1])(v)
-        return torch.cat([gradients[name].flatten(1) for name in self.chosen], dim=1)

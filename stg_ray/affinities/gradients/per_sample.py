@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import torch
 
 from stg_ray.affinities.gradients.capture import Calls, Capture, pull_back
-from stg_ray.affinities.gradients.layer_gradients import Functional, LayerGradients
+from stg_ray.affinities.gradients.functional import Functional
+from stg_ray.affinities.gradients.layer_gradients import LayerGradients
 from stg_ray.affinities.gradients.layers import Layer, Layers, Trace, check_independence, choose, wanted, with_rules
 from stg_ray.errors import InputError
 from stg_ray.models.network import TaskNetwork

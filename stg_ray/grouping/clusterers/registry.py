@@ -1,7 +1,7 @@
 """The clusterers by name.
 
 To add one: write a class in a file of its own that derives from `base.Clusterer[TaskGraph]` and computes `memberships`
-(see `agglomerative.py`); enter it in `CLUSTERERS` here; add its name to `GroupingConfig.method` in config/grouping.py,
+(see `agglomerative.py`); enter it in `CLUSTERERS` here; add its name to `GroupingMethod` in config/methods.py,
 and, if it needs a package beyond the core, to `EXTRAS` here and to the extras in pyproject.toml. Tests hold these
 equal, and run every clusterer on planted groups, hard cases and permuted tasks.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-from stg_ray.errors import InputError, unknown
+from stg_ray.config import GROUPING_METHODS
+from stg_ray.errors import InputError
 from stg_ray.grouping.clusterers.agglomerative import Agglomerative
 from stg_ray.grouping.clusterers.base import Clusterer
 from stg_ray.grouping.clusterers.fuzzy import FuzzyCMeans
@@ -41,14 +42,24 @@ EXTRAS = {"gat": ("torch_geometric", "torch-geometric"), "sdp": ("scs", "scs")}
 """Module and package that a method needs beyond the core; each is an extra of the method's name in pyproject.toml."""
 
 
+def clusterer_of(method: str) -> type[Clusterer[TaskGraph]]:
+    """Return the clusterer of task graphs by its name, that of an installed package, or `module:Class`.
+
+    Raises:
+        InputError: there is none, or its class cannot be imported.
+    """
+    return CLUSTERERS.get(method) or GROUPING_METHODS.load(method, Clusterer)  # type: ignore[type-abstract]
+
+
 def check_method(method: str, n_tasks: int) -> None:
     """Check a method before anything runs.
 
     Raises:
-        InputError: it is unknown, its package is not installed, or there are more tasks than it takes.
+        InputError: it is unknown, its package is not installed, its class cannot be imported, or there are more tasks
+            than it takes.
     """
     if method not in METHODS:
-        raise InputError(unknown(method, METHODS, "grouping method"))
+        clusterer_of(method)
     module, package = EXTRAS.get(method, (None, ""))
     if module is not None and importlib.util.find_spec(module) is None:
         raise InputError(f"grouping.method={method} needs {package}: pip install 'stg_ray[{method}]'")

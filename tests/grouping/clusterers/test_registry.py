@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from stg_ray.config import GroupingConfig
+from stg_ray.config import GROUPING_METHODS, GroupingConfig
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.grouping.clusterers.registry import CLUSTERERS, EXTRAS, METHODS, check_method
@@ -17,7 +17,7 @@ from stg_ray.grouping.stage import check_grouping
 
 
 def test_the_methods_are_those_of_the_configuration() -> None:
-    assert get_args(GroupingConfig.model_fields["method"].annotation) == METHODS
+    assert GROUPING_METHODS.own == METHODS
     assert set(METHODS) == {*CLUSTERERS, "points", "budget"}
 
 

@@ -1,0 +1,128 @@
+"""Names of affinities and clusterers: those of stg_ray, those of installed packages, and classes `module:Class`.
+
+A package offers a class by an entry point, `[project.entry-points."stg_ray.affinities"]` in its pyproject.toml, and its
+name is then as good as one of stg_ray's. Whether a name is known is asked where a user gives a configuration, not where
+one is read: networks are served, and reports are made, also where the package is not installed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+from stg_ray.errors import InputError, unknown
+from stg_ray.imports import check_importable, python_name, resolve
+
+Affinity = Literal[
+    "confidence_adjusted",
+    "logit_adjusted",
+    "data_map",
+    "confidence_correlation",
+    "landscape",
+    "logit_correlation",
+    "label_correlation",
+    "gradient_cosine",
+    "head_cosine",
+    "tag",
+    "transfer_gain",
+    "grad_tag",
+    "random",
+]
+
+GroupingMethod = Literal[
+    "spectral",
+    "louvain",
+    "agglomerative",
+    "kmeans",
+    "fuzzy_c_means",
+    "mixture",
+    "gat",
+    "sdp",
+    "points",
+    "budget",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Methods:
+    """The names that a setting takes.
+
+    Attributes:
+        setting: the key, for messages.
+        what: what a name is of, for messages.
+        own: names of stg_ray.
+        group: of the entry points by which packages offer others.
+    """
+
+    setting: str
+    what: str
+    own: tuple[str, ...]
+    group: str
+
+    def name_of(self, value: Any) -> Any:
+        """Return the name of what is given in Python as a class; any other value as it is.
+
+        Raises:
+            ValueError: workers could not import it.
+        """
+        name = python_name(value, self.setting)
+        if isinstance(name, str) and ":" in name:
+            check_importable(name)
+        return name
+
+    def installed(self) -> dict[str, set[str]]:
+        """Return the names that installed packages offer, each with its classes `module:Class`: one, or a conflict."""
+        from importlib.metadata import entry_points  # which takes a while
+
+        found: dict[str, set[str]] = {}
+        for point in entry_points(group=self.group):
+            found.setdefault(point.name, set()).add(point.value)
+        return found
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse names of nothing; the modules of those that are there are not imported.
+
+        Raises:
+            InputError: neither stg_ray nor an installed package has the name, or two packages have.
+        """
+        for name in names:
+            if name not in self.own and ":" not in name:
+                self._place(name)
+
+    def load(self, name: str, base: type[T]) -> type[T]:
+        """Import the class of a name that is not stg_ray's.
+
+        Raises:
+            InputError: there is no such class, it cannot be imported, it is no `base`, or a method of it is missing.
+        """
+        found: Any = resolve(name if ":" in name else self._place(name))
+        if not (isinstance(found, type) and issubclass(found, base)):
+            is_class = f"the class {found.__qualname__}" if isinstance(found, type) else type(found).__name__
+            raise InputError(
+                f"{self.setting}: {name} is {is_class}: expected a class derived from "
+                f"{base.__module__}.{base.__qualname__}"
+            )
+        if inspect.isabstract(found):
+            missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+            raise InputError(f"{self.setting}: {name} has no {missing}: {base.__qualname__} says what they return")
+        return found
+
+    def _place(self, name: str) -> str:
+        installed = self.installed()
+        if name not in installed:
+            message = unknown(name, [*self.own, *sorted(installed)], self.what)
+            raise InputError(f"{self.setting}: {message} (or module:Class of yours)")
+        places = sorted(installed[name])
+        if len(places) > 1:
+            raise InputError(
+                f"{self.setting}: two installed packages offer {name!r}: give the class, {' or '.join(places)}"
+            )
+        return places[0]
+
+
+AFFINITY_METHODS = Methods("affinity.methods", "affinity", get_args(Affinity), "stg_ray.affinities")
+GROUPING_METHODS = Methods("grouping.method", "grouping method", get_args(GroupingMethod), "stg_ray.clusterers")
