@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import root_cause
@@ -16,8 +16,10 @@ from stg_ray.retraining.kept import is_trained, network_folder
 from stg_ray.retraining.specs import NetworkSpec
 
 
-class Watch(tune.Callback):  # type: ignore[misc]  # Ray's types are skipped, so its classes are Any
+class Watch(TrialProgressCallback):  # type: ignore[misc]  # Ray's types are skipped, so its classes are Any
     """A callback that notes how far the trials are, and why those that failed did.
+
+    Tune adds a callback that prints, at any verbosity, unless there is one of its class; this one prints nothing.
 
     Attributes:
         stage: whose trainings they are.
@@ -39,6 +41,9 @@ class Watch(tune.Callback):  # type: ignore[misc]  # Ray's types are skipped, so
     def on_trial_complete(self, *, trial: Any, **_info: Any) -> None:
         """Note that a trial is over."""
         self.ended.add(trial.trial_id)
+
+    def on_trial_error(self, **_info: Any) -> None:
+        """Print nothing: what failed is said once, in the end."""
 
     def on_step_end(self, *, trials: Sequence[Any], **_info: Any) -> None:
         """Publish the number of running trials."""

@@ -24,9 +24,11 @@ from stg_ray.models import load_weights
 from stg_ray.progress import Reporter
 from stg_ray.report import print_summary, summarize
 from stg_ray.retraining import run as retrain
-from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import make_plans, network_specs
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
+from stg_ray.retraining.trials import run_trials
 
 STRANGE = 100.0
 
@@ -158,3 +160,22 @@ def kill_a_worker(run: RunDir, killed: list[int]) -> None:
     workers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::RayTrainW")]
     workers[-1].kill()
     killed.append(workers[-1].pid)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_tune_prints_nothing_of_its_own(
+    quiet: Reporter, tmp_path: Path, make_task_set: Callable[..., sr.TaskSet], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor of a network whose epochs are all done, so that its trial ends without a report."""
+    config = sr.load_config({"data": {"npz": "planted"}, "retrain": {"epochs": 2}})
+    run = RunDir(tmp_path)
+    index = write_parts(make_task_set(), run.sub("parts"))
+    done = NetworkSpec("all_in_one", 0, tuple(index.names), seed=0, draws=0, epochs=2)
+    train_network(run, config, replace(done, pause="end"), device="cpu", report=lambda _: None)
+    others = [replace(done, group=1, tasks=done.tasks[:1]), replace(done, group=2, tasks=("no such task",))]
+    capfd.readouterr()
+    with quiet.stage("retrain") as progress:
+        failed = run_trials(run, config, [done, *others], progress)
+    assert list(failed) == [network_folder(others[1], config)]
+    assert is_finished(run, network_folder(done, config))
+    assert capfd.readouterr().out == ""
