@@ -28,6 +28,9 @@ MOST_EPOCHS = 10**6
 MOST_NETWORKS = 20_000
 """A thousand tasks, each by itself, ten times and beside the other plans; more are beyond what Ray Tune schedules."""
 
+OF_ONE_NETWORK = ("all_in_one", "all_in_one_equal_cost", "branches")
+"""Plans of one network, whatever our groups are."""
+
 BYTES_OF_OUTPUT = 12
 """Of an output of a row: float32, and a probability in float64."""
 
@@ -84,11 +87,7 @@ def check_sizes(config: Config, index: PartIndex) -> None:
     n_tasks, retrain = len(index.tasks), config.retrain
     most = config.grouping.groups if isinstance(config.grouping.groups, int) else n_tasks
     networks = retrain.seeds * sum(
-        n_tasks
-        if plan.base == "single_task"
-        else 1
-        if plan.base.startswith(("all_in_one", "branches"))
-        else min(most, n_tasks)
+        n_tasks if plan.base == "single_task" else 1 if plan.base in OF_ONE_NETWORK else min(most, n_tasks)
         for plan in trained_plans(retrain).values()
     )
     if networks > MOST_NETWORKS:

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from stg_ray.affinities.estimators import estimators_of
+from stg_ray.affinities.gradients.estimator import GradientEstimator
 from stg_ray.affinities.gradients.samples import rows_per_part
 from stg_ray.artifacts.groups import Groups
 from stg_ray.checks import check
@@ -60,6 +62,8 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     per_part = rows_per_part(config.affinity, index)
     samples = sum(min(per_part, rows) for rows in index.rows["train"])
     at_most = "at most " if config.affinity.samples == "auto" else ""
+    by_gradients = any(issubclass(each, GradientEstimator) for each in estimators_of(config.affinity, index).values())
+    gradients = f", gradients of {at_most}{samples:,} samples" if by_gradients else ""
     cpus = cpus_here()
     pace = measure_pace(config, config.profile, task_set, index)
     seconds = START_SECONDS + epochs * n_train * pace.step[1] / cpus
@@ -76,7 +80,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         ),
         (
             "affinity",
-            f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}, gradients of {at_most}{samples:,} samples",
+            f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}{gradients}",
         ),
         ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}"),
         *_retrain_rows(config, task_set, index),

@@ -17,3 +17,10 @@ def test_a_length_that_is_left_to_the_scores_is_a_bound() -> None:
     assert any("of all_in_one_equal_cost, at most 28 epochs" in text for text in texts), "as many as four networks"
     numbers = dict(estimate(sr.load_config("digits")))
     assert numbers["profile"].startswith("20 epochs")
+
+
+def test_gradients_are_named_where_they_are_compared() -> None:
+    said = {}
+    for methods in ("confidence_adjusted, logit_adjusted", "landscape", "logit_adjusted, grad_tag"):
+        said[methods] = dict(estimate(sr.load_config("digits", [f"affinity.methods=[{methods}]"])))["affinity"]
+    assert ["gradients of" in line for line in said.values()] == [False, True, True], said
