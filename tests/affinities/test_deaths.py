@@ -43,6 +43,7 @@ GradTag, GradientCosine = (mortal(ESTIMATORS[name]) for name in ("grad_tag", "gr
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.filterwarnings("ignore:the network predicts only")
 def test_killed_actors_leave_the_same_values(

@@ -65,8 +65,9 @@ def test_actors_compute_what_one_process_does(
         np.testing.assert_allclose(error, expected.errors, rtol=1e-4, atol=1e-6, err_msg=method)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("statistic", ["aligned", pytest.param("pooled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("statistic", ["aligned", "pooled"])
 def test_samples_are_taken_until_the_groups_stay(
     make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter, statistic: str
 ) -> None:
