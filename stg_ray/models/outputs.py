@@ -88,13 +88,9 @@ class OutputLayout(nn.Module):
         target = torch.where(present, labels, torch.zeros_like(labels))
         losses = torch.zeros_like(labels)
         if self.all_binary:
-            losses = binary_cross_entropy_with_logits(outputs, target, reduction="none")
+            losses = _binary_entropy(outputs, target, smoothing)
         elif len(self.binary):
-            logits = outputs[:, self.start[self.binary]]
-            wanted = target[:, self.binary]
-            if smoothing:
-                wanted = (1 - smoothing) * wanted + smoothing / 2
-            entropy = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+            entropy = _binary_entropy(outputs[:, self.start[self.binary]], target[:, self.binary], smoothing)
             losses = losses.index_copy(1, self.binary, entropy)
         if len(self.multiclass):
             losses = losses.index_copy(1, self.multiclass, -self._log_true_class(outputs, target, smoothing))
@@ -173,6 +169,12 @@ class OutputLayout(nn.Module):
         """Labels (batch, R) of the R regression tasks, in units of their spread about their center."""
         chosen = self.regression
         return (target[:, chosen] - self.center[chosen]) / self.scale[chosen]
+
+
+def _binary_entropy(logits: torch.Tensor, target: torch.Tensor, smoothing: float) -> torch.Tensor:
+    if smoothing:
+        target = (1 - smoothing) * target + smoothing / 2
+    return binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
 def as_labels(labels: torch.Tensor) -> torch.Tensor:
