@@ -95,6 +95,13 @@ def check_sizes(config: Config, index: PartIndex) -> None:
             f"retrain.seeds={retrain.seeds}, random_groups={retrain.random_groups} and the plans make up to "
             f"{networks:,} networks: expected at most {MOST_NETWORKS:,}"
         )
+    n_train, n_val, folds = index.n_samples(), index.n_samples("val"), retrain.folds
+    if folds > 1 and (n_val == 0 or (folds - 1) * n_val > n_train):
+        most = 1 + n_train // n_val if n_val else 1
+        raise InputError(
+            f"retrain.folds={folds}: {n_train:,} training rows and {n_val:,} validation rows make at most {most} folds "
+            "of as many validation rows"
+        )
     rows, outputs = max(index.n_samples("val"), index.n_samples("test")), sum(task.n_outputs for task in index.tasks)
     if (needed := rows * outputs * BYTES_OF_OUTPUT) > (there := memory_bytes()):
         raise InputError(

@@ -162,6 +162,8 @@ PACKS: dict[str, dict[str, Any]] = {
             "patience": 1,
             "max_epochs": 2,
             "plans": ["ours"],
+            "seeds": 2,
+            "folds": 2,
             "workers": 2,
             "memory_format": "contiguous",
         },

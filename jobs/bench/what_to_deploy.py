@@ -35,7 +35,16 @@ from stg_ray.report.summary import PlanRow
 
 SEEDS = 3
 N_NULL = 20
-PLANS = ["ours", "searched", "ours_and_all", "branches", "all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble", "random"]
+PLANS = [
+    "ours",
+    "searched",
+    "ours_and_all",
+    "branches",
+    "all_in_one",
+    "all_in_one_equal_cost",
+    "all_in_one_ensemble",
+    "random",
+]
 BLIND = ("all_in_one", "all_in_one_equal_cost", "all_in_one_ensemble")
 """Plans that do not look at the tasks."""
 WITHIN = -0.005

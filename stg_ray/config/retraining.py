@@ -48,6 +48,11 @@ class RetrainConfig(TrainingConfig):
     """Largest learning rate of networks that start from the profile, as a share of `lr`: they are fine-tuned."""
     seeds: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 1
     """Number of trainings of every network, with consecutive seeds."""
+    folds: Annotated[int, Field(ge=1, le=MAX_DRAWS), since("0.2")] = 1
+    """Number of trainings, one seed after the other, each of which has validation rows of its own: the first those of
+    the split, every other as many of the training rows, in exchange for them. So `folds: 5, seeds: 5` compares plans on
+    five times as many rows, where a set is small. The groups and the search are those of the split, and networks start
+    from scratch: the profile has seen the training rows."""
     random_groups: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 2
     """Number of draws of random groups of the same sizes as ours."""
     membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -85,6 +90,20 @@ class RetrainConfig(TrainingConfig):
             raise ValueError(
                 "freeze_shared keeps layers as they are in the profile, and retrain.start=scratch: set it to profiled, "
                 "or both"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _folds_of_trainings(self) -> RetrainConfig:
+        if self.folds > self.seeds:
+            raise ValueError(
+                f"folds={self.folds} and seeds={self.seeds}: every training has one fold, so set seeds to {self.folds} "
+                "or more"
+            )
+        if self.folds > 1 and self.start != "scratch":
+            raise ValueError(
+                f"folds={self.folds} and start={self.start}: the profile was trained on rows that the other folds are "
+                "validated on; set start to scratch, or folds to 1"
             )
         return self
 

@@ -79,6 +79,7 @@ class TaskRows:
 
     Args:
         columns: indices of the k tasks.
+        fold: which of the training rows are exchanged for the validation rows (see `rows_of_fold`).
 
     Attributes:
         rows: (n,) their positions in the split.
@@ -87,17 +88,42 @@ class TaskRows:
         labels: (n, k) labels, as stored.
     """
 
-    def __init__(self, parts: Storage, index: PartIndex, split: str, columns: Sequence[int]) -> None:
-        parts = on_this_node(parts, index, split)
-        mapped = [read_part(parts, split, number) for number in range(index.n_parts(split))]
+    def __init__(self, parts: Storage, index: PartIndex, split: str, columns: Sequence[int], fold: int = 0) -> None:
+        exchanged = fold > 0 and split != "test"
+        mapped = [
+            read_part(on_this_node(parts, index, each), each, number)
+            for each in (("train", "val") if exchanged else (split,))
+            for number in range(index.n_parts(each))
+        ]
         labels = np.concatenate([part.labels[:, columns] for part in mapped])
-        self.rows = rows = np.flatnonzero(observed(labels).any(axis=1))
-        self.samples = np.concatenate([part.samples for part in mapped])[rows]
-        self.inputs = MappedInputs([part.inputs for part in mapped], rows)
-        self.labels = np.ascontiguousarray(labels[rows])
+        order = np.arange(len(labels))
+        if exchanged:
+            order = rows_of_fold(fold, split, index.n_samples("train"), index.n_samples("val"))
+        self.rows = np.flatnonzero(observed(labels[order]).any(axis=1))
+        chosen = order[self.rows]
+        self.samples = np.concatenate([part.samples for part in mapped])[chosen]
+        self.inputs = MappedInputs([part.inputs for part in mapped], chosen)
+        self.labels = np.ascontiguousarray(labels[chosen])
 
     def __len__(self) -> int:
         return len(self.samples)
+
+
+def rows_of_fold(fold: int, split: str, n_train: int, n_val: int) -> np.ndarray:
+    """Return the rows of a split, among all training rows followed by all validation rows.
+
+    In fold f > 0 the f-th block of n_val training rows is validated on, and the validation rows are trained on; rows
+    are in random order, so the blocks are random. Fold 0 is the split as it was made.
+
+    Args:
+        split: train or val.
+
+    Example:
+        >>> rows_of_fold(2, "val", n_train=6, n_val=2), rows_of_fold(2, "train", n_train=6, n_val=2)
+        (array([2, 3]), array([0, 1, 4, 5, 6, 7]))
+    """
+    validated = np.arange(n_val) + (n_train if fold == 0 else (fold - 1) * n_val)
+    return validated if split == "val" else np.setdiff1d(np.arange(n_train + n_val), validated)
 
 
 def on_this_node(parts: Storage, index: PartIndex, split: str) -> Storage:

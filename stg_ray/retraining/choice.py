@@ -86,15 +86,17 @@ def _candidates(scored: pd.DataFrame, costs: pd.DataFrame, failed: set[tuple[str
     scored = scored[[key not in failed for key in zip(scored["plan"], scored["seed"], strict=True)]]
     if scored.empty:
         return []
-    # (S, T): trainings of every candidate; tasks that one of them has no score for count for none.
-    table = scored.pivot(index=["plan", "serving", "seed"], columns="task", values="value").dropna(axis=1)
-    if table.empty:
+    # (S, T): trainings of every candidate. A task has no score in the folds that lack one of its classes; tasks that
+    # one of the candidates has no score for at all count for none.
+    table = scored.pivot(index=["plan", "serving", "seed"], columns="task", values="value")
+    table = table.loc[:, table.groupby(level=["plan", "serving"]).count().gt(0).all()]
+    if table.empty or not len(table.columns):
         return []
     of_plans = {
         cast("tuple[str, Serving]", key): of_plan.droplevel(["plan", "serving"])
         for key, of_plan in table.groupby(level=["plan", "serving"], sort=False)
     }
-    means = {key: of_plan.to_numpy().mean(axis=0) for key, of_plan in of_plans.items()}
+    means = {key: of_plan.mean(axis=0).to_numpy() for key, of_plan in of_plans.items()}
     best = max(means.values(), key=np.mean)
     training_costs = costs.groupby(["plan", "seed"])["cost"].sum().groupby("plan").mean()
     networks = costs.groupby(["plan", "seed"]).size().groupby("plan").max()

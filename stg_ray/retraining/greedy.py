@@ -53,35 +53,37 @@ class Library:
 
     Args:
         tasks: all K tasks.
-        labels: (N, K) as stored.
-        positions: (N,) of the rows among the validation rows of the run, by which they belong to a half.
+        labels: of each of S trainings, (N, K) as stored.
+        positions: of each training, (N,) of the rows among its validation rows, by which they belong to a half.
         members: numbers of the tasks of each of L networks.
-        outputs: of each network, (N, O) logits of its tasks, in each of S trainings; read one network at a time.
+        outputs: of each network, (N, O) logits of its tasks, in each training; read one network at a time.
         metric: by which tasks are compared.
     """
 
     def __init__(
         self,
         tasks: Sequence[Task],
-        labels: np.ndarray,
-        positions: np.ndarray,
+        labels: Sequence[np.ndarray],
+        positions: Sequence[np.ndarray],
         members: Sequence[Sequence[int]],
         outputs: Iterable[Sequence[np.ndarray]],
         metric: MetricConfig,
     ) -> None:
         self.tasks, self.members, self.metric, self.positions = tasks, members, metric, positions
-        self.rows = [np.flatnonzero(observed(labels[:, t])) for t in range(len(tasks))]
-        """Of each task, the (n,) rows that have a label for it."""
-        self.labels = [labels[rows, t] for t, rows in enumerate(self.rows)]
+        self.rows = [[np.flatnonzero(observed(own[:, t])) for own in labels] for t in range(len(tasks))]
+        """Of each task, the (n,) rows of each training that have a label for it."""
+        self.labels = [
+            [own[rows, t] for own, rows in zip(labels, self.rows[t], strict=True)] for t in range(len(tasks))
+        ]
         self.layouts = [OutputLayout([task]) for task in tasks]
-        self.n_trainings = 0
+        self.n_trainings = len(labels)
         self.of_task: list[dict[int, list[np.ndarray]]] = [{} for _ in tasks]
         """Of each task, by network, the (n, o) outputs on its rows in each training."""
         for network, (own, trainings) in enumerate(zip(members, outputs, strict=True)):
             columns = OutputLayout([tasks[t] for t in own]).columns
-            self.n_trainings = len(trainings)
             for t, of_own in zip(own, columns, strict=True):
-                self.of_task[t][network] = [values[self.rows[t]][:, of_own] for values in trainings]
+                own_rows = zip(trainings, self.rows[t], strict=True)
+                self.of_task[t][network] = [values[rows][:, of_own] for values, rows in own_rows]
 
     def predictions(self, task: int, counts: np.ndarray) -> list[np.ndarray]:
         """Return a task's predictions on its n rows in each training, by the networks with these counts (L,)."""
@@ -98,8 +100,10 @@ class Library:
         predictions = self.predictions(task, counts)
         if not predictions:
             return float("nan")
-        own = self.tasks[task], self.labels[task], self.metric
-        return float(np.mean([primary_score(own[0], prediction, *own[1:]) for prediction in predictions]))
+        pairs = zip(predictions, self.labels[task], strict=True)
+        scores = [primary_score(self.tasks[task], prediction, labels, self.metric) for prediction, labels in pairs]
+        known = [score for score in scores if np.isfinite(score)]  # a fold may lack a class
+        return float(np.mean(known)) if known else float("nan")
 
     def scores(self, counts: np.ndarray) -> np.ndarray:
         """Return the (K,) scores of all tasks."""
@@ -108,14 +112,22 @@ class Library:
     def of_half(self, number: int) -> Library:
         """Return the same networks' outputs on one half of the rows, 0 or 1 (see `held_out.halves`)."""
         half = copy.copy(self)
-        mine = [halves(self.positions[rows])[number] for rows in self.rows]
-        half.rows = [rows[own] for rows, own in zip(self.rows, mine, strict=True)]
-        half.labels = [labels[own] for labels, own in zip(self.labels, mine, strict=True)]
+        mine = [[own[number] for own in self.halves_of(t)] for t in range(len(self.tasks))]
+
+        def chosen(trainings: list[np.ndarray], t: int) -> list[np.ndarray]:
+            return [values[own] for values, own in zip(trainings, mine[t], strict=True)]
+
+        half.rows = [chosen(rows, t) for t, rows in enumerate(self.rows)]
+        half.labels = [chosen(labels, t) for t, labels in enumerate(self.labels)]
         half.of_task = [
-            {network: [values[own] for values in trainings] for network, trainings in by_network.items()}
-            for by_network, own in zip(self.of_task, mine, strict=True)
+            {network: chosen(trainings, t) for network, trainings in by_network.items()}
+            for t, by_network in enumerate(self.of_task)
         ]
         return half
+
+    def halves_of(self, task: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return which of a task's rows belong to each half, in each training."""
+        return [halves(own[rows]) for own, rows in zip(self.positions, self.rows[task], strict=True)]
 
 
 def held_out_scores(library: Library, starts: Sequence[Sequence[int]], most: int) -> list[Scores]:
@@ -128,11 +140,10 @@ def held_out_scores(library: Library, starts: Sequence[Sequence[int]], most: int
     scores: list[Scores] = [{} for _ in range(library.n_trainings)]
     for t, task in enumerate(library.tasks):
         by_other = [library.predictions(t, counts) for counts in reversed(selected)]
-        mine, _ = halves(library.positions[library.rows[t]])
-        for s, of_training in enumerate(scores):
+        for s, (mine, _) in enumerate(library.halves_of(t)):
             shape = (-1, *[1] * (by_other[0][s].ndim - 1))
             prediction = np.where(mine.reshape(shape), by_other[0][s], by_other[1][s])
-            of_training[task.name] = all_scores(task, prediction, library.labels[t], library.metric)
+            scores[s][task.name] = all_scores(task, prediction, library.labels[t][s], library.metric)
     return scores
 
 
@@ -214,13 +225,27 @@ def greedy_plan(
     if not starts:
         return None
     index = read_index(run.sub("parts"))
-    rows = TaskRows(run.sub("parts"), index, "val", range(len(tasks)))
+    of_folds = {
+        fold: TaskRows(run.sub("parts"), index, "val", range(len(tasks)), fold)
+        for fold in dict.fromkeys(spec.fold for spec in slots[0].specs)
+    }
+    rows = [of_folds[spec.fold] for spec in slots[0].specs]
     n_rows = index.n_samples("val")
     outputs = (
-        [HeldOut.read(run, network_folder(spec, config)).of_all_rows(n_rows)[rows.rows] for spec in slot.specs]
+        [
+            HeldOut.read(run, network_folder(spec, config)).of_all_rows(n_rows)[own.rows]
+            for spec, own in zip(slot.specs, rows, strict=True)
+        ]
         for slot in slots
     )
-    library = Library(tasks, rows.labels, rows.rows, [slot.tasks for slot in slots], outputs, config.metric)
+    library = Library(
+        tasks,
+        [own.labels for own in rows],
+        [own.rows for own in rows],
+        [slot.tasks for slot in slots],
+        outputs,
+        config.metric,
+    )
     counts = select(library, starts, most)
     chosen = np.flatnonzero(counts)
     if not len(chosen):

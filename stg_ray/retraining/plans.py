@@ -11,7 +11,7 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.errors import InputError
-from stg_ray.retraining.specs import Epochs, NetworkSpec, most_epochs
+from stg_ray.retraining.specs import Epochs, NetworkSpec, fold_of, most_epochs
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 
@@ -170,6 +170,7 @@ def network_specs(
             weights=plan.weights(g),
             start=profiled if plan.profiled else None,
             branches=plan.branches,
+            fold=fold_of(config, config.seed + s),
         )
         for name, plan in plans.items()
         for g, members in enumerate(plan.groups.groups)

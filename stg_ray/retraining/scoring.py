@@ -13,7 +13,7 @@ from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import OutputLayout
 from stg_ray.retraining.held_out import HeldOut, together
-from stg_ray.retraining.specs import SCORED
+from stg_ray.retraining.specs import SCORED, fold_of
 from stg_ray.serving import load_predictor
 from stg_ray.tasks import observed
 from stg_ray.training.metrics import DEFAULT, all_scores
@@ -53,7 +53,8 @@ def ensemble_scores(
     """
     predictor = load_predictor(run, config, plan, seed, device)
     index, layout = read_index(run.sub("parts")), predictor.layout
-    rows = {split: TaskRows(run.sub("parts"), index, split, range(len(index.tasks))) for split in SCORED}
+    columns, fold = range(len(index.tasks)), fold_of(config, seed)
+    rows = {split: TaskRows(run.sub("parts"), index, split, columns, fold) for split in SCORED}
     outputs = {"test": predictor.outputs(rows["test"].inputs, serving="ensemble")}
     if folders:
         weights = predictor.groups.serving_weights("ensemble")

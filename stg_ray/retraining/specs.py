@@ -12,7 +12,7 @@ from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.tuning import with_tuned
 
-OF_PLANS = {"plans", "seeds", "random_groups", "networks", "membership_above", "start", "epochs"}
+OF_PLANS = {"plans", "seeds", "folds", "random_groups", "networks", "membership_above", "start", "epochs"}
 """Settings that decide which networks there are; a network's spec has those that decide its training."""
 
 OF_BRANCHES = {"shared_layers", "freeze_shared"}
@@ -47,6 +47,7 @@ class NetworkSpec:
         probe: its scores on validation rows are all that is kept of it, for the search.
         settings: of the configuration that are others in its training, by their names in `config.tuning.TUNED`.
         pause: where its training pauses; it does not decide which network it is.
+        fold: of the rows that it is validated on (see `data.rows.rows_of_fold`).
     """
 
     plan: str
@@ -61,6 +62,7 @@ class NetworkSpec:
     probe: bool = False
     settings: tuple[tuple[str, int | float], ...] = ()
     pause: Pause | None = None
+    fold: int = 0
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -95,13 +97,15 @@ class NetworkSpec:
             network["branches"] = self.branches
         if self.probe:
             network["probe"] = True
+        if self.fold:
+            network["fold"] = self.fold
         text = json.dumps([config.fingerprint(("seed", "data", "metric", "model")), training, network], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the spec as values that JSON and Ray take; those of tuning only where it has them."""
+        """Return the spec as values that JSON and Ray take; those that few networks have only where this one does."""
         values = asdict(self)
-        return {key: values[key] for key in values if key not in ("settings", "pause") or values[key]}
+        return {key: values[key] for key in values if key not in ("settings", "pause", "fold") or values[key]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
@@ -109,6 +113,11 @@ class NetworkSpec:
         tuples = {key: tuple(values[key]) for key in ("tasks", "weights", "branches") if values.get(key) is not None}
         tuples["settings"] = tuple((key, value) for key, value in values.get("settings", ()))
         return cls(**{**values, **tuples})
+
+
+def fold_of(config: Config, seed: int) -> int:
+    """Return the fold of a training, by its seed."""
+    return (seed - config.seed) % config.retrain.folds
 
 
 def most_epochs(epochs: Epochs, most: int) -> int:

@@ -125,7 +125,9 @@ class _Trial:
         """Read the rows, build the network at its start, and set up its training."""
         index = read_index(run.sub("parts"))
         columns = [index.names.index(name) for name in spec.tasks]
-        rows = {split: TaskRows(run.sub("parts"), index, split, columns) for split in ("train", *spec.scored)}
+        rows = {
+            split: TaskRows(run.sub("parts"), index, split, columns, spec.fold) for split in ("train", *spec.scored)
+        }
         train, settings, network = rows["train"], _settings(config, spec), _network_at_start(run, config, spec, index)
         weights = np.ones(len(columns)) if spec.weights is None else np.array(spec.weights)
         validation = Validation(rows["val"].inputs, rows["val"].labels, weights, config.metric)

@@ -41,6 +41,30 @@ def test_rows_are_those_of_the_split(
     assert torch.equal(torch.cat(blocks), expected)
 
 
+@pytest.mark.parametrize("part_rows", [None, 7])
+def test_every_fold_has_validation_rows_of_its_own(
+    part_rows: int | None, make_task_set: Callable[..., TaskSet], tmp_path: Path
+) -> None:
+    storage, task_set = Storage(tmp_path), make_task_set(missing=0.3)
+    write_parts(task_set, storage, part_rows=part_rows)
+    index = read_index(storage)
+    n_val, columns = index.n_samples("val"), range(len(task_set.tasks))
+    both = np.sort(np.concatenate([read_split(storage, index, split).samples for split in ("train", "val")]))
+    seen: list[np.ndarray] = []
+    for fold in range(4):
+        of_split = {split: TaskRows(storage, index, split, columns, fold) for split in ("train", "val", "test")}
+        validated, trained = (of_split[split].samples for split in ("val", "train"))
+        labelled = observed(task_set.labels[both]).any(axis=1)
+        assert np.array_equal(np.sort(np.concatenate([validated, trained])), both[labelled]), "each row is one of both"
+        assert len(validated) <= n_val
+        assert not np.intersect1d(validated, np.concatenate([*seen, [-1]])).size
+        seen.append(validated)
+        for rows in of_split.values():
+            assert np.array_equal(rows.labels, task_set.labels[rows.samples])
+            assert torch.equal(rows.inputs[slice(None)], torch.from_numpy(task_set.inputs[rows.samples]))
+        assert np.array_equal(of_split["test"].samples, TaskRows(storage, index, "test", columns).samples)
+
+
 def test_parts_of_an_object_store_come_to_the_node_once(
     make_task_set: Callable[..., TaskSet], object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

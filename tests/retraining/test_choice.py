@@ -110,6 +110,18 @@ def test_incomplete_trainings_and_tasks_without_a_score_are_left_out(index: Part
     assert found["validation"] == pytest.approx(0.9)
 
 
+def test_a_task_counts_by_the_folds_in_which_it_has_a_score(index: PartIndex) -> None:
+    scores = {("all_in_one", "argmax"): [0.5, 0.6, 0.7, 0.2], ("ours", "argmax"): [0.5, 0.6, 0.7, 0.9]}
+    results, costs = tables(index, scores)
+    last, of_fold = index.names[-1], (results["split"] == "val") & (results["seed"] == 1)
+    results.loc[of_fold & (results["task"] == last), "value"] = np.nan
+    found = choose(results, costs, index, set())
+    assert found is not None
+    by_plan = {candidate["plan"]: candidate["validation"] for candidate in found["candidates"]}
+    assert by_plan["ours"] == pytest.approx((0.5 + 0.6 + 0.7 + 3 * 0.0005 + 0.9) / 4)
+    assert by_plan["all_in_one"] == pytest.approx((0.5 + 0.6 + 0.7 + 3 * 0.0005 + 0.2) / 4)
+
+
 def test_without_a_plan_or_a_score_nothing_is_chosen(index: PartIndex) -> None:
     results, costs = tables(index, {("ours", "argmax"): [np.nan] * 4})
     assert choose(results, costs, index, set()) is None

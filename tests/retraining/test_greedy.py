@@ -33,7 +33,7 @@ def library(
         [(truth[:, own] + sd * rng.normal(size=(n, len(own)))).astype(np.float32) for _ in range(trainings)]
         for own, sd in zip(members, noise, strict=True)
     ]
-    return Library(TASKS, labels, np.arange(n), members, outputs, DEFAULT)
+    return Library(TASKS, [labels] * trainings, [np.arange(n)] * trainings, members, outputs, DEFAULT)
 
 
 def test_noisy_copies_are_averaged_and_bad_ones_left_out() -> None:
@@ -87,9 +87,27 @@ def test_without_a_start_that_is_small_enough_nothing_is_selected() -> None:
 def test_scores_are_those_of_the_mean_output() -> None:
     own = library([[0, 1, 2], [0, 1, 2]], [1.0, 1.0], trainings=1)
     logits = (2 * own.of_task[0][0][0] + own.of_task[0][1][0]) / 3
-    expected = primary_score(TASKS[0], logits[:, 0], own.labels[0])
+    expected = primary_score(TASKS[0], logits[:, 0], own.labels[0][0])
     assert own.score(0, np.array([2, 1])) == pytest.approx(expected)
     assert np.isnan(own.score(0, np.array([0, 0])))
+
+
+def test_a_training_of_another_fold_has_rows_of_its_own() -> None:
+    """The score is the mean of the trainings', each on its rows; a fold that lacks a class of a task has no say."""
+    one, other = library([[0, 1, 2]], [1.0], trainings=1), library([[0, 1, 2]], [0.5], trainings=1, seed=3)
+    labels = [np.full((400, 3), -1, dtype=np.int8) for _ in range(2)]
+    for own, filled in zip((one, other), labels, strict=True):
+        for t in range(3):
+            filled[own.rows[t][0], t] = own.labels[t][0]
+    labels[1][:, 1] = np.minimum(labels[1][:, 1], 0)
+    outputs = [np.zeros((400, 3), dtype=np.float32) for _ in range(2)]
+    for own, logits in zip((one, other), outputs, strict=True):
+        for t in range(3):
+            logits[own.rows[t][0], t] = own.of_task[t][0][0][:, 0]
+    both = Library(TASKS, labels, [np.arange(400)] * 2, [[0, 1, 2]], [outputs], DEFAULT)
+    alone = np.array([own.scores(np.array([1])) for own in (one, other)])
+    expected = [alone[:, 0].mean(), alone[0, 1], alone[:, 2].mean()]
+    assert both.scores(np.array([1])) == pytest.approx(expected)
 
 
 def test_what_is_selected_on_one_half_is_scored_on_the_other() -> None:
@@ -98,7 +116,7 @@ def test_what_is_selected_on_one_half_is_scored_on_the_other() -> None:
     own = library(members, [1e6] * 40, trainings=1)
     seeming = np.mean(own.scores(select(own, starts, most=3)))
     honest = np.mean([metrics["average_precision"] for metrics in held_out_scores(own, starts, 3)[0].values()])
-    chance = np.mean([labels.mean() for labels in own.labels])
+    chance = np.mean([labels.mean() for (labels,) in own.labels])
     assert seeming > chance + 0.02
     assert honest < chance + 0.01
     good = held_out_scores(library(members[:3], [0.3] * 3), starts[:3], 2)
@@ -111,9 +129,9 @@ def test_each_half_is_predicted_by_what_the_other_selects() -> None:
     by_even, by_odd = (select(own.of_half(number), starts, 3) for number in (0, 1))
     for s, scores in enumerate(held_out_scores(own, starts, 3)):
         for t, task in enumerate(TASKS):
-            even = own.rows[t] % 2 == 0
+            even = own.rows[t][s] % 2 == 0
             prediction = np.where(even, own.predictions(t, by_odd)[s], own.predictions(t, by_even)[s])
-            expected = primary_score(task, prediction, own.labels[t])
+            expected = primary_score(task, prediction, own.labels[t][s])
             assert scores[task.name]["average_precision"] == pytest.approx(expected)
 
 
@@ -141,11 +159,20 @@ def test_greedy_needs_others() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-def test_a_run_serves_what_it_selected(quiet: Reporter, tmp_path: Path, make_task_set: Callable[..., TaskSet]) -> None:
+@pytest.mark.parametrize("folds", [1, 2])
+def test_a_run_serves_what_it_selected(
+    folds: int, quiet: Reporter, tmp_path: Path, make_task_set: Callable[..., TaskSet]
+) -> None:
     settings = {
         "profile": {"epochs": 2, "workers": 1},
         "grouping": {"groups": 2},
-        "retrain": {"epochs": 3, "seeds": 2, "plans": ["ours", "all_in_one", "single_task", "greedy"], "networks": 3},
+        "retrain": {
+            "epochs": 3,
+            "seeds": 2,
+            "folds": folds,
+            "networks": 3,
+            "plans": ["ours", "all_in_one", "single_task", "greedy"],
+        },
     }
     run = sr.run(make_task_set(n_samples=400, noise=1.0), tmp_path / "run", settings=settings, reporter=quiet)
     plan = run.run_dir.read_json("plans/greedy.json")

@@ -117,6 +117,27 @@ def test_settings_of_a_network_are_those_of_a_configuration_with_them(
     assert len(run.list(".networks")) == 1
 
 
+def test_a_network_of_another_fold_is_validated_on_other_rows(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    run, own = Storage(tmp_path), replace(SPEC, fold=2)
+    write_parts(make_task_set(missing=0.2), run.sub("parts"))
+    index = read_index(run.sub("parts"))
+    assert own.fingerprint(config) != SPEC.fingerprint(config)
+    assert NetworkSpec.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+    assert "fold" not in SPEC.to_dict()
+    weights, about = trained(run, config, own)
+    columns = [index.names.index(name) for name in own.tasks]
+    rows = {split: TaskRows(run.sub("parts"), index, split, columns, fold=2) for split in ("train", "val")}
+    held_out = HeldOut.read(run, network_folder(own, config))
+    assert np.array_equal(held_out.rows, rows["val"].rows)
+    layout = OutputLayout([index.tasks[t] for t in columns])
+    scores = scores_of(layout, torch.from_numpy(held_out.outputs), rows["val"].labels)
+    assert about["scores"]["val"] == scores
+    assert about["cost"] == len(rows["train"]) * 6 * about["parameters"]
+    assert any(not torch.equal(weights[key], value) for key, value in trained(run, config, SPEC)[0].items())
+
+
 @pytest.mark.parametrize("stop", [3, 9])
 def test_a_training_of_auto_length_ends_alike_wherever_it_is_interrupted(
     make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path, stop: int
