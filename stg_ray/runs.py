@@ -31,7 +31,7 @@ class Run:
     Where a stage has not left it yet, an InputError names the stage.
 
     Attributes:
-        run_dir: the run's directory, for all else that it holds (see the README for its files).
+        run_dir: the run's directory, for all else that it holds (guides/how_it_works.md lists its files).
 
     Example:
         >>> import stg_ray as sr

@@ -38,10 +38,12 @@ def cluster(repository: Path) -> dict[str, Any]:
 
 
 def test_cluster_yaml_is_valid(cluster: dict[str, Any], repository: Path, tmp_path: Path) -> None:
-    """By the schema that `ray up` itself uses; so is the variant for machines of one's own in the README."""
+    """By the schema that `ray up` itself uses; so is the variant for machines of one's own in the guide."""
     validate_config(prepare_config(cluster))
     (block,) = re.findall(
-        r"```yaml\n(provider: \{type: local.*?)```", (repository / "README.md").read_text(), re.DOTALL
+        r"```yaml\n(provider: \{type: local.*?)```",
+        (repository / "stg_ray" / "guides" / "cluster.md").read_text(),
+        re.DOTALL,
     )
     for key in ("provider", "auth", "available_node_types", "head_node_type", "max_workers"):
         del cluster[key]

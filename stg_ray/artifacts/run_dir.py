@@ -28,7 +28,7 @@ from stg_ray.stages import STAGES, onwards
 
 
 class RunDir(OwnedStorage):
-    """The directory of one run. The README describes its artifacts."""
+    """The directory of one run. guides/how_it_works.md lists its artifacts."""
 
     def is_done(self, stage: str, config: Config) -> bool:
         """Return whether a stage is done: its artifacts are whole, and made by this configuration.
