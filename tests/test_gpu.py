@@ -15,6 +15,7 @@ import stg_ray as sr
 from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, gpu_kernel, pairwise_l1, squared_form
 from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.session import session
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import read_index, read_split, write_parts
 from stg_ray.models import load_weights
@@ -37,11 +38,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def gpu_session() -> Iterator[None]:
-    import ray
-
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    with session(None):
+        yield
 
 
 def test_bf16_is_settled_by_the_capability_of_the_gpu() -> None:
@@ -233,6 +231,6 @@ def test_networks_are_trained_on_fractions_of_a_gpu(gpu_session: None, quiet: Re
 
 def test_two_workers_train_a_network_together_on_one_gpu(gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:
     overrides = ["profile.epochs=2", "retrain.epochs=2", "retrain.plans=[all_in_one]", "retrain.gpus=0.5"]
-    config = sr.load_config("digits", [*overrides, "retrain.workers=2"])
+    config = sr.load_config("digits", [*overrides, "retrain.workers=2", "retrain.seeds=1"])
     results = sr.run(config, str(tmp_path / "run"), reporter=quiet).results
     assert np.isfinite(results[results["metric"] == "average_precision"]["value"]).all()

@@ -23,6 +23,7 @@ from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
 from stg_ray.models import BranchedNetwork, build_network
 from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
+from stg_ray.profiling.stage import most_workers
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.search.measuring import Size
 from stg_ray.retraining.specs import NetworkSpec
@@ -66,14 +67,16 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     gradients = f", gradients of {at_most}{samples:,} samples" if by_gradients else ""
     cpus = cpus_here()
     pace = measure_pace(config, config.profile, task_set, index)
-    seconds = START_SECONDS + epochs * n_train * pace.step[1] / cpus
+    here = [{"CPU": float(cpus)}]
+    workers, _ = place_workers(here, most_workers(config, index, here), index.n_parts())
+    seconds = START_SECONDS + epochs * n_train * pace.step[1] / workers
     return [
         ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
         *(("", line) for line in [*about(task_set), *notes]),
         *([("tune", _tune_text(config, index, pace, cpus))] if config.tune.trials else []),
         (
             "profile",
-            f"{_at_most(config.profile)}{epochs} epochs, {config.profile.workers} workers, "
+            f"{_at_most(config.profile)}{epochs} epochs, {_count(workers, 'worker')}, "
             f"{network.n_parameters:,} parameters, cost {n_train * epochs * network.n_parameters:.2e}; data maps of "
             f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots); "
             f"{_at_most(config.profile)}about {_time(seconds)} on {cpus} CPUs",
@@ -107,8 +110,7 @@ def _tune_text(config: Config, index: PartIndex, pace: Pace, cpus: int) -> str:
 def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resources]) -> list[tuple[str, str]]:
     """Describe the work that the nodes of a cluster hold at once in each stage."""
     resources_of_nodes = list(nodes.values())
-    wanted = config.profile.workers
-    most = wanted[1] if isinstance(wanted, tuple) else wanted
+    most = most_workers(config, index, resources_of_nodes)
     workers, profile = place_workers(resources_of_nodes, most, index.n_parts())
     workers_each, trials = place_trials(resources_of_nodes, config.retrain.workers, config.retrain.gpus)
     stages = {
@@ -186,6 +188,10 @@ def _most_epochs(training: TrainingConfig, index: PartIndex) -> int:
 
 def _at_most(training: TrainingConfig) -> str:
     return "at most " if training.epochs == "auto" else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _time(seconds: float) -> str:

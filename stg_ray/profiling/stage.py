@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import Placement, place_workers
+from stg_ray.cluster.placement import Placement, Resources, place_workers
 from stg_ray.cluster.session import root_cause, wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, part_name, read_index
 from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.errors import StgRayError
+from stg_ray.models import build_network
 from stg_ray.progress import StageProgress
+from stg_ray.training.auto import workers_pay
 from stg_ray.training.length import LENGTH, WITHOUT_VALIDATION
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
+
+MOST_BYTES_OF_ONE = 2**30
+"""Inputs, labels and data maps that one worker takes by itself, at most, unless it is asked to."""
 
 PROGRESS_SECONDS = 1.0
 """Between two looks at the workers' notes of their progress."""
@@ -55,7 +61,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         raise StgRayError(failure)
     how = f"{config.profile.precision}, {config.profile.memory_format}"
     epochs = _epochs_text(run_dir, config)
-    progress.summary = f"{epochs} of {index.n_samples():,} samples on {workers.text} workers, {how}"
+    progress.summary = f"{epochs} of {index.n_samples():,} samples on {workers.text}, {how}"
     run_dir.delete("profile/progress.json")
 
 
@@ -76,14 +82,32 @@ class _Workers:
     @classmethod
     def of(cls, config: Config, index: PartIndex) -> _Workers:
         wanted, n_parts = config.profile.workers, index.n_parts()
-        most = wanted[1] if isinstance(wanted, tuple) else wanted
-        number, placement = place_workers(cluster_nodes(), most, n_parts)
+        nodes = cluster_nodes()
+        number, placement = place_workers(nodes, most_workers(config, index, nodes), n_parts)
         elastic = (min(wanted[0], number), min(wanted[1], n_parts)) if isinstance(wanted, tuple) else None
         return cls(number, placement, elastic)
 
     @property
     def text(self) -> str:
-        return f"{self.elastic[0]} to {self.elastic[1]}" if self.elastic else str(self.number)
+        if self.elastic:
+            return f"{self.elastic[0]} to {self.elastic[1]} workers"
+        return f"{self.number} worker{'s' * (self.number > 1)}"
+
+
+def most_workers(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> int | Literal["auto"]:
+    """Return the number of workers to look for room for, the most where they may change; auto: all that there is.
+
+    `profile.workers: auto` is one worker where CPUs train, all rows and their records are small, and a step is too
+    short to be shared.
+    """
+    wanted = config.profile.workers
+    if wanted != "auto":
+        return wanted[1] if isinstance(wanted, tuple) else wanted
+    bytes_of_a_row = 4 * math.prod(index.input_shape) + 9 * len(index.tasks)
+    if any(node.get("GPU", 0) >= 1 for node in nodes) or index.n_samples() * bytes_of_a_row > MOST_BYTES_OF_ONE:
+        return "auto"
+    network = build_network(config.model, index, index.tasks, config.seed)
+    return "auto" if workers_pay(network, index.input_shape, config.profile.batch_size) else 1
 
 
 def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTrainer:
@@ -134,7 +158,7 @@ def _poll(run_dir: RunDir, config: Config, workers: _Workers, progress: StagePro
         except OSError:  # not there yet, or a storage that fails once: the next look may succeed
             progress.waits_for(f"{workers.number} times {workers.placement.each}")
         else:
-            progress.update(state["done"], state["total"], f"steps{at_most} on {workers.number} workers")
+            progress.update(state["done"], state["total"], f"steps{at_most} on {workers.text}")
 
     return poll
 

@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.placement import place_workers
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
-from stg_ray.data.parts import PartIndex, read_index, read_split, write_parts
+from stg_ray.data.parts import PartIndex, index_of, read_index, read_split, write_parts
 from stg_ray.data.rows import TaskRows
 from stg_ray.data_maps.files import DataMap
 from stg_ray.data_maps.state import DataMapState
@@ -27,6 +28,7 @@ from stg_ray.models import build_network, load_weights
 from stg_ray.models.outputs import as_labels
 from stg_ray.profiling import run as profile
 from stg_ray.profiling.recorder import Shard
+from stg_ray.profiling.stage import most_workers
 from stg_ray.progress import Reporter
 from stg_ray.retraining.scoring import scores_of
 from stg_ray.seeds import Stream
@@ -176,6 +178,27 @@ def test_no_worker_asks_for_more_than_a_node_has(
 ) -> None:
     count, placement = place_workers(nodes, workers, n_parts=16)
     assert (count, placement.resources) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "nodes", "expected"),
+    [
+        ([], [{"CPU": 8.0}], 1),
+        (["profile.workers=auto", "model.width=4096", "profile.batch_size=512"], [{"CPU": 8.0}], "auto"),
+        ([], [{"CPU": 8.0, "GPU": 2.0}], "auto"),
+        (["profile.workers=3"], [{"CPU": 8.0}], 3),
+        (["profile.workers=[2,5]"], [{"CPU": 8.0}], 5),
+    ],
+)
+def test_a_step_that_is_too_short_to_be_shared_has_one_worker(
+    settings: list[str], nodes: list[dict[str, float]], expected: int | str, make_task_set: Callable[..., TaskSet]
+) -> None:
+    config = load_config({"data": {"npz": "planted"}}, settings)
+    index = index_of(make_task_set())
+    assert most_workers(config, index, nodes) == expected
+    rows = {"train": [10**9], "val": [], "test": []}
+    if expected == 1:
+        assert most_workers(config, replace(index, rows=rows), nodes) == "auto", "one node need not hold so much"
 
 
 def test_a_cluster_without_cpus_is_told_so() -> None:
