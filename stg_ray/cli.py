@@ -3,87 +3,77 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import webbrowser
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-from typer.core import TyperGroup
 
 from stg_ray.config.loading import load_config
-from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import no_credentials
-from stg_ray.errors import InputError, InterruptedRun, PartlyFailed, StgRayError, one_line
+from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
 from stg_ray.exits import exit_code, plain_warnings, with_interrupts
-from stg_ray.stages import STAGES
-
-if TYPE_CHECKING:
-    from stg_ray.findings import Finding
-
-STAGE_NAMES = tuple(name for name in STAGES if name != "parts")
-"""The stages that `--until` and the stage commands name; the parts are laid out with the first of them."""
-
-STYLE_OF_STATE = {"ok": "", "warning": "yellow", "problem": "bold red"}
-
-
-class Commands(TyperGroup):
-    """The commands; Typer takes an interrupt for success, and a file that is cut off for one."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command.
-
-        Raises:
-            StgRayError: it was interrupted, or a file is cut off.
-        """
-        try:
-            return super().invoke(ctx)
-        except EOFError as error:
-            raise StgRayError(f"a file is cut off ({one_line(error)}): give the same command again") from error
-        except KeyboardInterrupt:
-            raise InterruptedRun("interrupted") from None
-
+from stg_ray.options import (
+    STAGE_NAMES,
+    Address,
+    Commands,
+    Directory,
+    LookAt,
+    Out,
+    Quiet,
+    Set,
+    Source,
+    Topic,
+    TrustCode,
+    Until,
+    Verbose,
+)
+from stg_ray.progress import Reporter
+from stg_ray.shown import shown
+from stg_ray.tables import print_findings, print_plan, print_presets
 
 app = typer.Typer(
     cls=Commands,
     help="Which tasks should share a network? Profile all tasks once, group them, retrain the groups, compare.",
-    no_args_is_help=True,
-    add_completion=False,
+    epilog="Begin with: stg-ray run digits. The guides: stg-ray guide.",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-Source = Annotated[str, typer.Argument(metavar="PRESET|CONFIG.yaml", help="A preset (see: stg-ray presets) or a file.")]
-Directory = Annotated[str, typer.Argument(metavar="DIR", callback=no_credentials, help="The run: a path or a URI.")]
-Place = typer.Option("--out", callback=no_credentials, help="Run directory; runs/NAME-HASH if not given.")
-Out = Annotated[str | None, Place]
-Until = Annotated[str, typer.Option("--until", metavar="STAGE", help=f"One of {', '.join(STAGE_NAMES)}.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting.")]
-Address = Annotated[str | None, typer.Option("--address", help="Ray cluster to join; else $RAY_ADDRESS, else its own.")]
-LookAt = Annotated[str | None, typer.Option("--address", help="Ray cluster to look at; else $RAY_ADDRESS.")]
-TrustCode = Annotated[
-    bool, typer.Option("--trust-code", help="Import a trunk that DIR names, though it is somebody else's.")
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own output, and tracebacks of errors.")]
+
+@app.callback()
+def _before_any_command(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from stg_ray import __version__
+
+        _say(f"stg-ray {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
-@app.command("run")
+@app.command("run", short_help="Do everything that is not done yet.")
 def run_command(
     source: Source,
     out: Out = None,
     until: Until = "report",
     set_: Set = None,
     address: Address = None,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Do everything; on an existing directory of the same configuration, what is missing."""
-    from stg_ray.errors import unknown
-
     if until not in STAGE_NAMES:
         raise InputError(unknown(until, STAGE_NAMES, "stage"))
     config = load_config(source, set_ or ())
@@ -91,15 +81,16 @@ def run_command(
     from stg_ray.pipeline import default_out, run
 
     directory = out or default_out(source, config)
-    _say(f"run directory: {directory}")
+    if not quiet:
+        _say(f"run directory: {directory}")
 
     def work() -> Any:
-        return run(config, directory, until=until, address=address, verbose=verbose)
+        return run(config, directory, until=until, address=address, reporter=_reporter(quiet), verbose=verbose)
 
-    _work_and_show(work, directory, until)
+    _work_and_show(work, directory, until, quiet=quiet)
 
 
-@app.command("plan")
+@app.command("plan", short_help="Say what would run, and how long it takes; run nothing.")
 def plan_command(
     source: Source,
     set_: Set = None,
@@ -116,21 +107,16 @@ def plan_command(
     if is_elsewhere(address):
         with session(address, verbose=verbose):
             nodes = named_nodes()
-    _print_plan(estimate(config, nodes), f"stg-ray run {source}")
+    print_plan(Console(highlight=False), estimate(config, nodes), f"stg-ray run {source}")
 
 
-@app.command("presets")
+@app.command("presets", short_help="List the named task sets.")
 def presets_command() -> None:
     """List the named task sets."""
-    table = Table(box=None, pad_edge=False)
-    for column, justify in (("preset", "left"), ("tasks K", "right"), ("samples N", "right"), ("data", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for name, preset in PRESETS.items():
-        table.add_row(name, str(preset.tasks), f"{preset.samples:,}", preset.origin)
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_presets(Console(highlight=False))
 
 
-@app.command("doctor")
+@app.command("doctor", short_help="Say what is or would go wrong here, and what to do.")
 def doctor_command(
     out: Annotated[str, typer.Option(callback=no_credentials, help="A run directory: each file is checked.")] = "runs",
     data_root: Annotated[str | None, typer.Option("--data-root", help="The folder of the data.")] = None,
@@ -141,35 +127,45 @@ def doctor_command(
     del verbose  # only `main` needs it, and looks for it in sys.argv
     from stg_ray.doctor import examine
 
-    if not _print_findings(examine(out, data_root, address)):
+    if not print_findings(Console(highlight=False, soft_wrap=True), examine(out, data_root, address)):
         raise StgRayError("there are problems: see above what to do")
 
 
-def _stage_command(stage: str, does: str) -> None:
+@app.command("guide", short_help="Show a guide; without TOPIC, list them.")
+def guide_command(topic: Topic = None) -> None:
+    """Show a guide in the terminal; without TOPIC, list them."""
+    from stg_ray.guide import print_guide, print_topics, topics
+
+    console = Console(highlight=False)
+    if topic is None:
+        print_topics(console, topics())
+    else:
+        print_guide(console, topic)
+
+
+def _stage_command(stage: str, does: str, more: str = "") -> None:
     """Add the command of a stage, with its help text."""
 
     def command(
         directory: Directory,
         set_: Set = None,
         address: Address = None,
+        quiet: Quiet = False,
         verbose: Verbose = False,
         trust_code: TrustCode = False,
     ) -> None:
-        _run_stage(stage, directory, set_, address, verbose, trust_code=trust_code)
+        _run_stage(stage, directory, set_, address, verbose, quiet=quiet, trust_code=trust_code)
 
-    app.command(stage, help=does)(command)
-
-
-for _stage, _does in {
-    "tune": "Search for settings of the network of all tasks, once more; tune.trials says how many to try.",
-    "profile": "Train on all tasks and record the data maps, once more.",
-    "affinity": "Compute how alike the tasks are, once more.",
-    "retrain": "Train the networks of the plans; finished ones are kept.",
-}.items():
-    _stage_command(_stage, _does)
+    app.command(stage, help=f"{does}{more}", short_help=does)(command)
 
 
-@app.command("group")
+_stage_command("tune", "Search for settings of the network, once more.", " tune.trials says how many to try.")
+_stage_command("profile", "Train on all tasks, record the data maps, once more.")
+_stage_command("affinity", "Compute how alike the tasks are, once more.")
+_stage_command("retrain", "Train the networks of the plans; finished ones are kept.")
+
+
+@app.command("group", short_help="Group the tasks, once more.")
 def group_command(
     directory: Directory,
     set_: Set = None,
@@ -179,19 +175,21 @@ def group_command(
             "--add", metavar="FILE", help="K x K Parquet or CSV with new tasks, which join the groups there are."
         ),
     ] = None,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Group the tasks, once more; for example --set grouping.groups=5."""
     if add is None:
-        _run_stage("group", directory, set_, None, verbose)
+        _run_stage("group", directory, set_, None, verbose, quiet=quiet)
         return
     if set_:
         raise InputError("--add joins new tasks to the groups there are, which --set would change: use one of them")
     from stg_ray.pipeline import add_tasks
     from stg_ray.report import print_groups
 
-    print_groups(Console(highlight=False), add_tasks(directory, add))
-    _say(f"groups with the new tasks: {directory}/groups.added.json")
+    print_groups(Console(highlight=False, quiet=quiet), add_tasks(directory, add))
+    if not quiet:
+        _say(f"groups with the new tasks: {directory}/groups.added.json")
 
 
 @app.command("report")
@@ -199,10 +197,11 @@ def report_command(
     directory: Directory,
     set_: Set = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Write the page once more."""
-    _run_stage("report", directory, set_, None, verbose)
+    _run_stage("report", directory, set_, None, verbose, quiet=quiet)
     if open_:
         from stg_ray.artifacts.storage import Storage
 
@@ -219,6 +218,7 @@ def _run_stage(
     address: str | None,
     verbose: bool,
     *,
+    quiet: bool,
     trust_code: bool = False,
 ) -> None:
     """Run one stage again, and show its results."""
@@ -227,57 +227,50 @@ def _run_stage(
         from stg_ray.pipeline import run_stage
 
         return run_stage(
-            stage, directory, overrides=overrides or (), address=address, verbose=verbose, trust_code=trust_code
+            stage,
+            directory,
+            overrides=overrides or (),
+            address=address,
+            reporter=_reporter(quiet),
+            verbose=verbose,
+            trust_code=trust_code,
         )
 
-    _work_and_show(work, directory, stage)
+    _work_and_show(work, directory, stage, quiet=quiet)
 
 
-def _work_and_show(work: Callable[[], Any], directory: str, stage: str) -> None:
+def _reporter(quiet: bool) -> Reporter | None:
+    return Reporter(Console(quiet=True)) if quiet else None
+
+
+def _work_and_show(work: Callable[[], Any], directory: str, stage: str, *, quiet: bool) -> None:
     """Do the work, then show its results up to a stage, also those of a run that partly failed."""
     try:
         with_interrupts(work, directory)
     except PartlyFailed:
-        _show(directory, stage)
+        _show(directory, stage, quiet=quiet)
         raise
-    _show(directory, stage)
+    _show(directory, stage, quiet=quiet)
 
 
-def _show(directory: str, stage: str) -> None:
-    """Print the results after a stage."""
+def _show(directory: str, stage: str, *, quiet: bool) -> None:
+    """Print the results after a stage, and the page or the command that makes what is stale now."""
+    if quiet:
+        return
     from stg_ray.artifacts.run_dir import RunDir
     from stg_ray.report import print_stage
 
     run = RunDir(directory)
-    print_stage(Console(highlight=False), run, run.read_config(), stage)
+    config = run.read_config()
+    print_stage(Console(highlight=False), run, config, stage)
     if stage == "report":
         _say(f"report: {run.sub_uri('report.html')}")
-
-
-def _print_plan(rows: list[tuple[str, str]], title: str) -> None:
-    """Print the stages of a plan, a line each."""
-    table: Any = Table(box=None, pad_edge=False, show_header=False, title=Text(title), title_justify="left")
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        table.add_row(Text(name), Text(text))
-    Console(highlight=False).print(table)
-
-
-def _print_findings(findings: Iterable[Finding]) -> bool:
-    """Print findings of doctor as they come in, and return whether none of them is a problem."""
-    console = Console(highlight=False, soft_wrap=True)
-    n_problems = 0
-    for finding in findings:
-        console.print(Text(f"{finding.state:<8} {finding.text}", style=STYLE_OF_STATE[finding.state]))
-        if finding.advice:
-            console.print(Text(f"{'':<8} {finding.advice}"))
-        n_problems += finding.state == "problem"
-    return n_problems == 0
+    elif following := next((name for name in config.stages if not run.is_done(name, config)), None):
+        _say(f"next: stg-ray {following} {shlex.quote(directory)}")
 
 
 def _say(text: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+    Console(highlight=False, soft_wrap=True).print(shown(text), markup=False)
 
 
 def main() -> NoReturn:
@@ -285,7 +278,7 @@ def main() -> NoReturn:
     verbose, code = bool({"--verbose", "-v"} & set(sys.argv[1:])), 0
     plain_warnings()
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False) or 0  # of typer.Exit; commands return nothing
         sys.stdout.flush()
     except BaseException as error:
         code = exit_code(error, verbose=verbose)

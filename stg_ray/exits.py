@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from stg_ray.errors import InputError, InterruptedRun, StgRayError, one_line
+from stg_ray.shown import shown
 
 NEEDS = {
     errno.ENOSPC: "the disk is full",
@@ -59,6 +60,8 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
     if hasattr(error, "show") and hasattr(error, "format_message"):  # click's own: a missing argument, a bad option
         _say(f"{error.format_message()} (see stg-ray --help)")
         return 2
+    if isinstance(error, SystemExit) and error.code == 0:
+        return 0  # a shell was told how to complete
     if isinstance(error, BrokenPipeError | SystemExit):
         return 1  # whoever read the output is gone (Typer makes an exit of it): there is nobody to tell
     if verbose:
@@ -108,4 +111,4 @@ def plain_warnings() -> None:
 
 
 def _say(text: str) -> None:
-    print(f"stg-ray: {text}", file=sys.stderr)
+    print(shown(f"stg-ray: {text}"), file=sys.stderr)

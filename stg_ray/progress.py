@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from stg_ray.shown import shown
 
 LINE_SECONDS = 10.0
 """Time between two lines where there is no terminal."""
+PACE_SECONDS = 3.0
+"""Time of work from which a pace is told."""
 PATIENCE_SECONDS = 60.0
 """Time after which a stage that has not begun says what it waits for."""
 
@@ -27,7 +31,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
-        self.console.print(text, markup=False)
+        self.console.print(shown(text), markup=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageProgress]:
@@ -37,7 +41,43 @@ class Reporter:
         with progress:
             yield progress
         detail = f"  {progress.summary}" if progress.summary else ""
-        self.console.print(f"{name:<9} done in {time.monotonic() - began:5.1f} s{detail}", markup=False)
+        self.say(f"{name:<9} done in {time.monotonic() - began:5.1f} s{detail}")
+
+
+class TimeLeft:
+    """The time that work still takes, by its pace so far; it never rises from one look to the next.
+
+    The first pieces of work are slow: processes start. So the pace is that since the first piece was done, and an
+    estimate that is too low stays where it is until the work has caught up with it.
+    """
+
+    def __init__(self) -> None:
+        self.first: tuple[float, float] | None = None
+        self.last: float | None = None
+
+    def after(self, done: float, total: float) -> float | None:
+        """Return the seconds that are left; None while nothing is known."""
+        now = time.monotonic()
+        if done <= 0:
+            return None
+        if self.first is None:
+            self.first = (now, done)
+            return None
+        elapsed, steps = now - self.first[0], done - self.first[1]
+        if steps <= 0 or elapsed < PACE_SECONDS:
+            return self.last
+        left = elapsed / steps * (total - done)
+        self.last = left if self.last is None else min(self.last, left)
+        return self.last
+
+
+def in_words(seconds: float | None) -> str:
+    """Return a time that is left in words, empty where it is not known."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"
 
 
 class StageProgress:
@@ -70,7 +110,7 @@ class StageProgress:
 
     def note(self, text: str) -> None:
         """Print a line about the stage, such as a request that could not be met."""
-        self.console.print(f"{self.name:<9} {text}", markup=False)
+        self.console.print(shown(f"{self.name:<9} {text}"), markup=False)
 
     def begins_to_wait(self) -> None:
         """Take note that work is asked for from now on, after other work of the stage."""
@@ -96,11 +136,12 @@ class _Bar(StageProgress):
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}", markup=False),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self.console,
             transient=True,
         )
-        self.bar = self.progress.add_task(self.name, total=None, unit="starting")
+        self.bar = self.progress.add_task(self.name, total=None, unit="starting", left="")
+        self.left = TimeLeft()
         self.progress.start()
         return self
 
@@ -108,24 +149,23 @@ class _Bar(StageProgress):
         self.progress.stop()
 
     def update(self, done: float, total: float, unit: str) -> None:
-        self.progress.update(self.bar, completed=done, total=total, unit=unit)
+        left = in_words(self.left.after(done, total))
+        self.progress.update(self.bar, completed=done, total=total, unit=unit, left=left)
 
 
 class _Lines(StageProgress):
-    """A line every `LINE_SECONDS`."""
+    """A line every `LINE_SECONDS`, where there is something new."""
 
     def __enter__(self) -> StageProgress:
-        self.last = time.monotonic()
-        self.first: tuple[float, float] | None = None
+        self.said = time.monotonic()
+        self.shown_done = -1.0
+        self.left = TimeLeft()
         return self
 
     def update(self, done: float, total: float, unit: str) -> None:
+        left = in_words(self.left.after(done, total))
         now = time.monotonic()
-        if self.first is None:
-            self.first = (now, done)  # the rate is measured from here, without the time of starting
-        if now - self.last < LINE_SECONDS or done >= total:
+        if now - self.said < LINE_SECONDS or done >= total or done == self.shown_done:
             return
-        self.last = now
-        elapsed, steps = now - self.first[0], done - self.first[1]
-        left = f", about {elapsed / steps * (total - done):.0f} s left" if steps > 0 else ""
-        self.console.print(f"{self.name:<9} {done:.0f} of {total:.0f} {unit}{left}", markup=False)
+        self.said, self.shown_done = now, done
+        self.note(f"{done:.0f} of {total:.0f} {unit}{left and f', {left}'}")

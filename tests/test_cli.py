@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stg_ray.cli import STYLE_OF_STATE
 from stg_ray.findings import Finding
+from stg_ray.tables import STYLE_OF_STATE
 
 
 def stg_ray(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from stg_ray.cli import STAGE_NAMES
 from stg_ray.config.loading import load_config
+from stg_ray.options import STAGE_NAMES
 
 
 @pytest.mark.parametrize("stage", STAGE_NAMES)

@@ -13,6 +13,7 @@ import networkx as nx
 import pytest
 
 FLOORS = (
+    {"shown"},
     {"errors", "exits", "imports", "progress", "seeds", "stages"},
     {"config", "tasks"},
     {"artifacts"},
@@ -25,7 +26,8 @@ FLOORS = (
     {"checks", "in_memory", "runs"},
     {"pipeline"},
     {"estimator", "findings", "planning"},
-    {"doctor"},
+    {"doctor", "guide"},
+    {"options", "tables"},
     {"cli", "stg_ray"},
     {"__main__"},
 )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stg_ray.cli import STAGE_NAMES
 from stg_ray.config import Config
+from stg_ray.options import STAGE_NAMES
 from stg_ray.pipeline import RUNS
 from stg_ray.stages import STAGES, earlier, onwards
 

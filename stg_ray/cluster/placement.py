@@ -36,6 +36,11 @@ class Placement:
         """The resources of one piece in words, such as `1 CPU and 0.5 GPU`."""
         return " and ".join(f"{amount:.3g} {name}" for name, amount in self.resources.items())
 
+    def times(self, number: int) -> str:
+        """Return the resources of so many pieces in words, such as `4 CPUs and 2 GPUs`."""
+        totals = {name: number * amount for name, amount in self.resources.items()}
+        return " and ".join(f"{total:.3g} {name}{'s' * (total > 1)}" for name, total in totals.items())
+
     @property
     def at_once(self) -> int:
         """The number of pieces that all nodes hold at once."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from stg_ray.config import Config
+from stg_ray.config.explaining import explained
 from stg_ray.config.methods import AFFINITY_METHODS, GROUPING_METHODS
 from stg_ray.config.plain_values import check_texts
 from stg_ray.config.plain_yaml import read_yaml
@@ -161,41 +161,9 @@ def _validated(values: Mapping[str, Any], *, known: Config | None = None, of_run
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise InputError("; ".join(_explain(problem) for problem in error.errors()[:3])) from error
+        raise InputError(explained(error)) from error
     if not of_run:
         before = [] if known is None else [*known.affinity.methods, known.grouping.method]
         AFFINITY_METHODS.check(name for name in config.affinity.methods if name not in before)
         GROUPING_METHODS.check(name for name in [config.grouping.method] if name not in before)
     return config
-
-
-def _explain(problem: Any) -> str:
-    """Describe one of pydantic's problems in one line, with the nearest known key for an unknown one."""
-    where = [str(step) for step in problem["loc"]]
-    if problem["type"] == "extra_forbidden":
-        *path, name = where
-        model: Any = Config
-        for step in path:
-            if step not in model.model_fields:
-                continue  # a key of a dictionary of sections, or the number of one in a list
-            annotation = model.model_fields[step].annotation
-            inner = [a for a in get_args(annotation) if hasattr(a, "model_fields")]  # of `X | None`, `dict[str, X]`
-            model = inner[0] if inner else annotation
-        known = list(model.model_fields)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        elsewhere = [
-            f"{section}.{name}"
-            for section, field in Config.model_fields.items()
-            if name in getattr(field.annotation, "model_fields", {})
-        ]
-        shown = " or ".join(elsewhere) if elsewhere and not path else ".".join([*path, near[0]]) if near else ""
-        shown = shown or " or ".join(elsewhere)
-        hint = f"did you mean {shown}?" if shown else f"known: {', '.join(known)}"
-        key = ".".join(where)
-        return f"unknown key {key if key.isprintable() else repr(key)}: {hint}"
-    message = problem["msg"].removeprefix("Value error, ")
-    place = ".".join(step for step in where if not step.startswith(("constrained-", "literal", "int", "function-")))
-    place = place if place.isprintable() else repr(place)
-    if isinstance(problem["input"], dict | BaseModel):
-        return f"{place}: {message}" if place else message
-    return f"{place} is {problem['input']!r}: {message[0].lower()}{message[1:]}"

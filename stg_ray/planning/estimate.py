@@ -22,6 +22,7 @@ from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
 from stg_ray.models import BranchedNetwork, build_network
+from stg_ray.planning.rough import affinity_seconds, grouping_seconds, layout_seconds, report_seconds
 from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
 from stg_ray.profiling.stage import most_workers
 from stg_ray.retraining.plans import make_plans, network_specs
@@ -34,9 +35,14 @@ from stg_ray.tasks.notes import noted
 from stg_ray.training.length import Length
 from stg_ray.tuning.stage import plan_trials
 
+ROUGH = ("parts", "affinity", "group", "report")
+"""Stages whose times are rough: no step of them is timed here."""
+
+UNIT = "samples x epochs x parameters"
+
 
 def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> list[tuple[str, str]]:
-    """Estimate what each stage would do.
+    """Estimate what each stage would do, and how long it and all of them take.
 
     Costs are samples x epochs x parameters. Times are those of this machine's CPUs, from training steps that are
     measured for a second or two. With `grouping.groups: auto` the number of groups is not known yet, and with `epochs:
@@ -56,43 +62,73 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     check_varied(task_set.inputs)
     index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
     check(config, index)
-    network = build_network(config.model, index, index.tasks, config.seed)
-    n_tasks, n_train, epochs = len(index.tasks), index.n_samples(), _most_epochs(config.profile, index)
-    snapshots = snapshot_epochs(epochs, config.profile.snapshots)
-    state_bytes = n_train * (12 + 8 * n_tasks)
-    per_part = rows_per_part(config.affinity, index)
-    samples = sum(min(per_part, rows) for rows in index.rows["train"])
-    at_most = "at most " if config.affinity.samples == "auto" else ""
-    by_gradients = any(issubclass(each, GradientEstimator) for each in estimators_of(config.affinity, index).values())
-    gradients = f", gradients of {at_most}{samples:,} samples" if by_gradients else ""
-    cpus = cpus_here()
+    n_tasks, cpus = len(index.names), cpus_here()
     pace = measure_pace(config, config.profile, task_set, index)
     here = [{"CPU": float(cpus)}]
     workers, _ = place_workers(here, most_workers(config, index, here), index.n_parts())
-    seconds = START_SECONDS + epochs * n_train * pace.step[1] / workers
+    profile = START_SECONDS + _most_epochs(config.profile, index) * index.n_samples() * pace.step[1] / workers
+    tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
+    trainings, retrain = _retraining(config, task_set, index)
+    seconds = {
+        "parts": layout_seconds(index),
+        "tune": tuning[1],
+        "profile": profile,
+        "affinity": affinity_seconds(config, index, pace, _rows_looked_at(config, index), profile, cpus),
+        "group": grouping_seconds(n_tasks),
+        "retrain": retrain,
+        "report": report_seconds(n_tasks),
+    }
+    roughly = {name: f"; {_about(seconds[name], 'roughly')}" for name in ROUGH}
+    parts = f"{n_tasks} tasks, {index.n_samples():,} training samples in {index.n_parts()} parts"
     return [
-        ("parts", f"{n_tasks} tasks, {n_train:,} training samples in {index.n_parts()} parts"),
+        ("parts", parts + roughly["parts"]),
         *(("", line) for line in [*about(task_set), *notes]),
-        *([("tune", _tune_text(config, index, pace, cpus))] if config.tune.trials else []),
-        (
-            "profile",
-            f"{_at_most(config.profile)}{epochs} epochs, {_count(workers, 'worker')}, "
-            f"{network.n_parameters:,} parameters, cost {n_train * epochs * network.n_parameters:.2e}; data maps of "
-            f"{_size(state_bytes * len(snapshots))} ({len(snapshots)} snapshots); "
-            f"{_at_most(config.profile)}about {_time(seconds)} on {cpus} CPUs",
-        ),
-        (
-            "affinity",
-            f"{', '.join(config.affinity.methods)}: {n_tasks} x {n_tasks}{gradients}",
-        ),
-        ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}"),
-        *_retrain_rows(config, task_set, index),
+        *([("tune", tuning[0])] if tuning[0] else []),
+        ("profile", _profile_text(config, index, profile, list(nodes.values()) if nodes else here)),
+        ("affinity", _affinity_text(config, index) + roughly["affinity"]),
+        ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}{roughly['group']}"),
+        *trainings,
+        ("report", f"one page{roughly['report']}"),
         *(_placement_rows(config, index, nodes) if nodes else []),
+        ("total", _total_text(config, sum(seconds.values()), cpus)),
     ]
 
 
-def _tune_text(config: Config, index: PartIndex, pace: Pace, cpus: int) -> str:
-    """Describe the rounds of tuning, by the pace of the configuration as given."""
+def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Sequence[Resources]) -> str:
+    n_train, epochs = index.n_samples(), _most_epochs(config.profile, index)
+    parameters = build_network(config.model, index, index.tasks, config.seed).n_parameters
+    snapshots = len(snapshot_epochs(epochs, config.profile.snapshots))
+    state_bytes = n_train * (12 + 8 * len(index.names))
+    return (
+        f"{_at_most(config.profile)}{epochs} epochs, {_workers_text(config, index, nodes)}, {parameters:,} parameters, "
+        f"cost {n_train * epochs * parameters:.2e} ({UNIT}); data maps of {_size(state_bytes * snapshots)} "
+        f"({snapshots} snapshot{'s' * (snapshots > 1)}); {_at_most(config.profile)}{_about(seconds)} on {cpus_here()} CPUs"
+    )
+
+
+def _rows_looked_at(config: Config, index: PartIndex) -> int:
+    """Return the number of training rows whose gradients are compared, at most."""
+    per_part = rows_per_part(config.affinity, index)
+    return sum(min(per_part, rows) for rows in index.rows["train"])
+
+
+def _affinity_text(config: Config, index: PartIndex) -> str:
+    at_most = "at most " if config.affinity.samples == "auto" else ""
+    by_gradients = any(issubclass(each, GradientEstimator) for each in estimators_of(config.affinity, index).values())
+    gradients = f", gradients of {at_most}{_rows_looked_at(config, index):,} samples" if by_gradients else ""
+    return f"{', '.join(config.affinity.methods)}: {len(index.names)} x {len(index.names)}{gradients}"
+
+
+def _total_text(config: Config, seconds: float, cpus: int) -> str:
+    """Say what all stages take together, and what that rests on."""
+    trainings = [config.profile] + [config.retrain] * bool(config.retrain.plans)
+    at_most = "at most " if any(_at_most(each) for each in trainings) or config.grouping.groups == "auto" else ""
+    rough = f"{', '.join(ROUGH[:-1])} and {ROUGH[-1]}"
+    return f"{at_most}{_about(seconds)} on {cpus} CPUs; trainings by steps that were timed here; {rough} are rough"
+
+
+def _tuning(config: Config, index: PartIndex, pace: Pace, cpus: int) -> tuple[str, float]:
+    """Describe the rounds of tuning, by the pace of the configuration as given; and their seconds."""
     trials, rounds = plan_trials(config, index)
     most, before, seconds, texts = _most_epochs(config.profile, index), 0, START_SECONDS, []
     epoch = pace.epoch(len(index.names), index.n_samples(), index.n_samples("val"))
@@ -103,8 +139,8 @@ def _tune_text(config: Config, index: PartIndex, pace: Pace, cpus: int) -> str:
         texts.append(f"{each.trials} to {'the end' if each.until == 'end' else f'epoch {until}'}")
         before = until
     rounds_text = f"{', '.join(texts)} (and the configuration as given)"
-    time = f"{_at_most(config.profile)}about {_time(seconds)} on {cpus} CPUs"
-    return f"{len(trials)} trials of {', '.join(trials[0])}: {rounds_text}; {time}"
+    time = f"{_at_most(config.profile)}{_about(seconds)} on {cpus} CPUs"
+    return f"{len(trials)} trials of {', '.join(trials[0])}: {rounds_text}; {time}", seconds
 
 
 def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resources]) -> list[tuple[str, str]]:
@@ -128,8 +164,9 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
     return rows
 
 
-def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[tuple[str, str]]:
-    """Describe the training of all networks, each once, then of those of each plan; random groups are one line."""
+def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[list[tuple[str, str]], float]:
+    """Describe the training of all networks, each once, then of those of each plan (random groups are one line); and
+    the seconds of all."""
     cpus = cpus_here()
     bounded = config.retrain.model_copy(update={"epochs": _most_epochs(config.retrain, index)})
     config, epochs_at_most = config.model_copy(update={"retrain": bounded}), _at_most(config.retrain)
@@ -138,7 +175,7 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
     plans = make_plans(_assumed(index, number), index.tasks, config, _assumed(index, size.groups))
     specs = list(network_specs(plans, config))
     if not specs:
-        return [("retrain", "no plans")]
+        return [("retrain", "no plans")], 0.0
     if "searched" in config.retrain.plans:
         short = next(spec for spec in specs if spec.plan == "searched")
         specs += [replace(short, plan="search", probe=True, draws=n, epochs=size.epochs) for n in range(size.networks)]
@@ -156,7 +193,7 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
         return (
             f"{at_most}{len(networks)} {plan}, {epochs_at_most}{epochs} epochs, cost {cost:.2e}, "
-            f"{epochs_at_most}about {_time(seconds)}"
+            f"{epochs_at_most}{_about(seconds)}"
         )
 
     titles = {name: f"of {plan.of_all_draws.name}" for name, plan in trained_plans(config.retrain).items()}
@@ -165,7 +202,8 @@ def _retrain_rows(config: Config, task_set: TaskSet, index: PartIndex) -> list[t
         by_plan.setdefault(titles.get(spec.plan, "of the search"), []).append(spec)
     distinct = list({spec.fingerprint(config): spec for spec in specs}.values())
     rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
-    return rows + [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
+    rows += [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
+    return rows, START_SECONDS + seconds_of_trials(distinct, pace, index, cpus, config.retrain.workers)
 
 
 def _n_parameters(config: Config, index: PartIndex, tasks: Sequence[Task], branches: Sequence[int]) -> int:
@@ -186,18 +224,27 @@ def _most_epochs(training: TrainingConfig, index: PartIndex) -> int:
     return Length.of(training, math.ceil(index.n_samples() / training.batch_size)).most
 
 
+def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> str:
+    """Say how many workers the profile has on these nodes."""
+    if isinstance(config.profile.workers, tuple):
+        least, most = config.profile.workers
+        return f"{least} to {most} workers"
+    most_here = most_workers(config, index, nodes)
+    if most_here == "auto":
+        return "a worker for each GPU, else CPU"
+    return f"{most_here} worker{'s' * (most_here != 1)}"
+
+
 def _at_most(training: TrainingConfig) -> str:
     return "at most " if training.epochs == "auto" else ""
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _time(seconds: float) -> str:
+def _about(seconds: float, word: str = "about") -> str:
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return f"{word} {seconds:.0f} s"
+    return f"{word} {seconds / 60:.0f} min" if seconds < 5400 else f"{word} {seconds / 3600:.1f} h"
 
 
 def _groups_text(config: Config, names: list[str]) -> str:

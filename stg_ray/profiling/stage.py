@@ -156,7 +156,7 @@ def _poll(run_dir: RunDir, config: Config, workers: _Workers, progress: StagePro
         try:
             state = run_dir.read_json("profile/progress.json")
         except OSError:  # not there yet, or a storage that fails once: the next look may succeed
-            progress.waits_for(f"{workers.number} times {workers.placement.each}")
+            progress.waits_for(workers.placement.times(workers.number))
         else:
             progress.update(state["done"], state["total"], f"steps{at_most} on {workers.text}")
 

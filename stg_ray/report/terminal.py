@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from stg_ray.config import Config
 from stg_ray.report.summary import PlanRow, Summary, summarize
 from stg_ray.report.tuning import Tuning
 from stg_ray.report.words import search_sentence
+from stg_ray.shown import shown
 
 SHOWN_TASKS = 12
 SHOWN_FAILURES = 5
@@ -36,17 +38,17 @@ def print_summary(console: Console, summary: Summary) -> None:
         print_tuning(console, summary.tuning)
     print_groups(console, summary.groups)
     if summary.plans:
-        console.print(_plans(summary))
+        console.print(plans_table(summary.plans, summary.metric))
         console.print()
-    console.print(Text(summary.verdict))
+    console.print(Text(shown(summary.verdict)))
     if summary.search is not None:
-        console.print(Text(search_sentence(summary.search)))
+        console.print(Text(shown(search_sentence(summary.search))))
     for limit in summary.limits:
-        console.print(Text(f"beware: {limit}"))
+        console.print(Text(shown(f"beware: {limit}")))
     if summary.looks > 1:
         console.print(Text(looks_text(summary)))
     for failure in summary.failures[:SHOWN_FAILURES]:
-        console.print(Text(f"failed, left out: {failure_text(failure)}"))
+        console.print(Text(shown(f"failed, left out: {failure_text(failure)}")))
 
 
 def looks_text(summary: Summary) -> str:
@@ -85,7 +87,7 @@ def print_groups(console: Console, groups: Groups) -> None:
         table.add_column("certainty", justify="right")
     for number, members in enumerate(groups.groups):
         more = f", and {len(members) - SHOWN_TASKS} more" if len(members) > SHOWN_TASKS else ""
-        row: list[str | Text] = [str(number), Text(", ".join(members[:SHOWN_TASKS]) + more)]
+        row: list[str | Text] = [str(number), Text(shown(", ".join(members[:SHOWN_TASKS])) + more)]
         table.add_row(*row, *([certainty_text(groups, number)] if is_known else []))
     console.print()
     console.print(table)
@@ -98,12 +100,18 @@ def certainty_text(groups: Groups, number: int) -> str:
     return "" if share is None else f"{share:.0%}"
 
 
-def _plans(summary: Summary) -> Table:
+def plans_table(rows: Iterable[PlanRow], metric: str) -> Table:
+    """Return the comparison of plans, which fits into 80 columns.
+
+    Args:
+        metric: name of the mean over tasks.
+    """
     table = Table(box=None, pad_edge=False)
-    table.add_column("plan")
-    for header in ("nets", summary.metric, "vs all in one", "95 % interval", "tasks +/-", "cost"):
+    table.add_column("plan", no_wrap=True, overflow="fold")
+    # Two lines of header keep the columns as narrow as their numbers, so that titles of plans have room.
+    for header in ("nets", metric, "vs all\nin one", "95 %\ninterval", "tasks\n+/-", "cost"):
         table.add_column(header, justify="right")
-    for row in summary.plans:
+    for row in rows:
         table.add_row(row.title, str(row.networks), f"{row.mean:.4f}", *difference_texts(row), cost_text(row))
     return table
 

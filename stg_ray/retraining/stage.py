@@ -11,6 +11,7 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.looks import count_look
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
+from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
@@ -75,7 +76,8 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
         progress.note(lengths)
     n_networks = trained.n_kept + trained.n_trained
     kept = f", {trained.n_kept} of them from before" if trained.n_kept else ""
-    progress.summary = f"{n_networks - len(reasons)} networks of {len(plans)} plans{kept}"
+    n_plans = len({trained_plans(config.retrain)[name].of_all_draws.name for name in plans})  # as they are named
+    progress.summary = f"{n_networks - len(reasons)} networks of {n_plans} plans{kept}"
     if failed:
         progress.summary += f"; {len(reasons)} failed"
         named = "; ".join(f"{spec.title}: {reason}" for spec, reason in list(failed.items())[:5])

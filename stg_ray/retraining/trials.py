@@ -53,8 +53,7 @@ def run_trials(
 
     def poll() -> None:
         if not watch.epochs_of_trial:
-            times = f"{workers} times " if workers > 1 else ""
-            progress.waits_for(f"room for a network ({times}{placement.each})")
+            progress.waits_for(f"room for a network ({placement.times(workers)})")
         done = sum(watch.epochs_of_trial.values())
         if len(known) == len(specs):
             progress.update(done, sum(known), f"epochs of {len(specs)} {networks}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import stg_ray as sr
-from stg_ray.planning.estimate import estimate
+from stg_ray.planning.estimate import ROUGH, estimate
 
 
 def test_a_length_that_is_left_to_the_scores_is_a_bound() -> None:
@@ -24,3 +26,18 @@ def test_gradients_are_named_where_they_are_compared() -> None:
     for methods in ("confidence_adjusted, logit_adjusted", "landscape", "logit_adjusted, grad_tag"):
         said[methods] = dict(estimate(sr.load_config("digits", [f"affinity.methods=[{methods}]"])))["affinity"]
     assert ["gradients of" in line for line in said.values()] == [False, True, True], said
+
+
+def test_every_stage_has_a_time_and_the_total_is_their_sum() -> None:
+    rows = dict(estimate(sr.load_config("digits", ["affinity.methods=[landscape, tag]", "tune.trials=3"])))
+    assert list(filter(None, rows)) == ["parts", "tune", "profile", "affinity", "group", "retrain", "report", "total"]
+    times = {name: re.findall(r"(under|about|roughly) (\d+) s", rows[name]) for name in rows if name}
+    assert all(times.values()), rows
+    parts = [time for name, own in times.items() if name != "total" for time in own]
+    total = sum(int(seconds) for word, seconds in parts if word != "under")
+    assert abs(total - int(times["total"][0][1])) <= len(times), rows
+    for name in ROUGH:
+        assert re.search(r"roughly|under 1 s", rows[name])
+        assert name in rows["total"]
+    assert "samples x epochs x parameters" in rows["profile"]
+    assert "(1 snapshot)" in rows["profile"]

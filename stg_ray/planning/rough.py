@@ -1,0 +1,56 @@
+"""Rough times of the stages that are not timed by training steps, from what was measured of them on two cores."""
+
+from __future__ import annotations
+
+from stg_ray.affinities.estimators import estimators_of
+from stg_ray.affinities.gradients.estimator import GradientEstimator
+from stg_ray.config import Config
+from stg_ray.data.parts import PartIndex
+from stg_ray.planning.timing import START_SECONDS, Pace
+
+LAYOUT_SECONDS = 1e-7
+"""Of a number in inputs or labels: CIFAR-100 takes 19 s, a million rows with 64 features and 1,000 tasks 101 s
+(jobs/bench/data_layout.py)."""
+GROUPING_SECONDS = 16e-6
+"""Of a pair of tasks: 1,000 tasks take 15 to 18 s (jobs/bench/grouping.py)."""
+REPORT_SECONDS = 0.5
+"""Of the page, and as much for every 50 tasks."""
+BACKWARD = 2 / 3
+"""Share of a training step's time that is spent backwards."""
+TRAINS = ("tag", "transfer_gain")
+"""Affinities that train for themselves, and measure what every task's step does to all others."""
+
+
+def layout_seconds(index: PartIndex) -> float:
+    """Return the seconds of laying a task set out."""
+    numbers = 1
+    for size in index.input_shape:
+        numbers *= size
+    return LAYOUT_SECONDS * sum(map(sum, index.rows.values())) * (numbers + len(index.names))
+
+
+def affinity_seconds(config: Config, index: PartIndex, pace: Pace, samples: int, profile: float, cpus: int) -> float:
+    """Return the seconds of all affinities.
+
+    Args:
+        samples: training rows whose gradients are compared.
+        profile: seconds of the profile, which trains as long as those of `TRAINS` do.
+    """
+    n_tasks = len(index.names)
+    seconds = START_SECONDS
+    for name, estimator in estimators_of(config.affinity, index).items():
+        if issubclass(estimator, GradientEstimator):  # a pass backwards for each task
+            seconds += samples * n_tasks * BACKWARD * pace.step[1] / cpus
+        elif name in TRAINS:
+            seconds += profile * (1 + n_tasks / config.affinity.tag_every)
+    return seconds
+
+
+def grouping_seconds(n_tasks: int) -> float:
+    """Return the seconds of grouping."""
+    return GROUPING_SECONDS * n_tasks**2
+
+
+def report_seconds(n_tasks: int) -> float:
+    """Return the seconds of the page."""
+    return REPORT_SECONDS * (1 + n_tasks / 50)
