@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from stg_ray.report.charts.lines import Line, axes, known_points, line_chart
 from stg_ray.report.charts.palette import COLORS
-from stg_ray.report.charts.raster import TILES, maps_image, matrix_image, membership_image
+from stg_ray.report.charts.raster import maps_image, matrix_image, membership_image, tiles
 from stg_ray.report.charts.svg import drawing, shown, tag
 from stg_ray.report.evidence import REGIONS, Evidence
 from stg_ray.report.summary import title_of
@@ -90,8 +90,7 @@ def map_of(evidence: Evidence) -> Maps | None:
         return None
     image = maps_image(evidence.points)
     shares = evidence.regions[list(REGIONS)].fillna(0).to_numpy().tolist()
-    n = len(evidence.points)
-    return Maps(image, min(n, TILES), -(-n // TILES), evidence.summary.index.names, shares)
+    return Maps(image, *tiles(len(evidence.points)), evidence.summary.index.names, shares)
 
 
 def number_of_groups(evidence: Evidence) -> Markup | None:

@@ -20,8 +20,6 @@ VIRIDIS = (
     (31, 158, 137), (53, 183, 121), (110, 206, 88), (181, 222, 43), (253, 231, 37),
 )  # fmt: skip
 """Colours of matplotlib's map of this name (CC0), from far to alike; between them they are interpolated."""
-INK = (11, 110, 79)
-"""Colour of the points of data maps; it is read on light and on dark pages."""
 MAP_LEVELS = 16
 TILES = 32
 """Data maps in a row of their common image."""
@@ -76,7 +74,7 @@ def membership_image(membership: np.ndarray, order: np.ndarray) -> str:
 
 
 def maps_image(counts: np.ndarray) -> str:
-    """Draw the data maps of K tasks in one image, `TILES` in a row.
+    """Draw the data maps of K tasks in one image, `TILES` in a row, which the page takes for a mask of its colour.
 
     Args:
         counts: (K, B, B) numbers of samples by bin of confidence and of variability. In the image, variability goes to
@@ -86,13 +84,18 @@ def maps_image(counts: np.ndarray) -> str:
     shade = np.log1p(counts)
     shade /= np.maximum(shade.max(axis=(1, 2), keepdims=True), 1e-9)
     level = np.ceil(shade * (MAP_LEVELS - 1)).astype(np.uint8)[:, ::-1]
-    rows = -(-k // TILES)
-    canvas = np.zeros((rows * TILES, bins, bins), np.uint8)
+    columns, rows = tiles(k)
+    canvas = np.zeros((rows * columns, bins, bins), np.uint8)
     canvas[:k] = level
-    pixels = canvas.reshape(rows, TILES, bins, bins).swapaxes(1, 2).reshape(rows * bins, TILES * bins)
-    colors = np.broadcast_to(np.array(INK, np.uint8), (MAP_LEVELS, 3))
+    pixels = canvas.reshape(rows, columns, bins, bins).swapaxes(1, 2).reshape(rows * bins, columns * bins)
+    colors = np.zeros((MAP_LEVELS, 3), np.uint8)
     alpha = [0, *np.linspace(50, 255, MAP_LEVELS - 1).astype(int).tolist()]
     return png(pixels, colors, alpha)
+
+
+def tiles(k: int) -> tuple[int, int]:
+    """Return the numbers of columns and rows of the data maps of k tasks in their common image."""
+    return min(k, TILES), -(-k // TILES)
 
 
 def thumbnail(sample: np.ndarray) -> str:

@@ -195,11 +195,11 @@
   // the data map of a task
   const chosen = document.getElementById("map-task");
   if (chosen) {
-    const points = document.querySelector(".points"), rows = +document.querySelector(".map").dataset.rows;
+    const points = document.querySelector(".points"), { rows, columns } = document.querySelector(".map").dataset;
+    const at = (place, n) => (n > 1 ? (100 * place) / (n - 1) : 0) + "%";
     const draw = () => {
-      const t = +chosen.value, columns = 32;
-      const y = rows > 1 ? (100 * Math.floor(t / columns)) / (rows - 1) : 0;
-      points.style.backgroundPosition = (100 * (t % columns)) / (columns - 1) + "% " + y + "%";
+      const t = +chosen.value;
+      points.style.setProperty("--at", at(t % columns, columns) + " " + at(Math.floor(t / columns), rows));
       points.setAttribute("aria-label", "Data map of " + visible(names[t]));
       points.querySelectorAll("b").forEach((b, region) => { b.textContent = (100 * data.regions[t][region]).toFixed(0) + " %"; });
       const name = document.createElement("bdi");
