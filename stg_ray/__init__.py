@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stg_ray.grouping.group_tasks import group_tasks as group
     from stg_ray.in_memory import affinity as affinity
     from stg_ray.pipeline import run as run
+    from stg_ray.report import plots as plot
     from stg_ray.retraining.search.search import GroupSearch as GroupSearch
     from stg_ray.runs import Run as Run
     from stg_ray.serving import load as load
@@ -59,6 +60,7 @@ _HOMES = {
     "group": "stg_ray.grouping.group_tasks:group_tasks",
     "load": "stg_ray.serving:load",
     "load_config": "stg_ray.config.loading:load_config",
+    "plot": "stg_ray.report:plots",
     "run": "stg_ray.pipeline:run",
 }
 """The homes of the public names. They are imported when first used: `import stg_ray` loads neither torch nor Ray."""
@@ -83,6 +85,7 @@ __all__ = [
     "group",
     "load",
     "load_config",
+    "plot",
     "run",
 ]
 

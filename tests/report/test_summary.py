@@ -18,7 +18,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import PlanName
 from stg_ray.data.parts import write_parts
 from stg_ray.report import summarize
-from stg_ray.report.figures import COLORS
+from stg_ray.report.charts.palette import COLORS
 from stg_ray.report.summary import TITLES
 from stg_ray.report.terminal import print_summary
 from stg_ray.report.words import OTHERS

@@ -1,0 +1,115 @@
+"""Facts about a run for the foot of the page: sizes, time and cost of each stage, versions, and what was set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from stg_ray.config import Config
+from stg_ray.config.secrets import without_secrets
+from stg_ray.report.evidence import Evidence
+from stg_ray.stages import STAGES
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """A finished stage.
+
+    Attributes:
+        seconds: that it took.
+        work: what it did, in words; empty where there is nothing to say.
+    """
+
+    name: str
+    seconds: float
+    work: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of the configuration that is not at its default, such as `retrain.seeds`."""
+
+    key: str
+    value: str
+    default: str
+
+
+def stages_of(evidence: Evidence) -> list[StageFacts]:
+    """Return the stages that are done, with their time and their work."""
+    index, costs = evidence.summary.index, evidence.costs
+    epochs = evidence.epochs
+    work = {
+        "parts": f"{len(index.tasks):,} tasks, {sum(map(sum, index.rows.values())):,} samples",
+        "profile": "" if epochs is None else f"{int(epochs['epoch'].max()):,} epochs of one network of all tasks",
+        "affinity": ", ".join(evidence.config.affinity.methods),
+        "group": evidence.groups.method,
+        "retrain": f"{len(costs):,} networks, {costs['seconds'].sum():,.0f} s of training",
+    }
+    found = []
+    for stage in STAGES:
+        marker = evidence.run.marker(stage)
+        if stage != "report" and isinstance(marker.get("seconds"), int | float):
+            found.append(StageFacts(stage, float(marker["seconds"]), work.get(stage, "")))
+    return found
+
+
+def versions_of(evidence: Evidence) -> dict[str, str]:
+    """Return the versions that made the last stage that is done; empty for version 0.1, which kept none."""
+    for stage in reversed(STAGES):
+        versions = evidence.run.marker(stage).get("versions")
+        if stage != "report" and isinstance(versions, dict):
+            return {str(name): str(version) for name, version in versions.items()}
+    return {}
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as 1 min 48 s.
+
+    Example:
+        >>> duration(0.4), duration(108), duration(7260)
+        ('0.4 s', '1 min 48 s', '2 h 1 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60) if seconds >= 3600 else int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds - 60 * minutes:.0f} s"
+    return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def changed_settings(config: Config) -> list[Setting]:
+    """Return the keys that are not at their defaults, in the order of the configuration, without secrets."""
+    values = without_secrets(config.model_dump())
+    return _changes("", values, _defaults(type(config), config))
+
+
+def _defaults(model: type[BaseModel], given: BaseModel) -> dict[str, Any]:
+    """The defaults of a section's keys; of a required section, those of its own keys."""
+    defaults = {}
+    for name, field in model.model_fields.items():
+        own = getattr(given, name)
+        if field.is_required():
+            defaults[name] = _defaults(type(own), own) if isinstance(own, BaseModel) else None
+        else:
+            default = field.get_default(call_default_factory=True)
+            defaults[name] = default.model_dump() if isinstance(default, BaseModel) else default
+    return defaults
+
+
+def _changes(key: str, value: Any, default: Any) -> list[Setting]:
+    """The keys below this one whose values are others; of what is none by default, those that are given."""
+    if isinstance(value, dict) and value and (default is None or (isinstance(default, dict) and default)):
+        below = default or {name: None if own not in ({}, []) else own for name, own in value.items()}
+        changes = (_changes(f"{key}.{name}" if key else str(name), own, below.get(name)) for name, own in value.items())
+        return [change for of_key in changes for change in of_key]
+    return [] if value == default else [Setting(key, _text(value), _text(default))]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return "none" if value is None else str(value)
