@@ -102,7 +102,8 @@ def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Seque
     return (
         f"{_at_most(config.profile)}{epochs} epochs, {_workers_text(config, index, nodes)}, {parameters:,} parameters, "
         f"cost {n_train * epochs * parameters:.2e} ({UNIT}); data maps of {_size(state_bytes * snapshots)} "
-        f"({snapshots} snapshot{'s' * (snapshots > 1)}); {_at_most(config.profile)}{_about(seconds)} on {cpus_here()} CPUs"
+        f"({snapshots} snapshot{'s' * (snapshots > 1)}); {_at_most(config.profile)}{_about(seconds)} "
+        f"on {cpus_here()} CPUs"
     )
 
 
