@@ -13,8 +13,8 @@ from stg_ray.config.training import Positive
 class SearchConfig(Section):
     """The search for the plan `searched`: short trainings of groups' networks, compared on validation rows."""
 
-    groups: Count | Auto = "auto"
-    """Number of groups; auto: as many as your candidates have, else as ours, and at least 2."""
+    groups: Count | Auto | tuple[Count, Count] = "auto"
+    """Number of groups, or [FEWEST, MOST]; auto: as many as your candidates have, else from 2 to as many as ours."""
     cost: Positive = 3.0
     """Largest cost of the search, in trainings of a plan of that many networks."""
     length: Annotated[float, Field(gt=0, le=1)] = 0.2
@@ -27,7 +27,7 @@ class SearchConfig(Section):
     fill a cluster better."""
     candidates: list[list[list[str]]] = []
     """Groupings of yours to measure first, each a list of groups, which are lists of task names. Every task is in one
-    group, and all groupings have the same number of groups."""
+    group."""
 
     @model_validator(mode="after")
     def _whole_candidates(self) -> SearchConfig:
@@ -37,17 +37,24 @@ class SearchConfig(Section):
                 raise ValueError(f"candidate {number} has {twice!r} more than once: expected every task in one group")
             if not groups or not all(groups):
                 raise ValueError(f"candidate {number} has an empty group: leave it out")
-        numbers = {len(groups) for groups in self.candidates} | ({self.groups} - {"auto"} if self.candidates else set())
-        if len(numbers) > 1:
-            raise ValueError(
-                f"the candidates and search.groups have {', '.join(map(str, sorted(map(int, numbers))))} groups: "
-                "expected one number"
-            )
+        if self.groups == "auto":
+            return self
+        fewest, most = self.n_groups(0)
+        if fewest > most:
+            raise ValueError(f"the fewest groups come first: expected {[most, fewest]}")
+        for number, groups in enumerate(self.candidates):
+            if not fewest <= len(groups) <= most:
+                expected = str(most) if fewest == most else f"{fewest} to {most}"
+                raise ValueError(f"candidate {number} has {len(groups)} groups, and search.groups allows {expected}")
         return self
 
-    @property
-    def n_groups(self) -> int | None:
-        """The number of groups; None where it follows from ours."""
+    def n_groups(self, ours: int) -> tuple[int, int]:
+        """Return the fewest and the most groups.
+
+        Args:
+            ours: number of our groups.
+        """
         if self.groups == "auto":
-            return len(self.candidates[0]) if self.candidates else None
-        return self.groups
+            numbers = [len(groups) for groups in self.candidates] or [2, max(2, ours)]
+            return min(numbers), max(numbers)
+        return self.groups if isinstance(self.groups, tuple) else (self.groups, self.groups)

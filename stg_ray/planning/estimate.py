@@ -26,7 +26,7 @@ from stg_ray.planning.rough import affinity_seconds, grouping_seconds, layout_se
 from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
 from stg_ray.profiling.stage import most_workers
 from stg_ray.retraining.plans import make_plans, network_specs
-from stg_ray.retraining.search.measuring import Size
+from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about

@@ -8,12 +8,11 @@ was interrupted finds what it has measured, and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
@@ -23,8 +22,10 @@ from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.kept import network_folder
-from stg_ray.retraining.search.proposals import canonical, members_of
+from stg_ray.retraining.search.candidates import GroupTasks, candidates_of, mean_affinity, resampled
+from stg_ray.retraining.search.proposals import members_of
 from stg_ray.retraining.search.search import GroupSearch
+from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
 from stg_ray.seeds import Stream, generator
@@ -32,51 +33,10 @@ from stg_ray.tasks import Task
 from stg_ray.training.length import LENGTH
 from stg_ray.training.metrics import LEAST_R2, primary_metric
 
-CLUSTERERS = ("spectral", "agglomerative")
-"""The methods by which candidates are made from each affinity."""
-SHARE_OF_CANDIDATES = 1 / 3
-"""Share of the networks that the first candidates may take."""
-SAME = 0.95
-"""Adjusted Rand index from which on two candidates are taken for the same."""
-
 N_RANDOM = 100
 """Random groupings that the best one is compared with, by what is expected of them."""
 MOST_NETWORKS = 20_000
 """More short trainings than anybody waits for, nor the surrogate has memory for."""
-
-GroupTasks = Callable[..., Groups]
-"""`grouping.group_tasks`."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """The size of a search.
-
-    Attributes:
-        groups: number of groups of a partition.
-        networks: number of networks to measure at most, that of all tasks among them; with one partition at least.
-        epochs: of each.
-        cost: of all of them, in trainings of a plan with that many groups.
-    """
-
-    groups: int
-    networks: int
-    epochs: int
-    cost: float
-
-    @classmethod
-    def of(cls, config: Config, ours: int, epochs: int) -> Size:
-        """Return the size of a run's search.
-
-        Args:
-            config: of the run.
-            ours: number of our groups.
-            epochs: of a plan's networks, as far as they are known.
-        """
-        groups = config.search.n_groups or max(2, ours)
-        short = max(1, round(config.search.length * epochs))
-        networks = max(1 + groups, int(config.search.cost * groups * epochs / short))
-        return cls(groups, networks, short, networks * short / (groups * epochs))
 
 
 def search_groups(
@@ -100,10 +60,12 @@ def search_groups(
     matrices = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in config.affinity.methods]
     search = GroupSearch(
         len(tasks),
-        size.groups,
+        (size.fewest, size.groups),
         size.networks,
-        candidates=candidates_of(config, ours, matrices, size, group_tasks),
-        affinity=_affinity(matrices),
+        candidates=candidates_of(
+            config, ours, matrices, size, group_tasks, resampled(run, config.affinity.methods, matrices)
+        ),
+        affinity=mean_affinity(matrices),
         seed=config.seed,
     )
     progress.note(
@@ -239,7 +201,7 @@ def check_search(config: Config, tasks: Sequence[str]) -> None:
     """
     if "searched" not in config.retrain.plans:
         return
-    if len(tasks) < 2 or (config.search.n_groups or 1) > len(tasks):
+    if len(tasks) < 2 or config.search.n_groups(1)[1] > len(tasks):
         raise InputError(f"search.groups={config.search.groups} but there are {len(tasks)} tasks: expected 1 to that")
     for number, groups in enumerate(config.search.candidates):
         named = {name for group in groups for name in group}
@@ -260,40 +222,3 @@ def _epochs_of_plans(run: RunDir, config: Config) -> int:
     if config.retrain.epochs != "auto":
         return config.retrain.epochs
     return config.profile.epochs if config.profile.epochs != "auto" else int(run.read_json(LENGTH)["epochs"])
-
-
-def candidates_of(
-    config: Config, ours: Groups, matrices: list[TaskMatrix], size: Size, group_tasks: GroupTasks
-) -> list[np.ndarray]:
-    """Different partitions to measure first: the user's, ours, and those of each affinity by several clusterers."""
-    candidates = [_labels(groups, ours.tasks) for groups in config.search.candidates]
-    wanted = max(len(candidates), int(SHARE_OF_CANDIDATES * size.networks / size.groups))
-    sources = [matrices, *([matrix] for matrix in matrices)] if len(matrices) > 1 else [matrices]
-    made = [
-        group_tasks(source, method=method, n_groups=size.groups, seed=config.seed).labels
-        for method in CLUSTERERS
-        for source in sources
-    ]
-    for labels in map(canonical, [ours.labels, *made]):
-        is_new = all(adjusted_rand_score(labels, other) < SAME for other in candidates)
-        if is_new and labels.max() + 1 == size.groups:
-            candidates.append(labels)
-    return candidates[:wanted]
-
-
-def _labels(groups: list[list[str]], tasks: list[str]) -> np.ndarray:
-    """The labels (K,) of a user's candidate."""
-    number = {task: g for g, group in enumerate(groups) for task in group}
-    return canonical(np.array([number[task] for task in tasks]))
-
-
-def _affinity(matrices: list[TaskMatrix]) -> np.ndarray:
-    """The mean of the affinities, each in units of its standard deviation over pairs; larger is more alike."""
-    alike = []
-    for matrix in matrices:
-        values = np.array(matrix.values if matrix.kind == "affinity" else -matrix.values, dtype=np.float64)
-        np.fill_diagonal(values, np.nan)
-        known = values[np.isfinite(values)]
-        if len(known) and known.std() > 0:
-            alike.append(np.nan_to_num((values - known.mean()) / known.std()))
-    return np.mean(alike, axis=0) if alike else np.zeros((len(matrices[0].tasks),) * 2)

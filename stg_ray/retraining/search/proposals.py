@@ -43,9 +43,10 @@ class Prospects:
         return np.asarray(sums[..., 0] + self._optimism * np.sqrt(np.maximum(sums[..., 1], 0)))
 
     def of_partitions(self, partitions: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the prospects of partitions (K,) into the same number of groups."""
-        members = np.concatenate([members_of(labels) for labels in partitions])
-        return self.of_sums(self.of_groups(members).reshape(len(partitions), -1, 2).sum(axis=1))
+        """Return the prospects of partitions (K,)."""
+        members = [members_of(labels) for labels in partitions]
+        starts = np.cumsum([0] + [len(groups) for groups in members[:-1]])
+        return self.of_sums(np.add.reduceat(self.of_groups(np.concatenate(members)), starts, axis=0))
 
 
 def propose(prospects: Prospects, starts: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -21,21 +21,21 @@ N_NEIGHBOURHOODS = 3
 
 
 class GroupSearch:
-    """A search for the partition of K tasks into G groups whose networks score best on validation rows.
+    """A search for the partition of K tasks into groups whose networks score best on validation rows.
 
     All-in-one and the candidates are measured first; then, each time, the partition of the best prospects. What is
     asked depends on what was told alone, so a search that was interrupted goes on as it would have.
 
     Args:
         n_tasks: K.
-        n_groups: G.
+        n_groups: number of groups, or the fewest and the most.
         budget: number of groups to measure at most, all-in-one among them.
-        candidates: partitions (K,) to measure first, the likeliest first; two random ones follow.
+        candidates: partitions (K,) into as many groups to measure first, the likeliest first; two random ones follow.
         affinity: (K, K) how alike tasks are, where it is known.
         seed: of what is drawn.
 
     Raises:
-        InputError: more groups than tasks, or a candidate that is no partition into that many groups.
+        InputError: more groups than tasks, or a candidate that is no partition into so many groups.
 
     Example:
         >>> search = GroupSearch(n_tasks=4, n_groups=2, budget=10)
@@ -50,21 +50,22 @@ class GroupSearch:
     def __init__(
         self,
         n_tasks: int,
-        n_groups: int,
+        n_groups: int | tuple[int, int],
         budget: int,
         candidates: Sequence[np.ndarray] = (),
         affinity: np.ndarray | None = None,
         seed: int = 0,
     ) -> None:
-        if not 1 <= n_groups <= n_tasks:
+        fewest, most = (n_groups, n_groups) if isinstance(n_groups, int) else n_groups
+        if not 1 <= fewest <= most <= n_tasks:
             raise InputError(f"n_groups={n_groups} of {n_tasks} tasks: expected 1 to {n_tasks}")
         for labels in candidates:
-            if np.shape(labels) != (n_tasks,) or len(np.unique(labels)) != n_groups:
+            if np.shape(labels) != (n_tasks,) or not fewest <= len(np.unique(labels)) <= most:
                 raise InputError(
                     f"a candidate has the shape {np.shape(labels)} and {len(np.unique(labels))} groups: expected a "
-                    f"label for each of {n_tasks} tasks, {n_groups} different ones"
+                    f"label for each of {n_tasks} tasks, {_numbers(fewest, most)} different ones"
                 )
-        self.n_tasks, self.n_groups, self.budget = n_tasks, n_groups, budget
+        self.n_tasks, self.fewest, self.most, self.budget = n_tasks, fewest, most, budget
         self.affinity = affinity
         self._rng = generator(Stream.GROUP_SEARCH, seed)
         self._queue = [canonical(np.asarray(labels)) for labels in candidates]
@@ -101,7 +102,7 @@ class GroupSearch:
         self._scores.append(np.asarray(scores, dtype=np.float64))
 
     def best(self) -> np.ndarray:
-        """Return the partition (K,) into G measured groups with the largest sum of scores.
+        """Return the partition (K,) into measured groups with the largest sum of scores.
 
         Any measured groups may make it, not only those that were proposed together.
 
@@ -134,7 +135,7 @@ class GroupSearch:
         """The best partition of measured groups: an exact cover, by integer programming."""
         members = np.array(self._groups, dtype=np.float64)
         cover = LinearConstraint(members.T, 1, 1)
-        number = LinearConstraint(np.ones(len(members)), self.n_groups, self.n_groups)
+        number = LinearConstraint(np.ones(len(members)), self.fewest, self.most)
         sums = np.nansum(np.array(self._scores), axis=1)
         solution = milp(-sums, integrality=np.ones(len(members)), bounds=Bounds(0, 1), constraints=[cover, number])
         return None if solution.x is None else canonical(members[solution.x > 0.5].argmax(axis=0))
@@ -155,7 +156,12 @@ class GroupSearch:
         return {key_of(group): float(np.nansum(scores)) for group, scores in pairs}
 
     def _random(self) -> np.ndarray:
-        """A partition of groups of any sizes: each has one task at random, and the others are drawn."""
-        labels = self._rng.integers(self.n_groups, size=self.n_tasks)
-        labels[self._rng.permutation(self.n_tasks)[: self.n_groups]] = np.arange(self.n_groups)
+        """A partition into any number of groups of any sizes: each has one task at random, and the others are drawn."""
+        n_groups = self.most if self.fewest == self.most else int(self._rng.integers(self.fewest, self.most + 1))
+        labels = self._rng.integers(n_groups, size=self.n_tasks)
+        labels[self._rng.permutation(self.n_tasks)[:n_groups]] = np.arange(n_groups)
         return canonical(labels)
+
+
+def _numbers(fewest: int, most: int) -> str:
+    return str(most) if fewest == most else f"{fewest} to {most}"

@@ -17,8 +17,10 @@ from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks
 from stg_ray.progress import Reporter
-from stg_ray.retraining.search.measuring import Forecast, Size, candidates_of, check_search
+from stg_ray.retraining.search.candidates import candidates_of
+from stg_ray.retraining.search.measuring import Forecast, check_search
 from stg_ray.retraining.search.search import GroupSearch
+from stg_ray.retraining.search.size import Size
 from tests.support.processes import Program
 
 CONFIG = load_config("digits", ["retrain.plans=[searched, all_in_one]"])
@@ -28,22 +30,25 @@ NAMES = ["a", "b", "c", "d"]
 @pytest.mark.parametrize(
     ("settings", "ours", "epochs", "expected"),
     [
-        ((), 4, 20, (4, 60, 4, 3.0)),
-        ((), 1, 20, (2, 30, 4, 3.0)),
-        (("search.groups=3", "search.cost=1"), 4, 10, (3, 15, 2, 1.0)),
-        (("search.length=1", "search.cost=2.5"), 2, 7, (2, 5, 7, 2.5)),
-        (("search.length=0.01",), 2, 5, (2, 30, 1, 3.0)),
-        (("search.cost=0.1",), 4, 20, (4, 5, 4, 0.25)),
+        ((), 4, 20, (2, 4, 60, 4, 3.0)),
+        ((), 1, 20, (2, 2, 30, 4, 3.0)),
+        (("search.groups=3", "search.cost=1"), 4, 10, (3, 3, 15, 2, 1.0)),
+        (("search.groups=[1, 5]", "search.cost=1"), 4, 10, (1, 5, 25, 2, 1.0)),
+        (("search.length=1", "search.cost=2.5"), 2, 7, (2, 2, 5, 7, 2.5)),
+        (("search.length=0.01",), 2, 5, (2, 2, 30, 1, 3.0)),
+        (("search.cost=0.1",), 4, 20, (2, 4, 5, 4, 0.25)),
+        (("search.candidates=[[[a], [b, c]], [[a, b, c]]]",), 4, 10, (1, 2, 30, 2, 3.0)),
     ],
 )
 def test_what_a_search_costs(settings: tuple[str, ...], ours: int, epochs: int, expected: tuple[float, ...]) -> None:
     size = Size.of(set_values(CONFIG, settings), ours, epochs)
-    assert (size.groups, size.networks, size.epochs, size.cost) == expected
+    assert (size.fewest, size.groups, size.networks, size.epochs, size.cost) == expected
 
 
 @pytest.mark.parametrize(
     ("search", "message"),
     [
+        ({"groups": [2, 5]}, r"search.groups=\(2, 5\) but there are 4 tasks"),
         ({"groups": 5}, r"search.groups=5 but there are 4 tasks"),
         ({"candidates": [[["a", "b"], ["c"]]]}, r"candidate 0 lacks 'd': expected every task in one group"),
         ({"candidates": [[["a", "b"], ["c", "d", "x"]]]}, r"candidate 0 names 'x'"),
@@ -62,8 +67,9 @@ def test_a_search_that_these_tasks_do_not_have_is_refused(search: dict[str, Any]
     [
         ({"candidates": [[["a", "b"], ["b"]]]}, "candidate 0 has 'b' more than once"),
         ({"candidates": [[["a", "b"], []]]}, "candidate 0 has an empty group"),
-        ({"candidates": [[["a"], ["b"]]], "groups": 3}, "have 2, 3 groups: expected one number"),
-        ({"candidates": [[["a"], ["b"]], [["a", "b"]]]}, "have 1, 2 groups: expected one number"),
+        ({"candidates": [[["a"], ["b"]]], "groups": 3}, "candidate 0 has 2 groups, and search.groups allows 3"),
+        ({"candidates": [[["a", "b"]]], "groups": [2, 3]}, "candidate 0 has 1 groups, and search.groups allows 2 to 3"),
+        ({"groups": [3, 2]}, r"the fewest groups come first: expected \[2, 3\]"),
     ],
 )
 def test_candidates_that_are_no_groupings_are_refused(search: dict[str, Any], message: str) -> None:
@@ -88,12 +94,28 @@ def test_candidates_are_the_users_then_ours_then_those_of_each_affinity() -> Non
     matrices = [TaskMatrix(names, (block[:, None] == block).astype(float), "affinity") for block in blocks]
     ours = Groups.from_labels(names, np.array([0, 0, 1, 1, 1, 1]), "by hand")
     config = set_values(CONFIG, ["search.candidates=[[[a], [b, c, d, e, f]]]"])
-    found = candidates_of(config, ours, matrices, Size(2, 60, 1, 1.0), group_tasks)
+    found = candidates_of(config, ours, matrices, Size(2, 2, 60, 1, 1.0), group_tasks)
     expected = [[0, 1, 1, 1, 1, 1], ours.labels.tolist(), *(block.tolist() for block in blocks)]
     assert [labels.tolist() for labels in found[:2]] == expected[:2]
     assert all(labels in [each.tolist() for each in found] for labels in expected[2:]), "each affinity's own"
     assert len({labels.tobytes() for labels in found}) == len(found)
-    assert len(candidates_of(config, ours, matrices, Size(2, 12, 1, 1.0), group_tasks)) == 2, "a third of twelve"
+    assert len(candidates_of(config, ours, matrices, Size(2, 2, 12, 1, 1.0), group_tasks)) == 2, "a third of twelve"
+
+
+def test_candidates_have_every_number_of_groups_and_come_from_resampled_affinities_last() -> None:
+    rng, blocks = np.random.default_rng(0), np.arange(12) // 3
+    names = tuple("abcdefghijkl")
+
+    def noisy() -> TaskMatrix:
+        noise = rng.normal(scale=0.8, size=(12, 12))
+        return TaskMatrix(names, (blocks[:, None] == blocks) + noise + noise.T, "affinity")
+
+    ours = Groups.from_labels(names, blocks, "by hand")
+    found = candidates_of(CONFIG, ours, [noisy()], Size(2, 4, 300, 1, 1.0), group_tasks)
+    assert {int(labels.max()) + 1 for labels in found} == {2, 3, 4}
+    more = candidates_of(CONFIG, ours, [noisy()], Size(4, 4, 300, 1, 1.0), group_tasks, [noisy() for _ in range(3)])
+    assert len(more) >= 4, "three of resampled affinities"
+    assert {int(labels.max()) + 1 for labels in more} == {4}
 
 
 @pytest.mark.parametrize("effect", [0.0, 4.0])

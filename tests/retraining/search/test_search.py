@@ -17,9 +17,11 @@ def scores_of(group: np.ndarray, planted: np.ndarray, rng: np.random.Generator, 
     return np.where(group, effect @ group + noise * rng.normal(size=len(group)), np.nan)
 
 
-def searched(planted: np.ndarray, budget: int, seed: int = 0, noise: float = 0.05) -> tuple[np.ndarray, int]:
+def searched(
+    planted: np.ndarray, budget: int, seed: int = 0, noise: float = 0.05, n_groups: tuple[int, int] | None = None
+) -> tuple[np.ndarray, int]:
     rng = np.random.default_rng(seed)
-    search = sr.GroupSearch(len(planted), int(planted.max()) + 1, budget, seed=seed)
+    search = sr.GroupSearch(len(planted), n_groups or int(planted.max()) + 1, budget, seed=seed)
     n = 0
     while groups := search.ask():
         for group in groups:
@@ -33,6 +35,22 @@ def test_planted_groups_are_found_by_a_fraction_of_all_groups() -> None:
     found = [searched(planted, budget=40, seed=seed) for seed in range(3)]
     assert sum((labels == planted).all() for labels, _ in found) >= 2, "40 of 511 groups"
     assert all(n <= 40 for _, n in found)
+
+
+def test_the_number_of_groups_is_found_too() -> None:
+    planted = canonical(np.repeat([0, 1, 2], [4, 3, 2]))
+    found = [searched(planted, budget=60, seed=seed, n_groups=(2, 5))[0] for seed in range(3)]
+    assert sum((labels == planted).all() for labels in found) >= 2
+
+
+def test_prospects_of_partitions_are_those_of_each_whatever_their_numbers_of_groups() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.random((9, 6)) < 0.5
+    groups[:, 0] |= ~groups.any(axis=1)
+    prospects = Prospects(GroupSurrogate(groups, np.where(groups, rng.normal(size=(9, 6)), np.nan)), {})
+    partitions = [canonical(rng.integers(n, size=6)) for n in (1, 4, 2, 6, 3)]
+    alone = [float(prospects.of_partitions([labels])[0]) for labels in partitions]
+    assert prospects.of_partitions(partitions).tolist() == pytest.approx(alone)
 
 
 def test_a_candidate_is_measured_first() -> None:
@@ -97,8 +115,12 @@ def test_proposals_are_partitions_that_no_single_move_improves() -> None:
         (0, [], "n_groups=0 of 4 tasks"),
         (2, [np.zeros(4, dtype=int)], r"has the shape \(4,\) and 1 groups: expected a label for each of 4 tasks, 2"),
         (2, [np.array([0, 1, 0])], r"has the shape \(3,\)"),
+        ((3, 2), [], r"n_groups=\(3, 2\) of 4 tasks"),
+        ((2, 3), [np.arange(4)], "expected a label for each of 4 tasks, 2 to 3 different ones"),
     ],
 )
-def test_what_cannot_be_searched_is_said(n_groups: int, candidates: list[np.ndarray], message: str) -> None:
+def test_what_cannot_be_searched_is_said(
+    n_groups: int | tuple[int, int], candidates: list[np.ndarray], message: str
+) -> None:
     with pytest.raises(sr.InputError, match=message):
         sr.GroupSearch(4, n_groups, budget=9, candidates=candidates)
