@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from stg_ray.config.loading import load_config
+from stg_ray.config.loading import default_out, load_config
 from stg_ray.config.secrets import no_credentials
 from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
 from stg_ray.exits import exit_code, plain_warnings, with_interrupts
@@ -77,12 +77,11 @@ def run_command(
     if until not in STAGE_NAMES:
         raise InputError(unknown(until, STAGE_NAMES, "stage"))
     config = load_config(source, set_ or ())
-
-    from stg_ray.pipeline import default_out, run
-
     directory = out or default_out(source, config)
     if not quiet:
-        _say(f"run directory: {directory}")
+        _say(f"run directory: {directory}")  # at once: the next import takes seconds
+
+    from stg_ray.pipeline import run
 
     def work() -> Any:
         return run(config, directory, until=until, address=address, reporter=_reporter(quiet), verbose=verbose)

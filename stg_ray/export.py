@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import PartIndex
-from stg_ray.errors import StgRayError, one_line
+from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.models import TaskNetwork
 from stg_ray.training.compute import Compute
 
@@ -24,6 +25,8 @@ def export_networks(
     groups: Groups,
     input_dtype: torch.dtype,
     folder: str | os.PathLike[str],
+    *,
+    safetensors: bool = False,
 ) -> None:
     """Write a program for the network of every group, and serving.json, which says how they serve the tasks.
 
@@ -33,10 +36,13 @@ def export_networks(
         groups: the plan.
         input_dtype: of raw inputs.
         folder: a path or a URI.
+        safetensors: write the weights of every network, too.
 
     Raises:
+        InputError: the package safetensors is not installed.
         StgRayError: torch.export cannot trace a trunk.
     """
+    save = _saver() if safetensors else None
     target = Storage(folder)
     example = torch.zeros(2, *index.input_shape, dtype=input_dtype)
     for group, network in enumerate(networks):
@@ -52,7 +58,20 @@ def export_networks(
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
         target.write_bytes(f"group-{group}.pt2", buffer.getvalue())
+        if save is not None:
+            weights = {key: value.cpu().clone().contiguous() for key, value in network.state_dict().items()}
+            tasks = {"tasks": json.dumps([task.name for task in network.layout.tasks])}
+            target.write_bytes(f"group-{group}.safetensors", save(weights, metadata=tasks))
     target.write_json("serving.json", _about(networks, index, groups, input_dtype))
+
+
+def _saver() -> Callable[..., bytes]:
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise InputError("safetensors is not installed: pip install 'stg_ray[safetensors]'") from error
+    serialize: Callable[..., bytes] = save
+    return serialize
 
 
 def _about(

@@ -18,7 +18,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from stg_ray import affinities, grouping, profiling, report, retraining, tuning
@@ -31,7 +30,7 @@ from stg_ray.checks import check, check_earlier_stages, check_same, check_settin
 from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.config import Config
-from stg_ray.config.loading import set_values, with_settings
+from stg_ray.config.loading import default_out, set_values, with_settings
 from stg_ray.data import stage as parts
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, PartlyFailed, unknown
@@ -279,8 +278,3 @@ def add_tasks(out: str, file: str) -> Groups:
         run_dir.write_json("groups.added.json", groups.to_dict())
         run_dir.record("group", "groups.added.json")
     return groups
-
-
-def default_out(source: str, config: Config) -> str:
-    """Return the default directory: the same configuration finds it again, another one gets another."""
-    return f"runs/{Path(source).stem}-{config.fingerprint(STAGES['report'].sections)[:8]}"

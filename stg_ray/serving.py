@@ -14,6 +14,7 @@ from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.artifacts.storage import Storage
 from stg_ray.artifacts.trust import check_code
 from stg_ray.artifacts.tuned import as_tuned
+from stg_ray.card import Origin, model_card
 from stg_ray.config import Config
 from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, read_index, read_part
@@ -56,6 +57,7 @@ class Predictor:
         compute: where and in which precision they predict.
         input_dtype: of the inputs as the task set has them, which exported networks take.
         serves_by: the way of serving that `predict` takes where none is asked for.
+        origin: the run that the networks come from, which their model card tells of.
 
     Attributes:
         tasks: names of all K tasks, in the order of the task set.
@@ -84,8 +86,9 @@ class Predictor:
         compute: Compute = PLAIN,
         input_dtype: torch.dtype = torch.float32,
         serves_by: Serving = "argmax",
+        origin: Origin | None = None,
     ) -> None:
-        self.serves_by = serves_by
+        self.serves_by, self.origin = serves_by, origin
         self.index, self.groups, self.compute, self.input_dtype = index, groups, compute, input_dtype
         self.networks = [network.eval() for network in networks]
         for network in self.networks:
@@ -150,7 +153,7 @@ class Predictor:
             (N, O) logits, and standardised values of regression tasks, in the columns of `layout`.
         """
         weights = self.groups.serving_weights(serving)
-        shares = [self._shares(network.layout, weights[:, group]) for group, network in enumerate(self.networks)]
+        shares = [self.layout.shares(network.layout, weights[:, group]) for group, network in enumerate(self.networks)]
         blocks = []
         for block in inputs.split(batch_size):
             batch = self.compute.batch(block)
@@ -161,39 +164,23 @@ class Predictor:
             blocks.append(total)
         return torch.cat(blocks) if blocks else torch.zeros(0, self.layout.n_outputs)
 
-    def export(self, folder: str | os.PathLike[str]) -> None:
+    def export(self, folder: str | os.PathLike[str], *, safetensors: bool = False) -> None:
         """Write every network as a torch.export program, which runs without stg_ray, for batches of any size.
 
         `group-G.pt2` takes raw inputs (N, ...) and returns outputs (N, O): logits, or standardised values of regression
         tasks. `serving.json` has the columns of each task, the network that serves it, the weights of the ensemble, and
-        how a regression's output becomes a value (times scale, plus center).
+        how a regression's output becomes a value (times scale, plus center). `README.md` is a model card.
 
         Args:
             folder: a path or a URI.
+            safetensors: write the weights of every network beside it, as `group-G.safetensors`, too.
 
         Raises:
+            InputError: the package safetensors is not installed.
             StgRayError: torch.export cannot trace the trunk.
         """
-        export_networks(self.networks, self.index, self.groups, self.input_dtype, folder)
-
-    def _shares(self, layout: OutputLayout, weights: np.ndarray) -> tuple[list[int], list[int], torch.Tensor]:
-        """A network's output columns that count, the columns of all tasks' outputs where they go, and their weights.
-
-        Args:
-            layout: of the network.
-            weights: (K,) of the network for each task.
-        """
-        number = {name: t for t, name in enumerate(self.tasks)}
-        sources: list[int] = []
-        targets: list[int] = []
-        factors: list[float] = []
-        for task, columns in zip(layout.tasks, layout.columns, strict=True):
-            t = number[task.name]
-            if weights[t] > 0:
-                sources += range(columns.start, columns.stop)
-                targets += range(self.layout.columns[t].start, self.layout.columns[t].stop)
-                factors += [float(weights[t])] * task.n_outputs
-        return sources, targets, torch.tensor(factors)
+        export_networks(self.networks, self.index, self.groups, self.input_dtype, folder, safetensors=safetensors)
+        Storage(folder).write_bytes("README.md", model_card(self.index, self.groups, self.origin).encode())
 
 
 def load(
@@ -276,7 +263,8 @@ def load_predictor(
     ]
     dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
     compute = Compute.of(config.retrain, device)
-    return Predictor(index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by)
+    origin = Origin(run, config, plan, seed, serves_by)
+    return Predictor(index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by, origin=origin)
 
 
 def load_network(run: Storage, config: Config, index: PartIndex, tasks: Sequence[str], folder: str) -> TaskNetwork:

@@ -20,7 +20,7 @@ FLOORS = (
     {"data", "models"},
     {"cluster", "data_maps"},
     {"training"},
-    {"export"},
+    {"card", "export"},
     {"serving"},
     {"affinities", "grouping", "profiling", "report", "retraining", "tuning"},
     {"checks", "in_memory", "runs"},

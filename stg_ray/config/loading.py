@@ -18,6 +18,7 @@ from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import check_no_credentials
 from stg_ray.config.writers import newer_writer
 from stg_ray.errors import InputError, one_line, unknown
+from stg_ray.stages import STAGES
 
 
 def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = (), *, of_run: bool = False) -> Config:
@@ -83,6 +84,11 @@ def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[st
     if isinstance(source, Config):  # a preset's defaults are in it already
         return _validated(_merged(source.model_dump(), _plain(settings)), known=source) if settings else source
     return load_config(_merged(_read(source) if isinstance(source, str) else _plain(source), _plain(settings)))
+
+
+def default_out(source: str, config: Config) -> str:
+    """Return the default directory: the same configuration finds it again, another one gets another."""
+    return f"runs/{Path(source).stem}-{config.fingerprint(STAGES['report'].sections)[:8]}"
 
 
 def _copied(values: Any) -> Any:

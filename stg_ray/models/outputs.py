@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -70,6 +71,25 @@ class OutputLayout(nn.Module):
             "scale": torch.tensor([task.scale for task in tasks]),
         }.items():
             self.register_buffer(name, value, persistent=False)
+
+    def shares(self, network: OutputLayout, weights: np.ndarray) -> tuple[list[int], list[int], torch.Tensor]:
+        """Return a network's columns that count, the columns here where they go, and the weight of each.
+
+        Args:
+            network: the layout of a network of some of the tasks.
+            weights: (K,) of the network for each task.
+        """
+        number = {task.name: t for t, task in enumerate(self.tasks)}
+        sources: list[int] = []
+        targets: list[int] = []
+        factors: list[float] = []
+        for task, columns in zip(network.tasks, network.columns, strict=True):
+            t = number[task.name]
+            if weights[t] > 0:
+                sources += range(columns.start, columns.stop)
+                targets += range(self.columns[t].start, self.columns[t].stop)
+                factors += [float(weights[t])] * task.n_outputs
+        return sources, targets, torch.tensor(factors)
 
     def losses(self, outputs: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """Compute losses (batch, K): cross-entropy, or half the squared standardised error of a regression task.

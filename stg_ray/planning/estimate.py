@@ -46,7 +46,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
 
     Costs are samples x epochs x parameters. Times are those of this machine's CPUs, from training steps that are
     measured for a second or two. With `grouping.groups: auto` the number of groups is not known yet, and with `epochs:
-    auto` the length of the trainings: the largest that may be chosen are assumed, and the text says "at most".
+    auto` the length of the trainings: the largest that may be chosen are assumed, and the line begins with "at most".
 
     Args:
         nodes: resources of the nodes of a cluster, by their names; lines about what each holds at once are added.
@@ -102,8 +102,7 @@ def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Seque
     return (
         f"{_at_most(config.profile)}{epochs} epochs, {_workers_text(config, index, nodes)}, {parameters:,} parameters, "
         f"cost {n_train * epochs * parameters:.2e} ({UNIT}); data maps of {_size(state_bytes * snapshots)} "
-        f"({snapshots} snapshot{'s' * (snapshots > 1)}); {_at_most(config.profile)}{_about(seconds)} "
-        f"on {cpus_here()} CPUs"
+        f"({snapshots} snapshot{'s' * (snapshots > 1)}); {_about(seconds)} on {cpus_here()} CPUs"
     )
 
 
@@ -192,10 +191,8 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
         cost = sum(sizes[spec.tasks, spec.branches] * int(spec.epochs) for spec in networks) * index.n_samples()
         epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
-        return (
-            f"{at_most}{len(networks)} {plan}, {epochs_at_most}{epochs} epochs, cost {cost:.2e}, "
-            f"{epochs_at_most}{_about(seconds)}"
-        )
+        bound = at_most or epochs_at_most  # of everything in the line
+        return f"{bound}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, {_about(seconds)}"
 
     titles = {name: f"of {plan.of_all_draws.name}" for name, plan in trained_plans(config.retrain).items()}
     by_plan: dict[str, list[NetworkSpec]] = {}

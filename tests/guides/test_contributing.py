@@ -80,13 +80,11 @@ import numpy as np
 import stg_ray as sr
 blocks = np.kron(np.eye(3), np.ones((4, 4))) + np.random.default_rng(0).random((12, 12)) * 0.1
 print(sr.group(blocks, method="bisecting", n_groups=3).labels)
+print(sr.load_config("digits", ["grouping.method=bisecting"]).grouping.method)
 """
-    assert python(copy, "-c", program).strip() == "[0 0 0 0 1 1 1 1 2 2 2 2]"
-    shown = python(copy, "-c", "import stg_ray as sr; print(sr.load_config('digits', ['grouping.method=bisecting']))")
-    assert "bisecting" in shown
+    assert python(copy, "-c", program).split("\n")[:2] == ["[0 0 0 0 1 1 1 1 2 2 2 2]", "bisecting"]
 
 
 def test_adding_a_data_set(copy: Path) -> None:
     follow("Adding a data set", copy)
-    assert "wine" in python(copy, "-m", "stg_ray", "presets")
     assert "3 tasks" in python(copy, "-m", "stg_ray", "plan", "wine")

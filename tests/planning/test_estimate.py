@@ -13,10 +13,10 @@ def test_a_length_that_is_left_to_the_scores_is_a_bound() -> None:
     rows = estimate(sr.load_config("digits", [*settings, "retrain.plans=[ours, all_in_one_equal_cost]"]))
     by_stage = {name: text for name, text in rows if name}
     assert by_stage["profile"].startswith("at most 200 epochs")
-    assert "at most about" in by_stage["profile"]
+    assert by_stage["total"].startswith("at most about")
     texts = [text for _, text in rows]
-    assert any("of ours, at most 7 epochs" in text for text in texts)
-    assert any("of all_in_one_equal_cost, at most 28 epochs" in text for text in texts), "as many as four networks"
+    assert any(re.match("at most .* of ours, 7 epochs", text) for text in texts)
+    assert any(re.match("at most .* of all_in_one_equal_cost, 28 epochs", text) for text in texts), "as many as four"
     numbers = dict(estimate(sr.load_config("digits")))
     assert numbers["profile"].startswith("20 epochs")
 

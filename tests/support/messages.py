@@ -18,7 +18,8 @@ VERBS = (
     "say|scale|see|serve|set|start|take|train|try|turn|unset|use|wait|write"
 )
 ADVICE = re.compile(
-    rf"expected|did you mean|known: |there are {GAP}|it has {GAP}|it was with|pip install|\b(?:needs?|must)\b|"
+    rf"expected|did you mean|known: |there are {GAP}|it has {GAP}|it was with|make at most {GAP}|pip install|"
+    rf"\b(?:needs?|must)\b|"
     rf"(?:[:;,(?.]|\bor|\band|\bso|\bthen) (?:else )?(?:{VERBS})\b|\(--|--\w+|stg-ray \w+",
     re.IGNORECASE,
 )
