@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stg_ray.estimator import TaskGrouper as TaskGrouper
     from stg_ray.grouping.group_tasks import group_tasks as group
     from stg_ray.in_memory import affinity as affinity
+    from stg_ray.main_task.auxiliary import auxiliary as auxiliary
     from stg_ray.pipeline import run as run
     from stg_ray.report import plots as plot
     from stg_ray.retraining.search.search import GroupSearch as GroupSearch
@@ -55,6 +56,7 @@ _HOMES = {
     "TaskMatrix": "stg_ray.artifacts.task_matrix:TaskMatrix",
     "TaskSet": "stg_ray.tasks:TaskSet",
     "affinity": "stg_ray.in_memory:affinity",
+    "auxiliary": "stg_ray.main_task.auxiliary:auxiliary",
     "confidence_correlation": "stg_ray.affinities.confidence:confidence_correlation",
     "data_map_distance": "stg_ray.affinities.data_map:data_map_distance",
     "group": "stg_ray.grouping.group_tasks:group_tasks",
@@ -80,6 +82,7 @@ __all__ = [
     "TaskMatrix",
     "TaskSet",
     "affinity",
+    "auxiliary",
     "confidence_correlation",
     "data_map_distance",
     "group",

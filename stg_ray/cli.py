@@ -18,6 +18,7 @@ from stg_ray.config.loading import default_out, load_config
 from stg_ray.config.secrets import no_credentials
 from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
 from stg_ray.exits import exit_code, plain_warnings, with_interrupts
+from stg_ray.main_task.command import auxiliary_command
 from stg_ray.options import (
     STAGE_NAMES,
     Address,
@@ -162,6 +163,8 @@ _stage_command("tune", "Search for settings of the network, once more.", " tune.
 _stage_command("profile", "Train on all tasks, record the data maps, once more.")
 _stage_command("affinity", "Compute how alike the tasks are, once more.")
 _stage_command("retrain", "Train the networks of the plans; finished ones are kept.")
+
+app.command("auxiliary", short_help="Find the tasks that help a main task, and train it with them.")(auxiliary_command)
 
 
 @app.command("group", short_help="Group the tasks, once more.")

@@ -16,7 +16,7 @@ from stg_ray.stages import STAGES
 STAGE_NAMES = tuple(name for name in STAGES if name != "parts")
 """The stages that `--until` and the stage commands name; the parts are laid out with the first of them."""
 
-ORDER = ("run", "plan", *STAGE_NAMES, "presets", "guide", "doctor")
+ORDER = ("run", "plan", *STAGE_NAMES, "auxiliary", "presets", "guide", "doctor")
 """The commands, as the help lists them."""
 
 

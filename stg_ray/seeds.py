@@ -60,6 +60,10 @@ class Stream(IntEnum):
     """Random directions of the shared parameters; key: layer, block of its coordinates."""
     SUBSETS = 21
     """Random subsets of the tasks."""
+    GRADIENT_ROWS = 22
+    """Rows on which the gradients of tasks are compared while they are trained; key: epoch, task."""
+    RESAMPLED_ROWS = 23
+    """Rows that are drawn with replacement, for the error of a score on them."""
 
 
 def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:

@@ -74,7 +74,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "affinity",
             adds=("affinity",),
-            artifacts=("affinity",),
+            artifacts=("affinity", "auxiliary.json"),
             scratch=("affinity/partials",),
             needs_ray=True,
             changes=("0.2 draws affinity.coordinates and the dropout of tag anew",),

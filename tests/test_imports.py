@@ -28,6 +28,7 @@ FLOORS = (
     {"estimator", "findings", "planning"},
     {"doctor", "guide"},
     {"options", "tables"},
+    {"main_task"},
     {"cli", "stg_ray"},
     {"__main__"},
 )

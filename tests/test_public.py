@@ -12,7 +12,7 @@ from pathlib import Path
 
 import stg_ray as sr
 
-VERBS = ("affinity", "group", "load", "load_config", "run")
+VERBS = ("affinity", "auxiliary", "group", "load", "load_config", "run")
 
 
 def _block() -> dict[str, str]:

@@ -21,6 +21,9 @@ OF_BRANCHES = {"shared_layers", "freeze_shared"}
 OF_AUTO = {"patience", "min_steps", "max_epochs"}
 """Settings of trainings whose length is `auto`."""
 
+OF_FEW = ("settings", "pause", "fold", "main", "adaptive")
+"""Values of a spec that plans' networks do not have."""
+
 Epochs = int | Literal["auto"]
 
 Pause = int | Literal["end"]
@@ -45,6 +48,8 @@ class NetworkSpec:
         start: digest of the profiled network, if it starts from that.
         branches: number of tasks in each branch, in the order of the tasks; empty where it has none.
         probe: its scores on validation rows are all that is kept of it, for the search.
+        main: the task that the network is for, whose score alone decides the epoch; of all tasks if empty.
+        adaptive: whether the other tasks' weights follow their gradients (see `training.adaptive`).
         settings: of the configuration that are others in its training, by their names in `config.tuning.TUNED`.
         pause: where its training pauses; it does not decide which network it is.
         fold: of the rows that it is validated on (see `data.rows.rows_of_fold`).
@@ -60,6 +65,8 @@ class NetworkSpec:
     start: str | None = None
     branches: tuple[int, ...] = ()
     probe: bool = False
+    main: str = ""
+    adaptive: bool = False
     settings: tuple[tuple[str, int | float], ...] = ()
     pause: Pause | None = None
     fold: int = 0
@@ -95,17 +102,15 @@ class NetworkSpec:
         network["start"] = self.start
         if self.branches:
             network["branches"] = self.branches
-        if self.probe:
-            network["probe"] = True
-        if self.fold:
-            network["fold"] = self.fold
+        few = ("probe", "main", "adaptive", "fold")
+        network |= {key: value for key in few if (value := getattr(self, key))}
         text = json.dumps([config.fingerprint(("seed", "data", "metric", "model")), training, network], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as values that JSON and Ray take; those that few networks have only where this one does."""
         values = asdict(self)
-        return {key: values[key] for key in values if key not in ("settings", "pause", "fold") or values[key]}
+        return {key: values[key] for key in values if key not in OF_FEW or values[key]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:

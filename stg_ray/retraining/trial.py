@@ -35,6 +35,7 @@ from stg_ray.retraining.scoring import Scores, scores_of
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.seeds import Stream
 from stg_ray.tasks import observed
+from stg_ray.training.adaptive import AdaptiveWeights
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.length import Course, Length, without_validation
 from stg_ray.training.ranks import ALONE, Ranks
@@ -130,7 +131,8 @@ class _Trial:
         }
         train, settings, network = rows["train"], _settings(config, spec), _network_at_start(run, config, spec, index)
         weights = np.ones(len(columns)) if spec.weights is None else np.array(spec.weights)
-        validation = Validation(rows["val"].inputs, rows["val"].labels, weights, config.metric)
+        counting = np.array([name == spec.main for name in spec.tasks], dtype=float) if spec.main else weights
+        validation = Validation(rows["val"].inputs, rows["val"].labels, counting, config.metric)
         batches = CommonBatches(
             len(train),
             settings.batch_size,
@@ -146,7 +148,7 @@ class _Trial:
             batches,
             settings,
             device=device,
-            task_weights=spec.weights,
+            task_weights=_adaptive(spec, weights, rows["val"]) if spec.adaptive else spec.weights,
         )
         choices = Choices(rows["val"].rows)
         return cls(run, network_folder(spec, config), spec, rows, validation, trainer, choices)
@@ -264,6 +266,11 @@ def _settings(config: Config, spec: NetworkSpec) -> TrainingConfig:
     """The settings of a network's training: with its epochs, and its learning rate where it starts from the profile."""
     share = 1.0 if spec.start is None else config.retrain.profiled_lr
     return config.retrain.model_copy(update={"epochs": spec.epochs, "lr": config.retrain.lr * share})
+
+
+def _adaptive(spec: NetworkSpec, weights: np.ndarray, validation: TaskRows) -> AdaptiveWeights:
+    """The weights of a network that is for its main task."""
+    return AdaptiveWeights(weights.tolist(), spec.tasks.index(spec.main), validation.inputs, validation.labels)
 
 
 def _network_at_start(run: Storage, config: Config, spec: NetworkSpec, index: PartIndex) -> TaskNetwork:

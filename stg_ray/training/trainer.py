@@ -21,6 +21,7 @@ from stg_ray.training.optimization import Optimization
 
 if TYPE_CHECKING:
     from stg_ray.config import TrainingConfig
+    from stg_ray.training.adaptive import AdaptiveWeights
 
 Record = Callable[[np.ndarray, torch.Tensor, torch.Tensor], None]
 """Called with (rows, outputs before the step, labels) of every batch: (b,), (b, O) and (b, K)."""
@@ -54,7 +55,8 @@ class Trainer:
         settings: how the network is trained; `settings.epochs` is the number of epochs of the learning-rate schedule,
             or auto for one whose length is not known.
         device: where it is trained.
-        task_weights: (K,) factors of the tasks' losses in the objective; all 1 if not given.
+        task_weights: (K,) factors of the tasks' losses in the objective, or what gives them before every epoch; all 1
+            if not given.
 
     Raises:
         InputError: the settings ask for an augmentation that the inputs do not allow.
@@ -68,7 +70,7 @@ class Trainer:
         settings: TrainingConfig,
         *,
         device: torch.device | str = CPU,
-        task_weights: Sequence[float] | None = None,
+        task_weights: Sequence[float] | AdaptiveWeights | None = None,
     ) -> None:
         self.network, self.rows, self.batches, self.settings = network, rows, batches, settings
         self.compute = Compute.of(settings, device)
@@ -80,8 +82,11 @@ class Trainer:
         if batches.draws.augmentation is not None:
             self.augment = Augmentation.of(settings, tuple(rows.inputs[:1].shape[1:]), rows.samples)
         self.task_weights: torch.Tensor | None = None
-        if task_weights is not None:
+        self.adaptive: AdaptiveWeights | None = None
+        if isinstance(task_weights, Sequence):
             self.task_weights = torch.tensor(task_weights, dtype=torch.float32, device=self.compute.device)
+        else:
+            self.adaptive = task_weights
 
     def epoch(self, number: int, record: Record | None = None) -> torch.Tensor:
         """Train for one epoch; the loss of a step is the sum of its labels' losses over the step's divisor.
@@ -94,6 +99,8 @@ class Trainer:
             (K,) float64 sums of the tasks' losses over this rank's rows, unweighted, as they were before each step.
         """
         draws = self.batches.draws
+        if self.adaptive is not None:
+            self.task_weights = self.adaptive.of_epoch(self, number).to(self.compute.device)
         torch.manual_seed(torch_seed(draws.seed, number, self.batches.ranks.rank))
         if self.augment is not None and draws.augmentation is not None:
             self.augment.draw(draws.augmentation, draws.seed, number)
@@ -126,12 +133,15 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which a later process can go on with the next epoch."""
-        return {"network": self.network.state_dict(), "optimization": self.optimization.state_dict()}
+        adaptive = {} if self.adaptive is None else {"adaptive": self.adaptive.state_dict()}
+        return {"network": self.network.state_dict(), "optimization": self.optimization.state_dict(), **adaptive}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` returned; other keys of the mapping are left alone."""
         self.network.load_state_dict(state["network"])
         self.optimization.load_state_dict(state["optimization"])
+        if self.adaptive is not None:
+            self.adaptive.load_state_dict(state["adaptive"])
 
 
 def check_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> None:

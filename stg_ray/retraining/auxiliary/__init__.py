@@ -1,0 +1,1 @@
+"""Auxiliary tasks of one main task: which of the others help it."""
