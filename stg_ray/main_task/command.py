@@ -10,7 +10,7 @@ from stg_ray.exits import with_interrupts
 from stg_ray.options import Address, Directory, Quiet, TrustCode, Verbose
 
 
-def auxiliary_command(
+def auxiliary_command(  # noqa: PLR0913  an option each
     directory: Directory,
     main: Annotated[list[str], typer.Option("--main", metavar="TASK", help="A main task; may be given again.")],
     candidates: Annotated[int, typer.Option(help="Tasks that are tried: those that help most by the affinities.")] = 10,
