@@ -50,18 +50,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "max_failures": 1,
         },
         "affinity": {
-            "methods": [
-                "data_map",
-                "landscape",
-                "confidence_correlation",
-                "logit_correlation",
-                "label_correlation",
-                "gradient_cosine",
-                "head_cosine",
-                "grad_tag",
-                "transfer_gain",
-                "tag",
-            ],
+            "methods": ["data_map", "landscape", "grad_tag", "transfer_gain", "tag"],
             "samples": 32,
             "sampling": "variability",
             "statistic": "pooled",
@@ -87,7 +76,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "candidates": [[["task_0", "task_3"], ["task_1", "task_2"]]],
         },
         "retrain": {
-            "plans": ["ours", "searched", "ours_soft", "ours_and_all", "all_in_one_ensemble", "random", "single_task"],
+            "plans": ["ours", "searched", "ours_soft", "random"],
             "start": "profiled",
             "profiled_lr": 0.5,
             "random_groups": 1,
