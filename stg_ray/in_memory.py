@@ -63,8 +63,8 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
             task and one for each class of a multi-class task, in the order of the tasks; in evaluation mode.
         task_set: K tasks; its training rows are looked at.
         method: landscape, logit_adjusted, logit_correlation, label_correlation, gradient_cosine, head_cosine, grad_tag,
-            tag and transfer_gain (they train a copy of the model), random, or one of your own: `module:Class`, or the
-            class.
+            tag, transfer_gain and etap (they train a copy of the model), random, or one of your own: `module:Class`, or
+            the class.
         preprocess: converts raw inputs (n, ...) to what the model takes; nothing by default.
         seed: of the choice of rows and coordinates, and of tag's training.
         device: where it is computed.
@@ -80,7 +80,7 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         normalize: scale each gradient to unit L1 norm first.
         coordinates: compare so many random coordinates of the layers whose distances have no closed form.
         precision: of the gradients.
-        tag_every: steps of the training of tag and transfer_gain between two looks.
+        tag_every: steps of the training of tag, transfer_gain and etap between two looks.
         grad_tag_dimension: random directions of the parameters in which grad_tag takes the model to be linear.
         grad_tag_size: tasks of its random subsets; auto: the root of their number, but at least 3.
         grad_tag_meetings: subsets in which two tasks meet, on average.

@@ -9,6 +9,7 @@ from stg_ray.affinities.base import Estimator, Need
 from stg_ray.affinities.confidence import ConfidenceCorrelation
 from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
 from stg_ray.affinities.data_map import DataMapDistance
+from stg_ray.affinities.etap import Etap
 from stg_ray.affinities.grad_tag import GradTag
 from stg_ray.affinities.gradient_cosine import GradientCosine
 from stg_ray.affinities.gradients.estimator import GradientEstimator
@@ -38,6 +39,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "head_cosine": HeadCosine,
     "tag": TagAffinity,
     "transfer_gain": TransferGain,
+    "etap": Etap,
     "grad_tag": GradTag,
     "random": RandomAffinity,
 }

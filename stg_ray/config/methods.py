@@ -27,6 +27,7 @@ Affinity = Literal[
     "head_cosine",
     "tag",
     "transfer_gain",
+    "etap",
     "grad_tag",
     "random",
 ]

@@ -51,10 +51,11 @@ class AffinityConfig(Section):
     confidence_correlation and logit_correlation are the same without the adjustment; data_map compares the data
     maps by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), gradient_cosine the mean
     gradients, head_cosine the weights of the heads, label_correlation the labels; tag and transfer_gain measure the
-    tasks' effect on each other in a training of their own (Fifty et al. 2021, Wang et al. 2024), grad_tag estimates
-    what training with each other would give (Li et al. 2024); random is a baseline that ignores the tasks. Version
-    0.1 took data_map and landscape by default (jobs/bench/rarity.py compares them). Also the name that an installed
-    package gives to an affinity, or `module:Class` of yours (in Python also the class)."""
+    tasks' effect on each other in a training of their own (Fifty et al. 2021, Wang et al. 2024), etap estimates it
+    there to first order (arXiv 2602.18591); grad_tag estimates what training with each other would give (Li et al.
+    2024); random is a baseline that ignores the tasks. Version 0.1 took data_map and landscape by default
+    (jobs/bench/rarity.py compares them). Also the name that an installed package gives to an affinity, or
+    `module:Class` of yours (in Python also the class)."""
     samples: Count | Auto = 2048
     """Number of training rows whose gradients are compared, spread evenly over the parts; auto: 256 rows of one part
     after the other, until the groups no longer change (landscape), or 256 rows of every part."""
@@ -82,8 +83,8 @@ class AffinityConfig(Section):
     precision: Literal["float32", "float64"] = "float32"
     """Precision of the gradients; their sums are in float64."""
     tag_every: Count = 10
-    """Number of steps, in the trainings of tag and transfer_gain, from one measurement of the tasks' effect on each
-    other to the next."""
+    """Number of steps, in the trainings of tag, transfer_gain and etap, from one measurement of the tasks' effect on
+    each other to the next."""
     grad_tag_dimension: Annotated[Count, since("0.2")] = 100
     """Number of random directions of the shared parameters in which grad_tag takes the network to be linear."""
     grad_tag_size: Annotated[Annotated[int, Field(ge=2)] | Auto, since("0.2")] = "auto"

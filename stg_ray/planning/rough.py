@@ -17,7 +17,7 @@ REPORT_SECONDS = 0.5
 """Of the page, and as much for every 50 tasks."""
 BACKWARD = 2 / 3
 """Share of a training step's time that is spent backwards."""
-TRAINS = ("tag", "transfer_gain")
+TRAINS = ("tag", "transfer_gain", "etap")
 """Affinities that train for themselves, and measure what every task's step does to all others."""
 
 

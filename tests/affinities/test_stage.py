@@ -47,7 +47,7 @@ def test_actors_compute_what_one_process_does(
     """Every affinity that needs no data maps, on five actors."""
     task_set = make_task_set(n_samples=300, missing=0.2)
     methods = ["landscape", "logit_correlation", "label_correlation", "tag", "random", "gradient_cosine", "head_cosine"]
-    methods += ["grad_tag", "transfer_gain"]
+    methods += ["grad_tag", "transfer_gain", "etap"]
     settings = {"samples": 150, "tag_every": 2}
     sections = {"profile": {"epochs": 2}, "affinity": {"methods": methods, **settings}}
     config = load_config({"data": {"npz": "none"}, **sections})

@@ -8,7 +8,7 @@ import numpy as np
 
 from stg_ray.artifacts.task_matrix import TaskMatrix
 
-ROW_HELPS = ("tag", "transfer_gain")
+ROW_HELPS = ("tag", "transfer_gain", "etap")
 """Affinities whose row is the task that helps, and whose column is the one that is helped."""
 
 
