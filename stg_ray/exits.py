@@ -104,7 +104,7 @@ def plain_warnings() -> None:
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
         if issubclass(category, UserWarning) and Path(filename).is_relative_to(Path(__file__).parent):
-            return f"stg-ray: warning: {' '.join(str(message).split())}\n"
+            return f"stg-ray: warning: {shown(' '.join(str(message).split()))}\n"
         return of_others(message, category, filename, lineno, line)
 
     warnings.formatwarning = formatted

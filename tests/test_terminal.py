@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,17 +15,18 @@ from typer.testing import CliRunner, Result
 
 import stg_ray
 from stg_ray import cli
-from stg_ray.artifacts.groups import Serving
+from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.config import RetrainConfig
 from stg_ray.config.loading import load_config
 from stg_ray.config.plans import trained_plans
 from stg_ray.errors import InputError
-from stg_ray.exits import exit_code
+from stg_ray.exits import exit_code, plain_warnings
 from stg_ray.guide import print_guide, read, topics
 from stg_ray.options import ORDER
+from stg_ray.progress import Reporter
 from stg_ray.report.comparison import Difference, Trainings
 from stg_ray.report.summary import TITLES, PlanRow
-from stg_ray.report.terminal import plans_table
+from stg_ray.report.terminal import plans_table, print_groups
 from stg_ray.shown import shown
 from stg_ray.stages import STAGES
 
@@ -150,8 +152,24 @@ def test_the_table_of_plans_breaks_no_name_in_80_columns(start: Any) -> None:
         assert len(text.splitlines()) == 2 + len(rows), "a line each, below two of header"
 
 
-def test_names_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(EVIL) == SHOWN
     assert shown("Straße, 猫, é\nsecond line") == "Straße, 猫, é\nsecond line"
     assert exit_code(InputError(f"the task {EVIL} is constant"), verbose=False) == 2
     assert capsys.readouterr().err == f"stg-ray: the task {SHOWN} is constant\n"
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    plain_warnings()
+    said = warnings.formatwarning(f"task {EVIL} is rare", UserWarning, stg_ray.__file__, 1)  # type: ignore[arg-type]
+    assert said == f"stg-ray: warning: task {SHOWN} is rare\n"
+
+
+def test_names_in_progress_and_groups_are_escaped() -> None:
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    with Reporter(console).stage("parts") as progress:
+        progress.note(f"rarest: {EVIL}")
+        progress.summary = f"dropped {EVIL}"
+    print_groups(console, Groups.from_labels(["a", EVIL], np.zeros(2, dtype=int), "by hand"))
+    text = text_of(console)
+    assert text.count(SHOWN) == 3
+    assert "\x1b" not in text
+    assert "\u202e" not in text

@@ -16,6 +16,7 @@ from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.choice import choose
+from stg_ray.retraining.events import write_events
 from stg_ray.retraining.greedy import Greedy, greedy_plan
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import Plan, Spent, make_plans, n_networks, network_specs
@@ -56,7 +57,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     failed = {spec: reasons[folder] for spec in specs if (folder := network_folder(spec, config)) in reasons}
     whole = [spec for spec in specs if spec not in failed]
     greedy = _selected(run_dir, config, plans, whole, ours, progress)
-    networks = _publish(run_dir, config, whole + ([] if greedy is None else greedy.specs))
+    networks = publish(run_dir, config, whole + ([] if greedy is None else greedy.specs))
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
     alone = [network for network in networks if not plans[network["plan"]].ensemble]
     scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, whole, failed_trainings)
@@ -136,7 +137,7 @@ def _lengths(networks: Sequence[dict[str, Any]]) -> str:
     return text
 
 
-def _publish(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> list[dict[str, Any]]:
+def publish(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> list[dict[str, Any]]:
     """Make models/ hold these networks and no others, and return the contents of each network.json with its spec.
 
     They are copies of those under .networks/: what happens to one of both leaves the other whole.
@@ -149,4 +150,5 @@ def _publish(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> list[
         about = run.read_json(f"{folder}/network.json")
         networks.append({**about, **spec.to_dict(), "epochs": about["epochs"]})
         run.write_json(f"{spec.folder}/network.json", networks[-1])
+        write_events(run, spec.folder, about)
     return networks

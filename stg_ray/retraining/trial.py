@@ -7,6 +7,7 @@ An unfinished network has a checkpoint of its last epoch, from which any later t
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -218,6 +219,7 @@ class _Trial:
             "parameters": network.n_parameters,
             "seconds": round(state.seconds, 3),
             "scores": scores,
+            "scores_by_epoch": [score if math.isfinite(score) else None for score in state.scores],
             "results": RESULTS,
             "files": contents_of(self.run, [] if self.spec.probe else files_of(self.folder)),
             **({"probe": True} if self.spec.probe else {}),

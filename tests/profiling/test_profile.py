@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from tensorboardX.proto import event_pb2
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.placement import place_workers
@@ -37,6 +35,7 @@ from stg_ray.training.batches import Draws, ShardBatches
 from stg_ray.training.evaluation import evaluate
 from stg_ray.training.optimization import lr_factor
 from stg_ray.training.ranks import Ranks
+from tests.support.events import events_of
 
 CONFIG = load_config(
     {
@@ -45,16 +44,6 @@ CONFIG = load_config(
         "profile": {"epochs": 3, "batch_size": 24, "snapshots": 2, "lr": 0.01, "schedule": "cosine", "warmup": 0.1},
     }
 )
-
-
-def events_of(path: Path) -> Iterator[event_pb2.Event]:
-    """The records of an event file: length, its checksum, an event, its checksum."""
-    data = path.read_bytes()
-    at = 0
-    while at < len(data):
-        (length,) = struct.unpack_from("<Q", data, at)
-        yield event_pb2.Event.FromString(data[at + 12 : at + 12 + length])
-        at += length + 16
 
 
 def with_workers(workers: int, **profile: object) -> Config:

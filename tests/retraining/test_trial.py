@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config, set_values
@@ -23,10 +24,12 @@ from stg_ray.retraining.held_out import HeldOut, halves
 from stg_ray.retraining.kept import is_finished, network_folder, scores_until
 from stg_ray.retraining.scoring import scores_of
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.stage import publish
 from stg_ray.retraining.trial import train_network
 from stg_ray.serving import load_network
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.training.evaluation import evaluate
+from tests.support.events import events_of
 
 SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task 1"), seed=5, draws=5, epochs=6)
 
@@ -72,6 +75,23 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     results = [run.read_json(f"{folder}/network.json") for run in runs]
     assert results[0]["scores"] == results[1]["scores"]
     assert not runs[1].exists(f"{folder}/checkpoint.pt")
+
+
+def test_tensorboard_has_the_scores_of_every_epoch_of_a_published_network(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    write_parts(make_task_set(), run.sub("parts"))
+    train_network(run, config, SPEC, device="cpu", report=lambda _: None)
+    (network,) = publish(run, config, [SPEC])
+    (file,) = (tmp_path / SPEC.folder).glob("events.*")
+    found = {(value.tag, event.step): value.simple_value for event in events_of(file) for value in event.summary.value}
+    assert network["scores_by_epoch"][network["best_epoch"] - 1] == max(network["scores_by_epoch"])
+    for epoch, score in enumerate(network["scores_by_epoch"], start=1):
+        assert found["validation/score", epoch] == pytest.approx(score, rel=1e-5)
+    assert found["best_epoch", 6] == network["best_epoch"]
+    publish(run, config, [SPEC])
+    assert len(list((tmp_path / SPEC.folder).glob("events.*"))) == 1, "published again, not added to"
 
 
 def test_a_paused_training_goes_on_and_ends_like_an_undisturbed_one(

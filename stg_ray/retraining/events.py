@@ -1,0 +1,29 @@
+"""The scores of trained networks, epoch by epoch, for TensorBoard: beside each published network."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from stg_ray.artifacts.storage import Storage
+
+
+def write_events(run: Storage, folder: str, about: dict[str, Any]) -> None:
+    """Write the score on validation rows of every epoch, and of the best one the number.
+
+    Event files are appended to, which object stores cannot do: there network.json alone has the scores.
+
+    Args:
+        folder: of a published network; TensorBoard names its curves by it.
+        about: the content of network.json; those of older versions have no scores by epoch.
+    """
+    scores = about.get("scores_by_epoch", [])
+    if not run.is_local or not scores:
+        return
+    with SummaryWriter(run.path(folder)) as writer:
+        for epoch, score in enumerate(scores, start=1):
+            if score is not None and math.isfinite(score):
+                writer.add_scalar("validation/score", score, epoch)
+        writer.add_scalar("best_epoch", about["best_epoch"], len(scores))
