@@ -30,6 +30,7 @@ from stg_ray.retraining.kept import (
     is_trained,
     network_folder,
     note_scores,
+    plain,
 )
 from stg_ray.retraining.scoring import Scores, scores_of
 from stg_ray.retraining.specs import NetworkSpec
@@ -217,6 +218,7 @@ class _Trial:
             "cost": len(self.rows["train"]) * epochs * network.n_parameters,
             "parameters": network.n_parameters,
             "seconds": round(state.seconds, 3),
+            "course": plain(state.scores),
             "scores": scores,
             "results": RESULTS,
             "files": contents_of(self.run, [] if self.spec.probe else files_of(self.folder)),

@@ -131,6 +131,8 @@ def _affinities(run: RunDir, rng: np.random.Generator, config: Config, index: Pa
         values = (values + values.T) / 2
         matrix = TaskMatrix(tuple(index.names), values, "affinity", {"about": "Drawn, larger within groups."}, 1000)
         run.write_parquet(f"affinity/{name}.parquet", matrix.to_table())
+        errors = replace(matrix, values=np.full((k, k), 0.05))
+        run.write_parquet(f"affinity/{name}.stderr.parquet", errors.to_table())
     run.write_json("affinity/limits.json", [])
 
 
