@@ -218,6 +218,7 @@ class _Trial:
             "cost": len(self.rows["train"]) * epochs * network.n_parameters,
             "parameters": network.n_parameters,
             "seconds": round(state.seconds, 3),
+            "device": self.trainer.compute.device_name,
             "course": plain(state.scores),
             "scores": scores,
             "results": RESULTS,
