@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,7 +75,12 @@ class Headline:
 
 def tiles_of(summary: Summary) -> list[Tile]:
     """Return the comparisons of the first screen, among the plans that start from scratch where there are such."""
-    return [_tile(title, base, _against(summary, base)) for base, title in TILES]
+    trained = {row.plan.base for row in summary.plans}
+    tiles = []
+    for base, title in TILES:
+        missing = [plan for plan in ("ours", base) if plan not in trained and len(summary.groups.groups) > 1]
+        tiles.append(_tile(title, missing, _against(summary, base)))
+    return tiles
 
 
 def headline_of(summary: Summary, chosen: Mapping[str, Any] | None, plans: Mapping[str, TrainedPlan]) -> Headline:
@@ -147,9 +152,11 @@ def _against(summary: Summary, base: PlanName) -> Difference | None:
     return next((summary.against[name] for name in (base, f"{base}_profiled") if name in summary.against), None)
 
 
-def _tile(title: str, base: PlanName, d: Difference | None) -> Tile:
+def _tile(title: str, missing: Sequence[str], d: Difference | None) -> Tile:
+    """The tile of a comparison, for which these plans are missing."""
     if d is None:
-        return Tile(title, None, "none", "not compared", f"add ours and {base} to retrain.plans")
+        advice = f"add {' and '.join(missing)} to retrain.plans" if missing else ""
+        return Tile(title, None, "none", "not compared", advice)
     if not d.is_known:
         return Tile(title, d, "open", "noise unknown", "set retrain.seeds=3")
     if d.is_clear:

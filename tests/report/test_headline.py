@@ -88,6 +88,6 @@ def test_no_answer_has_numbers_and_green_needs_every_comparison() -> None:
     ],
 )
 def test_each_comparison_has_a_word(difference: Difference | None, outcome: str, word: str) -> None:
-    tile = _tile("against one network", "all_in_one", difference)
+    tile = _tile("against one network", ["ours"], difference)
     assert (tile.outcome, tile.word) == (outcome, word)
     assert bool(tile.advice) == (difference is None or not difference.is_known)

@@ -6,15 +6,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import stg_ray as sr
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.loading import load_config
+from stg_ray.data.parts import read_index, read_split
 from stg_ray.report import facts
 from stg_ray.report.evidence import Evidence
 from stg_ray.report.groups_view import cards_of, known_of
 from stg_ray.report.page import page_of
+from stg_ray.report.samples import ambiguous_of, suspects_of
 from tests.support.run_maker import PLANS, make_run
 
 ONE = {"retrain": {"plans": ["ours", "all_in_one"]}}
@@ -38,6 +41,36 @@ def test_a_run_without_plans_says_what_to_train(tmp_path: Path) -> None:
     assert heading(text) == "The tasks fall into groups; no networks were trained to compare."
     assert "set retrain.plans=[ours,all_in_one,random]" in text
     assert text.count("not compared") == 3
+
+
+@pytest.mark.parametrize(("k", "n_groups"), [(2, 2), (3, 1), (151, 75)])
+def test_few_tasks_and_many_groups_are_drawn(tmp_path: Path, k: int, n_groups: int) -> None:
+    text = page(make_run(str(tmp_path), k, n_groups=n_groups, settings=ONE, means={"ours": 0.6, "all_in_one": 0.5}))
+    assert text.count('class="node"') == (k if k <= 150 else 0)
+    assert text.count('class="cell"') == (0 if k <= 150 else n_groups**2)
+    assert text.count('class="card"') == min(9, n_groups) - (n_groups > 9) + n_groups
+
+
+def test_samples_to_look_at_are_those_of_the_data_map(tmp_path: Path) -> None:
+    run = make_run(str(tmp_path), 12)
+    evidence = Evidence(run, run.read_config())
+    data_map, labels = sr.DataMap(run.uri), _labels_by_sample(run)
+    row = {int(sample): r for r, sample in enumerate(data_map.samples)}
+    suspects, ambiguous = suspects_of(evidence), ambiguous_of(evidence)
+    assert len(suspects) == len(ambiguous) == 12
+    assert len({each.sample for each in ambiguous}) == 12
+    for each in (*suspects, *ambiguous):
+        t = data_map.tasks.index(each.task)
+        assert (each.confidence, each.variability) == pytest.approx(data_map[row[each.sample]][t].tolist())
+        assert each.label == labels[each.sample][t]
+    least = min(each.variability for each in ambiguous[:3])
+    assert (data_map[:][..., 1] > least).any(axis=1).sum() <= 3, "the most ambiguous of all"
+
+
+def _labels_by_sample(run: RunDir) -> dict[int, np.ndarray]:
+    parts = run.sub("parts")
+    part = read_split(parts, read_index(parts), "train")
+    return dict(zip(part.samples.tolist(), part.labels, strict=True))
 
 
 def test_one_group_is_said(tmp_path: Path) -> None:
