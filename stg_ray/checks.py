@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import numpy as np
@@ -172,3 +173,11 @@ def check_same(run_dir: RunDir, config: Config) -> None:
             f"{run_dir.uri} belongs to another configuration ({shown}): choose another "
             "directory with --out, or change one stage of that run with stg-ray STAGE DIR --set ..."
         )
+
+
+def finishing_command(run_dir: RunDir, config: Config) -> str:
+    """Name the command that does what is left of a run."""
+    if config.data.task_set is not None:
+        return f"sr.run with its task set, and {run_dir.uri}"
+    file = shlex.quote(f"{run_dir.uri}/config.yaml") if run_dir.is_local else "CONFIG.yaml"
+    return f"stg-ray run {file} --out {shlex.quote(run_dir.uri)}"

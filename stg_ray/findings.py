@@ -9,6 +9,7 @@ from typing import Literal
 
 from stg_ray.artifacts.contents import damages
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.checks import finishing_command
 from stg_ray.config import Config
 from stg_ray.errors import InputError, one_line
 from stg_ray.retraining.kept import is_finished
@@ -96,10 +97,4 @@ def _check_networks(run: RunDir) -> Iterator[Finding]:
 
 def _repair(run: RunDir, config: Config, stage: str) -> str:
     """Name the command that makes a stage, and all that it is made from."""
-    out = shlex.quote(run.uri)
-    if stage == "report":
-        return f"stg-ray report {out}"
-    if config.data.task_set is not None:
-        return f"sr.run with its task set, and {run.uri}"
-    file = shlex.quote(f"{run.uri}/config.yaml") if run.is_local else "CONFIG.yaml"
-    return f"stg-ray run {file} --out {out}"
+    return f"stg-ray report {shlex.quote(run.uri)}" if stage == "report" else finishing_command(run, config)

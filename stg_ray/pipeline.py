@@ -26,7 +26,7 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.trust import check_code, is_own, sign, sign_code
 from stg_ray.artifacts.tuned import as_tuned
-from stg_ray.checks import check, check_earlier_stages, check_same, check_settings
+from stg_ray.checks import check, check_earlier_stages, check_same, check_settings, finishing_command
 from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.config import Config
@@ -154,6 +154,8 @@ def run_stage(
 ) -> Run:
     """Run one stage again on an existing run, with changed settings if any; every later stage becomes stale.
 
+    After `retrain` the report is made anew, too; after an earlier stage the command is said that does what is left.
+
     Groups and reports are made without importing anything that the directory names. The other stages import the trunk
     of a `module:function`: if the directory is somebody else's, only with `trust_code`.
 
@@ -187,7 +189,11 @@ def run_stage(
         run_dir.write_config(config)
         if own:
             sign(run_dir, config)  # what the overrides name is this user's own, too
-        _run_stages(run_dir, config, [stage], LazySession(address, verbose=verbose), reporter or Reporter(), RUNS)
+        reporter = reporter or Reporter()
+        then = ["report"] if stage == "retrain" else []  # the page is of these networks at once
+        _run_stages(run_dir, config, [stage, *then], LazySession(address, verbose=verbose), reporter, RUNS)
+        if not run_dir.exists("report.html"):
+            reporter.say(f"{'report':<9} is to be made: {finishing_command(run_dir, config)}")
     return Run(run_dir)
 
 

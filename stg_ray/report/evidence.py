@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -110,17 +109,16 @@ class Evidence:
         table: pd.DataFrame = self.run.read_parquet("costs.parquet").to_pandas()
         return table
 
-    def networks(self) -> Iterator[tuple[TrainedPlan, int, dict[str, Any]]]:
-        """Yield the plan, the group and network.json of the networks of each plan's first training and draw."""
-        seen = set()
+    @cached_property
+    def networks(self) -> list[tuple[TrainedPlan, int, dict[str, Any]]]:
+        """The plan, the group and network.json of the networks of each plan's first training and draw."""
+        first: dict[tuple[str, int], str] = {}
         for plan, group, seed in self.costs[["plan", "group", "seed"]].itertuples(index=False, name=None):
-            of_plan = self.plans[plan].of_all_draws
-            if (of_plan.name, group) in seen:
-                continue
-            seen.add((of_plan.name, group))
-            file = f"{network_place(plan, group, seed)}/network.json"
-            if self.run.exists(file):
-                yield of_plan, group, self.run.read_json(file)
+            first.setdefault((self.plans[plan].of_all_draws.name, group), network_place(plan, group, seed))
+        of_all_draws = {plan.of_all_draws.name: plan.of_all_draws for plan in self.plans.values()}
+        files = {key: f"{folder}/network.json" for key, folder in first.items()}
+        return [(of_all_draws[plan], group, self.run.read_json(file)) for (plan, group), file in files.items()
+                if self.run.exists(file)]  # fmt: skip
 
     def _json(self, file: str) -> dict[str, Any] | None:
         return self.run.read_json(file) if self.run.exists(file) else None

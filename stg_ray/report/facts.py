@@ -64,6 +64,11 @@ def versions_of(evidence: Evidence) -> dict[str, str]:
     return {}
 
 
+def devices_of(evidence: Evidence) -> list[str]:
+    """Return the names of the devices that trained the plans; none for networks of before, which do not say it."""
+    return sorted({network["device"] for _, _, network in evidence.networks if "device" in network})
+
+
 def duration(seconds: float) -> str:
     """Return a time in words, such as 1 min 48 s.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,12 +48,14 @@ class Tile:
         title: what ours is compared to.
         difference: None where that was not trained.
         word: the outcome in words.
+        advice: what to do for this comparison to be made; empty where it was.
     """
 
     title: str
     difference: Difference | None
     outcome: Outcome
     word: str
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,12 @@ class Headline:
 
 def tiles_of(summary: Summary) -> list[Tile]:
     """Return the comparisons of the first screen, among the plans that start from scratch where there are such."""
-    return [_tile(title, _against(summary, base)) for base, title in TILES]
+    trained = {row.plan.base for row in summary.plans}
+    tiles = []
+    for base, title in TILES:
+        missing = [plan for plan in ("ours", base) if plan not in trained and len(summary.groups.groups) > 1]
+        tiles.append(_tile(title, missing, _against(summary, base)))
+    return tiles
 
 
 def headline_of(summary: Summary, chosen: Mapping[str, Any] | None, plans: Mapping[str, TrainedPlan]) -> Headline:
@@ -88,9 +95,7 @@ def headline_of(summary: Summary, chosen: Mapping[str, Any] | None, plans: Mappi
         return Headline("These tasks belong together in one network.", "none", action)
     one, longer, random = (tile.outcome for tile in tiles_of(summary))
     known = [d.is_known for base, _ in TILES if (d := _against(summary, base)) is not None]
-    if not known:
-        return Headline("The tasks fall into groups; no networks were trained to compare.", "none", action)
-    if not any(known):
+    if known and not any(known):
         return Headline("Too few trainings to tell whether grouping helps.", "open", action)
     text, outcome = _answer(one, longer, random)
     return Headline(text, outcome, action)
@@ -109,8 +114,11 @@ def _answer(one: Outcome, longer: Outcome, random: Outcome) -> tuple[str, Outcom
     if random == "open":
         return "Several networks help; which tasks share one may not matter.", "open"
     if random == "better":
-        return "Grouping helps, and it matters which tasks share a network.", "better"
-    return "Grouping helps.", "better"
+        helps = "better" in (one, longer)
+        return f"{'Grouping helps, and it' if helps else 'It'} matters which tasks share a network.", "better"
+    if "better" in (one, longer):
+        return "Grouping helps.", "better"
+    return "The tasks fall into groups; no networks were trained to compare.", "none"
 
 
 def action_of(chosen: Mapping[str, Any] | None, plans: Mapping[str, TrainedPlan]) -> str:
@@ -144,11 +152,13 @@ def _against(summary: Summary, base: PlanName) -> Difference | None:
     return next((summary.against[name] for name in (base, f"{base}_profiled") if name in summary.against), None)
 
 
-def _tile(title: str, d: Difference | None) -> Tile:
+def _tile(title: str, missing: Sequence[str], d: Difference | None) -> Tile:
+    """The tile of a comparison, for which these plans are missing."""
     if d is None:
-        return Tile(title, None, "none", "not compared")
+        advice = f"add {' and '.join(missing)} to retrain.plans" if missing else ""
+        return Tile(title, None, "none", "not compared", advice)
     if not d.is_known:
-        return Tile(title, d, "open", "noise unknown: train more seeds")
+        return Tile(title, d, "open", "noise unknown", "set retrain.seeds=3")
     if d.is_clear:
         return Tile(title, d, "better" if d.mean > 0 else "worse", f"clearly {'better' if d.mean > 0 else 'worse'}")
     if d.low > 0 or d.high < 0:

@@ -129,6 +129,7 @@ def _about(evidence: Evidence) -> dict[str, Any]:
         "stages": stages,
         "seconds": sum(stage.seconds for stage in stages),
         "versions": facts.versions_of(evidence),
+        "devices": facts.devices_of(evidence),
         "changed": facts.changed_settings(evidence.config),
         "config": evidence.config.to_yaml(hide_secrets=True),
         "data": _json(

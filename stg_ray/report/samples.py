@@ -15,6 +15,8 @@ from stg_ray.tasks.sparse_rows import SparseRows
 
 SHOWN = 12
 """Samples of each kind."""
+MOST_OF_A_TASK = 3
+"""Ambiguous samples that are shown of one task."""
 LOOKED_AT = 2**22
 """Values of the data map in which ambiguous samples are looked for; rows of the parts are in random order."""
 SHOWN_VALUES = 6
@@ -54,7 +56,7 @@ def suspects_of(evidence: Evidence) -> list[Sample]:
 
 
 def ambiguous_of(evidence: Evidence) -> list[Sample]:
-    """Return the samples whose confidence varied most, one of each task at most, among the first rows of the parts."""
+    """Return the samples whose confidence varied most, few of each task, among the first rows of the parts."""
     try:
         data_map = DataMap(evidence.run.uri)
     except InputError:  # a run without one
@@ -65,14 +67,16 @@ def ambiguous_of(evidence: Evidence) -> list[Sample]:
     if not len(columns):
         return []
     values = data_map[np.arange(n)][:, columns]
-    variability = np.nan_to_num(values[:, :, 1], nan=-1.0)
-    rows = variability.argmax(axis=0)
-    best = np.argsort(-variability.max(axis=0), kind="stable")[:SHOWN]
-    found = []
-    for t in best.tolist():
-        confidence, spread = values[rows[t], t].tolist()
-        if spread > 0:
-            found.append(Sample(data_map.tasks[columns[t]], int(rows[t]), -1, confidence, spread))
+    spread = np.nan_to_num(values[:, :, 1], nan=0.0)
+    task = spread.argmax(axis=1)  # that of which each sample is shown
+    found: list[Sample] = []
+    for row in np.argsort(-spread.max(axis=1), kind="stable").tolist():
+        name = data_map.tasks[columns[task[row]]]
+        confidence, variability = values[row, task[row]].tolist()
+        if variability > 0 and sum(each.task == name for each in found) < MOST_OF_A_TASK:
+            found.append(Sample(name, row, -1, confidence, variability))
+        if len(found) == SHOWN:
+            break
     numbers = _numbers_of(evidence, n)
     return _with_inputs(evidence, [replace(each, sample=int(numbers[each.sample])) for each in found])
 

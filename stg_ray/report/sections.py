@@ -142,7 +142,7 @@ def _percentile_names() -> list[str]:
 def _network_curves(evidence: Evidence) -> Markup | None:
     """The scores on validation rows of the plans' first networks; None where version 0.1 trained them."""
     lines = []
-    for plan, group, network in evidence.networks():
+    for plan, group, network in evidence.networks:
         scores = network.get("course")
         if group == 0 and scores:
             points = known_points([float(e) for e in range(1, len(scores) + 1)], scores)

@@ -31,6 +31,7 @@ from stg_ray.retraining.kept import (
     is_trained,
     network_folder,
     note_scores,
+    plain,
 )
 from stg_ray.retraining.scoring import Scores, scores_of
 from stg_ray.retraining.specs import NetworkSpec
@@ -218,6 +219,8 @@ class _Trial:
             "cost": len(self.rows["train"]) * epochs * network.n_parameters,
             "parameters": network.n_parameters,
             "seconds": round(state.seconds, 3),
+            "device": self.trainer.compute.device_name,
+            "course": plain(state.scores),
             "scores": scores,
             "scores_by_epoch": [score if math.isfinite(score) else None for score in state.scores],
             "results": RESULTS,

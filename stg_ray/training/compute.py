@@ -87,6 +87,11 @@ class Compute:
             compile=config.compile,
         )
 
+    @property
+    def device_name(self) -> str:
+        """Name of the device, such as cpu or NVIDIA H100 80GB HBM3."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device, its weights in the memory format, and return it."""
         if self.channels_last:  # the stub of Module.to has no overload for a memory format alone

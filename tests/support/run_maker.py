@@ -131,6 +131,8 @@ def _affinities(run: RunDir, rng: np.random.Generator, config: Config, index: Pa
         values = (values + values.T) / 2
         matrix = TaskMatrix(tuple(index.names), values, "affinity", {"about": "Drawn, larger within groups."}, 1000)
         run.write_parquet(f"affinity/{name}.parquet", matrix.to_table())
+        errors = replace(matrix, values=np.full((k, k), 0.05))
+        run.write_parquet(f"affinity/{name}.stderr.parquet", errors.to_table())
     run.write_json("affinity/limits.json", [])
 
 
@@ -170,7 +172,7 @@ def _retrain(
                 longer = n if plan == "all_in_one_equal_cost" else 1
                 networks.append({**about, "cost": 1_000_000 * longer, "seconds": 3.0 * longer})
                 course = (mean * (1 - np.exp(-np.arange(1, EPOCHS + 1) / 3))).round(4).tolist()
-                network = {"epochs": 400, "course": course}
+                network = {"epochs": 400, "course": course, "device": "cpu"}
                 run.write_json(f"{network_place(plan, g, seed)}/network.json", network)
     run.write_parquet("results.parquet", results_table(scored))
     run.write_parquet("costs.parquet", costs_table(networks))

@@ -64,11 +64,12 @@ def limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def membership_image(membership: np.ndarray, order: np.ndarray) -> str:
-    """Draw memberships (K, G), a row for each task in this order, in the groups' colours."""
-    shares = np.clip(membership[order], 0, 1)
-    colors = np.array([rgb(color) for color in group_colors(shares.shape[1])], dtype=np.uint8)
+    """Draw memberships (K, G): a row for each group in its colour, a column for each task in this order."""
+    shares = np.clip(membership[order], 0, 1).T
+    colors = np.array([rgb(color) for color in group_colors(len(shares))], dtype=np.uint8)
     pixels = np.concatenate(
-        [np.broadcast_to(colors, (*shares.shape, 3)), (255 * shares[..., None]).round().astype(np.uint8)], axis=2
+        [np.broadcast_to(colors[:, None], (*shares.shape, 3)), (255 * shares[..., None]).round().astype(np.uint8)],
+        axis=2,
     )
     return uri(Image.fromarray(pixels, "RGBA"))
 

@@ -1,0 +1,39 @@
+"""A stage that changes results leaves no old page: it makes the page anew, or says the command that does."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import stg_ray as sr
+from stg_ray.pipeline import run_stage
+from stg_ray.progress import Reporter
+from tests.support.run_maker import make_run
+
+
+def test_after_other_groups_the_command_is_said(tmp_path: Path) -> None:
+    run = make_run(str(tmp_path / "a run"), 12)
+    said = StringIO()
+    run_stage("group", run.uri, overrides=["grouping.groups=3"], reporter=Reporter(Console(file=said, width=400)))
+    assert not run.exists("report.html")
+    assert f"report    is to be made: stg-ray run '{run.uri}/config.yaml' --out '{run.uri}'" in said.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_after_other_networks_the_page_is_made_anew(tmp_path: Path, quiet: Reporter) -> None:
+    labels = np.arange(240)[:, None] // 2 ** np.arange(4) % 2
+    np.savez(tmp_path / "tiny.npz", inputs=labels + np.random.default_rng(0).normal(size=(240, 4)), labels=labels)
+    short = {"epochs": 1, "batch_size": 32}
+    source = {"data": {"npz": str(tmp_path / "tiny.npz")}, "profile": short, "grouping": {"groups": 2}}
+    run = sr.run({**source, "retrain": {**short, "plans": ["ours"]}}, tmp_path / "run", reporter=quiet)
+    before = Path(run.report).read_text()
+    again = run_stage("retrain", run.uri, overrides=["retrain.plans=[ours,all_in_one]"], reporter=quiet)
+    page = Path(again.report).read_text()
+    assert "all in one" in page
+    assert page != before
+    assert "score on validation rows by epoch" in page, "the course of each network"
