@@ -44,6 +44,5 @@ def tox21(root: str) -> sr.TaskSet:
     tasks = json.loads((table.schema.metadata or {})[b"tasks"])
     packed = np.stack([np.frombuffer(row, np.uint8) for row in table["fp_morgan2_2048"].to_pylist()])
     inputs = np.unpackbits(packed, axis=1, bitorder="little").astype(np.float32)
-    labels = np.stack([table[task].to_numpy(zero_copy_only=False).astype(np.float32) for task in tasks], axis=1)
-    split = np.array(table["split"].to_pylist()) if "split" in table.column_names else None
-    return sr.TaskSet.from_arrays(inputs, labels, names=tasks, split=split)
+    labels = np.stack([table[f"y_{task}"].to_numpy(zero_copy_only=False).astype(np.float32) for task in tasks], axis=1)
+    return sr.TaskSet.from_arrays(inputs, labels, names=tasks, split=np.array(table["split"].to_pylist()))

@@ -16,7 +16,7 @@ from stg_ray.progress import Reporter
 from stg_ray.retraining.auxiliary.measuring import FILE, Auxiliaries, check_main
 
 
-def auxiliary(  # noqa: PLR0913
+def auxiliary(  # noqa: PLR0913  what the command has as options
     directory: str | os.PathLike[str],
     main: str | Sequence[str],
     *,
@@ -78,7 +78,10 @@ def auxiliary(  # noqa: PLR0913
             run.record("affinity", FILE)
     if failed := {tasks: reason for about in found.values() for tasks, reason in about["failed"].items()}:
         tasks, reason = next(iter(failed.items()))
-        raise PartlyFailed(f"{len(failed)} networks could not be trained ({tasks}: {reason}); the others are kept")
+        raise PartlyFailed(
+            f"{len(failed)} networks could not be trained ({tasks}: {reason}); the others are kept: give the same "
+            "command again for these"
+        )
     return found
 
 

@@ -89,7 +89,10 @@ class Auxiliaries:
         ways = {ALONE: self._specs((self.main,)), ALL: self._specs((self.main, *self.others))}
         self._train([*ways.values(), *pairs.values()], f"of {len(candidates)} tasks that may help {self.main}")
         if not self._is_whole(ways[ALONE]):
-            raise StgRayError(f"{self.main} by itself could not be trained: {self._reason(ways[ALONE])}")
+            raise StgRayError(
+                f"{self.main} by itself could not be trained ({self._reason(ways[ALONE])}): give the same command "
+                "again, or name another main task"
+            )
         whole = {name: specs for name, specs in pairs.items() if self._is_whole(specs)}
         table = self._table("val", {ALONE: ways[ALONE]} | whole)
         effects = {name: table.effect(name, ALONE) for name in whole}
@@ -218,7 +221,7 @@ def check_main(run: Storage, mains: Sequence[str]) -> None:
     """Refuse main tasks that there are not, or that cannot be scored.
 
     Raises:
-        InputError: the run has no such task, no other, or its rows of a split have too few labels for a score.
+        InputError: the run has no such task, or its rows of a split have too few labels for a score.
     """
     index = read_index(run.sub("parts"))
     for main in mains:
@@ -232,8 +235,6 @@ def check_main(run: Storage, mains: Sequence[str]) -> None:
                     f"--main {main}: its {len(labels)} labelled {split} rows give no score (one class, or too few): "
                     "give more of them, or another split (data.split)"
                 )
-    if len(index.names) < 2:
-        raise InputError(f"there is no task beside {index.names[0]!r} that could help it")
 
 
 def _told(estimate: float, effect: Effect | None, kept: bool) -> dict[str, Any]:
