@@ -159,7 +159,7 @@ def test_names_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str], m
     assert capsys.readouterr().err == f"stg-ray: the task {SHOWN} is constant\n"
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     plain_warnings()
-    said = warnings.formatwarning(f"task {EVIL} is rare", UserWarning, stg_ray.__file__, 1)  # type: ignore[arg-type]
+    said = warnings.formatwarning(f"task {EVIL} is rare", UserWarning, stg_ray.__file__, 1)
     assert said == f"stg-ray: warning: task {SHOWN} is rare\n"
 
 
