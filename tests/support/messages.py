@@ -14,12 +14,12 @@ RAISED = {"InputError", "StgRayError", "PartlyFailed", "ValueError"}
 GAP = "…"
 VERBS = (
     "add|align|ask|call|change|check|choose|convert|copy|correct|divide|fetch|fill|flatten|for example|get|give|group|"
-    "have|install|keep|leave|load|look|loosen|lower|make|mend|move|multiply|name|normalise|put|raise|remove|rename|run|save|"
+    "have|install|keep|leave|load|look|loosen|lower|make|mend|move|multiply|name|normalise|profile|put|raise|remove|rename|run|save|"
     "say|scale|see|serve|set|start|take|train|try|turn|unset|use|wait|write"
 )
 ADVICE = re.compile(
-    rf"expected|did you mean|known: |there are {GAP}|it has {GAP}|it was with|make at most {GAP}|pip install|"
-    rf"\b(?:needs?|must)\b|"
+    rf"expected|did you mean|known: |there are {GAP}|it has {GAP}|it was with|make at most {GAP}|"
+    rf"allows {GAP}|pip install|\b(?:needs?|must)\b|"
     rf"(?:[:;,(?.]|\bor|\band|\bso|\bthen) (?:else )?(?:{VERBS})\b|\(--|--\w+|stg-ray \w+",
     re.IGNORECASE,
 )
