@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tarfile
 import warnings
 from pathlib import Path
 from typing import Any, get_args
@@ -29,6 +30,7 @@ from stg_ray.report.summary import TITLES, PlanRow
 from stg_ray.report.terminal import plans_table, print_groups
 from stg_ray.shown import shown
 from stg_ray.stages import STAGES
+from tests.test_older_runs import ARCHIVE
 
 EVIL = "cat\x1b[2J\u202edog\x07"
 SHOWN = "cat\\x1b[2J\\u202edog\\x07"
@@ -76,6 +78,19 @@ def test_shells_complete(words: str, number: int, completed: str) -> None:
     env = {"_STG_RAY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(number)}
     done = CliRunner().invoke(cli.app, [], env=env, prog_name="stg-ray")
     assert done.output.split() == [completed]
+
+
+def test_a_stage_names_what_follows_and_quiet_prints_nothing(tmp_path: Path) -> None:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    run = str(tmp_path / "run")
+    done = called("group", run)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == f"next: stg-ray retrain {run}"
+    assert "group     done in" in done.output
+    quiet = called("group", run, "--quiet")
+    assert quiet.exit_code == 0
+    assert quiet.output == ""
 
 
 def test_topics_are_the_files_that_the_readme_links_to(repository: Path) -> None:
