@@ -104,6 +104,7 @@ def test_the_page_is_small_and_quick(browser: Browser, runs: dict[int, RunDir], 
             break
     assert min(painted) < PAINTED
     assert min(loaded) < LOADED
+    assert browser.each(".matrix img", "i => i.naturalWidth") == [k, k], "two affinities, a pixel for each pair"
 
 
 @pytest.mark.parametrize(
