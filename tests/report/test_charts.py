@@ -64,7 +64,7 @@ def test_a_large_matrix_is_drawn_by_the_means_of_blocks() -> None:
             assert means[i, j] == pytest.approx(np.nanmean(block))
     many = matrix(np.random.default_rng(1).normal(size=(900, 900)))
     side = decoded(raster.matrix_image(many, np.arange(900), n_matrices=10)[0]).shape[0]
-    assert side == 300
+    assert side == 450
     assert 10 * side**2 <= raster.PIXELS
 
 

@@ -104,10 +104,11 @@ def test_the_page_is_small_and_quick(browser: Browser, runs: dict[int, RunDir], 
             break
     assert min(painted) < PAINTED
     assert min(loaded) < LOADED
+    assert browser.each(".matrix img", "i => i.naturalWidth") == [k, k], "two affinities, a pixel for each pair"
 
 
 @pytest.mark.parametrize(
-    ("k", "width", "dark"), [(15, 1280, False), (15, 400, True), (100, 400, False), (1000, 1280, True)]
+    ("k", "width", "dark"), [(15, 1280, False), (15, 400, True), (100, 400, False), (100, 1280, True)]
 )
 def test_nobody_is_shut_out(browser: Browser, runs: dict[int, RunDir], k: int, width: int, dark: bool) -> None:
     """By axe-core's rules (WCAG 2 AA and best practices); of a long table the first rows stand for all."""
@@ -243,6 +244,21 @@ def test_the_pointer_names_pairs_and_their_values(browser: Browser, runs: dict[i
     assert len(named) > 10
     first = shown_order.index(named[0])
     assert named == shown_order[first : first + len(named)]
+
+
+def test_the_pointer_names_memberships(browser: Browser, runs: dict[int, RunDir]) -> None:
+    browser.open(page(runs[15]))
+    groups = sr.Run.from_path(runs[15].uri).groups
+    browser.evaluate("document.querySelector('.memberships img').scrollIntoView({block: 'center'})")
+    image = "document.querySelector('.memberships img').getBoundingClientRect()"
+    box = json.loads(browser.evaluate(f"JSON.stringify({image})"))
+    order = names_shown(browser)
+    for g, column in ((0, 0), (3, 14), (2, 5)):
+        browser.move(box["x"] + (column + 0.5) * box["width"] / 15, box["y"] + (g + 0.5) * box["height"] / 4)
+        name, told = browser.evaluate("document.getElementById('tip').textContent").split("\n")
+        assert name == order[column]
+        share = groups.membership[groups.tasks.index(name)][g]
+        assert told.startswith(f"{100 * share:.0f} % in group {g}, ")
 
 
 def test_the_data_map_is_that_of_the_chosen_task(browser: Browser, runs: dict[int, RunDir]) -> None:

@@ -13,7 +13,7 @@ from stg_ray.report.charts.palette import group_colors, rgb
 
 LEVELS = 32
 """Shades of a matrix: more are not told apart, and make the file larger."""
-PIXELS = 1_500_000
+PIXELS = 2_400_000
 """Of all matrices of a page together; larger ones are drawn by the means of blocks."""
 VIRIDIS = (
     (68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142),

@@ -63,7 +63,7 @@ def regions(run: Source) -> go.Figure:
     """
     evidence = evidence_of(run)
     if evidence.regions is None:
-        raise InputError("this run has no data map: all its tasks are regressions")
+        raise InputError("this run has no data map, as all its tasks are regressions: see sr.plot.tasks")
     names = names_of(evidence)
     figure = new_figure(height=140 + ROW_HEIGHT * len(names), barmode="stack", legend={"orientation": "h", "y": 1.06})
     for region, color in zip(REGIONS, REGION_COLORS, strict=True):
@@ -87,7 +87,7 @@ def training(run: Source, column: str = "confidence") -> go.Figure:
     if column not in ("confidence", "loss"):
         raise InputError(unknown(column, ("confidence", "loss"), "column"))
     if evidence.epochs is None:
-        raise InputError("this run has no profile/metrics.parquet: profile it first")
+        raise InputError("this run has no profile/metrics.parquet: run stg-ray profile again")
     by_epoch = evidence.epochs.pivot(index="epoch", columns="task", values=column)
     colors = group_colors(len(evidence.groups.groups))
     figure = new_figure(height=420, showlegend=len(by_epoch.columns) <= MAX_NAMED)

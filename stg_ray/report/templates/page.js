@@ -139,7 +139,8 @@
       const [x, y] = place(image, event);
       const rgba = shade(image, Math.floor(x * image.naturalWidth), Math.floor(y * image.naturalHeight));
       const a = ordered[Math.floor(y * side)], b = ordered[Math.floor(x * side)];
-      const value = rgba[3] ? "≈ " + (low + share(rgba) * (high - low)).toPrecision(2) : "no value";
+      const near = image.naturalWidth < side ? ", mean of the pairs around" : "";
+      const value = rgba[3] ? "≈ " + (low + share(rgba) * (high - low)).toPrecision(2) + near : "no value";
       show(a === b ? visible(a) : visible(a) + "\n" + visible(b) + "\n" + value, event);
     });
     image.addEventListener("pointerleave", () => { tip.hidden = true; });
