@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stg_ray.grouping.group_tasks import group_tasks as group
     from stg_ray.in_memory import affinity as affinity
     from stg_ray.main_task.auxiliary import auxiliary as auxiliary
+    from stg_ray.main_task.serving import load_auxiliary as load_auxiliary
     from stg_ray.pipeline import run as run
     from stg_ray.report import plots as plot
     from stg_ray.retraining.search.search import GroupSearch as GroupSearch
@@ -61,6 +62,7 @@ _HOMES = {
     "data_map_distance": "stg_ray.affinities.data_map:data_map_distance",
     "group": "stg_ray.grouping.group_tasks:group_tasks",
     "load": "stg_ray.serving:load",
+    "load_auxiliary": "stg_ray.main_task.serving:load_auxiliary",
     "load_config": "stg_ray.config.loading:load_config",
     "plot": "stg_ray.report:plots",
     "run": "stg_ray.pipeline:run",
@@ -87,6 +89,7 @@ __all__ = [
     "data_map_distance",
     "group",
     "load",
+    "load_auxiliary",
     "load_config",
     "plot",
     "run",

@@ -20,6 +20,7 @@ FLOORS = (
     {"data", "models"},
     {"cluster", "data_maps"},
     {"training"},
+    {"meta"},
     {"card", "export"},
     {"serving"},
     {"affinities", "grouping", "profiling", "report", "retraining", "tuning"},

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 import stg_ray as sr
 from stg_ray.artifacts.storage import Storage
@@ -61,6 +62,21 @@ def test_the_twin_is_kept_also_after_a_kill(ray_session: None, quiet: Reporter, 
     assert ways["adaptive"]["weights"] == [1.0, 1.0]
     assert len(ways["adaptive"]["networks"]) == 3
     assert ways["adaptive"]["gain"]["low"] > 0
+    served = sr.load_auxiliary(run, "main")
+    way = max(ways, key=lambda name: ways[name]["val"])
+    assert set(served.tasks) == {"main", *ways[way]["tasks"]}
+    data = tasks()
+    rows = np.asarray(data.rows("test"))
+    scores = [
+        average_precision_score(
+            data.labels[rows, 0], sr.load_auxiliary(run, "main", way, training=n).predict(data.inputs[rows])["main"]
+        )
+        for n in range(3)
+    ]
+    assert np.mean(scores) == pytest.approx(ways[way]["test"])
+    for wrong, message in (({"main": "twin"}, "it knows those of main"), ({"way": "alon"}, "did you mean 'alone'")):
+        with pytest.raises(InputError, match=message):
+            sr.load_auxiliary(run, **{"main": "main", **wrong})
     assert "auxiliary.json" in json.loads((run / ".stages" / "affinity.json").read_text())["contents"]
 
 

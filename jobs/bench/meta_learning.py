@@ -1,0 +1,218 @@
+"""Groups for meta-learning: are planted families found, and what do initialisations of groups bring? And the speed.
+
+    python -m jobs.bench.meta_learning [--seeds 10] [--trained 1] [--steps 600] [--speed]
+    python -m jobs.bench.meta_learning --seeds 0 [--omniglot DATA_ROOT --minutes 40]
+
+Sinusoids (the regression of Finn et al. 2017, section 5.1, values in units of their spread) in four families of phases.
+Every task has rows of its own; the affinity is taken at a common random initialisation with one head for all tasks, by
+the sign statistic. Then an initialisation for all, one for each of our groups, and for random groups of the same sizes:
+the error on query rows of new tasks after one step on ten rows; a new task is routed to the group whose initialisation
+adapts best on its support rows. --speed: meta-gradients of 5-way 5-shot episodes of images, and of sinusoids, by the
+learner and by a loop over episodes. --omniglot: one initialisation for all alphabets, on drawings of people unseen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import adjusted_rand_score
+from torch import nn
+
+import stg_ray as sr
+from jobs.bench.measure import alternate, show, timed
+from stg_ray.data.omniglot import omniglot
+from stg_ray.meta import LEARNERS, Episodes, Initialisation
+from stg_ray.meta.episodes import Sampler
+from stg_ray.meta.learners import after_steps, train
+from stg_ray.meta.routing import route
+
+FAMILIES, TASKS, ROWS = 4, 40, 100
+SHOTS, QUERIES = 10, 10
+
+
+def sinusoids(family: np.ndarray, rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and values (T, rows) of T tasks: one period and a half of a sine; the family is a quarter of the phase."""
+    phase = (family + rng.uniform(-0.2, 0.2, len(family)))[:, None] * np.pi / 2
+    inputs = rng.uniform(-5, 5, (len(family), rows))
+    return inputs.astype(np.float32), (np.sqrt(2) * np.sin(inputs + phase)).astype(np.float32)
+
+
+def network() -> nn.Sequential:
+    made = nn.Sequential()
+    made.add_module("trunk", nn.Sequential(nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU()))
+    made.add_module("heads", nn.Linear(40, 1))
+    return made
+
+
+def found_groups(inputs: np.ndarray, values: np.ndarray, seed: int) -> np.ndarray:
+    """Our groups (T,) of tasks by their gradients at a random initialisation, one head for all."""
+    n_tasks, rows = inputs.shape
+    labels = np.full((inputs.size, n_tasks), np.nan, dtype=np.float32)
+    labels[np.arange(inputs.size), np.repeat(np.arange(n_tasks), rows)] = values.ravel()
+    tasks = sr.TaskSet.from_arrays(inputs.reshape(-1, 1), labels, kinds=["regression"] * n_tasks, seed=seed)
+    torch.manual_seed(seed)
+    common = network()
+    heads, head = nn.Linear(40, n_tasks), common.state_dict()
+    heads.load_state_dict({key: head[f"heads.{key}"].expand_as(value) for key, value in heads.state_dict().items()})
+    model = nn.Sequential(common[0], heads)
+    matrix = sr.affinity(model.eval(), tasks, method="landscape", statistic="sign", layers="all", samples=inputs.size)
+    return sr.group(matrix, n_groups=FAMILIES, seed=seed).labels
+
+
+def episodes(family: np.ndarray, n: int, rng: np.random.Generator) -> Episodes:
+    """Episodes of new tasks of these families."""
+    inputs, values = sinusoids(rng.choice(family, n), SHOTS + QUERIES, rng)
+    x, y = torch.from_numpy(inputs)[..., None], torch.from_numpy(values)
+    return Episodes(x[:, :SHOTS], y[:, :SHOTS], x[:, SHOTS:], y[:, SHOTS:])
+
+
+def trained(families: list[np.ndarray], steps: int, seed: int) -> list[Initialisation]:
+    """An initialisation for each list of the families of its tasks, by exact MAML of one step."""
+    starts = []
+    for number, family in enumerate(families):
+        rng = np.random.default_rng([9, seed, number])
+        torch.manual_seed(seed)
+        start = Initialisation(network(), 0.05)
+        batches = (episodes(family, 25, rng) for _ in range(steps))
+        train(start, LEARNERS["maml"](1, learn_rates=True), batches, partial(torch.optim.Adam, lr=2e-3))
+        starts.append(start)
+    return starts
+
+
+def error_of(starts: list[Initialisation], test: Episodes) -> tuple[float, float]:
+    """Mean squared error after one step, each episode by the initialisation it is routed to, and its 95 % margin."""
+    learner = LEARNERS["maml"](1)
+    number = route(starts, learner, test)
+    outputs = torch.stack([after_steps(start, learner, test, [1])[1] for start in starts])
+    own = outputs[number, torch.arange(len(test))][..., 0]
+    errors = (own - test.query_labels).square().mean(dim=1)
+    return float(errors.mean()), float(1.96 * errors.std() / len(errors) ** 0.5)
+
+
+def images(seed: int, n: int) -> Episodes:
+    generator = torch.Generator().manual_seed(seed)
+    support, query = (torch.randn((n, rows, 1, 28, 28), generator=generator) for rows in (25, 75))
+    labels = torch.arange(5)
+    return Episodes(
+        support, labels.repeat_interleave(5).expand(n, -1), query, labels.repeat_interleave(15).expand(n, -1)
+    )
+
+
+def small_cnn() -> nn.Module:
+    channels, layers = 1, []
+    for _ in range(4):
+        layers += [nn.Conv2d(channels, 32, 3, padding=1), nn.GroupNorm(1, 32), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = 32
+    made = nn.Sequential()
+    made.add_module("trunk", nn.Sequential(*layers, nn.Flatten()))
+    made.add_module("heads", nn.Linear(32, 5))
+    return made
+
+
+def omniglot_accuracy(root: str, minutes: float, rows: list[tuple[str, str, str]], result: dict[str, Any]) -> None:
+    """Accuracy of 5-way 5-shot episodes within an alphabet, on drawings of five people that no training has seen."""
+    tasks = omniglot(Path(root), 0)
+    scaled = replace(tasks, inputs=np.asarray(tasks.inputs, dtype=np.float32) / 255)
+    every = range(len(scaled.tasks))
+    sampler = Sampler(scaled, every, "train", ways=5, shots=5, queries=5)
+    tested = Sampler(scaled, every, "train", ways=5, shots=5, queries=5, query_split="test")
+    torch.manual_seed(0)
+    start, learner = Initialisation(small_cnn(), 0.1), LEARNERS["maml"](2, first_order=True, learn_rates=True)
+    began, rng, steps = time.monotonic(), np.random.default_rng(12), 0
+
+    def batches() -> Iterator[Episodes]:
+        nonlocal steps
+        while time.monotonic() - began < 60 * minutes:
+            steps += 1
+            yield sampler.draw(4, rng)
+
+    train(start, learner, batches(), partial(torch.optim.Adam, lr=2e-3))
+    test = tested.draw(300, np.random.default_rng(13))
+    for n, outputs in after_steps(start, learner, test, [1, 2, 5]).items():
+        right = (outputs.argmax(dim=2) == test.query_labels).float().mean(dim=1)
+        text = f"{right.mean():.3f} +- {1.96 * right.std() / len(right) ** 0.5:.3f}"
+        rows.append((f"Omniglot, {steps} steps of 4 episodes, adapted by {n}", text, "0.95 in 40 minutes"))
+        result["omniglot"][n] = round(float(right.mean()), 4)
+
+
+def by_loop(start: Initialisation, steps: int, data: Episodes) -> None:
+    """The exact meta-gradient as it is usually written: a loop over episodes and steps with create_graph."""
+    theta = {name: value.clone().requires_grad_() for name, value in start.parameters.items()}
+    total = torch.zeros(())
+    for e in range(len(data)):
+        moving = theta
+        for _ in range(steps):
+            loss = data.loss(start.outputs(moving, data.support[e]), data.support_labels[e])
+            slopes = torch.autograd.grad(loss, list(moving.values()), create_graph=True)
+            moving = {name: v - start.rate * slope for (name, v), slope in zip(moving.items(), slopes, strict=True)}
+        total = total + data.loss(start.outputs(moving, data.query[e]), data.query_labels[e])
+    (total / len(data)).backward()
+
+
+def speed(rows: list[tuple[str, str, str]], result: dict[str, Any]) -> None:
+    """Seconds of the exact meta-gradient of 16 episodes, by the learner and by a loop."""
+    rng = np.random.default_rng(0)
+    for name, start, data, steps in (
+        ("images", Initialisation(small_cnn(), 0.1), images(0, 16), 3),
+        ("sinusoids", Initialisation(network(), 0.05), episodes(np.arange(FAMILIES), 16, rng), 1),
+    ):
+        learner = LEARNERS["maml"](steps)
+        sides = {
+            "learner": partial(timed, partial(learner.gradients, start, data)),
+            "loop": partial(timed, partial(by_loop, start, steps, data)),
+        }
+        seconds = alternate(sides, 5)
+        rows.append((f"16 episodes of {name}", f"{seconds['learner']:.3f} s, by a loop {seconds['loop']:.3f} s", ""))
+        result["speed"][name] = seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10, help="planted sets whose families are looked for")
+    parser.add_argument("--trained", type=int, default=1, help="of these, with trained initialisations")
+    parser.add_argument("--steps", type=int, default=600, help="of 25 episodes each, for an initialisation")
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--omniglot", metavar="DATA_ROOT", help="folder of omniglot/omniglot28.npz")
+    parser.add_argument("--minutes", type=float, default=40, help="of training on Omniglot")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[tuple[str, str, str]] = []
+    result: dict[str, Any] = {"benchmark": "meta_learning", "rand": [], "errors": [], "speed": {}, "omniglot": {}}
+    for seed in range(arguments.seeds):
+        rng = np.random.default_rng([10, seed])
+        family = rng.permutation(np.repeat(np.arange(FAMILIES), TASKS // FAMILIES))
+        groups = found_groups(*sinusoids(family, ROWS, rng), seed)
+        result["rand"].append(round(float(adjusted_rand_score(family, groups)), 3))
+        if seed >= arguments.trained:
+            continue
+        test = episodes(np.arange(FAMILIES), 400, np.random.default_rng([11, seed]))
+        shuffled = rng.permutation(groups)
+        plans = {
+            "one for all": [family],
+            "random groups": [family[shuffled == g] for g in range(FAMILIES)],
+            "our groups": [family[groups == g] for g in range(FAMILIES)],
+        }
+        errors = {plan: error_of(trained(own, arguments.steps, seed), test) for plan, own in plans.items()}
+        result["errors"].append(errors)
+        for plan, (error, margin) in errors.items():
+            rows.append((f"error after a step, {plan}, seed {seed}", f"{error:.4f} +- {margin:.4f}", ""))
+    if arguments.seeds:
+        exact = sum(rand == 1 for rand in result["rand"])
+        rows.append(("families found (adjusted Rand index 1)", f"{exact} of {arguments.seeds}", "9 of 10"))
+    if arguments.speed:
+        speed(rows, result)
+    if arguments.omniglot:
+        omniglot_accuracy(arguments.omniglot, arguments.minutes, rows, result)
+    show("Groups for meta-learning", rows, result)
+
+
+if __name__ == "__main__":
+    main()
