@@ -53,6 +53,13 @@ def auxiliary(  # noqa: PLR0913  what the command has as options
     Raises:
         InputError: the run has no such task or no affinities yet, or a number is too small.
         PartlyFailed: networks could not be trained; what the others tell is written.
+
+    Example:
+        >>> import stg_ray as sr
+        >>> sr.auxiliary("runs/tiny", main="a3")
+        Traceback (most recent call last):
+        ...
+        stg_ray.errors.InputError: --main: unknown task 'a3': did you mean...
     """
     run, mains = RunDir(directory), [main] if isinstance(main, str) else list(dict.fromkeys(main))
     for what, number, least in (("candidates", candidates, 1), ("trainings", trainings, 2)):

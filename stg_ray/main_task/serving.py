@@ -43,6 +43,13 @@ def load_auxiliary(
     Raises:
         InputError: the run knows no auxiliaries of that task, has no such way or training, or names code that is not
             trusted; or the network is not as it was left.
+
+    Example:
+        >>> import stg_ray as sr
+        >>> sr.load_auxiliary("runs/tiny", main="a1")
+        Traceback (most recent call last):
+        ...
+        stg_ray.errors.InputError: no auxiliaries of 'a1' in ... find them first with stg-ray auxiliary
     """
     run = RunDir(directory)
     config = run.read_config()
