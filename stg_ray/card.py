@@ -10,7 +10,7 @@ from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
-from stg_ray.shown import shown
+from stg_ray.shown import counted, shown
 from stg_ray.training.metrics import primary_metric
 
 HEAD = """\
@@ -72,10 +72,9 @@ def model_card(index: PartIndex, groups: Groups, origin: Origin | None = None) -
         groups: the plan, with the tasks of each network.
         origin: the run, whose scores on test rows the card has; without one it has none.
     """
-    n = len(groups.groups)
     title = "Networks of a task set" if origin is None else f"{origin.plan} of {_source(origin.config)}"
     lines = [
-        HEAD.format(title=_cell(title), groups=f"{n} network{'s' * (n > 1)}", tasks=len(index.tasks)),
+        HEAD.format(title=_cell(title), groups=counted(len(groups.groups), "network"), tasks=len(index.tasks)),
         "## Networks\n",
         "| file | tasks |",
         "| --- | --- |",

@@ -20,6 +20,7 @@ from stg_ray.cluster.shared_storage import REMEDY, nodes_apart
 from stg_ray.config.data import DataConfig, data_root
 from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.findings import Finding, check_run
+from stg_ray.shown import counted
 
 MIN_FREE_DISK = 5 * 2**30
 """Bytes. Ray refuses objects on a disk that is 95 % full, and a run of CIFAR-100 takes a gigabyte."""
@@ -213,7 +214,7 @@ def _check_nodes(target: str, here: MachineFacts, storage: RunDir | None) -> Ite
         waiting = "a run would stop: give the command again when ray status shows CPUs, or add nodes"
         yield Finding("problem", f"the cluster at {target} has no node that can work", waiting)
         return
-    yield Finding("ok", f"the cluster at {target} has {len(facts)} node{'s' * (len(facts) > 1)} that can work")
+    yield Finding("ok", f"the cluster at {target} has {counted(len(facts), 'node')} that can work")
     for node, of_node in facts.items():
         yield from _check_node(node, of_node, here, resources[node])
     if all(of_node.token for of_node in facts.values()):

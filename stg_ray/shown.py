@@ -1,4 +1,5 @@
-"""Text as it is shown in a terminal: names come from data, and may hold characters that control it."""
+"""Text as it is shown: numbers of things, and names, which come from data and may hold characters that control a
+terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +7,16 @@ import unicodedata
 
 CONTROLS = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn")
 """Categories of characters that move the cursor, turn the direction of writing, or show nothing."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    Example:
+        >>> counted(1, "task"), counted(1257, "sample")
+        ('1 task', '1,257 samples')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def shown(text: str) -> str:

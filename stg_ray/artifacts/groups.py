@@ -10,6 +10,7 @@ import numpy as np
 
 from stg_ray.artifacts.evidence import NumberChoice, SelectionScore
 from stg_ray.artifacts.notebook import html_table, listed
+from stg_ray.shown import counted
 
 Serving = Literal["argmax", "ensemble"]
 """Prediction of a task: by the network of the group that serves it, or by all that have it, weighted by membership."""
@@ -212,7 +213,7 @@ class Groups:
 
     def __repr__(self) -> str:
         sizes = ", ".join(str(len(members)) for members in self.groups)
-        groups = f"{len(self.groups)} group{'s' * (len(self.groups) > 1)}"
+        groups = counted(len(self.groups), "group")
         return f"Groups({len(self.tasks)} tasks in {groups} of {sizes}; {self.method})"
 
     def _repr_html_(self) -> str:

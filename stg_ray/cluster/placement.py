@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from stg_ray.errors import StgRayError
+from stg_ray.shown import counted
 
 Resources = Mapping[str, float]
 """Amounts by the names of resources in Ray: CPU, GPU."""
@@ -104,7 +105,7 @@ def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_
     instead = ""
     if workers not in ("auto", count):
         why = f"there are {n_parts} parts" if count == n_parts else "no more fit on the nodes"
-        instead = f"{count} worker{'s' * (count > 1)} instead of {workers}: {why}"
+        instead = f"{counted(count, 'worker')} instead of {workers}: {why}"
     return count, Placement(resources, [fits(node, resources) for node in nodes], instead)
 
 
@@ -125,7 +126,7 @@ def place_trials(nodes: Sequence[Resources], workers: int, gpus: float) -> tuple
     placement = place(nodes, gpus)
     count = min(workers, placement.at_once)
     if count < workers:
-        fewer = f"{count} worker{'s' * (count > 1)} for each network instead of {workers}: no more fit on the nodes"
+        fewer = f"{counted(count, 'worker')} for each network instead of {workers}: no more fit on the nodes"
         placement = replace(placement, instead="; ".join(filter(None, (placement.instead, fewer))))
     return count, placement
 

@@ -46,6 +46,8 @@ RAY_SETTINGS = {
 """Environment variables of every session."""
 
 OWN_RAY_SETTINGS = {
+    # A worker's report waits for the next look at it, and with it the next epoch; few workers are looked at soon.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.05",
     # The watcher of preempted nodes is one more process, and a laptop is not preempted.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",

@@ -15,6 +15,7 @@ from stg_ray.data.parts import part_name, read_index
 from stg_ray.data_maps.histogram import PointHistogram, point_counts
 from stg_ray.data_maps.state import DataMapState
 from stg_ray.errors import InputError
+from stg_ray.shown import counted
 
 
 class DataMap:
@@ -81,7 +82,7 @@ class DataMap:
     def __repr__(self) -> str:
         n, n_tasks, _ = self.shape
         snapshot = f"epoch {self.epoch} of {self.epochs}"
-        return f"DataMap({self.storage.uri!r}, {snapshot}, {n:,} samples, {n_tasks:,} task{'s' * (n_tasks != 1)})"
+        return f"DataMap({self.storage.uri!r}, {snapshot}, {n:,} samples, {counted(n_tasks, 'task')})"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)

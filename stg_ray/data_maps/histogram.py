@@ -13,6 +13,7 @@ import numpy as np
 
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.data_maps.state import DataMapState
+from stg_ray.shown import counted
 
 BINS = 32
 """Bins of the mean confidence, from 0 to 1, and of the variability, from 0 to its largest."""
@@ -56,9 +57,8 @@ class PointHistogram:
         return PointHistogram(self.tasks, self.counts + other.counts)
 
     def __repr__(self) -> str:
-        n_tasks = len(self.tasks)
         points = f"{int(self.counts.sum()):,} points in {BINS} x {BINS} bins"
-        return f"PointHistogram({n_tasks:,} task{'s' * (n_tasks != 1)}, {points})"
+        return f"PointHistogram({counted(len(self.tasks), 'task')}, {points})"
 
     @property
     def points(self) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from stg_ray.artifacts.storage import tensor_array, tensor_column
+from stg_ray.shown import counted
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,7 +103,7 @@ class DataMapState:
         low, high = (int(self.count.min()), int(self.count.max())) if n_samples else (0, 0)
         visits = f"{low}" if low == high else f"{low} to {high}"
         return (
-            f"DataMapState({n_samples:,} sample{'s' * (n_samples != 1)}, {n_tasks:,} task{'s' * (n_tasks != 1)}, "
+            f"DataMapState({counted(n_samples, 'sample')}, {counted(n_tasks, 'task')}, "
             f"{visits} visit{'s' * (high != 1)} of each)"
         )
 

@@ -28,6 +28,7 @@ from stg_ray.profiling.stage import most_workers
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.shown import counted
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
@@ -102,7 +103,7 @@ def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Seque
     return (
         f"{_at_most(config.profile)}{epochs} epochs, {_workers_text(config, index, nodes)}, {parameters:,} parameters, "
         f"cost {n_train * epochs * parameters:.2e} ({UNIT}); data maps of {_size(state_bytes * snapshots)} "
-        f"({snapshots} snapshot{'s' * (snapshots > 1)}); {_about(seconds)} on {cpus_here()} CPUs"
+        f"({counted(snapshots, 'snapshot')}); {_about(seconds)} on {cpus_here()} CPUs"
     )
 
 
@@ -155,7 +156,7 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
         "trials" if workers_each == 1 else f"workers of trials ({workers_each} each)": trials,
     }
     each = ", ".join(f"{name} of {placement.each}" for name, placement in stages.items())
-    rows = [("cluster", f"{len(nodes)} node{'s' * (len(nodes) > 1)}, {workers} workers; {each}")]
+    rows = [("cluster", f"{counted(len(nodes), 'node')}, {counted(workers, 'worker')}; {each}")]
     rows += [("", f"{name}: {placement.instead}") for name, placement in stages.items() if placement.instead]
     for number, (node, resources) in enumerate(nodes.items()):
         has = " and ".join(f"{resources[kind]:g} {kind}" for kind in ("CPU", "GPU") if resources.get(kind))
@@ -230,7 +231,7 @@ def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) 
     most_here = most_workers(config, index, nodes)
     if most_here == "auto":
         return "a worker for each GPU, else CPU"
-    return f"{most_here} worker{'s' * (most_here != 1)}"
+    return counted(most_here, "worker")
 
 
 def _at_most(training: TrainingConfig) -> str:

@@ -19,6 +19,7 @@ from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.progress import StageProgress
+from stg_ray.shown import counted
 from stg_ray.training.auto import workers_pay
 from stg_ray.training.length import LENGTH, WITHOUT_VALIDATION
 
@@ -91,7 +92,7 @@ class _Workers:
     def text(self) -> str:
         if self.elastic:
             return f"{self.elastic[0]} to {self.elastic[1]} workers"
-        return f"{self.number} worker{'s' * (self.number > 1)}"
+        return counted(self.number, "worker")
 
 
 def most_workers(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> int | Literal["auto"]:

@@ -8,6 +8,7 @@ from typing import Any
 from stg_ray.config import PlanName
 from stg_ray.config.plans import TrainedPlan
 from stg_ray.report.comparison import Difference
+from stg_ray.shown import counted
 
 OTHERS: dict[PlanName, str] = {
     "all_in_one": "all tasks in one network",
@@ -51,12 +52,12 @@ def deploy_sentence(chosen: Mapping[str, Any], plan: TrainedPlan, n_groups: int)
         n_groups: number of our groups.
     """
     words = DEPLOYED | DEPLOYED_OF_ONE if n_groups == 1 else DEPLOYED
-    n = chosen["networks"]
+    networks = counted(chosen["networks"], "network")
     start = ", from the profile" if plan.beside_scratch else ""
     together = ", averaged" if plan.base == "ours_soft" and chosen["serving"] == "ensemble" else ""
     test = "" if chosen["test"] is None else f", {chosen['test']:.4f} on test rows"
     scores = f"{chosen['validation']:.4f} on validation rows{test}"
-    return f"Deploy {words[plan.base]}{together}{start} ({n} network{'s' * (n > 1)}; {scores}): {chosen['why']}."
+    return f"Deploy {words[plan.base]}{together}{start} ({networks}; {scores}): {chosen['why']}."
 
 
 def search_sentence(search: Mapping[str, Any]) -> str:

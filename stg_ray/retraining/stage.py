@@ -24,6 +24,7 @@ from stg_ray.retraining.results import Scored, argmax_scores, costs_table, ensem
 from stg_ray.retraining.search.measuring import search_groups
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
+from stg_ray.shown import counted
 from stg_ray.training.length import WITHOUT_VALIDATION
 
 
@@ -78,7 +79,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     n_networks = trained.n_kept + trained.n_trained
     kept = f", {trained.n_kept} of them from before" if trained.n_kept else ""
     n_plans = len({trained_plans(config.retrain)[name].of_all_draws.name for name in plans})  # as they are named
-    progress.summary = f"{n_networks - len(reasons)} networks of {n_plans} plans{kept}"
+    progress.summary = f"{counted(n_networks - len(reasons), 'network')} of {counted(n_plans, 'plan')}{kept}"
     if failed:
         progress.summary += f"; {len(reasons)} failed"
         named = "; ".join(f"{spec.title}: {reason}" for spec, reason in list(failed.items())[:5])

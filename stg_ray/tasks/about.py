@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from stg_ray.shown import counted
 from stg_ray.tasks.labels import observed
 from stg_ray.tasks.rare import first_names, minorities
 from stg_ray.tasks.sparse_rows import InputRows, SparseRows
@@ -92,8 +93,7 @@ def _inputs_text(inputs: InputRows) -> str:
     if len(shape) == 1:
         return f"{shape[0]:,} {inputs.dtype} numbers {values}"
     if len(shape) == 3:
-        channels = f"{shape[0]} channel{'s' * (shape[0] != 1)}"
-        return f"{channels} of {shape[1]} x {shape[2]} {inputs.dtype} pixels {values}"
+        return f"{counted(shape[0], 'channel')} of {shape[1]} x {shape[2]} {inputs.dtype} pixels {values}"
     return f"{' x '.join(map(str, shape))} {inputs.dtype} values {values}"
 
 

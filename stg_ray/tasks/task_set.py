@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from stg_ray.seeds import Stream, generator
+from stg_ray.shown import counted
 from stg_ray.tasks.checks import (
     by_column,
     checked_inputs,
@@ -272,9 +273,8 @@ class TaskSet:
         return replace(self, tasks=tuple(tasks))
 
     def __repr__(self) -> str:
-        n = len(self.tasks)
         inputs = f"{len(self.inputs):,} samples of {self.inputs.shape[1:]} {self.inputs.dtype}"
-        return f"TaskSet({inputs}, {n:,} task{'s' * (n != 1)}: {self._kinds_text()}; {self._rows_text()})"
+        return f"TaskSet({inputs}, {counted(len(self.tasks), 'task')}: {self._kinds_text()}; {self._rows_text()})"
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks: sizes, kinds, splits and the first tasks."""

@@ -82,7 +82,7 @@ def test_bad_trials_are_named_and_the_others_are_kept(quiet: Reporter, tmp_path:
         pytest.raises(PartlyFailed, match=r"3 of 4 networks could not be trained.*the others are kept"),
     ):
         retrain(run, config, progress, group_tasks=group_tasks)
-    assert progress.summary == "1 networks of 2 plans; 3 failed"
+    assert progress.summary == "1 network of 2 plans; 3 failed"
     failures = {(own["plan"], own["group"]): own["reason"] for own in run.read_json("failures.json")}
     assert set(failures) == {("ours", 1), ("ours", 2), ("all_in_one", 0)}
     assert "task 'overflows' became non-finite in epoch 1" in failures["ours", 1]
@@ -140,7 +140,7 @@ def test_several_workers_train_the_network_that_one_would(
         retrain(run, config, progress, group_tasks=group_tasks)
     thread.join(timeout=10)
     assert len(killed) == 1
-    assert progress.summary == "2 networks of 1 plans; 1 failed"
+    assert progress.summary == "2 networks of 1 plan; 1 failed"
     for spec in network_specs(make_plans(groups, tasks.tasks, config), config):
         if spec.group == 2:
             continue
