@@ -13,7 +13,11 @@ from stg_ray.stages import LOOKS, STAGES
 def count_look(run: RunDir, config: Config) -> None:
     """Note that the plans of a configuration were scored on test rows; the same ones again are the same look."""
     groups = hashlib.sha256(run.read_bytes("groups.json")).hexdigest()[:16]
-    look = f"{config.fingerprint(STAGES['retrain'].sections)} {groups}"
+    note_look(run, f"{config.fingerprint(STAGES['retrain'].sections)} {groups}")
+
+
+def note_look(run: RunDir, look: str) -> None:
+    """Note that something was scored on test rows, by what tells it from other looks."""
     noted = _noted(run)
     if look not in noted:
         run.write_json(LOOKS, [*noted, look])

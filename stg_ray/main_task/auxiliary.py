@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from stg_ray.artifacts.looks import note_look
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.trust import check_code
 from stg_ray.artifacts.tuned import as_tuned
@@ -14,6 +15,7 @@ from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.errors import InputError, PartlyFailed
 from stg_ray.progress import Reporter
 from stg_ray.retraining.auxiliary.measuring import FILE, Auxiliaries, check_main
+from stg_ray.stages import STAGES
 
 
 def auxiliary(  # noqa: PLR0913  what the command has as options
@@ -80,6 +82,7 @@ def auxiliary(  # noqa: PLR0913  what the command has as options
             found = {}
             for name in mains:
                 found[name] = Auxiliaries(run, as_tuned(run, config), name, trainings, progress).find(candidates)
+                note_look(run, f"{config.fingerprint(STAGES['affinity'].sections)} {name} {candidates} {trainings}")
             progress.summary = "; ".join(_in_words(name, about["kept"]) for name, about in found.items())
             run.write_json(FILE, {"candidates": candidates, "trainings": trainings, "mains": found})
             run.record("affinity", FILE)

@@ -11,6 +11,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 import stg_ray as sr
+from stg_ray.artifacts.looks import n_looks
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import write_parts
 from stg_ray.errors import InputError
@@ -77,6 +79,7 @@ def test_the_twin_is_kept_also_after_a_kill(ray_session: None, quiet: Reporter, 
     for wrong, message in (({"main": "twin"}, "it knows those of main"), ({"way": "alon"}, "did you mean 'alone'")):
         with pytest.raises(InputError, match=message):
             sr.load_auxiliary(run, **{"main": "main", **wrong})
+    assert n_looks(RunDir(run)) == 1, "its test rows were looked at"
     assert "auxiliary.json" in json.loads((run / ".stages" / "affinity.json").read_text())["contents"]
 
 
