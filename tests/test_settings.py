@@ -150,8 +150,6 @@ PACKS: dict[str, dict[str, Any]] = {
             "patience": 1,
             "max_epochs": 2,
             "plans": ["ours"],
-            "seeds": 2,
-            "folds": 2,
             "workers": 2,
             "memory_format": "contiguous",
         },
@@ -167,8 +165,10 @@ ELSEWHERE = {
     "data.npy": "data/test_array_files.py",
     "data.parquet": "data/test_parquet.py",
     "data.image_size": "data/test_images.py",
+    "retrain.folds": "retraining/test_greedy.py",
 }
-"""Sources of data, whose task sets are compared with what the files hold in tests of their own."""
+"""Sources of data, whose task sets are compared with what the files hold in tests of their own; and what excludes much
+else."""
 
 COMPILER = {"profile.compile", "retrain.compile"}
 """Needs a C++ compiler: training/test_compute.py."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
 
 
 ARGUMENTS = (
-    *("run", "digits", "--set", "data.limit=600", "--set", "profile.epochs=4", "--until", "retrain"),
+    *("run", "digits", "--set", "data.limit=600", "--set", "profile.epochs=4"),
     *("--set", "retrain.epochs=4", "--set", "retrain.seeds=1", "--set", "retrain.plans=[searched]"),
     *("--set", "search.length=0.5", "--set", "search.cost=1.2", "--set", "search.rounds=2"),
     *("--set", "profile.precision=float32", "--set", "retrain.precision=float32", "--set", "profile.workers=1"),
@@ -199,18 +200,21 @@ ARGUMENTS = (
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_in_the_search_the_same_command_ends_with_the_same_plan(tmp_path: Path) -> None:
-    whole = Program(*ARGUMENTS, "--out", str(tmp_path / "whole"), log=tmp_path / "whole.log")
+    begun = Program(*ARGUMENTS, "--until", "group", "--out", str(tmp_path / "whole"), log=tmp_path / "begun.log")
+    assert begun.wait() == 0, begun.output
+    shutil.copytree(tmp_path / "whole", tmp_path / "run")
+    whole = Program(*ARGUMENTS, "--until", "retrain", "--out", str(tmp_path / "whole"), log=tmp_path / "whole.log")
     assert whole.wait() == 0, whole.output
     assert "search: groups of" in whole.output
 
     def measured(at_least: int) -> bool:
         return len(list((tmp_path / "run").glob(".networks/*/network.json"))) >= at_least
 
-    killed = Program(*ARGUMENTS, "--out", str(tmp_path / "run"), log=tmp_path / "killed.log")
+    killed = Program(*ARGUMENTS, "--until", "retrain", "--out", str(tmp_path / "run"), log=tmp_path / "killed.log")
     killed.wait_until(lambda: measured(6))  # in the second round
     killed.kill()
     assert not (tmp_path / "run" / "search.json").exists(), "too late to kill it in the search"
-    last = Program(*ARGUMENTS, "--out", str(tmp_path / "run"), log=tmp_path / "last.log")
+    last = Program(*ARGUMENTS, "--until", "retrain", "--out", str(tmp_path / "run"), log=tmp_path / "last.log")
     assert last.wait() == 0, last.output
     for name in ("search.json", "plans/searched.json"):
         assert json.loads((tmp_path / "run" / name).read_text()) == json.loads((tmp_path / "whole" / name).read_text())
