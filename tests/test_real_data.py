@@ -67,7 +67,7 @@ def test_to_groups(name: str, ray_session: None, quiet: Reporter, tmp_path: Path
             "data": data,
             "profile": {"epochs": 1, "workers": 2},
             "affinity": {
-                "samples": 320,
+                "samples": 64,
                 "methods": ["landscape"] if statistic == "sign" else ["data_map", "landscape"],
             },
             "grouping": {"groups": 7},
