@@ -166,12 +166,13 @@ def deployed(name: str, folder: Path, quick: bool, overrides: list[str]) -> tupl
         np.savez(path, **arrays)
     method = {"affinity": {"methods": ["landscape"]}} if name in OWN_ROWS else {}
     fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": SEEDS}
+    plans = [plan for plan in PLANS if plan != "branches" or name not in SETTINGS]  # a trunk of one layer has none
     config = sr.load_config(
         {
             "data": {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}},
             "profile": {"workers": 1, **({"epochs": 2} if quick else {})},
             "grouping": {"min_groups": 2},
-            "retrain": {"plans": PLANS, **fast},
+            "retrain": {"plans": plans, **fast},
             **method,
             **SETTINGS.get(name, {}),
         },
