@@ -13,13 +13,12 @@ what the search's surrogate does, with any affinity.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import nn
 
+from stg_ray.affinities.steps import CopiedSteps
 from stg_ray.affinities.tag import TagAffinity
 from stg_ray.models import TaskNetwork
 from stg_ray.training.compute import exact_float32
@@ -63,35 +62,20 @@ def effects_of_updates(
     Returns:
         (K, K) shares by which the column's loss falls; NaN where a task has no label or a loss of 0.
     """
-    count = (~torch.isnan(labels)).sum(dim=0)
-    stepped, stepper = copy.deepcopy((network, optimizer))
-    parameters, shared = list(stepped.parameters()), list(stepped.trunk.parameters())
-    start, state = [p.detach().clone() for p in parameters], copy.deepcopy(stepper.state_dict())
-    of_trunk = [p.detach().clone() for p in shared]
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []), torch.enable_grad():
-        losses = stepped.layout.losses(stepped(inputs), labels).sum(dim=0) / count.clamp(min=1)
-        gradients = [
-            torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True, allow_unused=True)
-            for loss in losses
-        ]
-    places = {id(p): number for number, p in enumerate(parameters)}
-    pulls = torch.stack([torch.cat([own[places[id(p)]].flatten() for p in shared]) for own in gradients])  # (K, P)
+    steps = CopiedSteps(network, optimizer, inputs, labels, clip)
+    shared = list(steps.network.trunk.parameters())
+    start = [parameter.detach().clone() for parameter in shared]
+    number = {id(parameter): n for n, parameter in enumerate(steps.parameters)}
+    pulls = torch.stack(
+        [torch.cat([own[number[id(p)]].flatten() for p in shared]) for own in steps.gradients]
+    )  # (K, P)
 
-    @torch.no_grad()
-    def update(own: Sequence[torch.Tensor]) -> torch.Tensor:
+    def update(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
         """What a step with these gradients takes from the trunk's parameters (P,)."""
-        for parameter, gradient in zip(parameters, own, strict=True):
-            parameter.grad = gradient.clone()  # clipped in place
-        if clip is not None:
-            nn.utils.clip_grad_norm_(parameters, clip)
-        stepper.step()
-        taken = torch.cat([(before - p).flatten() for before, p in zip(of_trunk, shared, strict=True)])
-        for parameter, before in zip(parameters, start, strict=True):
-            parameter.copy_(before)
-        stepper.load_state_dict(copy.deepcopy(state))  # it takes the tensors over, and steps change them
-        return taken
+        own = [gradient.clone() for gradient in gradients]  # clipped in place
+        return steps.after(own, lambda: torch.cat([(a - b).flatten() for a, b in zip(start, shared, strict=True)]))
 
-    common = update([torch.zeros_like(p) for p in parameters])
-    effects = torch.stack([pulls @ (update(own) - common) for own in gradients]) / losses.detach()
-    defined = (count > 0) & (losses > 0)
+    common = update([torch.zeros_like(parameter) for parameter in steps.parameters])
+    effects = torch.stack([pulls @ (update(own) - common) for own in steps.gradients]) / steps.before
+    defined = steps.has_labels & (steps.before > 0)
     return torch.where(defined[:, None] & defined, effects, torch.nan)

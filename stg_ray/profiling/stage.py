@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
 MOST_BYTES_OF_ONE = 2**30
-"""Inputs, labels and data maps that one worker takes by itself, at most, unless it is asked to."""
+"""Inputs, labels and data maps that one worker takes by itself, at most, where there are other nodes."""
 
 PROGRESS_SECONDS = 1.0
 """Between two looks at the workers' notes of their progress."""
@@ -98,17 +98,19 @@ class _Workers:
 def most_workers(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> int | Literal["auto"]:
     """Return the number of workers to look for room for, the most where they may change; auto: all that there is.
 
-    `profile.workers: auto` is one worker where CPUs train, all rows and their records are small, and a step is too
-    short to be shared.
+    `profile.workers: auto` is one worker where CPUs train and a step is too short to be shared (`workers_pay`), unless
+    rows and their records are too many for one of several nodes.
     """
     wanted = config.profile.workers
     if wanted != "auto":
         return wanted[1] if isinstance(wanted, tuple) else wanted
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
     bytes_of_a_row = 4 * math.prod(index.input_shape) + 9 * len(index.tasks)
-    if any(node.get("GPU", 0) >= 1 for node in nodes) or index.n_samples() * bytes_of_a_row > MOST_BYTES_OF_ONE:
+    is_large = len(nodes) > 1 and index.n_samples() * bytes_of_a_row > MOST_BYTES_OF_ONE
+    if any(node.get("GPU", 0) >= 1 for node in nodes) or is_large or not sum(cpus):
         return "auto"
     network = build_network(config.model, index, index.tasks, config.seed)
-    return "auto" if workers_pay(network, index.input_shape, config.profile.batch_size) else 1
+    return "auto" if workers_pay(network, index.input_shape, config.profile.batch_size, cpus) else 1
 
 
 def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTrainer:

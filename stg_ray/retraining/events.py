@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tensorboardX import SummaryWriter
@@ -17,13 +16,13 @@ def write_events(run: Storage, folder: str, about: dict[str, Any]) -> None:
 
     Args:
         folder: of a published network; TensorBoard names its curves by it.
-        about: the content of network.json; those of older versions have no scores by epoch.
+        about: the content of network.json; those of older versions have no `course`.
     """
-    scores = about.get("scores_by_epoch", [])
+    scores = about.get("course", [])
     if not run.is_local or not scores:
         return
     with SummaryWriter(run.path(folder)) as writer:
         for epoch, score in enumerate(scores, start=1):
-            if score is not None and math.isfinite(score):
+            if score is not None:
                 writer.add_scalar("validation/score", score, epoch)
         writer.add_scalar("best_epoch", about["best_epoch"], len(scores))

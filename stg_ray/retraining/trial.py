@@ -7,7 +7,6 @@ An unfinished network has a checkpoint of its last epoch, from which any later t
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -222,7 +221,6 @@ class _Trial:
             "device": self.trainer.compute.device_name,
             "course": plain(state.scores),
             "scores": scores,
-            "scores_by_epoch": [score if math.isfinite(score) else None for score in state.scores],
             "results": RESULTS,
             "files": contents_of(self.run, [] if self.spec.probe else files_of(self.folder)),
             **({"probe": True} if self.spec.probe else {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -96,3 +97,16 @@ def test_tasks_of_a_block_help_each_other(make_task_set: Callable[..., TaskSet],
     same = (block[:, None] == block) & ~np.eye(4, dtype=bool)
     assert values[same].min() > values[block[:, None] != block].max()
     assert np.isfinite(error[~np.eye(4, dtype=bool)]).all()
+
+
+def test_tasks_that_have_nothing_in_common_have_hardly_an_effect_on_each_other(
+    make_task_set: Callable[..., TaskSet], tmp_path: Path
+) -> None:
+    """Labels are drawn at random, for each task by itself: a step on one task is of no use to the others."""
+    task_set = make_task_set(n_samples=800, blocks=(4,))
+    labels = np.random.default_rng(0).integers(0, 2, task_set.labels.shape).astype(np.int8)
+    profile = {"lr": 0.05, "epochs": 3, "optimizer": "sgd"}
+    values, _, _ = compute(replace(task_set, labels=labels), tmp_path, method="etap", tag_every=2, profile=profile)
+    others = values[~np.eye(4, dtype=bool)]
+    assert abs(others.mean()) < 0.1 * np.diag(values).mean()
+    assert np.abs(others).max() < 0.5 * np.diag(values).min()

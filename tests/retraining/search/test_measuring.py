@@ -119,13 +119,13 @@ def test_candidates_have_every_number_of_groups_and_come_from_resampled_affiniti
     assert {int(labels.max()) + 1 for labels in more} == {4}
 
 
-@pytest.mark.parametrize("effect", [0.0, 4.0])
-def test_a_forecast_takes_luck_back_and_leaves_what_is_there(effect: float) -> None:
+@pytest.mark.parametrize(("effect", "n_groups"), [(0.0, 3), (0.0, (2, 5)), (4.0, 3)])
+def test_a_forecast_takes_luck_back_and_leaves_what_is_there(effect: float, n_groups: int | tuple[int, int]) -> None:
     """Of gains that are noise the best groups measured much and little is expected; of planted ones what they bring."""
     planted, expected, measured, over = np.arange(12) % 3, [], [], []
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        search = GroupSearch(12, 3, budget=40, seed=seed)
+        search = GroupSearch(12, n_groups, budget=40, seed=seed)
         sums = {}
         while groups := search.ask(at_least=10):
             for group in groups:
@@ -137,7 +137,7 @@ def test_a_forecast_takes_luck_back_and_leaves_what_is_there(effect: float) -> N
         forecast = Forecast.of(search, seed)
         expected.append(forecast.expected)
         over.append(forecast.over_random)
-        measured.append(sum(sums[(best == g).tobytes()] for g in range(3)) / 12)
+        measured.append(sum(sums[(best == g).tobytes()] for g in range(best.max() + 1)) / 12)
     assert np.mean(measured) > 0.3, "the best of many is better by luck alone"
     if effect == 0:
         assert abs(np.mean(expected)) < 0.5 * np.mean(measured)
