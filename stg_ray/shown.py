@@ -7,6 +7,8 @@ import unicodedata
 
 CONTROLS = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn")
 """Categories of characters that move the cursor, turn the direction of writing, or show nothing."""
+JOINERS = "\u200c\u200d"
+"""Of these, the two that words of some scripts, and many emojis, are written with."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -28,9 +30,20 @@ def shown(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if character != "\n" and unicodedata.category(character) in CONTROLS
-        else character
-        for character in text
-    )
+    return "".join(character if character == "\n" else _visible(character) for character in text)
+
+
+def shown_name(name: str) -> str:
+    r"""Return a name in one line: as `shown`, and line breaks are escapes, too.
+
+    Example:
+        >>> shown_name("two\nlines\u202e")
+        'two\\nlines\\u202e'
+    """
+    return "\\n".join(map(shown, name.split("\n")))
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in CONTROLS or character in JOINERS:
+        return character
+    return character.encode("unicode_escape").decode()

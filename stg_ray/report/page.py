@@ -22,7 +22,6 @@ from stg_ray.report import facts
 from stg_ray.report.charts.graph import MOST_TASKS, group_map, mean_ranks, task_graph
 from stg_ray.report.charts.intervals import interval_bar, plans_at_cost, reach
 from stg_ray.report.charts.palette import css_variables
-from stg_ray.report.charts.svg import shown
 from stg_ray.report.evidence import Evidence
 from stg_ray.report.groups_view import MOST_CARDS, SHOWN_IN_MANY, cards_of, known_of
 from stg_ray.report.headline import headline_of, tiles_of
@@ -31,6 +30,7 @@ from stg_ray.report.sections import curves_of, map_of, matrices_of, membership_o
 from stg_ray.report.task_table import gains_over_one, table_of
 from stg_ray.report.terminal import cost_text, difference_texts, failure_text, looks_text
 from stg_ray.report.words import search_sentence
+from stg_ray.shown import shown_name
 
 TEMPLATES = resources.files("stg_ray.report") / "templates"
 
@@ -46,7 +46,7 @@ def page_of(evidence: Evidence) -> str:
         loader=PackageLoader("stg_ray.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"name": _name, "shown": shown, "duration": facts.duration}
+    environment.filters |= {"name": _name, "shown": shown_name, "duration": facts.duration}
     environment.globals["number"] = _number
     script = (TEMPLATES / "page.js").read_text()
     html: str = environment.get_template("page.html.j2").render(
@@ -135,8 +135,9 @@ def _about(evidence: Evidence) -> dict[str, Any]:
         "data": _json(
             {
                 "groups": groups.to_dict(),
+                "names": [shown_name(name) for name in groups.tasks],
                 "order": order,
-                "centres": evidence.centres,
+                "centres": [shown_name(name) for name in evidence.centres],
                 "regions": None if evidence.regions is None else
                 evidence.regions[["easy", "ambiguous", "hard_to_learn"]].fillna(0).round(4).to_numpy().tolist(),
             }
@@ -180,7 +181,7 @@ def _plan_bar(row: Any, largest: float) -> Markup | str:
 
 def _name(name: str, most: int | None = None) -> Markup:
     """A name that a user gave, isolated from the direction of the text around it; cut only where there is no room."""
-    text = shown(name)
+    text = shown_name(name)
     if most is None or len(text) <= most:
         return Markup("<bdi>{}</bdi>").format(text)
     return Markup('<bdi title="{}">{}…</bdi>').format(text, text[: most - 1])

@@ -10,9 +10,10 @@ from markupsafe import Markup
 from stg_ray.report.charts.lines import Line, axes, known_points, line_chart
 from stg_ray.report.charts.palette import COLORS
 from stg_ray.report.charts.raster import maps_image, matrix_image, membership_image, tiles
-from stg_ray.report.charts.svg import drawing, shown, tag
+from stg_ray.report.charts.svg import drawing, tag
 from stg_ray.report.evidence import REGIONS, Evidence
 from stg_ray.report.summary import title_of
+from stg_ray.shown import shown_name
 
 MOST_NAMED = 40
 """Number of tasks up to which a matrix names them beside its rows."""
@@ -176,7 +177,7 @@ def search_of(evidence: Evidence) -> Markup | None:
             cx=frame.x(float(len(tasks))),
             cy=frame.y(gain),
             r=6 if tuple(sorted(tasks)) in found else 4,
-            data_tip=f"{gain:+.4f}: {', '.join(map(shown, tasks[:MAX_NAMED]))}",
+            data_tip=f"{gain:+.4f}: {', '.join(map(shown_name, tasks[:MAX_NAMED]))}",
         )
         for tasks, gain in rows
     ]

@@ -54,7 +54,7 @@ def test_an_affinity_is_the_runs_own_in_the_order_of_the_groups(run: sr.Run) -> 
 
 
 def _written(name: str) -> str:
-    return html.escape(name).replace("\t", "␉")
+    return html.escape(name).replace("\t", r"\t")
 
 
 def test_a_data_map_is_that_of_its_task(run: sr.Run) -> None:

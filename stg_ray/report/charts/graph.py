@@ -15,7 +15,8 @@ from scipy import stats
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.task_matrix import TaskMatrix
-from stg_ray.report.charts.svg import drawing, short, shown, tag
+from stg_ray.report.charts.svg import drawing, short, tag
+from stg_ray.shown import shown_name
 
 NEIGHBOURS = 3
 """Tasks that each one is joined to, the most alike."""
@@ -117,7 +118,7 @@ def task_graph(groups: Groups, ranks: np.ndarray) -> Markup:
     ]
     beside = _beside(x, y, [short(name, 18) for name in groups.tasks]) if named else []
     for t, name in enumerate(groups.tasks):
-        tip = f"{shown(name)}, group {labels[t]}"
+        tip = f"{shown_name(name)}, group {labels[t]}"
         circle = tag(
             "circle", class_="node", cx=x[t], cy=y[t], r=radius, style=f"fill:var(--g{labels[t]})", data_tip=tip
         )
@@ -193,9 +194,9 @@ def group_map(groups: Groups, ranks: np.ndarray, names: Sequence[str]) -> Markup
             if not np.isfinite(means[a, b]):
                 continue
             strength = (means[a, b] - low) / max(high - low, 1e-9)
-            tip = f"{shown(names[a])} and {shown(names[b])}: mean rank {means[a, b]:.2f}"
+            tip = f"{shown_name(names[a])} and {shown_name(names[b])}: mean rank {means[a, b]:.2f}"
             if a == b:
-                tip = f"within {shown(names[a])}: mean rank {means[a, b]:.2f}"
+                tip = f"within {shown_name(names[a])}: mean rank {means[a, b]:.2f}"
             parts.append(
                 tag("rect", class_="cell", x=left + b * side, y=y, width=side - 1, height=side - 1,
                     style=f"fill-opacity:{0.06 + 0.94 * strength:.2f}", data_tip=tip)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 
 from markupsafe import Markup, escape
 
+from stg_ray.shown import shown_name
+
 SHOWN_CHARACTERS = 26
 """Characters of a task's name in a chart; the rest is where the pointer is on it, and in the table."""
-CONTROL = "\u2400"
-"""First of the pictures of control characters."""
 
 
 def tag(name: str, *children: str | Markup, **attributes: object) -> Markup:
@@ -37,19 +36,9 @@ def drawing(width: float, height: float, title: str, *children: Markup, class_: 
     )
 
 
-def shown(name: str) -> str:
-    """Return a name whose control characters are visible, so that it is read as it is.
-
-    Example:
-        >>> shown("a\\tb\\u202ec")
-        'a␉b<U+202E>c'
-    """
-    return "".join(_visible(character) for character in name)
-
-
 def short(name: str, n: int = SHOWN_CHARACTERS) -> str:
     """Return a name for a chart: visible, and cut where it is long."""
-    text = shown(name)
+    text = shown_name(name)
     return text if len(text) <= n else f"{text[: n - 1]}…"
 
 
@@ -70,12 +59,3 @@ def number(value: float) -> str:
 
 def _text(value: object) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if code < 0x20:
-        return chr(ord(CONTROL) + code)
-    if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs") and character not in "\u200c\u200d":
-        return f"<U+{code:04X}>"
-    return character

@@ -10,9 +10,9 @@ from stg_ray.artifacts.groups import Serving
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.report.charts.palette import COLORS
-from stg_ray.report.charts.svg import shown
 from stg_ray.report.evidence import Evidence
 from stg_ray.report.summary import PlanRow
+from stg_ray.shown import shown_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -67,7 +67,7 @@ def names_of(evidence: Evidence) -> list[str]:
 
 def escaped(name: str) -> str:
     """Return a name as Plotly shows it literally."""
-    return html.escape(shown(name))
+    return html.escape(shown_name(name))
 
 
 def marker_of(row: PlanRow) -> dict[str, str]:

@@ -2,11 +2,8 @@
 (() => {
   document.documentElement.classList.add("scripted");
   const data = JSON.parse(document.getElementById("data").textContent);
-  const names = data.groups.tasks;
+  const names = data.names;
   const ordered = data.order.map((t) => names[t]);
-  const visible = (name) => name.replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/[\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
-      (c) => "<U+" + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + ">");
 
   // names under the pointer
   const tip = document.getElementById("tip");
@@ -40,7 +37,7 @@
         const title = td.textContent.trim();
         return td.dataset.interval ? [cell(title), cell(title + " ±")] : [cell(title)];
       }
-      if (column === 0) return [cell(ordered[place.get(row)])];
+      if (column === 0) return [cell(data.groups.tasks[data.order[place.get(row)]])];  // as it is
       if (!table.tHead.rows[0].cells[column].dataset.interval) return [cell(td.textContent.trim())];
       const [value, margin] = td.textContent.split("±");
       return [value.trim(), (margin || "").trim()];
@@ -141,7 +138,7 @@
       const a = ordered[Math.floor(y * side)], b = ordered[Math.floor(x * side)];
       const near = image.naturalWidth < side ? ", mean of the pairs around" : "";
       const value = rgba[3] ? "≈ " + (low + share(rgba) * (high - low)).toPrecision(2) + near : "no value";
-      show(a === b ? visible(a) : visible(a) + "\n" + visible(b) + "\n" + value, event);
+      show(a === b ? a : a + "\n" + b + "\n" + value, event);
     });
     image.addEventListener("pointerleave", () => { tip.hidden = true; });
   });
@@ -164,7 +161,7 @@
     list.style.cssText = "position:absolute;float:none;width:138px;left:" + box.scrollLeft + "px;top:" + (14 + first * size) + "px";
     list.replaceChildren(...ordered.slice(first, last).map((name) => {
       const item = document.createElement("li"), bdi = document.createElement("bdi");
-      bdi.textContent = visible(name).slice(0, 40);
+      bdi.textContent = name.slice(0, 40);
       item.append(bdi);
       return item;
     }));
@@ -188,7 +185,7 @@
     image.addEventListener("pointermove", (event) => {
       const [x, y] = place(image, event);
       const t = data.order[Math.floor(x * names.length)], g = Math.floor(y * data.centres.length);
-      show(visible(names[t]) + "\n" + (100 * data.groups.membership[t][g]).toFixed(0) + " % in group " + g + ", " + visible(data.centres[g]), event);
+      show(names[t] + "\n" + (100 * data.groups.membership[t][g]).toFixed(0) + " % in group " + g + ", " + data.centres[g], event);
     });
     image.addEventListener("pointerleave", () => { tip.hidden = true; });
   });
@@ -201,10 +198,10 @@
     const draw = () => {
       const t = +chosen.value;
       points.style.setProperty("--at", at(t % columns, columns) + " " + at(Math.floor(t / columns), rows));
-      points.setAttribute("aria-label", "Data map of " + visible(names[t]));
+      points.setAttribute("aria-label", "Data map of " + names[t]);
       points.querySelectorAll("b").forEach((b, region) => { b.textContent = (100 * data.regions[t][region]).toFixed(0) + " %"; });
       const name = document.createElement("bdi");
-      name.textContent = visible(names[t]);
+      name.textContent = names[t];
       document.getElementById("map-name").replaceChildren(name);
     };
     chosen.addEventListener("change", draw);
