@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from stg_ray.shown import shown
+from stg_ray.shown import rough_time, shown
 
 LINE_SECONDS = 10.0
 """Time between two lines where there is no terminal."""
@@ -73,11 +73,7 @@ class TimeLeft:
 
 def in_words(seconds: float | None) -> str:
     """Return a time that is left in words, empty where it is not known."""
-    if seconds is None:
-        return ""
-    if seconds < 90:
-        return f"about {seconds:.0f} s left"
-    return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"
+    return "" if seconds is None else f"{rough_time(seconds)} left"
 
 
 class StageProgress:

@@ -1,4 +1,4 @@
-"""Text as it is shown: numbers of things, and names, which come from data and may hold characters that control a
+"""Text as it is shown: numbers of things, times, and names, which come from data and may hold characters that control a
 terminal."""
 
 from __future__ import annotations
@@ -19,6 +19,20 @@ def counted(number: int, noun: str) -> str:
         ('1 task', '1,257 samples')
     """
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def rough_time(seconds: float, word: str = "about") -> str:
+    """Return a time that is not known well in words.
+
+    Example:
+        >>> rough_time(0.2), rough_time(42.4), rough_time(600), rough_time(9000, "roughly")
+        ('under 1 s', 'about 42 s', 'about 10 min', 'roughly 2.5 h')
+    """
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 90:
+        return f"{word} {seconds:.0f} s"
+    return f"{word} {seconds / 60:.0f} min" if seconds < 5400 else f"{word} {seconds / 3600:.1f} h"
 
 
 def shown(text: str) -> str:

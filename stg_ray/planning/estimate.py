@@ -28,7 +28,7 @@ from stg_ray.profiling.stage import most_workers
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
-from stg_ray.shown import counted
+from stg_ray.shown import counted, rough_time
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
@@ -79,7 +79,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         "retrain": retrain,
         "report": report_seconds(n_tasks),
     }
-    roughly = {name: f"; {_about(seconds[name], 'roughly')}" for name in ROUGH}
+    roughly = {name: f"; {rough_time(seconds[name], 'roughly')}" for name in ROUGH}
     parts = f"{n_tasks} tasks, {index.n_samples():,} training samples in {index.n_parts()} parts"
     return [
         ("parts", parts + roughly["parts"]),
@@ -103,7 +103,7 @@ def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Seque
     return (
         f"{_at_most(config.profile)}{epochs} epochs, {_workers_text(config, index, nodes)}, {parameters:,} parameters, "
         f"cost {n_train * epochs * parameters:.2e} ({UNIT}); data maps of {_size(state_bytes * snapshots)} "
-        f"({counted(snapshots, 'snapshot')}); {_about(seconds)} on {cpus_here()} CPUs"
+        f"({counted(snapshots, 'snapshot')}); {rough_time(seconds)} on {cpus_here()} CPUs"
     )
 
 
@@ -125,7 +125,7 @@ def _total_text(config: Config, seconds: float, cpus: int) -> str:
     trainings = [config.profile] + [config.retrain] * bool(config.retrain.plans)
     at_most = "at most " if any(_at_most(each) for each in trainings) or config.grouping.groups == "auto" else ""
     rough = f"{', '.join(ROUGH[:-1])} and {ROUGH[-1]}"
-    return f"{at_most}{_about(seconds)} on {cpus} CPUs; trainings by steps that were timed here; {rough} are rough"
+    return f"{at_most}{rough_time(seconds)} on {cpus} CPUs; trainings by steps that were timed here; {rough} are rough"
 
 
 def _tuning(config: Config, index: PartIndex, pace: Pace, cpus: int) -> tuple[str, float]:
@@ -140,7 +140,7 @@ def _tuning(config: Config, index: PartIndex, pace: Pace, cpus: int) -> tuple[st
         texts.append(f"{each.trials} to {'the end' if each.until == 'end' else f'epoch {until}'}")
         before = until
     rounds_text = f"{', '.join(texts)} (and the configuration as given)"
-    time = f"{_at_most(config.profile)}{_about(seconds)} on {cpus} CPUs"
+    time = f"{_at_most(config.profile)}{rough_time(seconds)} on {cpus} CPUs"
     return f"{len(trials)} trials of {', '.join(trials[0])}: {rounds_text}; {time}", seconds
 
 
@@ -193,7 +193,7 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
         epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
         bound = at_most or epochs_at_most  # of everything in the line
-        return f"{bound}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, {_about(seconds)}"
+        return f"{bound}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, {rough_time(seconds)}"
 
     titles = {name: f"of {plan.of_all_draws.name}" for name, plan in trained_plans(config.retrain).items()}
     by_plan: dict[str, list[NetworkSpec]] = {}
@@ -236,14 +236,6 @@ def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) 
 
 def _at_most(training: TrainingConfig) -> str:
     return "at most " if training.epochs == "auto" else ""
-
-
-def _about(seconds: float, word: str = "about") -> str:
-    if seconds < 1:
-        return "under 1 s"
-    if seconds < 90:
-        return f"{word} {seconds:.0f} s"
-    return f"{word} {seconds / 60:.0f} min" if seconds < 5400 else f"{word} {seconds / 3600:.1f} h"
 
 
 def _groups_text(config: Config, names: list[str]) -> str:
