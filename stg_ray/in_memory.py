@@ -20,6 +20,7 @@ from stg_ray.affinities.source import CPU, Source
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Affinity, AffinityConfig, Config
 from stg_ray.config.loading import load_config
+from stg_ray.config.recipes import with_recipe
 from stg_ray.data.parts import Part, PartIndex, index_of, part_rows_of
 from stg_ray.data_maps.state import DataMapState
 from stg_ray.errors import InputError, one_line
@@ -130,7 +131,7 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     given = {key: value for key, value in settings.items() if value != getattr(defaults, key)}
     section = {"methods": [method], **given}
     values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": section, "profile": dict(profile or {})}
-    source = _source(model, task_set, load_config(values), preprocess, torch.device(device))
+    source = _source(model, task_set, with_recipe(load_config(values), "given"), preprocess, torch.device(device))
     (name,) = source.settings.methods
     if "trained_heads" in estimator_of(name, source.settings, source.index).needs:
         warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))

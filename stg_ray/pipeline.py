@@ -42,7 +42,7 @@ from stg_ray.progress import Reporter, StageProgress
 from stg_ray.runs import Run
 from stg_ray.stages import STAGES, earlier
 from stg_ray.tasks import TaskSet
-from stg_ray.training.auto import resolve_auto_on_cluster
+from stg_ray.training.auto import resolve_auto_on_cluster, resolve_recipe
 
 Work = Callable[[RunDir, Config, StageProgress], None]
 
@@ -257,10 +257,12 @@ def _anew(name: str, run_dir: RunDir) -> str:
 
 
 def _without_auto(run_dir: RunDir, config: Config) -> Config:
-    """Decide what is left to the devices, and keep it: a resumed run must not decide anew, perhaps on other devices."""
+    """Decide what is left to the trunk and the devices, and keep it: a resumed run must not decide anew, perhaps by
+    another version or on other devices."""
     if not config.has_auto:
         return config
     index = read_index(run_dir.sub("parts"))
+    config = resolve_recipe(config, index.input_shape)
     network = build_network(config.model, index, index.tasks, config.seed)
     config = resolve_auto_on_cluster(config, network, index.input_shape)
     run_dir.write_config(config)

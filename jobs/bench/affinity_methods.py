@@ -41,6 +41,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import AFFINITY_METHODS
 from stg_ray.config.loading import load_config, set_values
+from stg_ray.config.recipes import as_number
 from stg_ray.data.parts import concatenated
 from stg_ray.data.rows import as_inputs
 from stg_ray.errors import InputError
@@ -226,7 +227,7 @@ def trained(source: RunSource, tasks: list[int], seed: int, epochs: int, start: 
         update={"epochs": epochs, "precision": "float32", "memory_format": "contiguous"}
     )
     if start is not None:
-        settings = settings.model_copy(update={"lr": settings.lr / 5})
+        settings = settings.model_copy(update={"lr": as_number(settings.lr) / 5})
     trainer = Trainer(
         network, rows, CommonBatches(len(rows.samples), 64, 1.0, Draws(seed, Stream.NETWORK_BATCHES)), settings
     )

@@ -99,6 +99,7 @@ def feeding(parts: Storage, rounds: int) -> dict[str, float]:
     from stg_ray.models import build_network
     from stg_ray.models.outputs import as_labels
     from stg_ray.seeds import Stream
+    from stg_ray.training.auto import resolve_recipe
     from stg_ray.training.batches import CommonBatches, Draws, epoch_batches
     from stg_ray.training.trainer import Rows, Trainer
 
@@ -107,7 +108,7 @@ def feeding(parts: Storage, rounds: int) -> dict[str, float]:
     index = read_index(parts)
     data = read_split(parts, index, "train")
     inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
-    config = load_config("cifar100")
+    config = resolve_recipe(load_config("cifar100"), index.input_shape)
     network = build_network(config.model, index, index.tasks, 0)
     batches = epoch_batches(len(inputs), len(inputs) // config.profile.batch_size, np.random.default_rng(0))
     few = min(20 * config.profile.batch_size, len(inputs))

@@ -43,7 +43,7 @@ from stg_ray.models import build_network
 from stg_ray.progress import Reporter
 from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
-from stg_ray.training.auto import DeviceFacts, resolve_auto
+from stg_ray.training.auto import DeviceFacts, resolve_auto, resolve_recipe
 from stg_ray.training.batches import CommonBatches, Draws, epoch_batches
 from stg_ray.training.compute import Compute, training_process
 from stg_ray.training.trainer import Rows, Trainer
@@ -129,7 +129,8 @@ def compare(quick: bool) -> None:
 
 def bench_config(index: PartIndex, trunk: str = "cnn", **profile: Any) -> Config:
     values = {"batch_size": BATCH, "epochs": 9, **profile}
-    config = load_config({"data": {"npz": "random"}, "model": {"trunk": trunk}, "profile": values})
+    given = load_config({"data": {"npz": "random"}, "model": {"trunk": trunk}, "profile": values})
+    config = resolve_recipe(given, index.input_shape)
     network = build_network(config.model, index, index.tasks, 0)
     profile_section = resolve_auto(config.profile, DeviceFacts.here(), network, index.input_shape)
     return config.model_copy(update={"profile": profile_section})

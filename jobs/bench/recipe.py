@@ -49,6 +49,16 @@ SETS: dict[str, dict[str, Any]] = {
         "constant_tasks": "drop",
     },
     "cifar10": {"preset": "cifar10-15", "limit": 2000},
+    "delicious": {
+        "parquet": {"files": "mulan/delicious.parquet", **MULAN, "labels": ["y_TAG_p*"]},
+        "limit": 2000,
+        "constant_tasks": "drop",
+    },
+    "toxcast": {
+        "parquet": {"files": "molecules/toxcast.parquet", **BITS, "labels": ["y_APR_*"]},
+        "limit": 2000,
+        "constant_tasks": "drop",
+    },
 }
 """Sources of the task sets; their training rows are limited, as small sets need a recipe most."""
 

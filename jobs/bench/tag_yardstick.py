@@ -24,6 +24,7 @@ from stg_ray.in_memory import affinity
 from stg_ray.models import build_network
 from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
+from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.trainer import Rows as TrainingRows
 from stg_ray.training.trainer import Trainer
@@ -41,6 +42,7 @@ def tag(quick: bool) -> tuple[Rows, dict]:
     truth = [task.group for task in task_set.tasks]
     index = index_of(task_set)
     config = load_config({"data": {"npz": "none"}, "profile": {"epochs": 1 if quick else 8}})
+    config = resolve_recipe(config, index.input_shape)
     network = build_network(config.model, index, index.tasks, 0)
     rows = task_set.rows("train")
     inputs, labels = torch.tensor(task_set.inputs[rows]), torch.tensor(task_set.labels[rows])

@@ -19,6 +19,7 @@ from stg_ray.artifacts.given_trunk import with_trunk_file
 from stg_ray.artifacts.owned import OwnedStorage
 from stg_ray.artifacts.versions import current_versions, difference_of, has_same_results
 from stg_ray.config import Config
+from stg_ray.config.fingerprints import of_before
 from stg_ray.config.loading import load_config
 from stg_ray.config.paths import expanded
 from stg_ray.config.plain_yaml import read_yaml
@@ -263,7 +264,7 @@ class RunDir(OwnedStorage):
         if not isinstance(values, dict):
             raise InputError(f"{self.uri}/config.yaml holds no configuration")
         try:
-            return with_trunk_file(self, load_config(values, of_run=True))
+            return with_trunk_file(self, load_config(of_before(Config, values), of_run=True))
         except InputError as error:
             raise InputError(f"{self.uri}/config.yaml: {error}{newer_writer(text.decode(errors='replace'))}") from error
 

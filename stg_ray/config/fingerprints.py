@@ -8,20 +8,24 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 
-def since(version: str) -> Any:
+def since(version: str, **as_before: Any) -> Any:
     """Mark a key that came after version 0.1: `key: Annotated[T, since("0.2")] = default`.
 
-    Fingerprints leave it out while it holds its default, so that run directories, trained networks and laid out parts
-    of earlier versions stay valid. Its default must mean what earlier versions did, and must never change.
+    Fingerprints leave it out while its value means what earlier versions did, so that their run directories, trained
+    networks and laid out parts stay valid. That value must never change.
+
+    Args:
+        version: the first that has the key.
+        as_before: `as_before=` the value that means what earlier versions did, where that is not the key's default.
     """
-    return Field(json_schema_extra={"since": version})
+    return Field(json_schema_extra={"since": version, **as_before})
 
 
 def fingerprint_values(section: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any]:
     """Return the values of a section that a fingerprint covers, as `model_dump` writes them.
 
-    Left out are the keys in `exclude`, here and in the sections within, and later keys that hold their defaults (see
-    `since`).
+    Left out are the keys in `exclude`, here and in the sections within, and later keys that mean what earlier versions
+    did (see `since`).
     """
     values = section.model_dump(exclude=set(exclude))
     for key, field in type(section).model_fields.items():
@@ -33,8 +37,27 @@ def fingerprint_values(section: BaseModel, exclude: Collection[str] = ()) -> dic
         elif isinstance(value, list) and any(isinstance(item, BaseModel) for item in value):
             values[key] = [fingerprint_values(item, exclude) for item in value]
         if isinstance(extra, dict) and "since" in extra:
-            default = field.get_default(call_default_factory=True)
+            default = extra.get("as_before", field.get_default(call_default_factory=True))
             covered = fingerprint_values(default, exclude) if isinstance(default, BaseModel) else default
             if values[key] == covered:
                 del values[key]
     return values
+
+
+def of_before(section: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a section as a version wrote them, with those that mean the same for keys that came later.
+
+    Only keys whose default is another than that (`since` with `as_before`) are added, here and in the sections within.
+
+    Args:
+        section: whose values they are.
+        values: by key, not validated yet; all that the version had.
+    """
+    found = dict(values)
+    for key, field in section.model_fields.items():
+        extra, inner = field.json_schema_extra, field.annotation
+        if isinstance(extra, dict) and "as_before" in extra:
+            found.setdefault(key, extra["as_before"])
+        elif isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(found.get(key), dict):
+            found[key] = of_before(inner, found[key])
+    return found

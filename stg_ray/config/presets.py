@@ -45,10 +45,10 @@ PRESETS: dict[str, Preset] = {
         origin="handwritten digits that come with scikit-learn (no download)",
         defaults={
             # A narrow trunk, so that fifteen tasks compete for it as hundreds do for a large one.
-            "model": {"trunk": "mlp", "width": 10, "depth": 1},
+            "model": {"trunk": "mlp", "width": 10, "depth": 1, "dropout": 0.0},
             "grouping": {"groups": 4},
-            "profile": {"epochs": 20, "batch_size": 32},
-            "retrain": {"epochs": 20, "batch_size": 32, "seeds": 2},
+            "profile": {"epochs": 20, "batch_size": 32, "lr": 5e-3, "weight_decay": 1e-4},
+            "retrain": {"epochs": 20, "batch_size": 32, "lr": 5e-3, "weight_decay": 1e-4, "seeds": 2},
         },
     ),
     "cifar10": Preset(

@@ -18,6 +18,7 @@ from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.grouping import GroupingConfig
 from stg_ray.config.methods import AFFINITY_METHODS
 from stg_ray.config.metric import MetricConfig
+from stg_ray.config.recipes import BY_TRUNK
 from stg_ray.config.retraining import RetrainConfig
 from stg_ray.config.search import SearchConfig
 from stg_ray.config.secrets import without_secrets
@@ -40,6 +41,11 @@ EPOCHS_OF_0_1 = 6
 
 BY_DEVICE = ("precision", "memory_format")
 """Keys of a training whose `auto` is resolved once, by the available devices."""
+
+RESOLVED: dict[str, tuple[str, ...]] = {
+    name: (*keys, *(BY_DEVICE if name in TRAININGS else ())) for name, keys in BY_TRUNK.items()
+}
+"""Keys whose `auto` is resolved before the first training and kept, by section."""
 
 
 class AffinityConfig(Section):
@@ -214,19 +220,20 @@ class Config(Section):
 
     @property
     def has_auto(self) -> bool:
-        """Whether a setting still depends on the devices that train."""
-        return any(getattr(getattr(self, name), key) == "auto" for name in TRAININGS for key in BY_DEVICE)
+        """Whether a setting still depends on the trunk, or on the devices that train."""
+        return any(getattr(getattr(self, name), key) == "auto" for name, keys in RESOLVED.items() for key in keys)
 
     def resolved_as(self, other: Config) -> Config:
-        """Return this configuration, with the `auto` of `BY_DEVICE` replaced by the values in another one.
+        """Return this configuration, with the `auto` of `RESOLVED` replaced by the values in another one.
 
         Epochs that this one leaves to the default are those of a run that version 0.1 began with its default.
         """
         sections = {}
-        for name in TRAININGS:
+        for name, keys in RESOLVED.items():
             mine, theirs = getattr(self, name), getattr(other, name)
-            resolved = {key: getattr(theirs, key) for key in BY_DEVICE if getattr(mine, key) == "auto"}
-            if "epochs" not in mine.model_fields_set and theirs.epochs == EPOCHS_OF_0_1:
+            resolved = {key: getattr(theirs, key) for key in keys if getattr(mine, key) == "auto"}
+            is_training = name in TRAININGS
+            if is_training and "epochs" not in mine.model_fields_set and theirs.epochs == EPOCHS_OF_0_1:
                 resolved["epochs"] = theirs.epochs
             sections[name] = mine.model_copy(update=resolved)
         return self.model_copy(update=sections)

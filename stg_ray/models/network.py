@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import nn
 
+from stg_ray.config.recipes import as_number, model_of
 from stg_ray.errors import InputError
+from stg_ray.models.dropout import dropped
 from stg_ray.models.lookups import Takes, check_range
 from stg_ray.models.outputs import OutputLayout
 from stg_ray.models.sizes import check_parameters
-from stg_ray.models.trunks import build_trunk
+from stg_ray.models.trunks import build_trunk, trunk_name
 
 if TYPE_CHECKING:
     from stg_ray.config import ModelConfig
@@ -130,7 +132,7 @@ class TaskNetwork(nn.Module):
     def outputs(self, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Compute outputs (batch, o) in float32 by the heads of some tasks, (o, d) and (o,), of features (batch, d)."""
         if self.dropout and self.training:
-            features = nn.functional.dropout(features, self.dropout)
+            features = dropped(features, self.dropout)
         if not torch.is_autocast_enabled(features.device.type):
             return nn.functional.linear(features, weight, bias)
         # In bf16 outputs would have three digits: confidences would be steps, and rankings full of ties.
@@ -169,11 +171,12 @@ def build_network(config: ModelConfig, inputs: InputFormat, tasks: Sequence[Task
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        config = model_of(config, trunk_name(config, inputs.input_shape))
         trunk, n_features, takes = build_trunk(config, inputs.input_shape)
         n_outputs = sum(task.n_outputs for task in tasks)
         check_parameters(n_features * n_outputs, f"heads of {n_outputs:,} outputs on {n_features:,} features")
         normalization = _normalization(config.trunk, trunk, takes, inputs)
-        return TaskNetwork(normalization, trunk, n_features, tasks, config.dropout)
+        return TaskNetwork(normalization, trunk, n_features, tasks, as_number(config.dropout))
 
 
 def _normalization(name: str, trunk: nn.Module, takes: Takes, inputs: InputFormat) -> nn.Module:

@@ -7,6 +7,7 @@ import os
 import resource
 from typing import TYPE_CHECKING
 
+from stg_ray.config.recipes import as_number
 from stg_ray.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ def check_trunk(name: str, config: ModelConfig, input_shape: tuple[int, ...]) ->
         raise InputError(f"model.depth={config.depth}: expected at most {MOST_LAYERS} layers")
     if name not in ("linear", "mlp", "cnn"):
         return
-    parameters = (CNN_FEATURES if name == "cnn" else math.prod(input_shape)) * config.width
+    width = as_number(config.width)
+    parameters = (CNN_FEATURES if name == "cnn" else math.prod(input_shape)) * width
     if name == "mlp":
-        parameters += (config.depth - 1) * config.width**2
+        parameters += (config.depth - 1) * width**2
     depth = f" and model.depth={config.depth}" if name == "mlp" else ""
-    check_parameters(parameters, f"model.width={config.width}{depth} on inputs of shape {input_shape}")
+    check_parameters(parameters, f"model.width={width}{depth} on inputs of shape {input_shape}")
 
 
 def check_parameters(parameters: int, what: str) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.functional import dropout
 
+from stg_ray.config.recipes import as_number, model_of
 from stg_ray.errors import InputError, one_line
 from stg_ray.imports import torchvision
+from stg_ray.models.dropout import dropped
 from stg_ray.models.files import load_trunk, read_checkpoint
 from stg_ray.models.lookups import Takes, look
 from stg_ray.models.sizes import check_trunk
@@ -29,7 +30,7 @@ CIFAR_FORM_BELOW = 64
 
 def linear(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
     """Build one linear layer to `width` features."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), config.width))
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), as_number(config.width)))
 
 
 class ReluDropout(nn.ReLU):
@@ -45,16 +46,17 @@ class ReluDropout(nn.ReLU):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return max(0, x), in training with units dropped and the others scaled up."""
-        return dropout(super().forward(inputs), self.share, self.training)
+        outputs = super().forward(inputs)
+        return dropped(outputs, self.share) if self.training else outputs
 
 
 def mlp(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
     """Build `depth` layers of `width` units, each with ReLU; the last one's units are the features, which the network
     drops by itself."""
-    sizes = [math.prod(input_shape)] + [config.width] * config.depth
+    sizes, share = [math.prod(input_shape)] + [as_number(config.width)] * config.depth, as_number(config.dropout)
     layers: list[nn.Module] = [nn.Flatten()]
     for n_in, n_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out), ReluDropout(config.dropout) if config.dropout else nn.ReLU()]
+        layers += [nn.Linear(n_in, n_out), ReluDropout(share) if share else nn.ReLU()]
     return nn.Sequential(*layers[:-1], nn.ReLU())
 
 
@@ -81,7 +83,7 @@ def cnn(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
     if max(sides) > 4:
         layers.append(nn.AdaptiveAvgPool2d(4))
         sides = [4, 4]
-    layers += [nn.Flatten(), nn.Linear(channels * math.prod(sides), config.width), nn.ReLU()]
+    layers += [nn.Flatten(), nn.Linear(channels * math.prod(sides), as_number(config.width)), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -164,6 +166,7 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
             checkpoint does not fit.
     """
     name = trunk_name(config, input_shape)
+    config = model_of(config, name)
     check_trunk(name, config, input_shape)
     trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else users_trunk(name, input_shape, config.trunk_file)
     if config.weights == "pretrained":

@@ -33,6 +33,7 @@ from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.notes import noted
+from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.length import Length
 from stg_ray.tuning.stage import plan_trials
 
@@ -63,6 +64,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
     check_varied(task_set.inputs)
     index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
     check(config, index)
+    config = resolve_recipe(config, index.input_shape)
     n_tasks, cpus = len(index.names), cpus_here()
     pace = measure_pace(config, config.profile, task_set, index)
     here = [{"CPU": float(cpus)}]

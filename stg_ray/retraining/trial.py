@@ -1,7 +1,7 @@
 """The training of one network: prepare it, train it and keep its best epoch, score it, write it.
 
 Networks are kept under the hash of all that decides them, so that plans share equal ones and none is taken for another.
-An unfinished network has a checkpoint of its last epoch, from which any later trial of the same network goes on.
+An unfinished network has a checkpoint of one of its last epochs, from which a later trial of the same network goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from stg_ray.artifacts.contents import contents_of
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config, TrainingConfig
+from stg_ray.config.recipes import as_number
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights, save_network
@@ -40,6 +41,7 @@ from stg_ray.training.adaptive import AdaptiveWeights
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.length import Course, Length, without_validation
 from stg_ray.training.ranks import ALONE, Ranks
+from stg_ray.training.sparingly import Sparingly
 from stg_ray.training.trainer import Rows, Trainer, check_finite
 from stg_ray.training.validation import Validation
 
@@ -71,7 +73,8 @@ def train_network(
         config: of the run.
         spec: the network, its tasks and its seeds.
         device: where it is trained.
-        report: called with the number of every epoch done, on every rank.
+        report: called with the number of epochs done, now and then and in the end; where several ranks train together,
+            after every epoch on each of them.
         count: called with the number of samples that this rank takes in a step.
         ranks: this process among those that train the network together.
 
@@ -163,15 +166,16 @@ class _Trial:
         return checkpoint_of(self.folder)
 
     def train(self, report: Callable[[int], None], count: Callable[[int], None] | None) -> _State:
-        """Train the epochs that are left until the end or the pause, each kept in a checkpoint."""
+        """Train the epochs that are left until the end or the pause, and keep checkpoints of them."""
         record = None if count is None else partial(_count_rows, count)
         state, trainer, device = self._restore(), self.trainer, self.trainer.compute.device
         length = Length.of(trainer.settings, trainer.batches.n_steps)
         if state.epoch == 0 and self.spec.start is not None:
             # Training on fewer tasks need not be better than the profile: then that network is kept.
             state.keep_if_best(trainer.network, self._validation_score())
-        last = self.spec.pause if isinstance(self.spec.pause, int) else length.most
-        while not state.ended and state.epoch < min(last, length.most):
+        last = min(self.spec.pause if isinstance(self.spec.pause, int) else length.most, length.most)
+        checkpoints, reports = Sparingly(), Sparingly()
+        while not state.ended and state.epoch < last:
             began = time.monotonic()
             epoch = state.epoch + 1
             totals = trainer.epoch(epoch, record)
@@ -180,10 +184,12 @@ class _Trial:
             state.scores.append(self._validation_score())
             state.keep_if_best(trainer.network, state.scores[-1])
             length.after_epoch(state, trainer)
-            if self.ranks.is_first:
-                state.seconds += time.monotonic() - began
-                self._save(state)
-            report(epoch)
+            state.seconds += time.monotonic() - began
+            is_last = bool(state.ended) or epoch == last
+            if self.ranks.is_first and (is_last or checkpoints.is_due):
+                checkpoints.do(partial(self._save, state))
+            if self.ranks.world > 1 or is_last or reports.is_due:
+                reports.do(partial(report, epoch))
         return state
 
     def score(self, state: _State) -> dict[str, Scores]:
@@ -268,7 +274,7 @@ class _Trial:
 def _settings(config: Config, spec: NetworkSpec) -> TrainingConfig:
     """The settings of a network's training: with its epochs, and its learning rate where it starts from the profile."""
     share = 1.0 if spec.start is None else config.retrain.profiled_lr
-    return config.retrain.model_copy(update={"epochs": spec.epochs, "lr": config.retrain.lr * share})
+    return config.retrain.model_copy(update={"epochs": spec.epochs, "lr": as_number(config.retrain.lr) * share})
 
 
 def _adaptive(spec: NetworkSpec, weights: np.ndarray, validation: TaskRows) -> AdaptiveWeights:

@@ -14,8 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stg_ray.cluster.nodes import ask_nodes, cluster_nodes, cluster_total
 from stg_ray.config import Config, TrainingConfig
+from stg_ray.config.recipes import with_recipe
 from stg_ray.config.sections import TRAININGS
 from stg_ray.models.network import TaskNetwork
+from stg_ray.models.trunks import trunk_name
 
 BF16_FROM_FLOPS = 5e6
 """Floating-point operations of one sample's way through the trunk below which bf16 does not pay on a CPU. With
@@ -109,6 +111,11 @@ def trunk_flops(network: TaskNetwork, input_shape: tuple[int, ...]) -> float:
     return float(counter.get_total_flops()) / 2
 
 
+def resolve_recipe(config: Config, input_shape: tuple[int, ...]) -> Config:
+    """Replace `auto` in the settings that depend on the trunk by its recipe (see `config.recipes`)."""
+    return with_recipe(config, trunk_name(config.model, input_shape))
+
+
 def resolve_auto(
     training: Training, facts: DeviceFacts, network: TaskNetwork, input_shape: tuple[int, ...]
 ) -> Training:
@@ -165,7 +172,13 @@ def device_facts() -> DeviceFacts:
 
 
 def resolve_auto_on_cluster(config: Config, network: TaskNetwork, input_shape: tuple[int, ...]) -> Config:
-    """Replace `auto` in both trainings of a configuration by what pays on the devices of the joined cluster."""
+    """Replace `auto` in both trainings of a configuration by what pays on the devices of the joined cluster.
+
+    Args:
+        config: of a run; its recipe is resolved.
+        network: of all tasks.
+        input_shape: shape of one input.
+    """
     facts = device_facts()
     sections = {name: resolve_auto(getattr(config, name), facts, network, input_shape) for name in TRAININGS}
     return config.model_copy(update=sections)

@@ -1,4 +1,4 @@
-"""Metrics of a task's predictions, by scikit-learn."""
+"""Metrics of a task's predictions, by scikit-learn where they are not computed after every epoch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stg_ray.config import MetricConfig
 from stg_ray.errors import InputError, one_line, unknown
 from stg_ray.imports import raised, resolve
 from stg_ray.tasks import Task
+from stg_ray.training.ranking import average_precision
 
 KINDS = {
     "classification": ("average_precision", "roc_auc", "accuracy", "balanced_accuracy", "f1"),
@@ -35,7 +36,9 @@ def primary_metric(task: Task, metric: MetricConfig = DEFAULT) -> str:
 
 def is_scorable(task: Task, labels: np.ndarray) -> bool:
     """Whether metrics of a task are defined on its labels (n,), none missing."""
-    return task.is_scored and (len(labels) > 1 if task.kind == "regression" else len(np.unique(labels)) > 1)
+    if task.kind == "regression" or len(labels) == 0:
+        return task.is_scored and len(labels) > 1
+    return bool(task.is_scored and labels.min() != labels.max())
 
 
 def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray, metric: MetricConfig = DEFAULT) -> float:
@@ -193,6 +196,5 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
 def _average_precision(task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
     """Average precision of the positives, or its mean over the classes that occur: others have no ranking to score."""
     if task.kind == "binary":
-        return float(sk.average_precision_score(labels, prediction))
-    present = np.unique(labels)
-    return float(sk.average_precision_score(labels[:, None] == present, prediction[:, present], average="macro"))
+        return average_precision(labels, prediction)
+    return float(np.mean([average_precision(labels == c, prediction[:, c]) for c in np.unique(labels)]))

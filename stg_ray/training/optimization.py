@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from stg_ray.config.recipes import as_number
+
 if TYPE_CHECKING:
     from stg_ray.config import TrainingConfig
 
@@ -36,7 +38,9 @@ class Optimization:
     def __init__(self, model: nn.Module, config: TrainingConfig, n_steps: int | None) -> None:
         self.parameters = list(model.parameters())
         self.clip = config.clip
-        self.optimizer = OPTIMIZERS[config.optimizer](self.parameters, lr=config.lr, weight_decay=config.weight_decay)
+        self.optimizer = OPTIMIZERS[config.optimizer](
+            self.parameters, lr=as_number(config.lr), weight_decay=as_number(config.weight_decay)
+        )
         schedule = config.schedule if n_steps is not None else "constant"
         factor = partial(lr_factor, n_steps=n_steps or config.min_steps, warmup=config.warmup, schedule=schedule)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)

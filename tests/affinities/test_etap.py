@@ -42,7 +42,7 @@ def _moved(network: TaskNetwork, update: list[torch.Tensor], share: float) -> Ta
 @pytest.mark.parametrize("clip", [None, 0.3])
 def test_effects_are_derivatives_of_losses_along_steps_that_are_taken(optimizer: str, clip: float | None) -> None:
     network, inputs, labels = example("mlp", 6, 0, 0.2)
-    settings = TrainingConfig.model_validate({"optimizer": optimizer, "clip": clip, "weight_decay": 0.1})
+    settings = TrainingConfig.model_validate({"optimizer": optimizer, "clip": clip, "weight_decay": 0.1, "lr": 5e-3})
     optimization = Optimization(network, settings, 10)
     for _ in range(3):  # so that there is momentum
         optimization.step(_losses(network, inputs, labels).sum())

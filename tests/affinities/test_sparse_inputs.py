@@ -27,7 +27,10 @@ LABELS = np.stack([np.arange(N) % 2, np.arange(N) // 2 % 2, np.arange(N) // 3 % 
 
 @pytest.mark.parametrize("estimator", [LandscapeDistance, PooledAffinity, LogitCorrelation, TagAffinity])
 def test_partials_are_those_of_dense_inputs(estimator: type[Estimator], tmp_path: Path) -> None:
-    settings = {"model": {"width": 4, "depth": 1}, "profile": {"epochs": 1, "batch_size": 8}}
+    settings = {
+        "model": {"width": 4, "depth": 1},
+        "profile": {"lr": 5e-3, "weight_decay": 1e-4, "epochs": 1, "batch_size": 8},
+    }
     config = load_config({"data": {"npz": "none"}, **settings, "affinity": {"samples": 32, "tag_every": 2}})
     partials = []
     for name, inputs in (("sparse", MATRIX), ("dense", MATRIX.toarray())):

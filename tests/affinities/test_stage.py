@@ -49,7 +49,10 @@ def test_actors_compute_what_one_process_does(
     methods = ["landscape", "logit_correlation", "label_correlation", "tag", "random", "gradient_cosine", "head_cosine"]
     methods += ["grad_tag", "transfer_gain", "etap"]
     settings = {"samples": 150, "tag_every": 2}
-    sections = {"profile": {"epochs": 2}, "affinity": {"methods": methods, **settings}}
+    sections = {
+        "profile": {"lr": 5e-3, "weight_decay": 1e-4, "epochs": 2},
+        "affinity": {"methods": methods, **settings},
+    }
     config = load_config({"data": {"npz": "none"}, **sections})
     run = RunDir(tmp_path)
     index = write_parts(task_set, run.sub("parts"))

@@ -38,7 +38,7 @@ def _replayed(optimizer: str, clip: float | None, inputs: torch.Tensor, labels: 
 
 
 def _settings(optimizer: str, clip: float | None) -> TrainingConfig:
-    return TrainingConfig.model_validate({"optimizer": optimizer, "clip": clip, "weight_decay": 0.1})
+    return TrainingConfig.model_validate({"optimizer": optimizer, "clip": clip, "weight_decay": 0.1, "lr": 5e-3})
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -9,7 +9,7 @@ import pytest
 
 from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.config.data import Section
-from stg_ray.config.fingerprints import fingerprint_values, since
+from stg_ray.config.fingerprints import fingerprint_values, of_before, since
 from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
 from stg_ray.retraining.specs import NetworkSpec
@@ -36,13 +36,18 @@ OF_VERSION_0_1 = [
 two networks."""
 
 
-DEFAULTS_OF_0_1 = ["affinity.methods=[data_map, landscape]"]
+DEFAULTS_OF_0_1 = [
+    "affinity.methods=[data_map, landscape]",
+    "model.dropout=0",
+    *(f"{section}.{value}" for section in ("profile", "retrain") for value in ("lr=0.005", "weight_decay=0.0001")),
+]
 """Values that were defaults then, as every run directory of that version has them in its config.yaml."""
 
 
 @pytest.mark.parametrize(("source", "expected"), OF_VERSION_0_1, ids=["digits", "parquet", "joined"])
 def test_they_have_not_changed(source: str | dict, expected: tuple[str, ...]) -> None:
-    config = load_config(source, DEFAULTS_OF_0_1)
+    width = [] if source == "digits" else ["model.width=128"]
+    config = load_config(source, [*DEFAULTS_OF_0_1, *width])
     scratch = NetworkSpec("ours", 0, ("a", "b"), 0, 0, 3)
     profiled = NetworkSpec("ours", 1, ("a",), 1, 1, 3, (0.5,), "abc")
     networks = (scratch.fingerprint(config), profiled.fingerprint(config))
@@ -67,6 +72,24 @@ class Now(Section):
 
 class Part(Before):
     momentum: Annotated[float | None, since("0.2")] = None
+
+
+class Changed(Section):
+    epochs: int = 3
+    dropout: Annotated[float | str, since("0.2", as_before=0.0)] = "auto"
+
+
+class Around(Section):
+    model: Changed = Changed()
+
+
+def test_a_later_key_whose_default_is_another_has_the_value_of_before_in_runs_of_before() -> None:
+    assert fingerprint_values(Changed(dropout=0.0)) == {"epochs": 3}
+    assert fingerprint_values(Changed()) == {"epochs": 3, "dropout": "auto"}
+    assert of_before(Around, {"model": {"epochs": 2}}) == {"model": {"epochs": 2, "dropout": 0.0}}
+    assert of_before(Around, {"model": {"dropout": 0.5}}) == {"model": {"dropout": 0.5}}
+    assert of_before(Around, {"model": "no section"}) == {"model": "no section"}
+    assert of_before(Around, {}) == {}
 
 
 def test_a_later_key_counts_once_it_is_set() -> None:

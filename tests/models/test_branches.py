@@ -17,7 +17,7 @@ from stg_ray.models import BranchedNetwork, build_network, split_layers
 from stg_ray.models.trunks import build_trunk
 from stg_ray.tasks import Task, TaskSet
 
-MLP = ModelConfig(trunk="mlp", width=6, depth=4)
+MLP = ModelConfig(trunk="mlp", width=6, depth=4, dropout=0.0)
 TASKS = [Task("yes"), Task("which", kind="multiclass", n_classes=3), Task("how much", kind="regression"), Task("no")]
 
 

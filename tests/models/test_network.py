@@ -111,4 +111,4 @@ def test_weights_are_read_back_without_running_code(index: PartIndex, tmp_path: 
     other = build_network(ModelConfig(trunk="mlp"), index, index.tasks, seed=1)
     other.load_state_dict(load_weights(Storage(tmp_path), "network.pt"))
     inputs = torch.rand(3, 12)
-    assert torch.equal(network(inputs), other(inputs))
+    assert torch.equal(network.eval()(inputs), other.eval()(inputs))

@@ -11,13 +11,16 @@ from stg_ray.data.parts import index_of
 from stg_ray.planning.timing import TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import TaskSet
+from stg_ray.training.auto import resolve_recipe
 
 
 def test_a_larger_trunk_takes_longer(make_task_set: Callable[..., TaskSet]) -> None:
     task_set = make_task_set(n_samples=400)
     paces = []
     for width in (8, 1500):
-        config = sr.load_config({"data": {"npz": "by hand"}, "model": {"trunk": "mlp", "width": width}})
+        config = resolve_recipe(
+            sr.load_config({"data": {"npz": "by hand"}, "model": {"width": width}}), task_set.inputs.shape[1:]
+        )
         paces.append(measure_pace(config, config.retrain, task_set, index_of(task_set)))
     assert paces[1].step[0] > 3 * paces[0].step[0] > 0
     assert paces[1].predict[1] > 3 * paces[0].predict[1] > 0
@@ -28,7 +31,7 @@ def test_all_kinds_of_tasks_can_be_measured() -> None:
     labels = np.stack([np.arange(60) % 3, np.arange(60) % 2, rng.normal(size=60)], axis=1)
     kinds = ["multiclass", "binary", "regression"]
     task_set = sr.TaskSet.from_arrays(rng.normal(size=(60, 4)), labels, kinds=kinds)
-    config = sr.load_config({"data": {"npz": "by hand"}})
+    config = resolve_recipe(sr.load_config({"data": {"npz": "by hand"}}), (4,))
     assert measure_pace(config, config.retrain, task_set, index_of(task_set)).score > 0
 
 

@@ -40,8 +40,16 @@ from tests.support.events import events_of
 CONFIG = load_config(
     {
         "data": {"npz": "planted"},
-        "model": {"trunk": "mlp", "width": 16},
-        "profile": {"epochs": 3, "batch_size": 24, "snapshots": 2, "lr": 0.01, "schedule": "cosine", "warmup": 0.1},
+        "model": {"trunk": "mlp", "width": 16, "dropout": 0.0},
+        "profile": {
+            "epochs": 3,
+            "batch_size": 24,
+            "snapshots": 2,
+            "lr": 0.01,
+            "weight_decay": 1e-4,
+            "schedule": "cosine",
+            "warmup": 0.1,
+        },
     }
 )
 

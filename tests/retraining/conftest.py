@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
+from stg_ray.training import sparingly
 
 
 @pytest.fixture
 def config() -> Config:
     values = {
         "data": {"npz": "planted"},
-        "model": {"width": 16},
-        "retrain": {"epochs": 6, "batch_size": 16, "lr": 0.01},
+        "model": {"width": 16, "dropout": 0.0},
+        "retrain": {"epochs": 6, "batch_size": 16, "lr": 0.01, "weight_decay": 1e-4},
     }
     return load_config(values)
+
+
+@pytest.fixture(autouse=True)
+def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint and a report after every epoch of a training in this process, whatever they cost."""
+    monkeypatch.setattr(sparingly, "SHARE", math.inf)

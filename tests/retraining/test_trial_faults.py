@@ -84,7 +84,8 @@ tasks = sr.TaskSet.from_arrays(inputs, labels)
 config = sr.load_config({
     "data": {"npz": "by hand"},
     "model": {"trunk": "trunk:watched"},
-    "retrain": {"epochs": 20, "batch_size": 16, "plans": ["ours"], "seeds": 2},
+    "retrain": {"epochs": 20, "batch_size": 16, "plans": ["ours"], "seeds": 2, "lr": 0.005,
+                "weight_decay": 1e-4},
 })
 
 

@@ -31,6 +31,7 @@ from stg_ray.retraining.trial import train_network
 from stg_ray.retraining.trials import run_trials
 
 STRANGE = 100.0
+RECIPE = {"lr": 5e-3, "weight_decay": 1e-4}
 
 
 class StrangeTrunk(torch.nn.Module):
@@ -67,7 +68,7 @@ def test_bad_trials_are_named_and_the_others_are_kept(quiet: Reporter, tmp_path:
         {
             "data": {"npz": "by hand"},
             "model": {"trunk": "tests.retraining.test_trials:strange_trunk"},
-            "retrain": {"epochs": 2, "plans": ["ours", "all_in_one"], "max_failures": 1},
+            "retrain": {"epochs": 2, "plans": ["ours", "all_in_one"], "max_failures": 1, **RECIPE},
         }
     )
     run = RunDir(tmp_path)
@@ -121,7 +122,7 @@ def test_several_workers_train_the_network_that_one_would(
         {
             "data": {"npz": "by hand"},
             "model": {"trunk": "tests.retraining.test_trials:slow_trunk"},
-            "retrain": {"epochs": 6, "plans": ["ours"], "workers": 2, "optimizer": "sgd"},
+            "retrain": {"epochs": 6, "plans": ["ours"], "workers": 2, "optimizer": "sgd", **RECIPE},
         }
     )
     run, alone = RunDir(tmp_path / "together"), RunDir(tmp_path / "alone")
@@ -167,7 +168,7 @@ def test_tune_prints_nothing_of_its_own(
     quiet: Reporter, tmp_path: Path, make_task_set: Callable[..., sr.TaskSet], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nor of a network whose epochs are all done, so that its trial ends without a report."""
-    config = sr.load_config({"data": {"npz": "planted"}, "retrain": {"epochs": 2}})
+    config = sr.load_config({"data": {"npz": "planted"}, "model": {"dropout": 0.0}, "retrain": {"epochs": 2, **RECIPE}})
     run = RunDir(tmp_path)
     index = write_parts(make_task_set(), run.sub("parts"))
     done = NetworkSpec("all_in_one", 0, tuple(index.names), seed=0, draws=0, epochs=2)

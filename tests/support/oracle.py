@@ -197,7 +197,11 @@ def compute(
     run = Storage(folder)
     write_parts(task_set, run.sub("parts"), part_rows=part_rows)
     affinity = {"methods": [method], "start": "initial", **settings}
-    sections = {"model": {"trunk": "mlp", **(model or {})}, "profile": profile or {}, "affinity": affinity}
+    sections = {
+        "model": {"trunk": "mlp", "width": 128, "dropout": 0.0, **(model or {})},
+        "profile": {"lr": 5e-3, "weight_decay": 1e-4, **(profile or {})},
+        "affinity": affinity,
+    }
     config = load_config({"data": {"npz": "none"}, **sections})
     source = RunSource(run, config, starting_weights(run, config))
     estimator = estimator_of(method, config.affinity, source.index)

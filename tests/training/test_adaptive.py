@@ -38,7 +38,7 @@ def trainer(inputs: np.ndarray, labels: np.ndarray, weights: Sequence[float], wi
         network,
         Rows(torch.from_numpy(inputs[:N]), torch.from_numpy(labels[:N]), np.arange(N)),
         CommonBatches(N, 32, 1.0, Draws(3, Stream.NETWORK_BATCHES)),
-        TrainingConfig(lr=0.02, epochs=12),
+        TrainingConfig(lr=0.02, weight_decay=1e-4, epochs=12),
         task_weights=AdaptiveWeights(weights, 0, torch.from_numpy(inputs[N:]), labels[N:]),
     )
 

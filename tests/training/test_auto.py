@@ -26,7 +26,7 @@ IMAGES, DIGITS = (3, 32, 32), (64,)
 def network_of(trunk: str, shape: tuple[int, ...], width: int = 128) -> TaskNetwork:
     inputs = np.random.default_rng(0).random((20, *shape), dtype=np.float32)
     index = index_of(TaskSet.from_arrays(inputs, np.arange(40).reshape(20, 2) // 3 % 2))
-    config = load_config({"data": {"npz": "x"}, "model": {"trunk": trunk, "width": width}})
+    config = load_config({"data": {"npz": "x"}, "model": {"trunk": trunk, "width": width, "dropout": 0.0}})
     return build_network(config.model, index, index.tasks, 0)
 
 
@@ -104,7 +104,13 @@ def test_where_bf16_is_said_to_pay_a_training_step_is_faster() -> None:
                     network_of("cnn", IMAGES),
                     Rows(images, labels, np.arange(64)),
                     CommonBatches(64, 64, labels_per_sample=2, draws=Draws(0, Stream.PROFILE_BATCHES)),
-                    ProfileConfig(precision="bf16" if bf16 else "float32", memory_format="channels_last", epochs=10),
+                    ProfileConfig(
+                        lr=5e-3,
+                        weight_decay=1e-4,
+                        precision="bf16" if bf16 else "float32",
+                        memory_format="channels_last",
+                        epochs=10,
+                    ),
                 )
                 began = time.perf_counter()
                 for epoch in (1, 2):

@@ -34,7 +34,7 @@ def trained(trunk: str, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
         build_network(config.model, index, index.tasks, 0),
         Rows(torch.from_numpy(images), torch.from_numpy(labels), np.arange(96)),
         CommonBatches(96, 16, labels_per_sample=3, draws=Draws(0, Stream.PROFILE_BATCHES)),
-        config.profile.model_copy(update={"epochs": 2, **settings}),
+        config.profile.model_copy(update={"epochs": 2, "lr": 5e-3, "weight_decay": 1e-4, **settings}),
     )
     losses = [trainer.epoch(epoch) for epoch in (1, 2)]
     return trainer.evaluate(torch.from_numpy(images)), losses[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from sklearn import metrics as sk
 
 from stg_ray.config import MetricConfig, ModelConfig, TrainingConfig
+from stg_ray.config.recipes import as_number
 from stg_ray.data.parts import index_of
 from stg_ray.models import build_network
 from stg_ray.seeds import Stream
@@ -21,7 +23,8 @@ from stg_ray.training.length import LOWERED_TO, Course, Length, without_validati
 from stg_ray.training.trainer import Rows, Trainer
 from stg_ray.training.validation import Validation
 
-AUTO = TrainingConfig(epochs="auto", patience=3, min_steps=20, max_epochs=30, warmup=0)
+RECIPE: dict[str, Any] = {"lr": 5e-3, "weight_decay": 1e-4}
+AUTO = TrainingConfig(epochs="auto", patience=3, min_steps=20, max_epochs=30, warmup=0, **RECIPE)
 
 
 def few_words(seed: int = 0) -> TaskSet:
@@ -42,7 +45,7 @@ def few_words(seed: int = 0) -> TaskSet:
 def trainer(task_set: TaskSet, settings: TrainingConfig) -> Trainer:
     index, rows = index_of(task_set), task_set.rows("train")
     batches = CommonBatches(len(rows), settings.batch_size, len(index.tasks), Draws(0, Stream.NETWORK_BATCHES))
-    network = build_network(ModelConfig(trunk="mlp", width=32), index, index.tasks, 0)
+    network = build_network(ModelConfig(trunk="mlp", width=32, dropout=0.0), index, index.tasks, 0)
     inputs, labels = torch.from_numpy(task_set.inputs[rows]), torch.from_numpy(task_set.labels[rows])
     return Trainer(network, Rows(inputs, labels, rows), batches, settings)
 
@@ -91,7 +94,7 @@ def ends(made: Trainer, scores: list[float], seen: list[float] | None = None) ->
     length, course, rates = Length.of(made.settings, made.batches.n_steps), Course(), []
     parameter = next(made.network.parameters())
     while not course.ended:
-        rates.append(made.optimization.learning_rate / made.settings.lr)
+        rates.append(made.optimization.learning_rate / as_number(made.settings.lr))
         course.epoch += 1
         with torch.no_grad():
             parameter.fill_(course.epoch)
@@ -121,7 +124,7 @@ def test_it_ends_neither_before_the_least_number_of_steps_nor_after_the_most_epo
 
 
 def test_a_number_is_a_number(made: Trainer) -> None:
-    made.settings = TrainingConfig(epochs=9)
+    made.settings = TrainingConfig(epochs=9, **RECIPE)
     course, rates = ends(made, [0.9, 0.1])
     assert (course.epoch, course.ended, course.best_epoch) == (9, "number", 1)
     assert rates == pytest.approx([rates[0]] * 9)
@@ -159,17 +162,17 @@ def test_the_score_is_of_the_metric_that_was_chosen() -> None:
 @pytest.mark.slow
 def test_a_small_set_is_trained_as_well_as_by_ten_times_the_epochs() -> None:
     task_set = few_words()
-    made = trainer(task_set, TrainingConfig())
+    made = trainer(task_set, TrainingConfig(**RECIPE))
     course = train(made, score_on(task_set, "val"))
     assert course.ended == "plateau"
     found = score_on(task_set, "test").score(made)
-    long = trainer(task_set, TrainingConfig(epochs=10 * course.epoch))
+    long = trainer(task_set, TrainingConfig(epochs=10 * course.epoch, **RECIPE))
     best, validation = (-math.inf, 0.0), score_on(task_set, "val")
     for epoch in range(1, 10 * course.epoch + 1):
         long.epoch(epoch)
         if epoch % 25 == 0:
             best = max(best, (validation.score(long), score_on(task_set, "test").score(long)))
-    six = trainer(task_set, TrainingConfig(epochs=6))
+    six = trainer(task_set, TrainingConfig(epochs=6, **RECIPE))
     train(six, validation)
     assert found >= 0.95 * best[1]
     assert score_on(task_set, "test").score(six) < 0.6 * found, "the epochs that were the default"

@@ -28,7 +28,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 def test_every_optimiser_learns_and_goes_on_where_it_was(optimizer: str) -> None:
-    config = TrainingConfig(optimizer=optimizer, lr=0.05, warmup=0.1, schedule="cosine")
+    config = TrainingConfig(optimizer=optimizer, lr=0.05, weight_decay=1e-4, warmup=0.1, schedule="cosine")
     torch.manual_seed(0)
     model = nn.Linear(5, 1)
     inputs, wanted = torch.randn(64, 5), torch.randn(64, 1)
@@ -62,7 +62,9 @@ def test_long_gradients_are_clipped() -> None:
         torch.manual_seed(0)
         model = nn.Linear(3, 1)
         before = model.weight.detach().clone()
-        optimization = Optimization(model, TrainingConfig(optimizer="sgd", lr=1.0, warmup=0, clip=clip), 10)
+        optimization = Optimization(
+            model, TrainingConfig(optimizer="sgd", lr=1.0, weight_decay=1e-4, warmup=0, clip=clip), 10
+        )
         optimization.step(model(torch.full((1, 3), 100.0)).sum())
         moved[clip] = (model.weight - before).norm().item()
     assert moved[None] > 100

@@ -23,13 +23,13 @@ RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(30, 4)).astype(np.float32)
 LABELS = np.where(RNG.random((30, 2)) < 0.2, -1, INPUTS[:, :2] > 0).astype(np.int8)
 ROWS = Rows(torch.from_numpy(INPUTS), torch.from_numpy(LABELS), np.arange(30))
-SETTINGS = TrainingConfig(optimizer="sgd", lr=0.1, epochs=3)
+SETTINGS = TrainingConfig(optimizer="sgd", lr=0.1, weight_decay=1e-4, epochs=3)
 DRAWS = Draws(7, Stream.NETWORK_BATCHES)
 
 
 def network() -> TaskNetwork:
     index = index_of(TaskSet.from_arrays(INPUTS, LABELS, missing=[-1]))
-    made = build_network(ModelConfig(trunk="mlp", width=8), index, index.tasks, 0)
+    made = build_network(ModelConfig(trunk="mlp", width=8, dropout=0.0), index, index.tasks, 0)
     made.trunk.append(torch.nn.Dropout(0.2))  # type: ignore[operator]  # the trunk is a Sequential
     return made
 

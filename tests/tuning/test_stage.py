@@ -28,10 +28,10 @@ from stg_ray.training.compute import training_process
 from stg_ray.tuning import run as tune
 from tests.support.processes import Program
 
-TRAINING = {"epochs": 9, "batch_size": 32, "precision": "float32", "memory_format": "contiguous"}
+TRAINING = {"epochs": 9, "batch_size": 32, "precision": "float32", "memory_format": "contiguous", "weight_decay": 1e-4}
 ABSURD: dict[str, Any] = {
     "data": {"npz": "by hand"},
-    "model": {"trunk": "mlp", "width": 16},
+    "model": {"trunk": "mlp", "width": 16, "dropout": 0.0},
     "profile": {**TRAINING, "lr": 1e-7, "workers": 1},
     "retrain": {**TRAINING, "lr": 1e-7, "plans": ["all_in_one"]},
     "tune": {"trials": 8, "space": {"lr": [1e-4, 1e-1], "dropout": [0.0, 0.3]}},

@@ -1,0 +1,92 @@
+"""The settings that are left to the trunk are resolved once, and kept: a run goes on as it began."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config import Config
+from stg_ray.config.fingerprints import fingerprint_values
+from stg_ray.config.loading import load_config
+from stg_ray.config.recipes import BY_TRUNK, OTHERS, RECIPES, Recipe, model_of, recipe_of
+from stg_ray.config.sections import RESOLVED
+from stg_ray.models.trunks import TRUNKS
+from stg_ray.training.auto import resolve_recipe
+
+TABLE, IMAGES = (20,), (3, 32, 32)
+
+
+def config_of(**sections: Any) -> Config:
+    return load_config({"data": {"npz": "mine.npz"}, **sections})
+
+
+def values(config: Config, section: str = "retrain") -> Recipe:
+    """The recipe that a configuration has."""
+    of_training: Any = getattr(config, section)
+    width, dropout = config.model.width, config.model.dropout
+    assert width != "auto"
+    assert dropout != "auto"
+    return Recipe(width, dropout, of_training.lr, of_training.weight_decay)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "shape", "expected"),
+    [
+        ("auto", TABLE, RECIPES["mlp"]),
+        ("mlp", IMAGES, RECIPES["mlp"]),
+        ("auto", IMAGES, OTHERS),
+        ("linear", TABLE, OTHERS),
+    ],
+)
+def test_the_trunk_decides(trunk: str, shape: tuple[int, ...], expected: Recipe) -> None:
+    config = resolve_recipe(config_of(model={"trunk": trunk}), shape)
+    assert values(config, "profile") == values(config, "retrain") == expected
+
+
+def test_what_is_given_stays() -> None:
+    given = config_of(model={"width": 7, "dropout": 0.0}, profile={"lr": 0.1}, retrain={"weight_decay": 0.0})
+    config = resolve_recipe(given, TABLE)
+    mlp = RECIPES["mlp"]
+    assert values(config, "profile") == Recipe(7, 0.0, 0.1, mlp.weight_decay)
+    assert values(config, "retrain") == Recipe(7, 0.0, mlp.lr, 0.0)
+    assert resolve_recipe(config, IMAGES) == config, "it is resolved once"
+
+
+def test_every_recipe_is_of_a_trunk_and_of_keys_that_are_kept() -> None:
+    assert set(RECIPES) <= set(TRUNKS)
+    assert {key for keys in BY_TRUNK.values() for key in keys} == set(asdict(OTHERS))
+    assert all(set(keys) <= set(RESOLVED[section]) for section, keys in BY_TRUNK.items())
+    assert recipe_of("mine:Trunk") == OTHERS
+    config = config_of()
+    assert all(getattr(getattr(config, section), key) == "auto" for section, keys in BY_TRUNK.items() for key in keys)
+
+
+def test_a_run_goes_on_with_the_recipe_that_it_began_with(tmp_path: Path) -> None:
+    """Also one of version 0.1, whose config.yaml has the values of then."""
+    asked = config_of(model={"trunk": "mlp"})
+    of_before = {"lr": OTHERS.lr, "weight_decay": OTHERS.weight_decay}
+    model = {"trunk": "mlp", "width": OTHERS.width, "dropout": OTHERS.dropout}
+    run = RunDir(tmp_path)
+    run.write_config(config_of(model=model, profile=of_before, retrain=of_before))
+    again = asked.resolved_as(run.read_config())
+    assert values(resolve_recipe(again, TABLE)) == OTHERS
+    changed = config_of(model={"trunk": "mlp"}, retrain={"lr": 0.02}).resolved_as(run.read_config())
+    assert changed.retrain.lr == 0.02
+
+
+def test_a_network_without_dropout_is_the_one_of_version_0_1() -> None:
+    """The key is later than that version: only another value than none makes another network of it."""
+    width = {"trunk": "mlp", "width": 128}
+    without, some = (config_of(model={**width, "dropout": share}) for share in (0.0, 0.25))
+    assert "dropout" not in fingerprint_values(without.model)
+    assert without.fingerprint(["model"]) != some.fingerprint(["model"])
+    assert some.fingerprint(["model"]) == resolve_recipe(config_of(model={**width}), TABLE).fingerprint(["model"])
+
+
+def test_a_model_is_resolved_by_itself() -> None:
+    model = model_of(config_of().model, "mlp")
+    assert (model.width, model.dropout) == (RECIPES["mlp"].width, RECIPES["mlp"].dropout)
