@@ -1,21 +1,16 @@
-"""Metrics of a task's predictions, by scikit-learn where they are not computed after every epoch."""
+"""Metrics of a task's predictions: those that every run reports, and any other by its name (`scorers`)."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from sklearn import metrics as sk
-from sklearn.base import BaseEstimator
 
 from stg_ray.config import MetricConfig
-from stg_ray.errors import InputError, one_line, unknown
-from stg_ray.imports import raised, resolve
+from stg_ray.errors import InputError
 from stg_ray.tasks import Task
-from stg_ray.training.ranking import average_precision
+from stg_ray.training.ranking import Ranking, decision_scores, r2
 
 KINDS = {
     "classification": ("average_precision", "roc_auc", "accuracy", "balanced_accuracy", "f1"),
@@ -58,15 +53,18 @@ def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray, metric
     if not is_scorable(task, labels):
         return np.nan
     name = primary_metric(task, metric)
-    if task.kind == "regression":
-        if name == "r2":
-            return max(float(sk.r2_score(labels, prediction)), LEAST_R2)
-        return _named(name, task, prediction, labels)
-    if name == "average_precision":
-        return _average_precision(task, prediction, labels.astype(np.int64))
-    if name in KINDS["classification"]:
-        return score(task, prediction, labels)[name]
-    return _named(name, task, prediction, labels.astype(np.int64))
+    if task.kind == "regression" and name == "r2":
+        return max(r2(labels, prediction), LEAST_R2)
+    if task.kind != "regression":
+        labels = labels.astype(np.int64)
+        if name == "average_precision":
+            return _ranked(task, prediction, labels)["average_precision"]
+        if name in KINDS["classification"]:
+            return score(task, prediction, labels)[name]
+    from stg_ray.training.scorers import scored_by_name  # a second of imports that most runs do not need
+
+    known = KINDS["regression" if task.kind == "regression" else "classification"]
+    return scored_by_name(name, task, prediction, labels, known)
 
 
 def check_metrics(metric: MetricConfig, tasks: Sequence[Task]) -> None:
@@ -84,65 +82,6 @@ def check_metrics(metric: MetricConfig, tasks: Sequence[Task]) -> None:
             raise InputError(f"metric.{kind}: {error}") from error
         if not np.isfinite(value):
             raise InputError(f"metric.{kind}={metric.of(kind)} is {value} for predictions that are right")
-
-
-class _Predicted(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """An estimator that has predicted already, for scikit-learn's scorers: its inputs are the predictions."""
-
-    def __init__(self, kind: str = "regression", n_classes: int = 0) -> None:
-        self.kind, self.n_classes = kind, n_classes
-        self._estimator_type = "regressor" if kind == "regression" else "classifier"
-        self.classes_ = np.arange(n_classes)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.estimator_type = self._estimator_type
-        return tags
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def predict_proba(self, prediction: np.ndarray) -> np.ndarray:
-        """Return class probabilities (n, C)."""
-        return np.stack([1 - prediction, prediction], axis=1) if self.kind == "binary" else prediction
-
-    def predict(self, prediction: np.ndarray) -> np.ndarray:
-        """Return classes (n,), or values (n,)."""
-        if self.kind == "regression":
-            return prediction
-        return (prediction >= 0.5).astype(np.int64) if self.kind == "binary" else prediction.argmax(axis=1)
-
-
-def _named(name: str, task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
-    """A metric by the name of a function or of one of scikit-learn's scorers."""
-    if ":" in name:
-        return _by_function(name, prediction, labels)
-    try:
-        scorer = sk.get_scorer(name)
-    except (ValueError, TypeError) as error:
-        known = [*KINDS["regression" if task.kind == "regression" else "classification"], *sk.get_scorer_names()]
-        raise InputError(unknown(name, known, "metric")) from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # as in `score`
-            return float(scorer(_Predicted(task.kind, task.n_classes), prediction, labels))
-    except (ValueError, TypeError, AttributeError) as error:
-        present = np.unique(labels)
-        if task.kind == "multiclass" and len(present) < task.n_classes:  # some scorers need every class to occur
-            shares = prediction[:, present] / prediction[:, present].sum(axis=1, keepdims=True)
-            fewer = replace(task, n_classes=len(present))
-            return _named(name, fewer, shares, np.searchsorted(present, labels))
-        raise InputError(f"{name} does not score {task.kind} tasks ({one_line(error)})") from error
-
-
-def _by_function(name: str, prediction: np.ndarray, labels: np.ndarray) -> float:
-    """A metric by a function of the user's."""
-    try:
-        return float(resolve(name)(labels, prediction))
-    except (InputError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # sys.exit too: it would end this program as if it had done its work
-        raise InputError(f"{name} was called with labels and predictions, and {raised(error)}") from error
 
 
 def all_scores(task: Task, prediction: np.ndarray, labels: np.ndarray, metric: MetricConfig) -> dict[str, float]:
@@ -163,38 +102,27 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
     """
     if task.kind == "regression":
         few = len(labels) < 2 or not task.is_scored
+        no_error = len(labels) == 0 or not task.is_scored
         return {
-            "r2": np.nan if few else float(sk.r2_score(labels, prediction)),
-            "mae": np.nan
-            if len(labels) == 0 or not task.is_scored
-            else float(sk.mean_absolute_error(labels, prediction)),
+            "r2": np.nan if few else r2(labels, prediction),
+            "mae": np.nan if no_error else float(np.abs(labels - prediction).mean()),
         }
     labels = labels.astype(np.int64)  # they are floating point where a regression task is in the same network
-    present = np.unique(labels)
-    if len(present) < 2 or not task.is_scored:
-        return dict.fromkeys(("average_precision", "roc_auc", "accuracy", "balanced_accuracy", "f1"), np.nan)
+    if not is_scorable(task, labels):
+        return dict.fromkeys(KINDS["classification"], np.nan)
+    binary = task.kind == "binary"
+    predicted = (prediction >= 0.5).astype(np.int64) if binary else prediction.argmax(axis=1)
+    decided = decision_scores(labels, predicted, 2 if binary else prediction.shape[1], binary=binary)
+    return _ranked(task, prediction, labels) | decided
+
+
+def _ranked(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Metrics of the ranking of the positives, or their means over the classes that occur: others have none."""
     if task.kind == "binary":
-        predicted = (prediction >= 0.5).astype(np.int64)
-        roc_auc = sk.roc_auc_score(labels, prediction)
+        rankings = [Ranking(labels, prediction)]
     else:
-        predicted = prediction.argmax(axis=1)
-        roc_auc = sk.roc_auc_score(labels[:, None] == present, prediction[:, present], average="macro")
-    ranked = {"average_precision": _average_precision(task, prediction, labels), "roc_auc": roc_auc}
-    with warnings.catch_warnings():
-        # A class that is predicted but does not occur is no mistake of ours.
-        warnings.simplefilter("ignore", UserWarning)
-        decided = {
-            "accuracy": sk.accuracy_score(labels, predicted),
-            "balanced_accuracy": sk.balanced_accuracy_score(labels, predicted),
-            "f1": sk.f1_score(
-                labels, predicted, average="binary" if task.kind == "binary" else "macro", zero_division=0
-            ),
-        }
-    return {name: float(value) for name, value in (ranked | decided).items()}
-
-
-def _average_precision(task: Task, prediction: np.ndarray, labels: np.ndarray) -> float:
-    """Average precision of the positives, or its mean over the classes that occur: others have no ranking to score."""
-    if task.kind == "binary":
-        return average_precision(labels, prediction)
-    return float(np.mean([average_precision(labels == c, prediction[:, c]) for c in np.unique(labels)]))
+        rankings = [Ranking(labels == c, prediction[:, c]) for c in np.unique(labels)]
+    return {
+        "average_precision": float(np.mean([ranking.average_precision for ranking in rankings])),
+        "roc_auc": float(np.mean([ranking.roc_auc for ranking in rankings])),
+    }
