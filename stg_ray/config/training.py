@@ -31,8 +31,8 @@ class ModelConfig(Section):
     """Number of layers of mlp."""
     dropout: Annotated[Annotated[float, Field(ge=0, lt=1)] | Auto, since("0.2", as_before=0.0)] = "auto"
     """Share of the trunk's features, and of each hidden layer of mlp, that every training step drops at random; auto:
-    0.25 with mlp, none with other trunks. The confidences of the data maps are those of the training steps; gradients
-    and scores are taken without dropout."""
+    0.25 with an mlp of at least 128 units, none with other trunks. The confidences of the data maps are those of the
+    training steps; gradients and scores are taken without dropout."""
     weights: str | None = None
     """Weights that the trunk starts from: the path or URI of a checkpoint of the trunk or of a network of a run, which
     every node must reach; or pretrained, torchvision's weights of a ResNet. By default they are random."""
@@ -74,13 +74,15 @@ class TrainingConfig(Section):
     optimizer: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
     """Optimizer; sgd has a (Nesterov) momentum of 0.9."""
     lr: Positive | Auto = "auto"
-    """Largest learning rate; auto: 0.001 for mlp, 0.005 for other trunks."""
+    """Largest learning rate; auto: 0.001 for an mlp of at least 128 units, 0.005 for other
+    trunks."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up, for a number of epochs: down to zero at the last step, or constant."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] | Auto = "auto"
-    """Weight decay of the optimizer; auto: 0.01 for mlp, 0.0001 for other trunks."""
+    """Weight decay of the optimizer; auto: 0.01 for an mlp of at least 128 units, 0.0001 for
+    other trunks."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1), since("0.2")] = 0.0
     """Share of a classification's target that is spread evenly over the classes of the task."""
     clip: Positive | None = None

@@ -12,7 +12,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.loading import load_config
-from stg_ray.config.recipes import BY_TRUNK, OTHERS, RECIPES, Recipe, model_of, recipe_of
+from stg_ray.config.recipes import BY_TRUNK, OTHERS, WIDE, WIDE_MLP, Recipe, model_of, recipe_of
 from stg_ray.config.sections import RESOLVED
 from stg_ray.models.trunks import TRUNKS
 from stg_ray.training.auto import resolve_recipe
@@ -36,8 +36,8 @@ def values(config: Config, section: str = "retrain") -> Recipe:
 @pytest.mark.parametrize(
     ("trunk", "shape", "expected"),
     [
-        ("auto", TABLE, RECIPES["mlp"]),
-        ("mlp", IMAGES, RECIPES["mlp"]),
+        ("auto", TABLE, WIDE_MLP),
+        ("mlp", IMAGES, WIDE_MLP),
         ("auto", IMAGES, OTHERS),
         ("linear", TABLE, OTHERS),
     ],
@@ -48,19 +48,26 @@ def test_the_trunk_decides(trunk: str, shape: tuple[int, ...], expected: Recipe)
 
 
 def test_what_is_given_stays() -> None:
-    given = config_of(model={"width": 7, "dropout": 0.0}, profile={"lr": 0.1}, retrain={"weight_decay": 0.0})
+    given = config_of(model={"width": 512, "dropout": 0.0}, profile={"lr": 0.1}, retrain={"weight_decay": 0.0})
     config = resolve_recipe(given, TABLE)
-    mlp = RECIPES["mlp"]
-    assert values(config, "profile") == Recipe(7, 0.0, 0.1, mlp.weight_decay)
-    assert values(config, "retrain") == Recipe(7, 0.0, mlp.lr, 0.0)
+    assert values(config, "profile") == Recipe(512, 0.0, 0.1, WIDE_MLP.weight_decay)
+    assert values(config, "retrain") == Recipe(512, 0.0, WIDE_MLP.lr, 0.0)
     assert resolve_recipe(config, IMAGES) == config, "it is resolved once"
 
 
-def test_every_recipe_is_of_a_trunk_and_of_keys_that_are_kept() -> None:
-    assert set(RECIPES) <= set(TRUNKS)
+def test_a_narrow_mlp_has_no_dropout() -> None:
+    narrow = resolve_recipe(config_of(model={"width": WIDE - 1}), TABLE)
+    assert (
+        values(narrow, "profile") == values(narrow) == Recipe(WIDE - 1, OTHERS.dropout, OTHERS.lr, OTHERS.weight_decay)
+    )
+    wide = resolve_recipe(config_of(model={"width": WIDE}), TABLE)
+    assert values(wide) == Recipe(WIDE, WIDE_MLP.dropout, WIDE_MLP.lr, WIDE_MLP.weight_decay)
+
+
+def test_the_keys_of_a_recipe_are_kept() -> None:
     assert {key for keys in BY_TRUNK.values() for key in keys} == set(asdict(OTHERS))
     assert all(set(keys) <= set(RESOLVED[section]) for section, keys in BY_TRUNK.items())
-    assert recipe_of("mine:Trunk") == OTHERS
+    assert {recipe_of(trunk, "auto") for trunk in (*TRUNKS, "mine:Trunk") if trunk != "mlp"} == {OTHERS}
     config = config_of()
     assert all(getattr(getattr(config, section), key) == "auto" for section, keys in BY_TRUNK.items() for key in keys)
 
@@ -89,4 +96,4 @@ def test_a_network_without_dropout_is_the_one_of_version_0_1() -> None:
 
 def test_a_model_is_resolved_by_itself() -> None:
     model = model_of(config_of().model, "mlp")
-    assert (model.width, model.dropout) == (RECIPES["mlp"].width, RECIPES["mlp"].dropout)
+    assert (model.width, model.dropout) == (WIDE_MLP.width, WIDE_MLP.dropout)
