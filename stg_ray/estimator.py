@@ -72,7 +72,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         n_groups: int | Literal["auto"] = "auto",
         *,
         method: str = "spectral",
-        affinities: Sequence[str] = ("confidence_adjusted", "logit_adjusted"),
+        affinities: Sequence[str] = ("auto",),
         kinds: Sequence[TaskKind | None] | Mapping[str, TaskKind] | None = None,
         missing: Sequence[Any] | Mapping[str, Any] | None = None,
         epochs: int | None = None,

@@ -40,9 +40,10 @@ from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.runs import Run
+from stg_ray.settling import settle
 from stg_ray.stages import STAGES, earlier
 from stg_ray.tasks import TaskSet
-from stg_ray.training.auto import resolve_auto_on_cluster, resolve_recipe
+from stg_ray.training.auto import resolve_auto_on_cluster
 
 Work = Callable[[RunDir, Config, StageProgress], None]
 
@@ -171,6 +172,7 @@ def run_stage(
         config = set_values(before, overrides)
         check_earlier_stages(run_dir, stage, before, config, out)
         index = read_index(run_dir.sub("parts"))
+        config = settle(config, index)
         own = is_own(run_dir, before)
         has_changed = False
         if STAGES[stage].needs_ray:
@@ -229,7 +231,10 @@ def _run_stages(
                         config = _without_auto(run_dir, config)
                     failed = _run_one(name, works[name], run_dir, config, progress, failed)
             if name == "parts" and todo:
-                check(config, read_index(run_dir.sub("parts")))
+                index = read_index(run_dir.sub("parts"))
+                config = settle(config, index)
+                check(config, index)
+                run_dir.write_config(config)  # settled once, whatever a later version would take
     if failed is not None:
         raise failed
 
@@ -257,12 +262,10 @@ def _anew(name: str, run_dir: RunDir) -> str:
 
 
 def _without_auto(run_dir: RunDir, config: Config) -> Config:
-    """Decide what is left to the trunk and the devices, and keep it: a resumed run must not decide anew, perhaps by
-    another version or on other devices."""
+    """Decide what is left to the devices, and keep it: a resumed run must not decide anew, perhaps on other devices."""
     if not config.has_auto:
         return config
     index = read_index(run_dir.sub("parts"))
-    config = resolve_recipe(config, index.input_shape)
     network = build_network(config.model, index, index.tasks, config.seed)
     config = resolve_auto_on_cluster(config, network, index.input_shape)
     run_dir.write_config(config)

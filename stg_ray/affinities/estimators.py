@@ -79,6 +79,18 @@ def estimators_of(settings: AffinityConfig, index: PartIndex) -> dict[str, type[
     return {method: estimator_of(method, settings, index) for method in settings.methods}
 
 
+def methods_for(settings: AffinityConfig, index: PartIndex) -> list[str]:
+    """Return the methods of a configuration, with `auto` resolved for these tasks.
+
+    Those that compare tasks sample by sample told known groups best (jobs/bench/rarity.py). Where no two tasks have a
+    sample in common, or where one is a regression, which has no confidence, the landscape is what is left.
+    """
+    if not settings.leaves_methods:
+        return settings.methods
+    by_sample = index.common_pairs > 0 and all(task.kind != "regression" for task in index.tasks)
+    return ["confidence_adjusted", "logit_adjusted"] if by_sample else ["landscape"]
+
+
 def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
     """Refuse methods that have no meaning for these tasks.
 

@@ -170,6 +170,7 @@ def _validated(values: Mapping[str, Any], *, known: Config | None = None, of_run
         raise InputError(explained(error)) from error
     if not of_run:
         before = [] if known is None else [*known.affinity.methods, known.grouping.method]
-        AFFINITY_METHODS.check(name for name in config.affinity.methods if name not in before)
+        if not config.affinity.leaves_methods:
+            AFFINITY_METHODS.check(name for name in config.affinity.methods if name not in before)
         GROUPING_METHODS.check(name for name in [config.grouping.method] if name not in before)
     return config

@@ -36,6 +36,9 @@ MAX_SEED = 10**12
 TRAININGS = ("profile", "retrain")
 """The sections that are a `TrainingConfig`."""
 
+AUTO = "auto"
+"""What stands alone in `affinity.methods` where they are left to the tasks."""
+
 EPOCHS_OF_0_1 = 6
 """Default of `epochs` in version 0.1."""
 
@@ -51,16 +54,17 @@ RESOLVED: dict[str, tuple[str, ...]] = {
 class AffinityConfig(Section):
     """The affinities of the tasks: how alike they are, by which methods."""
 
-    methods: list[str] = ["confidence_adjusted", "logit_adjusted"]
-    """Affinities to compute: confidence_adjusted compares the confidences in the tasks' data maps, logit_adjusted the
-    network's outputs, both adjusted for base rates, so that rare tasks are not alike for being rare;
-    confidence_correlation and logit_correlation are the same without the adjustment; data_map compares the data
-    maps by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.), gradient_cosine the mean
-    gradients, head_cosine the weights of the heads, label_correlation the labels; tag and transfer_gain measure the
-    tasks' effect on each other in a training of their own (Fifty et al. 2021, Wang et al. 2024), etap estimates it
-    there to first order (arXiv 2602.18591); grad_tag estimates what training with each other would give (Li et al.
-    2024); random is a baseline that ignores the tasks. Version 0.1 took data_map and landscape by default
-    (jobs/bench/rarity.py compares them). Also the name that an installed package gives to an affinity, or
+    methods: list[str] = [AUTO]
+    """Affinities to compute; auto: confidence_adjusted and logit_adjusted, or landscape where tasks share no samples or
+    one is a regression, settled when the parts are laid out, and kept. confidence_adjusted compares the confidences in
+    the tasks' data maps, logit_adjusted the network's outputs, both adjusted for base rates, so that rare tasks are not
+    alike for being rare; confidence_correlation and logit_correlation are the same without the adjustment; data_map
+    compares the data maps by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.),
+    gradient_cosine the mean gradients, head_cosine the weights of the heads, label_correlation the labels; tag and
+    transfer_gain measure the tasks' effect on each other in a training of their own (Fifty et al. 2021, Wang et al.
+    2024), etap estimates it there to first order (arXiv 2602.18591); grad_tag estimates what training with each other
+    would give (Li et al. 2024); random is a baseline that ignores the tasks. Version 0.1 took data_map and landscape by
+    default (jobs/bench/rarity.py compares them). Also the name that an installed package gives to an affinity, or
     `module:Class` of yours (in Python also the class)."""
     samples: Count | Auto = 2048
     """Number of training rows whose gradients are compared, spread evenly over the parts; auto: 256 rows of one part
@@ -105,6 +109,11 @@ class AffinityConfig(Section):
     """Number of times that a part is computed again after its actor died."""
 
     @property
+    def leaves_methods(self) -> bool:
+        """Whether the methods are left to the tasks."""
+        return self.methods == [AUTO]
+
+    @property
     def starts_from_checkpoint(self) -> bool:
         """Whether gradients are taken at a checkpoint of the user's."""
         return self.start not in ("profiled", "initial")
@@ -119,11 +128,14 @@ class AffinityConfig(Section):
     @field_validator("methods", mode="before")
     @classmethod
     def _methods_by_name(cls, methods: Any) -> Any:
+        methods = [AUTO] if methods == AUTO else methods
         return [AFFINITY_METHODS.name_of(method) for method in methods] if isinstance(methods, list) else methods
 
     @field_validator("methods")
     @classmethod
     def _some_method(cls, methods: list[str]) -> list[str]:
+        if AUTO in methods and methods != [AUTO]:
+            raise ValueError("auto stands for the methods that suit the tasks: give it alone, or name methods")
         return distinct(methods, "methods", may_be_empty=False)
 
     @model_validator(mode="after")
@@ -228,7 +240,9 @@ class Config(Section):
 
         Epochs that this one leaves to the default are those of a run that version 0.1 began with its default.
         """
-        sections = {}
+        sections: dict[str, Section] = {}
+        if self.affinity.leaves_methods:
+            sections["affinity"] = self.affinity.model_copy(update={"methods": other.affinity.methods})
         for name, keys in RESOLVED.items():
             mine, theirs = getattr(self, name), getattr(other, name)
             resolved = {key: getattr(theirs, key) for key in keys if getattr(mine, key) == "auto"}

@@ -28,12 +28,12 @@ from stg_ray.profiling.stage import most_workers
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.settling import settle
 from stg_ray.shown import counted, rough_time
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.notes import noted
-from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.length import Length
 from stg_ray.tuning.stage import plan_trials
 
@@ -63,8 +63,8 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         task_set = load_task_set(config.data, config.seed)
     check_varied(task_set.inputs)
     index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
+    config = settle(config, index)
     check(config, index)
-    config = resolve_recipe(config, index.input_shape)
     n_tasks, cpus = len(index.names), cpus_here()
     pace = measure_pace(config, config.profile, task_set, index)
     here = [{"CPU": float(cpus)}]
@@ -181,7 +181,8 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
         return [("retrain", "no plans")], 0.0
     if "searched" in config.retrain.plans:
         short = next(spec for spec in specs if spec.plan == "searched")
-        specs += [replace(short, plan="search", probe=True, draws=n, epochs=size.epochs) for n in range(size.networks)]
+        epochs = [size.epochs] * size.networks + [size.final_epochs] * size.n_finals
+        specs += [replace(short, plan="search", probe=True, draws=n, epochs=own) for n, own in enumerate(epochs)]
     tasks = {task.name: task for task in index.tasks}
     sizes = {
         (members, branches): _n_parameters(config, index, [tasks[name] for name in members], branches)

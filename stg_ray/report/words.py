@@ -67,11 +67,18 @@ def search_sentence(search: Mapping[str, Any]) -> str:
         search: the content of search.json.
     """
     groups = "; ".join(", ".join(members[:SHOWN_MEMBERS]) + _more(members) for members in search["groups"])
+    finals, taken = search.get("finalists", []), ""
+    if finals:
+        gain = max(final["gain"] for final in finals)
+        taken = (
+            f" Of {len(finals)} groupings it took the best in trainings of {search['final_epochs']} epochs, "
+            f"{gain:+.4f} over one network."
+        )
     return (
         f"The search measured {search['networks']} groups in trainings of {search['epochs']} epochs, together "
         f"{search['cost']:.1f} times the training of its plan. Of its groups ({groups}), trained as long, "
         f"{search['expected']:+.4f} +- {search['error']:.4f} is expected on validation rows over one network of all "
-        f"tasks, and {search['over_random']:+.4f} over random groups of the same sizes."
+        f"tasks, and {search['over_random']:+.4f} over random groups of the same sizes.{taken}"
     )
 
 

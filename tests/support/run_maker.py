@@ -61,6 +61,7 @@ def make_run(
     config = sr.load_config(
         {
             "data": {"npz": "drawn.npz"},
+            "affinity": {"methods": ["confidence_adjusted", "logit_adjusted"]},
             "retrain": {"plans": list(dict.fromkeys(plan.split("_0")[0].split("_1")[0] for plan in means))},
             **(settings or {}),
         }

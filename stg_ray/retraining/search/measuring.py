@@ -8,7 +8,7 @@ was interrupted finds what it has measured, and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,12 +23,13 @@ from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.search.candidates import GroupTasks, candidates_of, mean_affinity, resampled
-from stg_ray.retraining.search.proposals import members_of
+from stg_ray.retraining.search.proposals import key_of, members_of
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
 from stg_ray.seeds import Stream, generator
+from stg_ray.shown import counted
 from stg_ray.tasks import Task
 from stg_ray.training.length import LENGTH
 from stg_ray.training.metrics import LEAST_R2, primary_metric
@@ -57,41 +58,91 @@ def search_groups(
     """
     tasks = read_index(run.sub("parts")).tasks
     size = Size.of(config, len(ours.groups), _epochs_of_plans(run, config))
-    matrices = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in config.affinity.methods]
-    search = GroupSearch(
-        len(tasks),
-        (size.fewest, size.groups),
-        size.networks,
-        candidates=candidates_of(
-            config, ours, matrices, size, group_tasks, resampled(run, config.affinity.methods, matrices)
-        ),
-        affinity=mean_affinity(matrices),
-        seed=config.seed,
-    )
+    search = _search_of(run, config, ours, size, group_tasks)
+    then = f", then {size.finalists} groupings in trainings of {size.final_epochs}" if size.finalists else ""
     progress.note(
-        f"search: up to {size.networks} networks of {size.epochs} epochs, {size.cost:.1f} times the training of "
+        f"search: up to {size.networks} networks of {size.epochs} epochs{then}, {size.cost:.1f} times the training of "
         f"{size.groups} groups"
     )
-    measured = _Measured(run, config, tasks, size, profiled if config.search.start == "profiled" else None)
+    measured = _Measured(run, config, tasks, size.epochs, profiled if config.search.start == "profiled" else None)
     while groups := search.ask(at_least=-(-size.networks // config.search.rounds)):
         for group, gains in zip(groups, measured.gains(groups, progress), strict=True):
             search.tell(group, gains)
-    found = Groups.from_labels(ours.tasks, search.best(), "searched")
-    forecast = Forecast.of(search, config.seed)
-    run.write_json("search.json", measured.report(size, found, forecast))
-    failed = f"; {len(measured.trained.reasons)} networks could not be trained" if measured.trained.reasons else ""
-    progress.note(
-        f"search: groups of {', '.join(str(len(members)) for members in found.groups)} after {len(measured.rows)} "
-        f"networks, of which {forecast.expected:+.4f} +- {forecast.error:.4f} is expected on validation rows over one "
-        f"network of all tasks trained as long, and {forecast.over_random:+.4f} over random groups of these "
-        f"sizes{failed}"
-    )
+    # As a plan's networks are trained, but half as long.
+    longer = _Measured(run, config, tasks, size.final_epochs, profiled if config.retrain.start == "profiled" else None)
+    best, finals = _decide(search, ours, size, longer, progress)
+    found, forecast = Groups.from_labels(ours.tasks, best, "searched"), Forecast.of(search, best, config.seed)
+    about: dict[str, Any] = {
+        "groups": found.groups,
+        **asdict(forecast),
+        "epochs": size.epochs,
+        "cost": size.cost_of(len(measured.rows), len(longer.rows)),
+        "networks": len(measured.rows),
+        "measured": measured.rows,
+        "finalists": finals,
+        "final_epochs": size.final_epochs,
+    }
+    run.write_json("search.json", about)
+    progress.note(_text(about, len({**measured.trained.reasons, **longer.trained.reasons})))
     return found
+
+
+def _search_of(run: RunDir, config: Config, ours: Groups, size: Size, group_tasks: GroupTasks) -> GroupSearch:
+    """The search of a run, which knows its affinities and its first candidates."""
+    names = config.affinity.methods
+    matrices = [TaskMatrix.from_table(run.read_parquet(f"affinity/{name}.parquet")) for name in names]
+    return GroupSearch(
+        len(ours.tasks),
+        (size.fewest, size.groups),
+        size.networks,
+        candidates=candidates_of(config, ours, matrices, size, group_tasks, resampled(run, names, matrices)),
+        affinity=mean_affinity(matrices),
+        seed=config.seed,
+    )
+
+
+def _text(about: Mapping[str, Any], n_failed: int) -> str:
+    """What the search has found, in a line.
+
+    Args:
+        about: the content of search.json.
+        n_failed: networks that could not be trained.
+    """
+    sizes = ", ".join(str(len(members)) for members in about["groups"])
+    finals = about["finalists"]
+    best_of = ""
+    if finals:
+        gain = max(final["gain"] for final in finals)
+        best_of = f", the best of {len(finals)} groupings in longer trainings ({gain:+.4f} over one network)"
+    failed = f"; {counted(n_failed, 'network')} could not be trained" if n_failed else ""
+    return (
+        f"search: groups of {sizes} after {about['networks']} networks{best_of}; by the short trainings "
+        f"{about['expected']:+.4f} +- {about['error']:.4f} is expected of them on validation rows over one network of "
+        f"all tasks, and {about['over_random']:+.4f} over random groups of these sizes{failed}"
+    )
+
+
+def _decide(
+    search: GroupSearch, ours: Groups, size: Size, longer: _Measured, progress: StageProgress
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Train the finalists for longer; the best partition (K,), and for search.json the gain of each over one network.
+
+    Short trainings from the profile tell little where it is itself what holds the tasks back.
+    """
+    finalists = search.finalists(size.finalists, [ours.labels])
+    if len(finalists) < 2:
+        return finalists[0], []
+    gains = longer.gains_of(finalists, progress)
+    rows = [
+        {"groups": Groups.from_labels(ours.tasks, labels, "finalist").groups, "gain": gain}
+        for labels, gain in zip(finalists, gains, strict=True)
+    ]
+    return finalists[int(np.argmax(gains))], rows
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the surrogate expects of the best partition, in short trainings: mean gains over tasks, on validation rows.
+    """What the surrogate expects of a partition, in short trainings: mean gains over tasks, on validation rows.
 
     The largest of many noisy measurements is too large; the surrogate, which knows the noise, takes that back.
 
@@ -108,9 +159,9 @@ class Forecast:
     better_than: float
 
     @classmethod
-    def of(cls, search: GroupSearch, seed: int) -> Forecast:
-        """Predict the best partition of a search, and random ones, drawn with a seed."""
-        surrogate, best, rng = search.surrogate(), search.best(), generator(Stream.FORECAST, seed)
+    def of(cls, search: GroupSearch, best: np.ndarray, seed: int) -> Forecast:
+        """Predict the partition (K,) that a search has found, and random ones, drawn with a seed."""
+        surrogate, rng = search.surrogate(), generator(Stream.FORECAST, seed)
         mean, deviation = surrogate.predict(members_of(best))
         others = np.array([surrogate.predict(members_of(rng.permutation(best)))[0].sum() for _ in range(N_RANDOM)])
         n_tasks = len(best)
@@ -127,6 +178,7 @@ class _Measured:
     """The networks that a search has measured.
 
     Attributes:
+        epochs: of each.
         start: digest of the profiled network, if they start from that.
         trained: all networks so far.
         rows: of search.json, one for each network.
@@ -135,7 +187,7 @@ class _Measured:
     run: RunDir
     config: Config
     tasks: tuple[Task, ...]
-    size: Size
+    epochs: int
     start: str | None
 
     def __post_init__(self) -> None:
@@ -158,21 +210,21 @@ class _Measured:
             self.rows.append({"tasks": list(spec.tasks), "gains": of_tasks})
         return known
 
-    def report(self, size: Size, found: Groups, forecast: Forecast) -> dict[str, Any]:
-        """Return the content of search.json."""
-        return {
-            "groups": found.groups,
-            **asdict(forecast),
-            "epochs": size.epochs,
-            "cost": len(self.rows) / size.networks * size.cost,
-            "networks": len(self.rows),
-            "measured": self.rows,
-        }
+    def gains_of(self, partitions: Sequence[np.ndarray], progress: StageProgress) -> list[float]:
+        """Train the networks of partitions (K,), those that they share once; the mean gain over tasks of each."""
+        groups = {key_of(group): group for labels in partitions for group in members_of(labels)}
+        everything = np.ones(len(self.tasks), dtype=bool)
+        asked = [everything, *(group for key, group in groups.items() if key != key_of(everything))]
+        gains = dict(zip(map(key_of, asked), self.gains(asked, progress), strict=True))
+        return [
+            sum(float(np.nansum(gains[key_of(group)])) for group in members_of(labels)) / len(self.tasks)
+            for labels in partitions
+        ]
 
     def _spec(self, group: np.ndarray, number: int) -> NetworkSpec:
         names = tuple(task.name for task, is_member in zip(self.tasks, group, strict=True) if is_member)
         seed = self.config.seed
-        return NetworkSpec("search", number, names, seed, seed, self.size.epochs, start=self.start, probe=True)
+        return NetworkSpec("search", number, names, seed, seed, self.epochs, start=self.start, probe=True)
 
     def _gain(self, group: np.ndarray, spec: NetworkSpec) -> np.ndarray | None:
         """The gains of a network's tasks; None where it could not be trained."""

@@ -114,6 +114,30 @@ class GroupSearch:
             raise RuntimeError("no partition was measured whole")
         return best
 
+    def finalists(self, number: int, given: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
+        """Return different partitions (K,) into measured groups, the likeliest to be the best.
+
+        The best by its scores, which may be luck; those that are given; and those of which the surrogate, which knows
+        the noise, expects the most among all partitions into measured groups, one after the other.
+
+        Args:
+            number: of partitions at most; at least one is returned.
+            given: partitions that are among them if their groups were measured.
+        """
+        found = [self.best()]
+        for labels in map(canonical, given):
+            is_possible = self.fewest <= labels.max() + 1 <= self.most
+            is_measured = all(key_of(group) in self._asked for group in members_of(labels))
+            if len(found) < number and is_possible and is_measured and not _is_among(labels, found):
+                found.append(labels)
+        expected = self.surrogate().predict(np.array(self._groups))[0].sum(axis=1)
+        while len(found) < number:
+            best = self._cover(expected, without=found)
+            if best is None:
+                break
+            found.append(best)
+        return found
+
     def surrogate(self) -> GroupSurrogate:
         """Return the surrogate of what has been told so far."""
         return GroupSurrogate(np.array(self._groups), np.array(self._scores), self.affinity)
@@ -132,12 +156,26 @@ class GroupSearch:
         yield from (others[i] for i in order)
 
     def _best(self) -> np.ndarray | None:
-        """The best partition of measured groups: an exact cover, by integer programming."""
+        """The best partition of measured groups by their scores."""
+        return self._cover(np.nansum(np.array(self._scores), axis=1))
+
+    def _cover(self, sums: np.ndarray, without: Sequence[np.ndarray] = ()) -> np.ndarray | None:
+        """The partition into measured groups with the largest sum: an exact cover, by integer programming.
+
+        Args:
+            sums: (Q,) of the measured groups.
+            without: partitions that are not looked for.
+        """
         members = np.array(self._groups, dtype=np.float64)
-        cover = LinearConstraint(members.T, 1, 1)
-        number = LinearConstraint(np.ones(len(members)), self.fewest, self.most)
-        sums = np.nansum(np.array(self._scores), axis=1)
-        solution = milp(-sums, integrality=np.ones(len(members)), bounds=Bounds(0, 1), constraints=[cover, number])
+        constraints = [
+            LinearConstraint(members.T, 1, 1),
+            LinearConstraint(np.ones(len(members)), self.fewest, self.most),
+        ]
+        for labels in without:  # not all of its groups at once
+            keys = {key_of(group) for group in members_of(labels)}
+            of_it = np.array([key_of(group) in keys for group in self._groups], dtype=np.float64)
+            constraints.append(LinearConstraint(of_it, 0, len(keys) - 1))
+        solution = milp(-sums, integrality=np.ones(len(members)), bounds=Bounds(0, 1), constraints=constraints)
         return None if solution.x is None else canonical(members[solution.x > 0.5].argmax(axis=0))
 
     def _wanted_of(self, labels: np.ndarray) -> list[np.ndarray]:
@@ -161,6 +199,10 @@ class GroupSearch:
         labels = self._rng.integers(n_groups, size=self.n_tasks)
         labels[self._rng.permutation(self.n_tasks)[:n_groups]] = np.arange(n_groups)
         return canonical(labels)
+
+
+def _is_among(labels: np.ndarray, others: Sequence[np.ndarray]) -> bool:
+    return any(np.array_equal(labels, other) for other in others)
 
 
 def _numbers(fewest: int, most: int) -> str:

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from stg_ray.config import Config
 
+FINAL_LENGTH = 0.5
+"""Length of the trainings of finalists, as a share of a plan's: from scratch it takes half of a training to tell which
+groups are better (jobs/bench/short_trainings.py)."""
+
+SHARE_OF_FINALS = 0.5
+"""Share of the cost that finalists may take."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -16,14 +23,18 @@ class Size:
         groups: number of groups of a partition at most.
         networks: number of networks to measure at most, that of all tasks among them; with one partition at least.
         epochs: of each.
-        cost: of all of them, in trainings of a plan with the most groups.
+        finalists: partitions of which the best is found by longer trainings; 0: there are none.
+        final_epochs: of each of their networks, and of one of all tasks.
+        epochs_of_plan: of a plan's networks, as far as they are known.
     """
 
     fewest: int
     groups: int
     networks: int
     epochs: int
-    cost: float
+    finalists: int
+    final_epochs: int
+    epochs_of_plan: int
 
     @classmethod
     def of(cls, config: Config, ours: int, epochs: int) -> Size:
@@ -34,7 +45,25 @@ class Size:
             ours: number of our groups.
             epochs: of a plan's networks, as far as they are known.
         """
-        fewest, groups = config.search.n_groups(ours)
-        short = max(1, round(config.search.length * epochs))
-        networks = max(1 + groups, int(config.search.cost * groups * epochs / short))
-        return cls(fewest, groups, networks, short, networks * short / (groups * epochs))
+        (fewest, groups), search = config.search.n_groups(ours), config.search
+        short, final = max(1, round(search.length * epochs)), max(1, round(FINAL_LENGTH * epochs))
+        finalists = min(search.finalists, int(SHARE_OF_FINALS * search.cost * epochs / final))
+        if finalists < 2 or final <= short:  # one has nothing to be compared with
+            finalists = 0
+        finals = (finalists * groups + 1) * final if finalists else 0
+        networks = max(1 + groups, int((search.cost * groups * epochs - finals) / short))
+        return cls(fewest, groups, networks, short, finalists, final, epochs)
+
+    @property
+    def cost(self) -> float:
+        """Cost of all networks, in trainings of a plan with the most groups."""
+        return self.cost_of(self.networks, self.n_finals)
+
+    @property
+    def n_finals(self) -> int:
+        """Number of networks of finalists at most, and of the one of all tasks."""
+        return self.finalists * self.groups + 1 if self.finalists else 0
+
+    def cost_of(self, networks: int, finals: int) -> float:
+        """Return the cost of some short trainings, and of some of finalists, in trainings of a plan."""
+        return (networks * self.epochs + finals * self.final_epochs) / (self.groups * self.epochs_of_plan)

@@ -31,19 +31,24 @@ NAMES = ["a", "b", "c", "d"]
 @pytest.mark.parametrize(
     ("settings", "ours", "epochs", "expected"),
     [
-        ((), 4, 20, (2, 4, 60, 4, 3.0)),
-        ((), 1, 20, (2, 2, 30, 4, 3.0)),
-        (("search.groups=3", "search.cost=1"), 4, 10, (3, 3, 15, 2, 1.0)),
-        (("search.groups=[1, 5]", "search.cost=1"), 4, 10, (1, 5, 25, 2, 1.0)),
-        (("search.length=1", "search.cost=2.5"), 2, 7, (2, 2, 5, 7, 2.5)),
-        (("search.length=0.01",), 2, 5, (2, 2, 30, 1, 3.0)),
-        (("search.cost=0.1",), 4, 20, (2, 4, 5, 4, 0.25)),
-        (("search.candidates=[[[a], [b, c]], [[a, b, c]]]",), 4, 10, (1, 2, 30, 2, 3.0)),
+        ((), 4, 20, (2, 4, 27, 4, 3, 10, 2.975)),
+        ((), 1, 20, (2, 2, 12, 4, 3, 10, 2.95)),
+        (("search.finalists=0",), 4, 20, (2, 4, 60, 4, 0, 10, 3.0)),
+        (("search.finalists=1",), 4, 20, (2, 4, 60, 4, 0, 10, 3.0)),
+        (("search.finalists=9", "search.cost=8"), 4, 20, (2, 4, 77, 4, 8, 10, 7.975)),
+        (("search.groups=3", "search.cost=1"), 4, 10, (3, 3, 15, 2, 0, 5, 1.0)),
+        (("search.groups=[1, 5]", "search.cost=1"), 4, 10, (1, 5, 25, 2, 0, 5, 1.0)),
+        (("search.length=1", "search.cost=2.5"), 2, 7, (2, 2, 5, 7, 0, 4, 2.5)),
+        (("search.length=0.01",), 2, 4, (2, 2, 10, 1, 3, 2, 3.0)),
+        (("search.cost=0.1",), 4, 20, (2, 4, 5, 4, 0, 10, 0.25)),
+        (("search.candidates=[[[a], [b, c]], [[a, b, c]]]",), 4, 10, (1, 2, 12, 2, 3, 5, 2.95)),
     ],
 )
 def test_what_a_search_costs(settings: tuple[str, ...], ours: int, epochs: int, expected: tuple[float, ...]) -> None:
     size = Size.of(set_values(CONFIG, settings), ours, epochs)
-    assert (size.fewest, size.groups, size.networks, size.epochs, size.cost) == expected
+    found = (size.fewest, size.groups, size.networks, size.epochs, size.finalists, size.final_epochs)
+    assert found == expected[:-1]
+    assert size.cost == pytest.approx(expected[-1])
 
 
 @pytest.mark.parametrize(
@@ -95,12 +100,12 @@ def test_candidates_are_the_users_then_ours_then_those_of_each_affinity() -> Non
     matrices = [TaskMatrix(names, (block[:, None] == block).astype(float), "affinity") for block in blocks]
     ours = Groups.from_labels(names, np.array([0, 0, 1, 1, 1, 1]), "by hand")
     config = set_values(CONFIG, ["search.candidates=[[[a], [b, c, d, e, f]]]"])
-    found = candidates_of(config, ours, matrices, Size(2, 2, 60, 1, 1.0), group_tasks)
+    found = candidates_of(config, ours, matrices, Size(2, 2, 60, 1, 0, 1, 1), group_tasks)
     expected = [[0, 1, 1, 1, 1, 1], ours.labels.tolist(), *(block.tolist() for block in blocks)]
     assert [labels.tolist() for labels in found[:2]] == expected[:2]
     assert all(labels in [each.tolist() for each in found] for labels in expected[2:]), "each affinity's own"
     assert len({labels.tobytes() for labels in found}) == len(found)
-    assert len(candidates_of(config, ours, matrices, Size(2, 2, 12, 1, 1.0), group_tasks)) == 2, "a third of twelve"
+    assert len(candidates_of(config, ours, matrices, Size(2, 2, 12, 1, 0, 1, 1), group_tasks)) == 2, "a third of twelve"
 
 
 def test_candidates_have_every_number_of_groups_and_come_from_resampled_affinities_last() -> None:
@@ -112,9 +117,9 @@ def test_candidates_have_every_number_of_groups_and_come_from_resampled_affiniti
         return TaskMatrix(names, (blocks[:, None] == blocks) + noise + noise.T, "affinity")
 
     ours = Groups.from_labels(names, blocks, "by hand")
-    found = candidates_of(CONFIG, ours, [noisy()], Size(2, 4, 300, 1, 1.0), group_tasks)
+    found = candidates_of(CONFIG, ours, [noisy()], Size(2, 4, 300, 1, 0, 1, 1), group_tasks)
     assert {int(labels.max()) + 1 for labels in found} == {2, 3, 4}
-    more = candidates_of(CONFIG, ours, [noisy()], Size(4, 4, 300, 1, 1.0), group_tasks, [noisy() for _ in range(3)])
+    more = candidates_of(CONFIG, ours, [noisy()], Size(4, 4, 300, 1, 0, 1, 1), group_tasks, [noisy() for _ in range(3)])
     assert len(more) >= 4, "three of resampled affinities"
     assert {int(labels.max()) + 1 for labels in more} == {4}
 
@@ -134,7 +139,7 @@ def test_a_forecast_takes_luck_back_and_leaves_what_is_there(effect: float, n_gr
                 sums[group.tobytes()] = np.nansum(gains)
                 search.tell(group, gains)
         best = search.best()
-        forecast = Forecast.of(search, seed)
+        forecast = Forecast.of(search, best, seed)
         expected.append(forecast.expected)
         over.append(forecast.over_random)
         measured.append(sum(sums[(best == g).tobytes()] for g in range(best.max() + 1)) / 12)
@@ -174,13 +179,16 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
     assert about["measured"][0]["tasks"] == list("abcdef")
     assert set(about["measured"][0]["gains"].values()) == {0.0}
     assert about["networks"] == len(about["measured"]) <= 24
-    assert about["cost"] == pytest.approx(about["networks"] / 8)
+    assert 2 <= len(about["finalists"]) <= 3
+    assert about["groups"] == max(about["finalists"], key=lambda finalist: finalist["gain"])["groups"]
+    finals = len({tuple(sorted(group)) for finalist in about["finalists"] for group in finalist["groups"]}) + 1
+    assert about["cost"] == pytest.approx(about["networks"] / 8 + finals / 4)
     assert about["expected"] > 0
     assert about["over_random"] > 0
     assert about["better_than"] > 0.9
     networks = [run.run_dir.read_json(f".networks/{name}/network.json") for name in run.run_dir.list(".networks")]
     probes = [network for network in networks if network.get("probe")]
-    assert len(probes) == about["networks"]
+    assert len(probes) == about["networks"] + finals
     assert all(set(probe["scores"]) == {"val"} for probe in probes), "the search never sees test rows"
     results = run.results
     test = results[(results["split"] == "test") & (results["metric"] == "average_precision")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -124,3 +126,40 @@ def test_what_cannot_be_searched_is_said(
 ) -> None:
     with pytest.raises(sr.InputError, match=message):
         sr.GroupSearch(4, n_groups, budget=9, candidates=candidates)
+
+
+def partitions_of(n_tasks: int) -> list[np.ndarray]:
+    """All partitions of a few tasks."""
+    found = {tuple(canonical(np.array(labels))) for labels in itertools.product(range(n_tasks), repeat=n_tasks)}
+    return [np.array(labels) for labels in found]
+
+
+@pytest.mark.parametrize("n_groups", [2, (1, 3)])
+def test_finalists_are_the_best_and_those_of_which_most_is_expected(n_groups: int | tuple[int, int]) -> None:
+    """Against all partitions into measured groups, one by one."""
+    planted, rng = canonical(np.array([0, 0, 1, 1, 2])), np.random.default_rng(3)
+    search, measured = sr.GroupSearch(5, n_groups, budget=18, seed=1), {}
+    while groups := search.ask():
+        for group in groups:
+            scores = scores_of(group, planted, rng, noise=0.3)
+            measured[key_of(group)] = np.nansum(scores)
+            search.tell(group, scores)
+    fewest, most = (n_groups, n_groups) if isinstance(n_groups, int) else n_groups
+    possible = [
+        labels
+        for labels in partitions_of(5)
+        if fewest <= labels.max() + 1 <= most and all(key_of(group) in measured for group in members_of(labels))
+    ]
+    found = search.finalists(4)
+    assert len({labels.tobytes() for labels in found}) == len(found) == min(4, len(possible))
+    best = max(possible, key=lambda labels: sum(measured[key_of(group)] for group in members_of(labels)))
+    assert found[0].tolist() == best.tolist() == search.best().tolist()
+    surrogate = search.surrogate()
+    others = [labels for labels in possible if labels.tolist() != best.tolist()]
+    others.sort(key=lambda labels: -surrogate.predict(members_of(labels))[0].sum())
+    assert [labels.tolist() for labels in found[1:]] == [labels.tolist() for labels in others[: len(found) - 1]]
+    given = search.finalists(3, [others[-1], best, np.arange(5)])
+    assert given[1].tolist() == others[-1].tolist(), "what is given comes second, if it was measured and is possible"
+    assert given[2].tolist() == others[0].tolist()
+    assert len(search.finalists(99)) == len(possible)
+    assert [labels.tolist() for labels in search.finalists(0)] == [best.tolist()]

@@ -1,0 +1,70 @@
+"""What is left to the tasks is settled once, when their parts are there: a run of any task set needs no settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stg_ray as sr
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.checks import check
+from stg_ray.config.loading import load_config, set_values
+from stg_ray.config.recipes import OTHERS, WIDE_MLP
+from stg_ray.data.parts import index_of
+from stg_ray.errors import InputError
+from stg_ray.settling import settle
+from stg_ray.tasks import TaskSet
+
+BY_SAMPLE = ["confidence_adjusted", "logit_adjusted"]
+ANY = load_config({"data": {"npz": "mine.npz"}})
+
+
+def own_rows(task_set: TaskSet) -> TaskSet:
+    """The same tasks, each with labels of rows that no other has."""
+    labels = task_set.labels.copy()
+    labels[np.arange(len(labels))[:, None] % labels.shape[1] != np.arange(labels.shape[1])] = -1
+    return replace(task_set, labels=labels)
+
+
+def with_regression(task_set: TaskSet) -> TaskSet:
+    values = np.random.default_rng(0).normal(size=len(task_set.labels))
+    return TaskSet.from_arrays(task_set.inputs, np.column_stack([task_set.labels, values]))
+
+
+def test_affinities_suit_the_tasks(make_task_set: Callable[..., TaskSet]) -> None:
+    common = make_task_set()
+    for task_set, expected in (
+        (common, BY_SAMPLE),
+        (own_rows(common), ["landscape"]),
+        (with_regression(common), ["landscape"]),
+    ):
+        index = index_of(task_set)
+        settled = settle(ANY, index)
+        assert settled.affinity.methods == expected
+        check(settled, index)
+        assert settle(settled, index_of(common)) == settled, "once"
+
+
+def test_methods_that_are_named_stay(make_task_set: Callable[..., TaskSet]) -> None:
+    config = set_values(ANY, ["affinity.methods=[tag]"])
+    assert settle(config, index_of(make_task_set())).affinity.methods == ["tag"]
+    assert set_values(config, ["affinity.methods=auto"]).affinity.methods == ["auto"]
+    with pytest.raises(InputError, match="auto stands for the methods that suit the tasks: give it alone"):
+        set_values(ANY, ["affinity.methods=[auto, tag]"])
+
+
+def test_a_run_keeps_what_was_settled(make_task_set: Callable[..., TaskSet], tmp_path: Path) -> None:
+    """Its config.yaml has it from the first stage on, and the same command finds it."""
+    task_set = own_rows(make_task_set())
+    run = sr.run(task_set, tmp_path / "run", until="parts")
+    kept = run.config
+    assert kept.affinity.methods == ["landscape"]
+    assert (kept.model.width, kept.profile.lr) == (WIDE_MLP.width, WIDE_MLP.lr)
+    again = ANY.resolved_as(RunDir(tmp_path / "run").read_config())
+    assert again.affinity.methods == ["landscape"]
+    assert again.retrain.lr == WIDE_MLP.lr != OTHERS.lr
+    assert sr.run(task_set, tmp_path / "run", until="parts").config == kept
