@@ -5,6 +5,7 @@ from __future__ import annotations
 from stg_ray.affinities.estimators import methods_for
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
+from stg_ray.errors import InputError
 from stg_ray.training.auto import resolve_recipe
 
 
@@ -12,7 +13,15 @@ def settle(config: Config, index: PartIndex) -> Config:
     """Replace what is `auto` in a configuration and depends on the tasks: the recipe of the trunk, and the affinities.
 
     What depends on the devices that train is settled when there is a cluster (`training.auto`).
+
+    Raises:
+        InputError: `grouping.weights` or `grouping.files` do not fit the affinities.
     """
     config = resolve_recipe(config, index.input_shape)
     affinity = config.affinity.model_copy(update={"methods": methods_for(config.affinity, index)})
-    return config.model_copy(update={"affinity": affinity})
+    config = config.model_copy(update={"affinity": affinity})
+    try:
+        config.check_affinities()
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return config

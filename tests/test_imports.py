@@ -24,7 +24,7 @@ FLOORS = (
     {"card", "export"},
     {"serving"},
     {"affinities", "grouping", "profiling", "report", "retraining", "tuning"},
-    {"checks", "in_memory", "runs"},
+    {"checks", "in_memory", "runs", "settling"},
     {"pipeline"},
     {"estimator", "findings", "planning"},
     {"doctor", "guide"},

@@ -17,12 +17,13 @@ from stg_ray.data.parts import part_name, read_part, write_parts
 from stg_ray.progress import Reporter
 
 NAMES = ["<i>a</i>", "b", "c", "d"]
+AFFINITY = {"methods": ["confidence_adjusted", "logit_adjusted"]}
 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> sr.Run:
     """A run of which nothing is done."""
-    RunDir(tmp_path).write_config(sr.load_config({"data": {"npz": "mine.npz"}}))
+    RunDir(tmp_path).write_config(sr.load_config({"data": {"npz": "mine.npz"}, "affinity": AFFINITY}))
     return sr.Run.from_path(tmp_path)
 
 

@@ -73,6 +73,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "length": 0.6,
             "start": "scratch",
             "rounds": 2,
+            "finalists": 2,
             "candidates": [[["task_0", "task_3"], ["task_1", "task_2"]]],
         },
         "retrain": {

@@ -57,6 +57,24 @@ def test_methods_that_are_named_stay(make_task_set: Callable[..., TaskSet]) -> N
         set_values(ANY, ["affinity.methods=[auto, tag]"])
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("grouping.weights={confidence_adjusted: 0, logit_adjusted: 0}", "all zero"),
+        ("grouping.weights={mine: 1}", "names 'mine', which is not among affinity.methods"),
+        ("grouping.files={logit_adjusted: mine.csv}", "named more than once"),
+    ],
+)
+def test_weights_and_files_are_of_the_affinities_that_were_settled(
+    setting: str, message: str, make_task_set: Callable[..., TaskSet]
+) -> None:
+    config = set_values(ANY, [setting])
+    with pytest.raises(InputError, match=message):
+        settle(config, index_of(make_task_set()))
+    weighted = set_values(ANY, ["grouping.weights={logit_adjusted: 2}"])
+    assert settle(weighted, index_of(make_task_set())).grouping.weights == {"logit_adjusted": 2}
+
+
 def test_a_run_keeps_what_was_settled(make_task_set: Callable[..., TaskSet], tmp_path: Path) -> None:
     """Its config.yaml has it from the first stage on, and the same command finds it."""
     task_set = own_rows(make_task_set())

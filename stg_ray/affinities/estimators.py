@@ -76,7 +76,7 @@ def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:
 
 def estimators_of(settings: AffinityConfig, index: PartIndex) -> dict[str, type[Estimator]]:
     """Return the estimators of all methods, by their names."""
-    return {method: estimator_of(method, settings, index) for method in settings.methods}
+    return {method: estimator_of(method, settings, index) for method in methods_for(settings, index)}
 
 
 def methods_for(settings: AffinityConfig, index: PartIndex) -> list[str]:

@@ -178,6 +178,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _weights_of_methods(self) -> Config:
+        if not self.affinity.leaves_methods:
+            self.check_affinities()
+        return self
+
+    def check_affinities(self) -> None:
+        """Check that the affinities have names of their own, and that weights are theirs.
+
+        Raises:
+            ValueError: a name stands twice, or weights name none of them, or are all zero.
+        """
         names = [*self.affinity.methods, *self.grouping.files]
         distinct(names, "affinities (affinity.methods and grouping.files)", may_be_empty=False)
         stray = [name for name in self.grouping.weights if name not in names]
@@ -185,7 +195,6 @@ class Config(Section):
             raise ValueError(f"grouping.weights names {stray[0]!r}, which is not among affinity.methods")
         if all(self.grouping.weights.get(name, 1.0) == 0 for name in names):
             raise ValueError("grouping.weights are all zero: at least one affinity must count")
-        return self
 
     @model_validator(mode="after")
     def _search_without_budget(self) -> Config:

@@ -45,9 +45,12 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("data.npz=x.npz", "exactly one of preset, .*; found preset, npz"),
         ("data.preset=digit", "unknown preset 'digit': did you mean 'digits'"),
         ("data.arguments={n: 3}", "arguments belong to a function"),
-        ("grouping.weights={confidence_adjusted: 0, logit_adjusted: 0}", "all zero"),
-        ("grouping.weights={mine: 1}", "names 'mine', which is not among affinity.methods"),
-        ("grouping.files={logit_adjusted: mine.csv}", "named more than once"),
+        ("affinity={methods: [tag]}\ngrouping={weights: {tag: 0}}", "all zero"),
+        (
+            "affinity={methods: [tag]}\ngrouping={weights: {mine: 1}}",
+            "names 'mine', which is not among affinity.methods",
+        ),
+        ("affinity={methods: [tag]}\ngrouping={files: {tag: mine.csv}}", "named more than once"),
         ("grouping.method=budget", "belong together"),
         ("grouping.budget.networks=3", "belong together"),
         (
@@ -73,7 +76,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
-        load_config("digits", [override])
+        load_config("digits", override.split("\n"))
     assert "\n" not in str(raised.value)
 
 
