@@ -89,4 +89,4 @@ def test_missing_labels_several_kinds_and_strange_names(ray_session: None, quiet
         print_summary(console, run.summary)
     assert "value [red]x[/red]" in console.export_text()
     with pytest.raises(sr.InputError, match=r"'value \[red\]x\[/red\]' is a regression.*methods=\[landscape\]"):
-        sr.run({**values, "affinity": {}}, out=str(tmp_path / "refused"), reporter=quiet)
+        sr.run({**values, "affinity": {"methods": ["data_map"]}}, out=str(tmp_path / "refused"), reporter=quiet)

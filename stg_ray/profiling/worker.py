@@ -1,4 +1,4 @@
-"""The work of each Ray Train worker: train on its parts, record its samples' confidences, save what is done.
+"""The work of each Ray Train worker: train on its parts, record its samples' confidences, save every epoch.
 
 Every rank takes the same number of steps; a rank's rows of an epoch are cut into equal batches, so no row is repeated
 or dropped, and each local loss is scaled so that the average over ranks is the loss of the whole batch.
@@ -36,7 +36,6 @@ from stg_ray.training.batches import Draws, ShardBatches
 from stg_ray.training.compute import training_process
 from stg_ray.training.length import LENGTH, Course, Length, without_validation
 from stg_ray.training.ranks import Ranks
-from stg_ray.training.sparingly import Sparingly
 from stg_ray.training.trainer import Rows, Trainer, non_finite
 from stg_ray.training.validation import Validation
 
@@ -91,7 +90,6 @@ class _Worker:
         self.recorder = Recorder(self.index, shard, self.data)
         labels = torch.from_numpy(observed(self.data.labels).sum(axis=0))
         self.label_counts = self.ranks.sum(labels, self.device)
-        self.reports = Sparingly()
         self.history: list[EpochRecord] = []
         self.course = Course()
         self._restore()
@@ -112,8 +110,8 @@ class _Worker:
             means = {"loss": loss.tolist(), "confidence": confidence.tolist(), **self._judge(epoch)}
             self._record(epoch)
             self.history.append({"epoch": epoch, "seconds": time.monotonic() - began, **means})
-            if self._is_due():
-                self.reports.do(self._write)
+            self._write()
+            self._report()
 
     def _train(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Train for an epoch; mean loss and confidence (K,) of each task over the labels of all ranks."""
@@ -152,12 +150,8 @@ class _Worker:
         if self.course.ended or epoch in snapshot_epochs(self.length.most, self.config.profile.snapshots):
             self.recorder.save(self.run, f"profile/data_map/epoch-{epoch:04d}/")
 
-    def _is_due(self) -> bool:
-        """Whether to write and report now: every rank does, or none."""
-        return self.ranks.from_first(lambda: bool(self.course.ended) or self.reports.is_due, self.device)
-
     def _write(self) -> None:
-        """Write the history of the epochs, and report; after the last epoch also the findings and the network."""
+        """Write the history of the epochs; after the last epoch also the findings and the network."""
         is_last = bool(self.course.ended)
         if is_last:
             self._write_findings()
@@ -168,7 +162,6 @@ class _Worker:
                 if self.config.profile.epochs == "auto":
                     self.run.write_json(LENGTH, self.course.summary())
                 save_network(self.run, "profile/network.pt", self.trainer.network)
-        self._report()
 
     def _write_findings(self) -> None:
         """Write the tables of regions and suspects, and the points' histograms, from the samples of all ranks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -23,14 +24,27 @@ class Inputs(Protocol):
         ...
 
 
+MOST_ROWS, FEWEST_ROWS = 1024, 64
+"""Rows that are computed at once."""
+
+VALUES_AT_ONCE = 2**19
+"""Input numbers that are computed at once where rows are large. A convolution makes ten to thirty times as many of
+them, and what one trial frees, its process keeps. Fewer rows at once are as fast on a CPU."""
+
+
 @torch.no_grad()
-def evaluate(model: nn.Module, inputs: Inputs, *, compute: Compute = PLAIN, batch_size: int = 1024) -> torch.Tensor:
+def evaluate(model: nn.Module, inputs: Inputs, *, compute: Compute = PLAIN) -> torch.Tensor:
     """Return the outputs (N, O) of a model, on the CPU; the model is left in evaluation mode.
 
     Args:
         inputs: (N, ...) raw inputs.
         compute: where and in which precision; the model must be there.
-        batch_size: inputs that are computed at once.
     """
     model.eval()
-    return torch.cat([compute.forward(model, compute.batch(block)).cpu() for block in inputs.split(batch_size)])
+    size = rows_at_once(math.prod(inputs[:1].shape[1:]))
+    return torch.cat([compute.forward(model, compute.batch(block)).cpu() for block in inputs.split(size)])
+
+
+def rows_at_once(values: int) -> int:
+    """Return how many rows of so many numbers are computed at once."""
+    return max(FEWEST_ROWS, min(MOST_ROWS, VALUES_AT_ONCE // max(1, values)))
