@@ -33,6 +33,7 @@ from stg_ray.progress import StageProgress
 from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.trial import train_network
+from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.compute import training_process
 
 N_NETWORKS = 4
@@ -66,7 +67,8 @@ def prepare(folder: Path, n_images: int, side: int, epochs: int) -> tuple[RunDir
     labels = rng.integers(0, 2, (n_images, 2 * N_NETWORKS))
     tasks = sr.TaskSet.from_arrays(images, labels)
     retraining = {"epochs": epochs, "plans": ["ours"], "memory_format": "channels_last", "precision": "float32"}
-    config = sr.load_config({"data": {"npz": "by hand"}, "model": {"width": 32}, "retrain": retraining})
+    given = sr.load_config({"data": {"npz": "by hand"}, "model": {"width": 32}, "retrain": retraining})
+    config = resolve_recipe(given, images.shape[1:])
     run = RunDir(folder)
     run.write_config(config)
     write_parts(tasks, run.sub("parts"))

@@ -81,6 +81,7 @@ def gains_of(name: str, split: int, folder: Path) -> dict[str, list[float]]:
     data = {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}}
     config = sr.load_config({"data": data, "seed": split})
     run = sr.run(config, folder / f"{name}-{split}", until="parts", reporter=Reporter(Console(quiet=True))).run_dir
+    config = run.read_config()  # with the recipe of the trunk
     n_tasks = len(read_index(run.sub("parts")).names)
     order = rng.permutation(n_tasks)
     groups = [group.tolist() for group in np.array_split(order, max(2, round(n_tasks / TASKS_OF_A_GROUP)))]
