@@ -20,10 +20,11 @@ class SearchConfig(Section):
     length: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Length of a short training, as a share of the epochs of a plan's networks (of the profile's, where
     `retrain.epochs` is auto)."""
-    finalists: Annotated[int, Field(ge=0, le=100)] = 3
+    finalists: Annotated[int, Field(ge=0, le=100)] = 0
     """Groupings that are trained as a plan is, but half as long, to find the best of them: the best by the short
     trainings, ours, and those of which the most is expected; as many as half of the cost allows. 0 or 1: the best by
-    the short trainings is taken."""
+    the short trainings is taken, which measure twice as many groups then. 3 pay where the profile itself holds tasks
+    back, as tasks in conflict do."""
     start: Literal["profiled", "scratch"] = "profiled"
     """Starting point of the short trainings: the profiled network, or their initialization."""
     rounds: Count = 5

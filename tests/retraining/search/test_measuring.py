@@ -31,17 +31,17 @@ NAMES = ["a", "b", "c", "d"]
 @pytest.mark.parametrize(
     ("settings", "ours", "epochs", "expected"),
     [
-        ((), 4, 20, (2, 4, 27, 4, 3, 10, 2.975)),
-        ((), 1, 20, (2, 2, 12, 4, 3, 10, 2.95)),
-        (("search.finalists=0",), 4, 20, (2, 4, 60, 4, 0, 10, 3.0)),
+        ((), 4, 20, (2, 4, 60, 4, 0, 10, 3.0)),
+        (("search.finalists=3",), 4, 20, (2, 4, 27, 4, 3, 10, 2.975)),
+        (("search.finalists=3",), 1, 20, (2, 2, 12, 4, 3, 10, 2.95)),
         (("search.finalists=1",), 4, 20, (2, 4, 60, 4, 0, 10, 3.0)),
         (("search.finalists=9", "search.cost=8"), 4, 20, (2, 4, 77, 4, 8, 10, 7.975)),
-        (("search.groups=3", "search.cost=1"), 4, 10, (3, 3, 15, 2, 0, 5, 1.0)),
+        (("search.groups=3", "search.cost=1", "search.finalists=3"), 4, 10, (3, 3, 15, 2, 0, 5, 1.0)),
         (("search.groups=[1, 5]", "search.cost=1"), 4, 10, (1, 5, 25, 2, 0, 5, 1.0)),
-        (("search.length=1", "search.cost=2.5"), 2, 7, (2, 2, 5, 7, 0, 4, 2.5)),
-        (("search.length=0.01",), 2, 4, (2, 2, 10, 1, 3, 2, 3.0)),
+        (("search.length=1", "search.cost=2.5", "search.finalists=3"), 2, 7, (2, 2, 5, 7, 0, 4, 2.5)),
+        (("search.length=0.01", "search.finalists=3"), 2, 4, (2, 2, 10, 1, 3, 2, 3.0)),
         (("search.cost=0.1",), 4, 20, (2, 4, 5, 4, 0, 10, 0.25)),
-        (("search.candidates=[[[a], [b, c]], [[a, b, c]]]",), 4, 10, (1, 2, 12, 2, 3, 5, 2.95)),
+        (("search.candidates=[[[a], [b, c]], [[a, b, c]]]",), 4, 10, (1, 2, 30, 2, 0, 5, 3.0)),
     ],
 )
 def test_what_a_search_costs(settings: tuple[str, ...], ours: int, epochs: int, expected: tuple[float, ...]) -> None:
@@ -169,7 +169,7 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
         "affinity": {"methods": ["random"]},
         "grouping": {"groups": 2},
         "retrain": {"epochs": 20, "batch_size": 32, "plans": ["ours", "searched", "all_in_one"], "lr": 0.02},
-        "search": {"length": 0.25, "cost": 3.0, "rounds": 2},
+        "search": {"length": 0.25, "cost": 3.0, "rounds": 2, "finalists": 3},
     }
     run = sr.run(opposites(), str(tmp_path / "run"), settings=settings, until="retrain", reporter=quiet)
     found = run.run_dir.read_json("plans/searched.json")["groups"]
