@@ -13,16 +13,7 @@ from rich.console import Console
 from stg_ray import progress
 from stg_ray.cluster.placement import Placement
 from stg_ray.progress import Reporter, TimeLeft, in_words
-
-
-class Clock:
-    """Seconds that a test lets pass."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

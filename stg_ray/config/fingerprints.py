@@ -7,8 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+DEFAULT = object()
+"""Stands for the default of a key."""
 
-def since(version: str, **as_before: Any) -> Any:
+
+def since(version: str, *, as_before: Any = DEFAULT) -> Any:
     """Mark a key that came after version 0.1: `key: Annotated[T, since("0.2")] = default`.
 
     Fingerprints leave it out while its value means what earlier versions did, so that their run directories, trained
@@ -16,9 +19,9 @@ def since(version: str, **as_before: Any) -> Any:
 
     Args:
         version: the first that has the key.
-        as_before: `as_before=` the value that means what earlier versions did, where that is not the key's default.
+        as_before: the value that means what earlier versions did; the key's default if not given.
     """
-    return Field(json_schema_extra={"since": version, **as_before})
+    return Field(json_schema_extra={"since": version} | ({} if as_before is DEFAULT else {"as_before": as_before}))
 
 
 def fingerprint_values(section: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any]:

@@ -9,16 +9,7 @@ import pytest
 
 from stg_ray.training import sparingly
 from stg_ray.training.sparingly import Sparingly
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def search_groups(
         "networks": len(measured.rows),
         "measured": measured.rows,
         "finalists": finals,
-        "final_epochs": size.final_epochs,
+        **({"final_epochs": size.final_epochs} if finals else {}),
     }
     run.write_json("search.json", about)
     progress.note(_text(about, len({**measured.trained.reasons, **longer.trained.reasons})))

@@ -125,6 +125,8 @@ class GroupSearch:
             given: partitions that are among them if their groups were measured.
         """
         found = [self.best()]
+        if number < 2:
+            return found
         for labels in map(canonical, given):
             is_possible = self.fewest <= labels.max() + 1 <= self.most
             is_measured = all(key_of(group) in self._asked for group in members_of(labels))
