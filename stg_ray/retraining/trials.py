@@ -134,13 +134,16 @@ def _train_together(job: dict[str, Any]) -> None:
     """Train a network by several workers of Ray Train. Their reports go to Tune, which also tries again."""
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.tune.integration.ray_train import TuneReportCallback
+    from ray.util.queue import Queue
+
+    from stg_ray.retraining.forwarding import Forward, forward
 
     run, config = Storage(job["run"]), Config.model_validate(job["config"]).retrain
     # Nodes may have gone since the first try.
     workers, placement = place_trials(cluster_nodes(), config.workers, config.gpus)
     gpu = placement.resources.get("GPU")
-    TorchTrainer(
+    reports = Queue(actor_options={"num_cpus": 0})
+    trainer = TorchTrainer(
         _worker,
         train_loop_config=job,
         scaling_config=ray.train.ScalingConfig(
@@ -154,9 +157,14 @@ def _train_together(job: dict[str, Any]) -> None:
             storage_filesystem=None if run.is_local else run.fs,
             # Ray Train would wait for ever for workers that there is no room for.
             failure_config=ray.train.FailureConfig(controller_failure_limit=config.max_failures),
-            callbacks=[TuneReportCallback()],
+            callbacks=[Forward(reports)],
         ),
-    ).fit()
+    )
+    try:
+        wait_for(trainer.fit, lambda: forward(reports))
+    finally:
+        forward(reports)
+        reports.shutdown()
 
 
 def _worker(job: dict[str, Any]) -> None:
