@@ -26,6 +26,7 @@ from stg_ray.options import (
     Directory,
     LookAt,
     Out,
+    Planned,
     Quiet,
     Set,
     Source,
@@ -92,22 +93,26 @@ def run_command(
 
 @app.command("plan", short_help="Say what would run, and how long it takes; run nothing.")
 def plan_command(
-    source: Source,
+    source: Planned,
     set_: Set = None,
     address: LookAt = None,
     verbose: Verbose = False,
 ) -> None:
-    """Say what would run and what it would cost, and on which nodes of a cluster. Runs nothing."""
+    """Say what would run, or is left of a run, what it would cost, and on which nodes of a cluster. Runs nothing."""
+    from stg_ray.artifacts.run_dir import RunDir
     from stg_ray.cluster.nodes import named_nodes
     from stg_ray.cluster.session import is_elsewhere, session
     from stg_ray.planning.estimate import estimate
+    from stg_ray.planning.of_run import estimate_of_run
 
-    config = load_config(source, set_ or ())
+    is_run = ("://" in source or Path(source).is_dir()) and RunDir(source).has_config()
+    config = None if is_run else load_config(source, set_ or ())
     nodes = None
     if is_elsewhere(address):
         with session(address, verbose=verbose):
             nodes = named_nodes()
-    print_plan(Console(highlight=False), estimate(config, nodes), f"stg-ray run {source}")
+    lines = estimate_of_run(source, set_ or (), nodes) if config is None else estimate(config, nodes)
+    print_plan(Console(highlight=False), lines, f"what is left of {source}" if is_run else f"stg-ray run {source}")
 
 
 @app.command("presets", short_help="List the named task sets.")

@@ -85,6 +85,15 @@ Source = Annotated[
         autocompletion=complete_source,
     ),
 ]
+Planned = Annotated[
+    str,
+    typer.Argument(
+        metavar="PRESET|CONFIG.yaml|DIR",
+        callback=no_credentials,
+        help="A preset (see: stg-ray presets), a file, or a run.",
+        autocompletion=complete_source,
+    ),
+]
 Directory = Annotated[str, typer.Argument(metavar="DIR", callback=no_credentials, help="The run: a path or a URI.")]
 Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="Which guide.", autocompletion=complete_topic)]
 Out = Annotated[

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.outlook import FORECAST
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
@@ -135,6 +136,14 @@ class Run:
             return None
         chosen: dict[str, Any] = self.run_dir.read_json("chosen.json")
         return chosen
+
+    @cached_property
+    def forecast(self) -> dict[str, Any] | None:
+        """What was expected of grouping before all plans were trained (forecast.json); None where it was not told."""
+        if not self.run_dir.exists(FORECAST):
+            return None
+        told: dict[str, Any] = self._json(FORECAST, "retrain")
+        return told
 
     @cached_property
     def search(self) -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ STAGES: dict[str, Stage] = {
             "retrain",
             adds=("search", "retrain"),
             artifacts=(
-                *("results.parquet", "costs.parquet", "failures.json", "chosen.json", "search.json"),
+                *("results.parquet", "costs.parquet", "failures.json", "chosen.json", "search.json", "forecast.json"),
                 *("plans", "models"),
             ),
             scratch=(".ray/retrain",),

@@ -117,6 +117,7 @@ PACKS: dict[str, dict[str, Any]] = {
         },
         "retrain": {
             "plans": ["ours", "branches", "all_in_one", "all_in_one_equal_cost", "known", "greedy"],
+            "forecast": "tell",
             "networks": 2,
             "shared_layers": 0.4,
             "freeze_shared": True,

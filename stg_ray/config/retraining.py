@@ -62,6 +62,11 @@ class RetrainConfig(TrainingConfig):
     """Share of the trunk's layers that our groups have in common in the plan branches, the lowest of them."""
     freeze_shared: Annotated[bool, since("0.2")] = False
     """Whether these stay as they are in the profiled network, where branches starts from it."""
+    forecast: Annotated[Literal["auto", "tell", "stop", "never"], since("0.2")] = "auto"
+    """Whether the run says, after half of the first training of ours, of all_in_one and of random groups, what grouping
+    is expected to bring; it costs no training. stop: where nothing is expected, the plans of groups end there, and only
+    those that do not look at the tasks are trained; auto: it is said where the trainings will take more than about two
+    minutes."""
     networks: Annotated[Count | None, since("0.2")] = None
     """Largest number of networks that the plan greedy serves; by default as many as ours has, and at least 2."""
     workers: Count = 1

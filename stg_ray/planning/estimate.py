@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,7 +43,9 @@ ROUGH = ("parts", "affinity", "group", "report")
 UNIT = "samples x epochs x parameters"
 
 
-def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> list[tuple[str, str]]:
+def estimate(
+    config: Config, nodes: Mapping[str, Resources] | None = None, done: Collection[str] = ()
+) -> list[tuple[str, str]]:
     """Estimate what each stage would do, and how long it and all of them take.
 
     Costs are samples x epochs x parameters. Times are those of this machine's CPUs, from training steps that are
@@ -52,6 +54,7 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
 
     Args:
         nodes: resources of the nodes of a cluster, by their names; lines about what each holds at once are added.
+        done: stages that are done, which take no time.
 
     Returns:
         (name, text) of each line; the name is empty where a line continues a stage.
@@ -81,9 +84,10 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         "retrain": retrain,
         "report": report_seconds(n_tasks),
     }
+    seconds = {name: 0.0 if name in done else own for name, own in seconds.items()}
     roughly = {name: f"; {rough_time(seconds[name], 'roughly')}" for name in ROUGH}
     parts = f"{n_tasks} tasks, {index.n_samples():,} training samples in {index.n_parts()} parts"
-    return [
+    lines = [
         ("parts", parts + roughly["parts"]),
         *(("", line) for line in [*about(task_set), *notes]),
         *([("tune", tuning[0])] if tuning[0] else []),
@@ -95,6 +99,19 @@ def estimate(config: Config, nodes: Mapping[str, Resources] | None = None) -> li
         *(_placement_rows(config, index, nodes) if nodes else []),
         ("total", _total_text(config, sum(seconds.values()), cpus)),
     ]
+    return _without_done(lines, done)
+
+
+def _without_done(lines: list[tuple[str, str]], done: Collection[str]) -> list[tuple[str, str]]:
+    """The lines, with one for each stage that is done."""
+    left, stage = [], ""
+    for name, text in lines:
+        stage = name or stage
+        if stage not in done:
+            left.append((name, text))
+        elif name:
+            left.append((name, "done"))
+    return left
 
 
 def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Sequence[Resources]) -> str:
@@ -123,7 +140,9 @@ def _affinity_text(config: Config, index: PartIndex) -> str:
 
 
 def _total_text(config: Config, seconds: float, cpus: int) -> str:
-    """Say what all stages take together, and what that rests on."""
+    """Say what all stages that are left take together, and what that rests on."""
+    if not seconds:
+        return "nothing is left to do"
     trainings = [config.profile] + [config.retrain] * bool(config.retrain.plans)
     at_most = "at most " if any(_at_most(each) for each in trainings) or config.grouping.groups == "auto" else ""
     rough = f"{', '.join(ROUGH[:-1])} and {ROUGH[-1]}"

@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from stg_ray.artifacts.outlook import outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.report import facts
@@ -111,6 +112,7 @@ def _sections(evidence: Evidence) -> dict[str, Any]:
         "suspects": suspects_of(evidence),
         "ambiguous": ambiguous_of(evidence),
         "curves": curves_of(evidence),
+        "forecast_text": "" if summary.forecast is None else f"Forecast: {outlook_sentence(summary.forecast)}.",
         "search_chart": search_of(evidence),
         "search_text": "" if summary.search is None else search_sentence(summary.search),
     }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.looks import n_looks
+from stg_ray.artifacts.outlook import FORECAST
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan, trained_plans
@@ -98,6 +99,7 @@ class Summary:
         looks: how many groupings and settings were scored on the same test rows, this one included.
         search: what a search measured, and the groups that it found (search.json); None where there was none.
         tuning: what tuning compared and found; None where nothing was tuned.
+        forecast: what was expected of grouping before all plans were trained (forecast.json); None if it was not told.
     """
 
     index: PartIndex
@@ -111,6 +113,7 @@ class Summary:
     looks: int = 1
     search: dict[str, Any] | None = None
     tuning: Tuning | None = None
+    forecast: dict[str, Any] | None = None
 
     @property
     def verdict(self) -> str:
@@ -118,12 +121,21 @@ class Summary:
         return f"{self.deploy} {self._comparison}".strip()
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether the plans of groups ended with the forecast."""
+        has_ours = any(row.plan.base == "ours" for row in self.plans)
+        return self.forecast is not None and self.forecast["outlook"] == "none" and not has_ours
+
+    @property
     def _comparison(self) -> str:
         """The part of the verdict that compares plans on test rows."""
         if len(self.groups.groups) == 1:
             return f"All tasks are one group: {self.groups.why_one}."
         if not self.against:
-            return f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups; no comparison was trained."
+            groups = f"{len(self.index.tasks)} tasks in {len(self.groups.groups)} groups"
+            if self.is_stopped:
+                return f"{groups}, whose networks were not trained to the end: grouping was not expected to help."
+            return f"{groups}; no comparison was trained."
         plans = {row.plan.name: row.plan for row in self.plans}
         compared = [(plans[name], difference) for name, difference in self.against.items()]
         sentences = []
@@ -146,8 +158,9 @@ def summarize(run: RunDir, config: Config) -> Summary:
     limits = limits_of(run, config, index, groups, against)
     deploy = _deploy(run, config, groups)
     search = run.read_json("search.json") if run.exists("search.json") else None
+    told = run.read_json(FORECAST) if run.exists(FORECAST) else None
     tuning = Tuning.of(run, config)
-    return Summary(index, groups, metric, rows, against, failures, limits, deploy, n_looks(run), search, tuning)
+    return Summary(index, groups, metric, rows, against, failures, limits, deploy, n_looks(run), search, tuning, told)
 
 
 def _deploy(run: RunDir, config: Config, groups: Groups) -> str:

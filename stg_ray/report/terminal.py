@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.outlook import outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.report.summary import PlanRow, Summary, summarize
@@ -41,6 +42,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(plans_table(summary.plans, summary.metric))
         console.print()
     console.print(Text(shown(summary.verdict)))
+    if summary.forecast is not None:
+        console.print(Text(f"Forecast: {outlook_sentence(summary.forecast)}."))
     if summary.search is not None:
         console.print(Text(shown(search_sentence(summary.search))))
     for limit in summary.limits:

@@ -9,25 +9,23 @@ networks are selected in each of them.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.config import Config, MetricConfig
+from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
-from stg_ray.models import OutputLayout
-from stg_ray.retraining.held_out import HeldOut, halves
+from stg_ray.retraining.held_out import HeldOut
 from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.library import Library
 from stg_ray.retraining.scoring import Scores
 from stg_ray.retraining.specs import NetworkSpec
-from stg_ray.tasks import Task, observed
-from stg_ray.training.metrics import all_scores, primary_score
+from stg_ray.tasks import Task
+from stg_ray.training.metrics import all_scores
 
 LEAST_GAIN = 1e-6
 """Mean score by which a network must raise that of the ensemble."""
@@ -46,88 +44,6 @@ class Slot:
 
     tasks: tuple[int, ...]
     specs: tuple[NetworkSpec, ...]
-
-
-class Library:
-    """The outputs of networks on validation rows, and the scores of their ensembles.
-
-    Args:
-        tasks: all K tasks.
-        labels: of each of S trainings, (N, K) as stored.
-        positions: of each training, (N,) of the rows among its validation rows, by which they belong to a half.
-        members: numbers of the tasks of each of L networks.
-        outputs: of each network, (N, O) logits of its tasks, in each training; read one network at a time.
-        metric: by which tasks are compared.
-    """
-
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        labels: Sequence[np.ndarray],
-        positions: Sequence[np.ndarray],
-        members: Sequence[Sequence[int]],
-        outputs: Iterable[Sequence[np.ndarray]],
-        metric: MetricConfig,
-    ) -> None:
-        self.tasks, self.members, self.metric, self.positions = tasks, members, metric, positions
-        self.rows = [[np.flatnonzero(observed(own[:, t])) for own in labels] for t in range(len(tasks))]
-        """Of each task, the (n,) rows of each training that have a label for it."""
-        self.labels = [
-            [own[rows, t] for own, rows in zip(labels, self.rows[t], strict=True)] for t in range(len(tasks))
-        ]
-        self.layouts = [OutputLayout([task]) for task in tasks]
-        self.n_trainings = len(labels)
-        self.of_task: list[dict[int, list[np.ndarray]]] = [{} for _ in tasks]
-        """Of each task, by network, the (n, o) outputs on its rows in each training."""
-        for network, (own, trainings) in enumerate(zip(members, outputs, strict=True)):
-            columns = OutputLayout([tasks[t] for t in own]).columns
-            for t, of_own in zip(own, columns, strict=True):
-                own_rows = zip(trainings, self.rows[t], strict=True)
-                self.of_task[t][network] = [values[rows][:, of_own] for values, rows in own_rows]
-
-    def predictions(self, task: int, counts: np.ndarray) -> list[np.ndarray]:
-        """Return a task's predictions on its n rows in each training, by the networks with these counts (L,)."""
-        weights = {network: counts[network] for network in self.of_task[task] if counts[network]}
-        total = sum(weights.values())
-        found = []
-        for s in range(self.n_trainings if weights else 0):
-            outputs = sum(weight * self.of_task[task][network][s] for network, weight in weights.items()) / total
-            found.append(self.layouts[task].predictions(torch.from_numpy(np.asarray(outputs, dtype=np.float32)))[0])
-        return [prediction.numpy() for prediction in found]
-
-    def score(self, task: int, counts: np.ndarray) -> float:
-        """Return a task's score, the mean over trainings, by the networks with these counts (L,); NaN without any."""
-        predictions = self.predictions(task, counts)
-        if not predictions:
-            return float("nan")
-        pairs = zip(predictions, self.labels[task], strict=True)
-        scores = [primary_score(self.tasks[task], prediction, labels, self.metric) for prediction, labels in pairs]
-        known = [score for score in scores if np.isfinite(score)]  # a fold may lack a class
-        return float(np.mean(known)) if known else float("nan")
-
-    def scores(self, counts: np.ndarray) -> np.ndarray:
-        """Return the (K,) scores of all tasks."""
-        return np.array([self.score(t, counts) for t in range(len(self.tasks))])
-
-    def of_half(self, number: int) -> Library:
-        """Return the same networks' outputs on one half of the rows, 0 or 1 (see `held_out.halves`)."""
-        half = copy.copy(self)
-        mine = [[own[number] for own in self.halves_of(t)] for t in range(len(self.tasks))]
-
-        def chosen(trainings: list[np.ndarray], t: int) -> list[np.ndarray]:
-            return [values[own] for values, own in zip(trainings, mine[t], strict=True)]
-
-        half.rows = [chosen(rows, t) for t, rows in enumerate(self.rows)]
-        half.labels = [chosen(labels, t) for t, labels in enumerate(self.labels)]
-        half.of_task = [
-            {network: chosen(trainings, t) for network, trainings in by_network.items()}
-            for t, by_network in enumerate(self.of_task)
-        ]
-        return half
-
-    def halves_of(self, task: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return which of a task's rows belong to each half, in each training."""
-        return [halves(own[rows]) for own, rows in zip(self.positions, self.rows[task], strict=True)]
 
 
 def held_out_scores(library: Library, starts: Sequence[Sequence[int]], most: int) -> list[Scores]:

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from stg_ray.artifacts.run_dir import network_place
+from stg_ray.artifacts.storage import Storage
 from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.tuning import with_tuned
+from stg_ray.training.length import LENGTH
 
-OF_PLANS = {"plans", "seeds", "folds", "random_groups", "networks", "membership_above", "start", "epochs"}
+OF_PLANS = {"plans", "seeds", "folds", "random_groups", "networks", "membership_above", "start", "epochs", "forecast"}
 """Settings that decide which networks there are; a network's spec has those that decide its training."""
 
 OF_BRANCHES = {"shared_layers", "freeze_shared"}
@@ -128,3 +130,10 @@ def fold_of(config: Config, seed: int) -> int:
 def most_epochs(epochs: Epochs, most: int) -> int:
     """Return a number of epochs, or the most that `auto` may take."""
     return most if epochs == "auto" else epochs
+
+
+def epochs_of_plans(run: Storage, config: Config) -> int:
+    """Return the epochs of a plan's networks; where scores decide them, they are taken to be those of the profile."""
+    if config.retrain.epochs != "auto":
+        return config.retrain.epochs
+    return config.profile.epochs if config.profile.epochs != "auto" else int(run.read_json(LENGTH)["epochs"])

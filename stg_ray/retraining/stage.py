@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.looks import count_look
+from stg_ray.artifacts.outlook import outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.config.plans import trained_plans
@@ -17,6 +20,7 @@ from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.choice import choose
 from stg_ray.retraining.events import write_events
+from stg_ray.retraining.forecast import forecast
 from stg_ray.retraining.greedy import Greedy, greedy_plan
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import Plan, Spent, make_plans, n_networks, network_specs
@@ -27,13 +31,15 @@ from stg_ray.retraining.trained import Trained
 from stg_ray.shown import counted
 from stg_ray.training.length import WITHOUT_VALIDATION
 
+HOW_TO_STOP = "; to train no groups, interrupt this and set retrain.forecast=stop"
+
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks: Callable[..., Groups]) -> None:
-    """Search for groups if `searched` is among the plans, train the networks of all plans, choose what to deploy.
+    """Tell what to expect, search for groups if `searched` is among the plans, train all plans, choose what to deploy.
 
-    Writes search.json, plans/, models/, results.parquet, costs.parquet, failures.json and chosen.json. Networks that
-    are finished for this configuration are kept; those that are missing are submitted. With `retrain.epochs: auto`,
-    those that get the epochs of others are trained once these are.
+    Writes forecast.json, search.json, plans/, models/, results.parquet, costs.parquet, failures.json and chosen.json.
+    Networks that are finished for this configuration are kept; those that are missing are submitted. With
+    `retrain.epochs: auto`, those that get the epochs of others are trained once these are.
 
     Args:
         group_tasks: `grouping.group_tasks`, which is passed in: no stage imports another.
@@ -44,10 +50,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     ours = Groups.from_dict(run_dir.read_json("groups.json"))
     index = read_index(run_dir.sub("parts"))
     profiled = hashlib.sha256(run_dir.read_bytes("profile/network.pt")).hexdigest()[:16]
-    searched = None
-    if "searched" in config.retrain.plans:
-        searched = search_groups(run_dir, config, ours, profiled, group_tasks, progress)
-    plans = make_plans(ours, index.tasks, config, searched)
+    plans = _planned(run_dir, config, ours, profiled, group_tasks, progress)
     for name, plan in plans.items():
         run_dir.write_json(f"plans/{name}.json", plan.groups.to_dict())
     trained = Trained()
@@ -86,6 +89,30 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
         raise PartlyFailed(
             f"{len(reasons)} of {n_networks} networks could not be trained ({named}); the others are kept"
         )
+
+
+def _planned(
+    run: RunDir,
+    config: Config,
+    ours: Groups,
+    profiled: str,
+    group_tasks: Callable[..., Groups],
+    progress: StageProgress,
+) -> dict[str, Plan]:
+    """Make the plans: without those of groups where nothing is expected of them, with the one of a search if wanted."""
+    tasks = read_index(run.sub("parts")).tasks
+    plans = make_plans(ours, tasks, config)
+    told = forecast(run, config, plans, list(network_specs(plans, config, profiled)), progress)
+    if told is not None:
+        none, stops = told["outlook"] == "none", config.retrain.forecast == "stop"
+        then = "; groups are trained no further (retrain.forecast=tell trains them)" if stops else HOW_TO_STOP
+        progress.note(f"forecast: {outlook_sentence(told)}{then if none else ''}")
+        if none and stops:
+            one = Groups.from_labels(ours.tasks, np.zeros(len(ours.tasks), dtype=int), "one group")
+            return make_plans(one, tasks, config)
+    if "searched" not in config.retrain.plans:
+        return plans
+    return make_plans(ours, tasks, config, search_groups(run, config, ours, profiled, group_tasks, progress))
 
 
 def _selected(

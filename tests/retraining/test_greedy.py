@@ -13,7 +13,8 @@ import stg_ray as sr
 from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
-from stg_ray.retraining.greedy import Library, held_out_scores, select, slots_of
+from stg_ray.retraining.greedy import held_out_scores, select, slots_of
+from stg_ray.retraining.library import Library
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.training.metrics import DEFAULT, primary_score

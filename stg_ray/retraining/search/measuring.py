@@ -26,12 +26,11 @@ from stg_ray.retraining.search.candidates import GroupTasks, candidates_of, mean
 from stg_ray.retraining.search.proposals import key_of, members_of
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import Size
-from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.specs import NetworkSpec, epochs_of_plans
 from stg_ray.retraining.trained import Trained
 from stg_ray.seeds import Stream, generator
 from stg_ray.shown import counted
 from stg_ray.tasks import Task
-from stg_ray.training.length import LENGTH
 from stg_ray.training.metrics import LEAST_R2, primary_metric
 
 N_RANDOM = 100
@@ -57,7 +56,7 @@ def search_groups(
         StgRayError: the network of all tasks, which the others are compared with, could not be trained.
     """
     tasks = read_index(run.sub("parts")).tasks
-    size = Size.of(config, len(ours.groups), _epochs_of_plans(run, config))
+    size = Size.of(config, len(ours.groups), epochs_of_plans(run, config))
     search = _search_of(run, config, ours, size, group_tasks)
     then = f", then {size.finalists} groupings in trainings of {size.final_epochs}" if size.finalists else ""
     progress.note(
@@ -71,10 +70,10 @@ def search_groups(
     # As a plan's networks are trained, but half as long.
     longer = _Measured(run, config, tasks, size.final_epochs, profiled if config.retrain.start == "profiled" else None)
     best, finals = _decide(search, ours, size, longer, progress)
-    found, forecast = Groups.from_labels(ours.tasks, best, "searched"), Forecast.of(search, best, config.seed)
+    found, expected = Groups.from_labels(ours.tasks, best, "searched"), Expected.of(search, best, config.seed)
     about: dict[str, Any] = {
         "groups": found.groups,
-        **asdict(forecast),
+        **asdict(expected),
         "epochs": size.epochs,
         "cost": size.cost_of(len(measured.rows), len(longer.rows)),
         "networks": len(measured.rows),
@@ -141,7 +140,7 @@ def _decide(
 
 
 @dataclass(frozen=True)
-class Forecast:
+class Expected:
     """What the surrogate expects of a partition, in short trainings: mean gains over tasks, on validation rows.
 
     The largest of many noisy measurements is too large; the surrogate, which knows the noise, takes that back.
@@ -159,7 +158,7 @@ class Forecast:
     better_than: float
 
     @classmethod
-    def of(cls, search: GroupSearch, best: np.ndarray, seed: int) -> Forecast:
+    def of(cls, search: GroupSearch, best: np.ndarray, seed: int) -> Expected:
         """Predict the partition (K,) that a search has found, and random ones, drawn with a seed."""
         surrogate, rng = search.surrogate(), generator(Stream.FORECAST, seed)
         mean, deviation = surrogate.predict(members_of(best))
@@ -267,10 +266,3 @@ def check_search(config: Config, tasks: Sequence[str]) -> None:
             f"search.cost={config.search.cost:g} and search.length={config.search.length:g} allow {networks:,.0f} "
             f"networks: expected at most {MOST_NETWORKS:,}"
         )
-
-
-def _epochs_of_plans(run: RunDir, config: Config) -> int:
-    """Epochs of a plan's networks; where scores decide them, they are taken to be those of the profile."""
-    if config.retrain.epochs != "auto":
-        return config.retrain.epochs
-    return config.profile.epochs if config.profile.epochs != "auto" else int(run.read_json(LENGTH)["epochs"])

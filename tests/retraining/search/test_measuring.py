@@ -19,7 +19,7 @@ from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks
 from stg_ray.progress import Reporter
 from stg_ray.retraining.search.candidates import candidates_of
-from stg_ray.retraining.search.measuring import Forecast, check_search
+from stg_ray.retraining.search.measuring import Expected, check_search
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import Size
 from tests.support.processes import Program
@@ -139,7 +139,7 @@ def test_a_forecast_takes_luck_back_and_leaves_what_is_there(effect: float, n_gr
                 sums[group.tobytes()] = np.nansum(gains)
                 search.tell(group, gains)
         best = search.best()
-        forecast = Forecast.of(search, best, seed)
+        forecast = Expected.of(search, best, seed)
         expected.append(forecast.expected)
         over.append(forecast.over_random)
         measured.append(sum(sums[(best == g).tobytes()] for g in range(best.max() + 1)) / 12)

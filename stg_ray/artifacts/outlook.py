@@ -1,0 +1,32 @@
+"""What a run expected of grouping before it trained all plans (forecast.json), in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FORECAST = "forecast.json"
+
+OUTLOOKS = {
+    "gain": "grouping is expected to help",
+    "none": "grouping is not expected to help",
+    "open": "whether grouping will help is open",
+}
+
+
+def outlook_sentence(told: Mapping[str, Any]) -> str:
+    """Say what grouping was expected to bring, and from what.
+
+    Args:
+        told: the content of forecast.json.
+    """
+    over = {
+        "all_in_one": "one network of all tasks",
+        "all_in_one_ensemble": f"{told['networks']} of them averaged",
+        "random_0": "random groups",
+    }
+    gains = [
+        f"{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f}) over {over[plan]}"
+        for plan, gain in told["expected"].items()
+    ]
+    return f"after {told['epochs']} epochs of the first training, {OUTLOOKS[told['outlook']]}: {', '.join(gains)}"

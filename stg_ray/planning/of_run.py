@@ -1,0 +1,35 @@
+"""The plan of what is left of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from stg_ray.artifacts.outlook import FORECAST, outlook_sentence
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.placement import Resources
+from stg_ray.config.loading import set_values
+from stg_ray.planning.estimate import estimate
+
+
+def estimate_of_run(
+    directory: str, overrides: Iterable[str] = (), nodes: Mapping[str, Resources] | None = None
+) -> list[tuple[str, str]]:
+    """Estimate what is left to do of a run, and say what it expects of grouping where it knows.
+
+    Args:
+        directory: of the run.
+        overrides: `section.key=value` of settings to change.
+        nodes: resources of the nodes of a cluster, by their names.
+
+    Returns:
+        As `estimate` does; a stage that is done has one line.
+
+    Raises:
+        InputError: the directory holds no run, or a changed setting is refused.
+    """
+    run = RunDir(directory)
+    config = set_values(run.read_config(), overrides)
+    lines = estimate(config, nodes, [stage for stage in config.stages if run.is_done(stage, config)])
+    if run.exists(FORECAST):
+        lines.insert(-1, ("forecast", outlook_sentence(run.read_json(FORECAST))))
+    return lines
