@@ -38,6 +38,7 @@ from stg_ray.grouping import group_tasks
 from stg_ray.grouping.inputs import as_matrix
 from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.models import build_network
+from stg_ray.planning.ahead import Ahead
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.runs import Run
 from stg_ray.settling import settle
@@ -214,6 +215,7 @@ def _run_stages(
     first = next((i for i, name in enumerate(names) if not run_dir.is_done(name, config)), len(names))
     todo = names[first:]  # what follows a stage that is made again is made from it
     failed: PartlyFailed | None = None
+    reporter.whole.ahead = Ahead(run_dir, todo)
     with session:
         if session.is_elsewhere and any(STAGES[name].needs_ray for name in todo):
             # A cluster that is of no use is refused before anything is laid out.

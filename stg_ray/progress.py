@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 from stg_ray.shown import rough_time, shown
 
@@ -15,8 +17,37 @@ LINE_SECONDS = 10.0
 """Time between two lines where there is no terminal."""
 PACE_SECONDS = 3.0
 """Time of work from which a pace is told."""
+WORTH_SAYING = (1.1, 5.0)
+"""The time left of the whole run is shown where it is so many times that of the stage, and so many seconds more."""
+NARROW = 110
+"""Columns of a terminal up to which the bar takes what texts leave."""
 PATIENCE_SECONDS = 60.0
 """Time after which a stage that has not begun says what it waits for."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a stage is.
+
+    Attributes:
+        stage: its name.
+        spent: seconds since it began.
+        left: seconds until it is over; None while its pace is not known.
+        work: seconds that all its work takes at that pace, from the first piece to the last.
+    """
+
+    stage: str
+    spent: float
+    left: float | None
+    work: float | None
+
+
+@dataclass(frozen=True)
+class Left:
+    """Seconds until a run is over, and whether they are the most that it may take."""
+
+    seconds: float
+    is_bound: bool
 
 
 class Reporter:
@@ -24,10 +55,14 @@ class Reporter:
 
     Args:
         console: by default the standard output.
+
+    Attributes:
+        whole: the time that the run has left, over all stages, where it is to be shown.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
+        self.whole = WholeRun()
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
@@ -38,6 +73,7 @@ class Reporter:
         """Show the progress of a stage during a `with` block, and its time and summary at the end."""
         began = time.monotonic()
         progress = _Bar(self.console, name) if self.console.is_terminal else _Lines(self.console, name)
+        progress.whole = self.whole
         with progress:
             yield progress
         detail = f"  {progress.summary}" if progress.summary else ""
@@ -53,6 +89,7 @@ class TimeLeft:
 
     def __init__(self) -> None:
         self.first: tuple[float, float] | None = None
+        self.pace: float | None = None
         self.last: float | None = None
 
     def after(self, done: float, total: float) -> float | None:
@@ -66,9 +103,34 @@ class TimeLeft:
         elapsed, steps = now - self.first[0], done - self.first[1]
         if steps <= 0 or elapsed < PACE_SECONDS:
             return self.last
-        left = elapsed / steps * (total - done)
+        self.pace = elapsed / steps
+        left = self.pace * (total - done)
         self.last = left if self.last is None else min(self.last, left)
         return self.last
+
+
+class WholeRun:
+    """The time until a run is over, all stages together; like that of a stage it never rises.
+
+    Attributes:
+        ahead: estimates it from how far the present stage is; it is set by who knows the stages that are to come.
+    """
+
+    def __init__(self) -> None:
+        self.ahead: Callable[[Standing], Left | None] | None = None
+        self.last: float | None = None
+
+    def words(self, now: Standing) -> str:
+        """Return the time in words; empty where it is not known, or says no more than that of the stage."""
+        left = self.ahead(now) if self.ahead else None
+        if left is None:
+            return ""
+        self.last = left.seconds if self.last is None else min(self.last, left.seconds)
+        times, more = WORTH_SAYING
+        if self.last < 1 or (now.left is not None and self.last < max(times * now.left, more + now.left)):
+            return ""
+        word = "at most" if left.is_bound else "about" if now.left is None else ""  # the stage's says about
+        return f"{rough_time(self.last, word).strip()} to the end"
 
 
 def in_words(seconds: float | None) -> str:
@@ -87,7 +149,9 @@ class StageProgress:
         self.console = console
         self.name = name
         self.summary = ""
-        self.opened = time.monotonic()
+        self.whole = WholeRun()
+        self.left = TimeLeft()
+        self.began = self.opened = time.monotonic()
         self.has_waited = False
 
     def __enter__(self) -> StageProgress:
@@ -104,13 +168,21 @@ class StageProgress:
         """
         raise NotImplementedError
 
+    def left_in_words(self, done: float, total: float) -> str:
+        """Return the time that is left of the stage, and of the run, as far as they are known."""
+        left = self.left.after(done, total)
+        work = None if self.left.pace is None else self.left.pace * total
+        now = Standing(self.name, time.monotonic() - self.began, left, work)
+        return ", ".join(filter(None, (in_words(left), self.whole.words(now))))
+
     def note(self, text: str) -> None:
         """Print a line about the stage, such as a request that could not be met."""
         self.console.print(shown(f"{self.name:<9} {text}"), markup=False)
 
     def begins_to_wait(self) -> None:
-        """Take note that work is asked for from now on, after other work of the stage."""
+        """Take note that work is asked for from now on, after other work of the stage, whose pace was another."""
         self.opened = time.monotonic()
+        self.left = TimeLeft()
 
     def waits_for(self, resources: str) -> None:
         """Report resources that the stage waits for, once, if it still does after `PATIENCE_SECONDS`.
@@ -126,18 +198,19 @@ class _Bar(StageProgress):
     """A moving bar on a terminal."""
 
     def __enter__(self) -> StageProgress:
+        is_narrow = self.console.width <= NARROW
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)) if is_narrow else BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}", markup=False),
             TextColumn("{task.fields[left]}"),
             console=self.console,
             transient=True,
+            expand=is_narrow,
         )
         self.bar = self.progress.add_task(self.name, total=None, unit="starting", left="")
-        self.left = TimeLeft()
         self.progress.start()
         return self
 
@@ -145,7 +218,7 @@ class _Bar(StageProgress):
         self.progress.stop()
 
     def update(self, done: float, total: float, unit: str) -> None:
-        left = in_words(self.left.after(done, total))
+        left = self.left_in_words(done, total)
         self.progress.update(self.bar, completed=done, total=total, unit=unit, left=left)
 
 
@@ -155,11 +228,10 @@ class _Lines(StageProgress):
     def __enter__(self) -> StageProgress:
         self.said = time.monotonic()
         self.shown_done = -1.0
-        self.left = TimeLeft()
         return self
 
     def update(self, done: float, total: float, unit: str) -> None:
-        left = in_words(self.left.after(done, total))
+        left = self.left_in_words(done, total)
         now = time.monotonic()
         if now - self.said < LINE_SECONDS or done >= total or done == self.shown_done:
             return

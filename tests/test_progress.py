@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from stg_ray import progress
 from stg_ray.cluster.placement import Placement
-from stg_ray.progress import Reporter, TimeLeft, in_words
+from stg_ray.progress import Left, Reporter, StageProgress, Standing, TimeLeft, WholeRun, in_words
 from tests.support.clock import Clock
 
 
@@ -95,3 +96,44 @@ def test_resources_are_counted_as_one_says_them() -> None:
     placement = Placement({"CPU": 1.0, "GPU": 0.5}, [4])
     assert placement.times(1) == "1 CPU and 0.5 GPU"
     assert placement.times(4) == "4 CPUs and 2 GPUs"
+
+
+def test_the_time_to_the_end_never_rises_and_is_shown_where_it_says_more(clock: Clock) -> None:
+    whole = WholeRun()
+    assert whole.words(Standing("profile", 1, None, None)) == "", "nobody knows what is to come"
+    seconds = iter((300, 400, 250, 250, 250, 20, 0.5))
+    whole.ahead = lambda now: Left(next(seconds), is_bound=now.stage == "profile")
+    assert whole.words(Standing("profile", 9, 60, 90)) == "at most 5 min to the end"
+    assert whole.words(Standing("profile", 9, 60, 90)) == "at most 5 min to the end", "400 s would be a rise"
+    assert whole.words(Standing("affinity", 1, None, None)) == "about 4 min to the end"
+    assert whole.words(Standing("affinity", 5, 60, 90)) == "4 min to the end", "the stage's time says about"
+    assert whole.words(Standing("retrain", 5, 249, 300)) == "", "it is the stage's"
+    assert whole.words(Standing("retrain", 5, 90, 300)) == "", "the stage takes longer than was thought"
+    assert whole.words(Standing("retrain", 5, None, 300)) == "", "it should be over"
+
+
+def test_both_times_fit_a_terminal_of_80_columns(clock: Clock) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    reporter = Reporter(console)
+    reporter.whole.ahead = lambda _: Left(12345.0, is_bound=False)
+    with reporter.stage("profile") as stage:
+        for done in range(1, 6):
+            clock.now += 1
+            stage.update(1000 * done, 10000, "steps on 2 workers")
+        stage.progress.refresh()  # type: ignore[attr-defined]
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "5000/10000 steps on 2 workers about 5 s left, 3.4 h to the end" in re.sub(r"\x1b\[[0-9;?]*\w", "", shown)
+
+
+def test_work_after_other_work_of_a_stage_has_a_pace_of_its_own(clock: Clock) -> None:
+    stage = StageProgress(Console(file=io.StringIO()), "retrain")
+    for done in range(1, 11):
+        clock.now += 1
+        stage.left_in_words(done, 10)
+    stage.begins_to_wait()
+    texts = []
+    for done in range(6):
+        texts.append(stage.left_in_words(done, 100))
+        clock.now += 10
+    assert texts[1] == "", "the first work was done in no time, which says nothing of this"
+    assert texts[-1] == "about 16 min left"

@@ -20,6 +20,7 @@ from stg_ray.cluster.telemetry import set_gauge
 from stg_ray.config import Config
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
+from stg_ray.shown import counted
 
 Job = tuple[str, int]
 """A unit of work: the method, and the number of its unit."""
@@ -102,7 +103,7 @@ class ActorPool:
             if done == before:
                 self.progress.waits_for(f"room for an actor ({self.placement().each})")
             set_gauge(self.run, "affinity", "parts_done", done)
-            self.progress.update(done, total, f"units on {len(self.actors)} actors")
+            self.progress.update(done, total, f"units on {counted(len(self.actors), 'actor')}")
 
     def _ended_with_sums(self, reference: Any) -> bool:
         """Look at a call that has ended and give its actor the next unit, or let the actor go.

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-
-import numpy as np
 
 from stg_ray.affinities.estimators import estimators_of
 from stg_ray.affinities.gradients.estimator import GradientEstimator
-from stg_ray.affinities.gradients.samples import rows_per_part
-from stg_ray.artifacts.groups import Groups
 from stg_ray.checks import check
 from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials, place_workers
 from stg_ray.config import Config, TrainingConfig
@@ -19,14 +14,11 @@ from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
-from stg_ray.grouping.n_groups import most_groups
-from stg_ray.grouping.selection import Conditions
 from stg_ray.models import BranchedNetwork, build_network
-from stg_ray.planning.rough import affinity_seconds, grouping_seconds, layout_seconds, report_seconds
+from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks, groups_at_most
+from stg_ray.planning.rough import affinity_seconds, grouping_seconds, layout_seconds, report_seconds, rows_looked_at
 from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
 from stg_ray.profiling.stage import most_workers
-from stg_ray.retraining.plans import make_plans, network_specs
-from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.settling import settle
 from stg_ray.shown import counted, rough_time
@@ -34,7 +26,6 @@ from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.notes import noted
-from stg_ray.training.length import Length
 from stg_ray.tuning.stage import plan_trials
 
 ROUGH = ("parts", "affinity", "group", "report")
@@ -72,14 +63,14 @@ def estimate(
     pace = measure_pace(config, config.profile, task_set, index)
     here = [{"CPU": float(cpus)}]
     workers, _ = place_workers(here, most_workers(config, index, here), index.n_parts())
-    profile = START_SECONDS + _most_epochs(config.profile, index) * index.n_samples() * pace.step[1] / workers
+    profile = START_SECONDS + epochs_at_most(config.profile, index) * index.n_samples() * pace.step[1] / workers
     tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
     trainings, retrain = _retraining(config, task_set, index)
     seconds = {
         "parts": layout_seconds(index),
         "tune": tuning[1],
         "profile": profile,
-        "affinity": affinity_seconds(config, index, pace, _rows_looked_at(config, index), profile, cpus),
+        "affinity": affinity_seconds(config, index, pace, profile, cpus),
         "group": grouping_seconds(n_tasks),
         "retrain": retrain,
         "report": report_seconds(n_tasks),
@@ -115,7 +106,7 @@ def _without_done(lines: list[tuple[str, str]], done: Collection[str]) -> list[t
 
 
 def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Sequence[Resources]) -> str:
-    n_train, epochs = index.n_samples(), _most_epochs(config.profile, index)
+    n_train, epochs = index.n_samples(), epochs_at_most(config.profile, index)
     parameters = build_network(config.model, index, index.tasks, config.seed).n_parameters
     snapshots = len(snapshot_epochs(epochs, config.profile.snapshots))
     state_bytes = n_train * (12 + 8 * len(index.names))
@@ -126,16 +117,10 @@ def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Seque
     )
 
 
-def _rows_looked_at(config: Config, index: PartIndex) -> int:
-    """Return the number of training rows whose gradients are compared, at most."""
-    per_part = rows_per_part(config.affinity, index)
-    return sum(min(per_part, rows) for rows in index.rows["train"])
-
-
 def _affinity_text(config: Config, index: PartIndex) -> str:
     at_most = "at most " if config.affinity.samples == "auto" else ""
     by_gradients = any(issubclass(each, GradientEstimator) for each in estimators_of(config.affinity, index).values())
-    gradients = f", gradients of {at_most}{_rows_looked_at(config, index):,} samples" if by_gradients else ""
+    gradients = f", gradients of {at_most}{rows_looked_at(config, index):,} samples" if by_gradients else ""
     return f"{', '.join(config.affinity.methods)}: {len(index.names)} x {len(index.names)}{gradients}"
 
 
@@ -152,7 +137,7 @@ def _total_text(config: Config, seconds: float, cpus: int) -> str:
 def _tuning(config: Config, index: PartIndex, pace: Pace, cpus: int) -> tuple[str, float]:
     """Describe the rounds of tuning, by the pace of the configuration as given; and their seconds."""
     trials, rounds = plan_trials(config, index)
-    most, before, seconds, texts = _most_epochs(config.profile, index), 0, START_SECONDS, []
+    most, before, seconds, texts = epochs_at_most(config.profile, index), 0, START_SECONDS, []
     epoch = pace.epoch(len(index.names), index.n_samples(), index.n_samples("val"))
     for number, each in enumerate(rounds):
         until = most if each.until == "end" else each.until
@@ -190,18 +175,10 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
     """Describe the training of all networks, each once, then of those of each plan (random groups are one line); and
     the seconds of all."""
     cpus = cpus_here()
-    bounded = config.retrain.model_copy(update={"epochs": _most_epochs(config.retrain, index)})
-    config, epochs_at_most = config.model_copy(update={"retrain": bounded}), _at_most(config.retrain)
-    number = config.grouping.groups if config.grouping.groups != "auto" else _most_groups(config, index.names)
-    size = Size.of(config, number, int(bounded.epochs))
-    plans = make_plans(_assumed(index, number), index.tasks, config, _assumed(index, size.groups))
-    specs = list(network_specs(plans, config))
+    epochs_bound = _at_most(config.retrain)
+    config, specs = expected_networks(config, index)
     if not specs:
         return [("retrain", "no plans")], 0.0
-    if "searched" in config.retrain.plans:
-        short = next(spec for spec in specs if spec.plan == "searched")
-        epochs = [size.epochs] * size.networks + [size.final_epochs] * size.n_finals
-        specs += [replace(short, plan="search", probe=True, draws=n, epochs=own) for n, own in enumerate(epochs)]
     tasks = {task.name: task for task in index.tasks}
     sizes = {
         (members, branches): _n_parameters(config, index, [tasks[name] for name in members], branches)
@@ -214,14 +191,14 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
         cost = sum(sizes[spec.tasks, spec.branches] * int(spec.epochs) for spec in networks) * index.n_samples()
         epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
-        bound = at_most or epochs_at_most  # of everything in the line
+        bound = at_most or epochs_bound  # of everything in the line
         return f"{bound}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, {rough_time(seconds)}"
 
     titles = {name: f"of {plan.of_all_draws.name}" for name, plan in trained_plans(config.retrain).items()}
     by_plan: dict[str, list[NetworkSpec]] = {}
     for spec in specs:
         by_plan.setdefault(titles.get(spec.plan, "of the search"), []).append(spec)
-    distinct = list({spec.fingerprint(config): spec for spec in specs}.values())
+    distinct = distinct_networks(config, specs)
     rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
     rows += [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
     return rows, START_SECONDS + seconds_of_trials(distinct, pace, index, cpus, config.retrain.workers)
@@ -232,17 +209,6 @@ def _n_parameters(config: Config, index: PartIndex, tasks: Sequence[Task], branc
     if branches:
         network = BranchedNetwork(network, branches, config.retrain.shared_layers, frozen=False)
     return network.n_parameters
-
-
-def _assumed(index: PartIndex, number: int) -> Groups:
-    """Groups of equal sizes, for a cost."""
-    n_tasks = len(index.names)
-    return Groups.from_labels(index.names, np.arange(n_tasks) * number // n_tasks, "assumed")
-
-
-def _most_epochs(training: TrainingConfig, index: PartIndex) -> int:
-    """The epochs of a training, or the most that `auto` allows."""
-    return Length.of(training, math.ceil(index.n_samples() / training.batch_size)).most
 
 
 def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> str:
@@ -262,18 +228,11 @@ def _at_most(training: TrainingConfig) -> str:
 
 def _groups_text(config: Config, names: list[str]) -> str:
     if config.grouping.budget is not None:
-        return f"at most {_most_groups(config, names)} groups, chosen by score"
+        return f"at most {groups_at_most(config, names)} groups, chosen by score"
     if config.grouping.groups == "auto":
-        numbers = f"{config.grouping.min_groups} to {_most_groups(config, names)}"
+        numbers = f"{config.grouping.min_groups} to {groups_at_most(config, names)}"
         return f"{numbers} groups, chosen by {config.grouping.criterion}"
     return f"{config.grouping.groups} groups"
-
-
-def _most_groups(config: Config, names: list[str]) -> int:
-    """Return the largest number of groups that may be chosen."""
-    if config.grouping.budget is not None:
-        return Conditions.of(config.grouping.budget.model_dump(), names).most_networks(len(names))
-    return max(config.grouping.min_groups, most_groups(len(names), config.grouping.max_groups))
 
 
 def _size(n_bytes: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stg_ray.affinities.estimators import estimators_of
 from stg_ray.affinities.gradients.estimator import GradientEstimator
+from stg_ray.affinities.gradients.samples import rows_per_part
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
 from stg_ray.planning.timing import START_SECONDS, Pace
@@ -29,18 +30,23 @@ def layout_seconds(index: PartIndex) -> float:
     return LAYOUT_SECONDS * sum(map(sum, index.rows.values())) * (numbers + len(index.names))
 
 
-def affinity_seconds(config: Config, index: PartIndex, pace: Pace, samples: int, profile: float, cpus: int) -> float:
+def rows_looked_at(config: Config, index: PartIndex) -> int:
+    """Return the number of training rows whose gradients are compared, at most."""
+    per_part = rows_per_part(config.affinity, index)
+    return sum(min(per_part, rows) for rows in index.rows["train"])
+
+
+def affinity_seconds(config: Config, index: PartIndex, pace: Pace, profile: float, cpus: int) -> float:
     """Return the seconds of all affinities.
 
     Args:
-        samples: training rows whose gradients are compared.
         profile: seconds of the profile, which trains as long as those of `TRAINS` do.
     """
     n_tasks = len(index.names)
     seconds = START_SECONDS
     for name, estimator in estimators_of(config.affinity, index).items():
         if issubclass(estimator, GradientEstimator):  # a pass backwards for each task
-            seconds += samples * n_tasks * BACKWARD * pace.step[1] / cpus
+            seconds += rows_looked_at(config, index) * n_tasks * BACKWARD * pace.step[1] / cpus
         elif name in TRAINS:
             seconds += profile * (1 + n_tasks / config.affinity.tag_every)
     return seconds

@@ -72,24 +72,32 @@ def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, in
             training, DeviceFacts.of_cpu(), build_network(model, index, index.tasks, 0), index.input_shape
         )
         one, all_tasks = (_pace(model, training, task_set, index, n) for n in (1, len(index.tasks)))
-        labels = task_set.labels[task_set.rows("val"), 0]
-        score = _seconds_of_score(index.tasks[0], labels[observed(labels)], config.metric)
+        n_scored = int(observed(task_set.labels[task_set.rows("val"), 0]).sum())
+        score = seconds_of_score(index.tasks[0], n_scored, config.metric, MEASURED_SECONDS)
     finally:
         torch.set_num_threads(threads)
     return Pace(len(index.tasks), (one[0], all_tasks[0]), (one[1], all_tasks[1]), score)
 
 
-def _seconds_of_score(task: Task, labels: np.ndarray, metric: MetricConfig) -> float:
-    """Measure the seconds of a task's score on labels (n,), of its first classes where it has thousands."""
-    if len(labels) == 0:
+def seconds_of_score(task: Task, n_rows: int, metric: MetricConfig, measured_seconds: float) -> float:
+    """Measure the seconds of a task's score on noise, of its first classes where it has thousands.
+
+    Args:
+        n_rows: number of rows with labels.
+        measured_seconds: that are spent on it; scored once if 0.
+    """
+    if n_rows == 0:
         return 0.0
-    if task.kind != "multiclass":
-        noise = np.random.default_rng(0).random(len(labels))
-        return _seconds(lambda: primary_score(task, noise, labels, metric))
-    measured = replace(task, n_classes=min(task.n_classes, SCORED_CLASSES), classes=None, class_weights=None)
-    labels = labels % measured.n_classes
-    noise = np.random.default_rng(0).random((len(labels), measured.n_classes))
-    return _seconds(lambda: primary_score(measured, noise, labels, metric)) * task.n_classes / measured.n_classes
+    rng, share = np.random.default_rng(0), 1.0
+    noise, labels = rng.random(n_rows), rng.permutation(n_rows) / n_rows
+    if task.kind == "binary":
+        labels = (labels >= 0.5).astype(float)
+    elif task.kind == "multiclass":
+        measured = min(task.n_classes, SCORED_CLASSES)
+        share = task.n_classes / measured
+        task = replace(task, n_classes=measured, classes=None, class_weights=None)
+        noise, labels = rng.random((n_rows, measured)), (np.arange(n_rows) % measured).astype(float)
+    return _seconds(lambda: primary_score(task, noise, labels, metric), measured_seconds) * share
 
 
 def _pace(
@@ -111,11 +119,11 @@ def _pace(
     return step / n_rows, _seconds(lambda: trainer.evaluate(inputs)) / len(rows)
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object], measured_seconds: float = MEASURED_SECONDS) -> float:
     """Measure the median seconds of a call, over as many as fit into the time; the first, a warm-up, is left out."""
     work()
     times: list[float] = []
-    until = time.perf_counter() + MEASURED_SECONDS
+    until = time.perf_counter() + measured_seconds
     while not times or time.perf_counter() < until:
         began = time.perf_counter()
         work()

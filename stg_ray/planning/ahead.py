@@ -1,0 +1,135 @@
+"""The time until a run is over, while it goes on: from the pace of its profile, once there is one.
+
+Nothing is measured for it but one score, so it costs no time at the start; `stg-ray plan`, which runs nothing, trains
+for a moment instead. Networks of few tasks are taken to be as slow as the profiled one of all: the estimate is rather
+too high than too low, and falls. Once the networks train, their own pace tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.tuned import as_tuned
+from stg_ray.cluster.nodes import cluster_nodes
+from stg_ray.cluster.placement import Placement, Resources, place, place_trials, place_workers
+from stg_ray.config import Config
+from stg_ray.data.parts import PartIndex, read_index
+from stg_ray.models import build_network
+from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks
+from stg_ray.planning.rough import BACKWARD, affinity_seconds, grouping_seconds, report_seconds
+from stg_ray.planning.timing import START_SECONDS, Pace, seconds_of_score, seconds_of_trials
+from stg_ray.profiling.stage import most_workers
+from stg_ray.progress import Left, Standing
+from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.training.auto import workers_pay
+
+WITHOUT_A_PACE = ("parts", "tune")
+"""Stages before the profile: nothing tells yet how long a training takes."""
+
+
+class Ahead:
+    """The time that is left of a run, over the stages that it has still to do.
+
+    Args:
+        run: its parts are laid out, and its configuration is settled, before anything is estimated.
+        stages: names of the stages that are to be done, in their order.
+    """
+
+    def __init__(self, run: RunDir, stages: Sequence[str]) -> None:
+        self.run, self.stages = run, list(stages)
+        self.stage = ""
+        self.expected: dict[str, float] = {}
+
+    def __call__(self, now: Standing) -> Left | None:
+        """Return the time that is left in all; None where it is not known."""
+        if now.stage in WITHOUT_A_PACE:
+            return None
+        if now.stage == "profile":
+            if now.work is None:
+                return None
+            epochs = epochs_at_most(self.config.profile, self.index)
+            self.expected = self._expected(now.stage, epochs, now.work / epochs)
+        elif now.stage != self.stage:
+            self.expected = self._expected(now.stage, *self._profiled())
+        self.stage = now.stage
+        if not self.expected:
+            return None
+        here = now.left
+        if here is None or (now.stage == "retrain" and self._trains_in_parts):
+            here = max(here or 0.0, self.expected[now.stage] - now.spent)
+        later = self.stages[self.stages.index(now.stage) + 1 :]
+        return Left(here + sum(self.expected[name] for name in later), is_bound=self._is_bound(now.stage))
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration, once all that is `auto` is decided."""
+        return as_tuned(self.run, self.run.read_config())
+
+    @cached_property
+    def index(self) -> PartIndex:
+        """The index of the task set's parts."""
+        return read_index(self.run.sub("parts"))
+
+    @cached_property
+    def _score(self) -> float:
+        """Seconds of a task's score on the validation rows; one is measured, on noise."""
+        return seconds_of_score(self.index.tasks[0], self.index.n_samples("val"), self.config.metric, 0.0)
+
+    def _profiled(self) -> tuple[int, float]:
+        """Number of epochs of the profile that is there, and the seconds of one; the first one starts processes."""
+        seconds = self.run.read_parquet("profile/metrics.parquet").to_pandas().groupby("epoch")["seconds"].first()
+        return len(seconds), float(seconds.median())
+
+    def _expected(self, stage: str, epochs: int, seconds: float) -> dict[str, float]:
+        """Seconds of the stages from the affinities on, from those of an epoch; none while a cluster has no CPUs."""
+        config, index = self.config, self.index
+        nodes = [node for node in cluster_nodes() if node.get("CPU", 0) >= 1]
+        if not nodes:
+            return {}
+        workers, of_profile = place_workers(nodes, most_workers(config, index, nodes), index.n_parts())
+        per_network, of_trials = place_trials(nodes, config.retrain.workers, config.retrain.gpus)
+        step = seconds * workers * self._threads(nodes, of_profile) / index.n_samples()
+        pace = Pace(len(index.names), (step, step), (step * (1 - BACKWARD),) * 2, self._score)
+        at_once = place(nodes, config.affinity.gpus).at_once
+        networks = self._networks_of_groups if stage == "retrain" else self._networks_at_most
+        trainings = seconds_of_trials(networks, pace, index, of_trials.at_once, per_network) if networks else 0.0
+        return {
+            "affinity": affinity_seconds(config, index, pace, epochs * seconds, at_once),
+            "group": grouping_seconds(len(index.names)),
+            "retrain": START_SECONDS + trainings,
+            "report": report_seconds(len(index.names)),
+        }
+
+    def _threads(self, nodes: Sequence[Resources], of_profile: Placement) -> int:
+        """Threads that share a step of the profile: 1 where a step is too short to be shared."""
+        if "GPU" in of_profile.resources:
+            return 1
+        config, index = self.config, self.index
+        network = build_network(config.model, index, index.tasks, config.seed)
+        cpus = [int(node["CPU"]) for node in nodes]
+        pays = workers_pay(network, index.input_shape, config.profile.batch_size, cpus)
+        return int(of_profile.resources["CPU"]) if pays else 1
+
+    @cached_property
+    def _networks_at_most(self) -> list[NetworkSpec]:
+        """The networks before the groups are known."""
+        return distinct_networks(*expected_networks(self.config, self.index))
+
+    @cached_property
+    def _networks_of_groups(self) -> list[NetworkSpec]:
+        """The networks once the groups are known."""
+        ours = Groups.from_dict(self.run.read_json("groups.json"))
+        return distinct_networks(*expected_networks(self.config, self.index, ours))
+
+    @property
+    def _trains_in_parts(self) -> bool:
+        """Whether some networks are trained after others, whose progress tells nothing of theirs."""
+        return "searched" in self.config.retrain.plans or self.config.retrain.epochs == "auto"
+
+    def _is_bound(self, stage: str) -> bool:
+        """Whether less may have to be done: lengths, or the number of groups, are still to be found."""
+        lengths = [self.config.retrain.epochs] + [self.config.profile.epochs] * (stage == "profile")
+        return "auto" in lengths or (self.config.grouping.groups == "auto" and stage in ("profile", "affinity"))

@@ -1,0 +1,67 @@
+"""The networks that a run trains, as far as they are known before its groups are: the most there may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from stg_ray.artifacts.groups import Groups
+from stg_ray.config import Config, TrainingConfig
+from stg_ray.data.parts import PartIndex
+from stg_ray.grouping.n_groups import most_groups
+from stg_ray.grouping.selection import Conditions
+from stg_ray.retraining.plans import make_plans, network_specs
+from stg_ray.retraining.search.size import Size
+from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.training.length import Length
+
+
+def expected_networks(config: Config, index: PartIndex, ours: Groups | None = None) -> tuple[Config, list[NetworkSpec]]:
+    """Return the networks of all plans, those of the search included, with a number of epochs each.
+
+    What is not known yet is the most that it may be: the number of groups, and the length of trainings that is left to
+    their scores.
+
+    Args:
+        ours: the groups, where they are known; else as many of equal sizes as there may be.
+
+    Returns:
+        The configuration with that length, and the specs; the same network may be part of several plans.
+    """
+    epochs = epochs_at_most(config.retrain, index)
+    config = config.model_copy(update={"retrain": config.retrain.model_copy(update={"epochs": epochs})})
+    number = config.grouping.groups if config.grouping.groups != "auto" else groups_at_most(config, index.names)
+    size = Size.of(config, number, epochs)
+    plans = make_plans(ours or _assumed(index, number), index.tasks, config, _assumed(index, size.groups))
+    specs = list(network_specs(plans, config))
+    if specs and "searched" in config.retrain.plans:
+        short = next(spec for spec in specs if spec.plan == "searched")
+        lengths = [size.epochs] * size.networks + [size.final_epochs] * size.n_finals
+        specs += [replace(short, plan="search", probe=True, draws=n, epochs=own) for n, own in enumerate(lengths)]
+    return config, specs
+
+
+def distinct_networks(config: Config, specs: Sequence[NetworkSpec]) -> list[NetworkSpec]:
+    """Return each of the networks once: equal ones of several plans are trained once."""
+    return list({spec.fingerprint(config): spec for spec in specs}.values())
+
+
+def epochs_at_most(training: TrainingConfig, index: PartIndex) -> int:
+    """Return the epochs of a training, or the most that `auto` allows."""
+    return Length.of(training, math.ceil(index.n_samples() / training.batch_size)).most
+
+
+def groups_at_most(config: Config, names: list[str]) -> int:
+    """Return the largest number of groups that may be chosen."""
+    if config.grouping.budget is not None:
+        return Conditions.of(config.grouping.budget.model_dump(), names).most_networks(len(names))
+    return max(config.grouping.min_groups, most_groups(len(names), config.grouping.max_groups))
+
+
+def _assumed(index: PartIndex, number: int) -> Groups:
+    """Groups of equal sizes, for a cost."""
+    n_tasks = len(index.names)
+    return Groups.from_labels(index.names, np.arange(n_tasks) * number // n_tasks, "assumed")

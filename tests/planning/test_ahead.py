@@ -1,0 +1,108 @@
+"""The time until a run is over: known from the profile's pace on, of all stages that are to come, and at no cost."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import stg_ray as sr
+from stg_ray import progress
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.planning.ahead import Ahead
+from stg_ray.progress import Reporter, Standing
+from tests.support.run_maker import EPOCHS, make_run
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+STAGES = ("profile", "affinity", "group", "retrain", "report")
+
+
+def finished(folder: Path, n_tasks: int = 12) -> RunDir:
+    lengths = {"profile": {"epochs": EPOCHS}, "retrain": {"epochs": 20}}
+    return make_run(str(folder / "run"), n_tasks, settings=lengths)
+
+
+def profiling(work: float, left: float) -> Standing:
+    return Standing("profile", spent=5.0, left=left, work=work)
+
+
+def test_it_adds_the_stages_that_are_to_come(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    ahead = Ahead(run, STAGES)
+    short, long = ahead(profiling(30, left=10)), ahead(profiling(300, left=10))
+    assert short is not None
+    assert long is not None
+    assert long.seconds > short.seconds > 10
+    trainings = 10 * (20 / EPOCHS) / 5  # at least ten networks, on five CPUs
+    assert 300 * trainings < long.seconds < 10 * 300 * trainings
+    assert long.is_bound, "the number of groups is still to be chosen"
+    alone = Ahead(run, ["profile"])(profiling(300, left=10))
+    assert alone is not None
+    assert alone.seconds == 10
+
+
+def test_nothing_is_said_before_there_is_a_pace(tmp_path: Path) -> None:
+    ahead = Ahead(finished(tmp_path), ("parts", "tune", *STAGES))
+    assert ahead(Standing("parts", 1.0, None, None)) is None
+    assert ahead(Standing("tune", 9.0, 5.0, 9.0)) is None
+    assert ahead(Standing("profile", 1.0, None, None)) is None
+
+
+def test_a_run_that_goes_on_knows_the_pace_of_the_profile_that_is_there(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    ahead = Ahead(run, STAGES[1:])
+    begun = ahead(Standing("affinity", 0.0, None, None))
+    during = Ahead(run, STAGES)(profiling(EPOCHS, left=0))  # a second for each epoch, as in the run
+    assert begun is not None
+    assert during is not None
+    assert begun.seconds == pytest.approx(during.seconds, rel=0.1)
+    later = ahead(Standing("affinity", 2.0, None, None))
+    assert later is not None
+    assert later.seconds == pytest.approx(begun.seconds - 2.0)
+    retrain = ahead(Standing("retrain", 30.0, 40.0, 60.0))
+    assert retrain is not None
+    assert 40 < retrain.seconds < 42, "the stage's pace, and the page"
+    assert not retrain.is_bound, "the groups are known"
+
+
+def test_a_cluster_without_cpus_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its nodes are about to come back."""
+    run = finished(tmp_path)
+    monkeypatch.setattr("stg_ray.planning.ahead.cluster_nodes", lambda: [{"memory": 1.0}])
+    assert Ahead(run, STAGES)(profiling(30, left=10)) is None
+
+
+def test_a_thousand_tasks_cost_no_time(tmp_path: Path) -> None:
+    ahead = Ahead(finished(tmp_path, 1000), STAGES)
+    began = time.perf_counter()
+    ahead(profiling(30, left=10))
+    assert time.perf_counter() - began < 2.0, "once"
+    began = time.perf_counter()
+    ahead(profiling(30, left=9))
+    assert time.perf_counter() - began < 0.2, "at each look"
+
+
+@pytest.mark.slow
+def test_a_run_shows_times_that_fall_from_stage_to_stage(
+    make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PACE_SECONDS", 0.2)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "WORTH_SAYING", (1.0, 0.0))
+    monkeypatch.setattr("stg_ray.profiling.stage.PROGRESS_SECONDS", 0.0)
+    console = Console(file=io.StringIO(), soft_wrap=True, width=200)
+    settings = {"profile": {"epochs": 60, "batch_size": 8}, "retrain": {"epochs": 5, "plans": ["ours"]}}
+    settings["grouping"] = {"groups": 2}
+    sr.run(make_task_set(), tmp_path / "run", settings=settings, reporter=Reporter(console))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    whole = [line for line in lines if "to the end" in line]
+    assert {line.split()[0] for line in whole} >= {"profile", "retrain"}, lines
+    seconds = [int(found[1]) for line in whole if (found := re.search(r"(\d+) s to the end", line))]
+    assert seconds == sorted(seconds, reverse=True)
+    assert len(set(lines)) == len(lines), "no line twice"
