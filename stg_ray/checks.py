@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 from collections.abc import Iterator
 
@@ -43,6 +44,7 @@ def check(config: Config, index: PartIndex) -> None:
         InputError: more groups than tasks, a method or plan that these tasks do not have, a trunk that does not fit.
     """
     check_settings(config, index)
+    check_loggers(config)
     check_methods(config.affinity, index)
     check_metrics(config.metric, index.tasks)
     _check_trunk(config, index)
@@ -74,6 +76,17 @@ def check_settings(config: Config, index: PartIndex) -> None:
     check_search(config, index.names)
     for training in (config.profile, config.retrain):
         Augmentation.of(training, index.input_shape, np.arange(0))
+
+
+def check_loggers(config: Config) -> None:
+    """Refuse `retrain.loggers` whose package is not installed; each is an extra of its own name.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in config.retrain.loggers:
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"retrain.loggers has {name}, which is not installed: pip install 'stg_ray[{name}]'")
 
 
 def check_sizes(config: Config, index: PartIndex) -> None:

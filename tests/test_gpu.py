@@ -3,7 +3,7 @@ which are compared with a CPU's. Skipped where there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -172,18 +172,18 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
     class Stopped(Exception):
         pass
 
-    def stop(epoch: int) -> None:
+    def stop(epoch: int, _scores: Sequence[float]) -> None:
         if epoch == 4:
             raise Stopped
 
     runs = [Storage(tmp_path / name) for name in ("whole", "stopped")]
     for run in runs:
         write_parts(make_task_set(missing=0.2), run.sub("parts"))
-    train_network(runs[0], config, spec, device="cuda", report=lambda _: None)
+    train_network(runs[0], config, spec, device="cuda", report=lambda *_: None)
     with pytest.raises(Stopped):
         train_network(runs[1], config, spec, device="cuda", report=stop)
     epochs: list[int] = []
-    train_network(runs[1], config, spec, device="cuda", report=epochs.append)
+    train_network(runs[1], config, spec, device="cuda", report=lambda epoch, _: epochs.append(epoch))
     assert epochs == [5, 6]
     weights = [load_weights(run, f"{network_folder(spec, config)}/network.pt") for run in runs]
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-3, atol=1e-4)

@@ -168,9 +168,10 @@ ELSEWHERE = {
     "data.parquet": "data/test_parquet.py",
     "data.image_size": "data/test_images.py",
     "retrain.folds": "retraining/test_greedy.py",
+    "retrain.loggers": "retraining/test_loggers.py",
 }
-"""Sources of data, whose task sets are compared with what the files hold in tests of their own; and what excludes much
-else."""
+"""Sources of data, whose task sets are compared with what the files hold in tests of their own; what excludes much
+else; and what needs packages of other people."""
 
 COMPILER = {"profile.compile", "retrain.compile"}
 """Needs a C++ compiler: training/test_compute.py."""

@@ -86,7 +86,9 @@ def train_some(folder: str, numbers: list[int], times: Any = None) -> None:
     own: list[float] = []
     for number in numbers:
         with training_process(1):
-            train_network(run, config, specs[number], device="cpu", report=lambda epoch: own.append(time.monotonic()))
+            train_network(
+                run, config, specs[number], device="cpu", report=lambda epoch, _: own.append(time.monotonic())
+            )
     if times is not None:
         times.extend(own)
 

@@ -151,7 +151,7 @@ def train(job: Job) -> None:
     torch.set_num_threads(1)
     uri, config, spec = job
     network = NetworkSpec.from_dict(spec)
-    train_network(Storage(uri), Config.model_validate(config), network, device="cpu", report=lambda _: None)
+    train_network(Storage(uri), Config.model_validate(config), network, device="cpu", report=lambda *_: None)
 
 
 if __name__ == "__main__":

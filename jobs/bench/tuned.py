@@ -99,7 +99,7 @@ def test_score(run: RunDir, config: sr.Config, seed: int) -> float:
     """Train the network of all tasks; the mean primary metric of its tasks on the test rows."""
     tasks = read_index(run.sub("parts")).tasks
     spec = NetworkSpec("all_in_one", 0, tuple(task.name for task in tasks), seed, seed, config.retrain.epochs)
-    train_network(run, config, spec, device="cpu", report=lambda _: None)
+    train_network(run, config, spec, device="cpu", report=lambda *_: None)
     scores = run.read_json(f"{network_folder(spec, config)}/network.json")["scores"]["test"]
     values = np.array([scores[task.name][primary_metric(task, config.metric)] for task in tasks])
     floors = np.array([LEAST_R2 if primary_metric(task, config.metric) == "r2" else -np.inf for task in tasks])

@@ -102,7 +102,7 @@ def scores(run: RunDir, config: sr.Config, tasks: Sequence[int], draws: int) -> 
     index = read_index(run.sub("parts"))
     names = tuple(index.names[t] for t in tasks)
     spec = NetworkSpec("all_in_one", 0, names, config.seed, draws, config.retrain.epochs)
-    train_network(run, config, spec, device="cpu", report=lambda _: None)
+    train_network(run, config, spec, device="cpu", report=lambda *_: None)
     folder = network_folder(spec, config)
     network, rows = load_network(run, config, index, names, folder), TaskRows(run.sub("parts"), index, "val", tasks)
     by_way = run.read_json(f"{folder}/network.json")["scores"]

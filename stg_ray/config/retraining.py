@@ -76,6 +76,14 @@ class RetrainConfig(TrainingConfig):
     """Share of a GPU for each worker, where there are GPUs; 0.25 trains four networks at a time on each."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Number of restarts of a trial."""
+    loggers: Annotated[list[Literal["mlflow", "wandb"]], since("0.2")] = []
+    """Where networks are logged to while they train, beside TensorBoard: MLflow, Weights & Biases (extras of these
+    names). Their own environment variables say where that is, such as MLFLOW_TRACKING_URI and WANDB_MODE."""
+
+    @field_validator("loggers")
+    @classmethod
+    def _distinct_loggers(cls, loggers: list[str]) -> list[str]:
+        return distinct(loggers, "loggers", may_be_empty=True)
 
     @field_validator("plans")
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -52,7 +52,7 @@ def train_network(
     spec: NetworkSpec,
     *,
     device: torch.device | str,
-    report: Callable[[int], None],
+    report: Callable[[int, Sequence[float]], None],
     count: Callable[[int], None] | None = None,
     ranks: Ranks = ALONE,
 ) -> None:
@@ -73,8 +73,8 @@ def train_network(
         config: of the run.
         spec: the network, its tasks and its seeds.
         device: where it is trained.
-        report: called with the number of epochs done, now and then and in the end; where several ranks train together,
-            after every epoch on each of them.
+        report: called with the number of epochs done, and the scores on validation rows of those since the last call,
+            now and then and in the end; where several ranks train together, after every epoch on each of them.
         count: called with the number of samples that this rank takes in a step.
         ranks: this process among those that train the network together.
 
@@ -165,7 +165,7 @@ class _Trial:
     def checkpoint(self) -> str:
         return checkpoint_of(self.folder)
 
-    def train(self, report: Callable[[int], None], count: Callable[[int], None] | None) -> _State:
+    def train(self, report: Callable[[int, Sequence[float]], None], count: Callable[[int], None] | None) -> _State:
         """Train the epochs that are left until the end or the pause, and keep checkpoints of them."""
         record = None if count is None else partial(_count_rows, count)
         state, trainer, device = self._restore(), self.trainer, self.trainer.compute.device
@@ -174,7 +174,7 @@ class _Trial:
             # Training on fewer tasks need not be better than the profile: then that network is kept.
             state.keep_if_best(trainer.network, self._validation_score())
         last = min(self.spec.pause if isinstance(self.spec.pause, int) else length.most, length.most)
-        checkpoints, reports = Sparingly(), Sparingly()
+        checkpoints, reports, told = Sparingly(), Sparingly(), 0
         while not state.ended and state.epoch < last:
             began = time.monotonic()
             epoch = state.epoch + 1
@@ -189,7 +189,8 @@ class _Trial:
             if self.ranks.is_first and (is_last or checkpoints.is_due):
                 checkpoints.do(partial(self._save, state))
             if self.ranks.world > 1 or is_last or reports.is_due:
-                reports.do(partial(report, epoch))
+                reports.do(partial(report, epoch, state.scores[told:]))
+                told = len(state.scores)
         return state
 
     def score(self, state: _State) -> dict[str, Scores]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,12 @@ from stg_ray.progress import StageProgress
 from stg_ray.retraining.kept import is_trained, network_folder
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
+from stg_ray.shown import counted
 from stg_ray.training.compute import training_process
 from stg_ray.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from ray.tune import Tuner
-
-    from stg_ray.retraining.watch import Watch
 
 
 def run_trials(
@@ -41,29 +40,35 @@ def run_trials(
     Args:
         what: they are, for the progress, such as `of the search`.
     """
+    from stg_ray.retraining.loggers import loggers_of
     from stg_ray.retraining.watch import Watch
 
     workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpus)
     if placement.instead:
         progress.note(placement.instead)
     watch = Watch(run, config, progress.name)
+    loggers = loggers_of(run, config.retrain.loggers, progress.name)
     known = [length for spec in specs if (length := _known_length(spec)) is not None]
-    networks = f"networks {what}".strip()
+    networks = f"{counted(len(specs), 'network')} {what}".strip()
     progress.begins_to_wait()
 
     def poll() -> None:
+        for logger in loggers:
+            logger.tell(progress.note)
         if not watch.epochs_of_trial:
             progress.waits_for(f"room for a network ({placement.times(workers)})")
         done = sum(watch.epochs_of_trial.values())
         if len(known) == len(specs):
-            progress.update(done, sum(known), f"epochs of {len(specs)} {networks}")
+            progress.update(done, sum(known), f"epochs of {networks}")
         else:
-            progress.update(len(watch.ended), len(specs), f"{networks} after {done} epochs")
+            progress.update(len(watch.ended), len(specs), f"networks {what}".strip() + f" after {done} epochs")
 
-    tuner = _tuner(run, config, specs, workers, placement, watch)
+    tuner = _tuner(run, config, specs, workers, placement, [watch, *loggers])
     run.delete(f".ray/{watch.stage}")
     with suppress(EOFError, pickle.UnpicklingError):  # of Tune's own list of results, which is not used
         wait_for(tuner.fit, poll)
+    for logger in loggers:
+        logger.tell(progress.note)
     for spec in specs:
         if not is_trained(run, config, spec):
             watch.failures.setdefault(network_folder(spec, config), "its trial ended early")
@@ -77,10 +82,12 @@ def _known_length(spec: NetworkSpec) -> int | None:
 
 
 def _tuner(
-    run: RunDir, config: Config, specs: list[NetworkSpec], workers: int, placement: Placement, watch: Watch
+    run: RunDir, config: Config, specs: list[NetworkSpec], workers: int, placement: Placement, callbacks: Sequence[Any]
 ) -> Tuner:
-    """Tune's experiment: a trial for each network, as many at a time as there is room for."""
+    """Tune's experiment: a trial for each network, as many at a time as there is room for; `Watch` is called first."""
     from ray import tune
+
+    stage = callbacks[0].stage
 
     return tune.Tuner(
         # Workers of Ray Train have resources of their own: their trial only waits, but Tune wants it to have some.
@@ -89,7 +96,7 @@ def _tuner(
             "run": run.uri,
             "config": config.model_dump(),
             "directory": os.getcwd(),
-            "stage": watch.stage,
+            "stage": stage,
             "together": workers > 1,
             "spec": tune.grid_search([spec.to_dict() for spec in specs]),
         },
@@ -101,11 +108,11 @@ def _tuner(
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name=watch.stage,
+            name=stage,
             storage_path=run.path(".ray"),
             storage_filesystem=None if run.is_local else run.fs,
             failure_config=tune.FailureConfig(max_failures=config.retrain.max_failures),
-            callbacks=[watch],
+            callbacks=list(callbacks),
             verbose=0,
         ),
     )
@@ -191,7 +198,7 @@ def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks:
                 Config.model_validate(job["config"]),
                 NetworkSpec.from_dict(job["spec"]),
                 device=device_here(),
-                report=lambda epoch: report({"epoch": epoch}),
+                report=lambda epoch, scores: report({"epoch": epoch, "scores": list(scores)}),
                 count=samples.add,
                 ranks=ranks,
             )

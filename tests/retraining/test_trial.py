@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class _Stopped(Exception):
     pass
 
 
-def stop_after(epoch: int) -> Callable[[int], None]:
-    def report(done: int) -> None:
+def stop_after(epoch: int) -> Callable[[int, Sequence[float]], None]:
+    def report(done: int, _scores: Sequence[float]) -> None:
         if done == epoch:
             raise _Stopped
 
@@ -48,13 +48,13 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     runs = [Storage(tmp_path / name) for name in ("whole", "stopped")]
     for run in runs:
         write_parts(make_task_set(missing=0.2), run.sub("parts"))
-    train_network(runs[0], config, SPEC, device="cpu", report=lambda _: None)
+    train_network(runs[0], config, SPEC, device="cpu", report=lambda *_: None)
     with pytest.raises(_Stopped):
         train_network(runs[1], config, SPEC, device="cpu", report=stop_after(4))
     folder = network_folder(SPEC, config)
     assert not is_finished(runs[1], folder)
     epochs: list[int] = []
-    train_network(runs[1], config, SPEC, device="cpu", report=epochs.append)
+    train_network(runs[1], config, SPEC, device="cpu", report=lambda epoch, _: epochs.append(epoch))
     assert epochs == [5, 6]
     weights = [load_weights(run, f"{folder}/network.pt") for run in runs]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
@@ -68,7 +68,7 @@ def test_tensorboard_has_the_scores_of_every_epoch_of_a_published_network(
 ) -> None:
     run = RunDir(tmp_path)
     write_parts(make_task_set(), run.sub("parts"))
-    train_network(run, config, SPEC, device="cpu", report=lambda _: None)
+    train_network(run, config, SPEC, device="cpu", report=lambda *_: None)
     (network,) = publish(run, config, [SPEC])
     (file,) = (tmp_path / SPEC.folder).glob("events.*")
     found = {(value.tag, event.step): value.simple_value for event in events_of(file) for value in event.summary.value}
@@ -87,14 +87,16 @@ def test_a_paused_training_goes_on_and_ends_like_an_undisturbed_one(
     runs = [Storage(tmp_path / name) for name in ("whole", "paused")]
     for run in runs:
         write_parts(make_task_set(missing=0.2), run.sub("parts"))
-    run, folder, report = runs[1], network_folder(SPEC, config), lambda _: None
+    run, folder, report = runs[1], network_folder(SPEC, config), lambda *_: None
     train_network(runs[0], config, SPEC, device="cpu", report=report)
     test_parts = {name: run.read_bytes(f"parts/{name}") for name in run.list("parts") if name.startswith("test")}
     for name in test_parts:
         run.delete(f"parts/{name}")
     epochs: list[int] = []
     for pause in (4, 2, 4):
-        train_network(run, config, replace(SPEC, pause=pause), device="cpu", report=epochs.append)
+        train_network(
+            run, config, replace(SPEC, pause=pause), device="cpu", report=lambda epoch, _: epochs.append(epoch)
+        )
         scores = scores_until(run, folder, pause)
         assert scores is not None
         assert len(scores) == pause
@@ -118,8 +120,8 @@ def test_settings_of_a_network_are_those_of_a_configuration_with_them(
     assert own.fingerprint(config) == SPEC.fingerprint(same) != SPEC.fingerprint(config)
     assert NetworkSpec.from_dict(json.loads(json.dumps(own.to_dict()))) == own
     assert SPEC.to_dict().keys() == own.to_dict().keys() - {"settings", "pause"}
-    train_network(run, config, own, device="cpu", report=lambda _: None)
-    train_network(run, same, SPEC, device="cpu", report=lambda _: None)
+    train_network(run, config, own, device="cpu", report=lambda *_: None)
+    train_network(run, same, SPEC, device="cpu", report=lambda *_: None)
     assert len(run.list(".networks")) == 1
 
 
@@ -153,12 +155,12 @@ def test_a_network_learns_and_a_finished_one_is_not_trained_again(
 ) -> None:
     run = Storage(tmp_path)
     write_parts(make_task_set(n_samples=600), run.sub("parts"))
-    train_network(run, config, SPEC, device="cpu", report=lambda _: None)
+    train_network(run, config, SPEC, device="cpu", report=lambda *_: None)
     result = run.read_json(f"{network_folder(SPEC, config)}/network.json")
     assert set(result["scores"]["test"]) == set(SPEC.tasks)
     assert min(scores["roc_auc"] for scores in result["scores"]["test"].values()) > 0.85
     epochs: list[int] = []
-    train_network(run, config, SPEC, device="cpu", report=epochs.append)
+    train_network(run, config, SPEC, device="cpu", report=lambda epoch, _: epochs.append(epoch))
     assert epochs == []
 
 
@@ -168,7 +170,7 @@ def test_a_task_that_hardly_counts_is_hardly_learned(
     run = Storage(tmp_path)
     write_parts(make_task_set(n_samples=600), run.sub("parts"))
     spec = replace(SPEC, weights=(1.0, 1e-6, 1.0))
-    train_network(run, set_values(config, ["retrain.optimizer=sgd"]), spec, device="cpu", report=lambda _: None)
+    train_network(run, set_values(config, ["retrain.optimizer=sgd"]), spec, device="cpu", report=lambda *_: None)
     heads = load_weights(run, f"{network_folder(spec, set_values(config, ['retrain.optimizer=sgd']))}/network.pt")
     start = build_network(config.model, read_index(run.sub("parts")), [Task(name) for name in SPEC.tasks], SPEC.draws)
     moved = (heads["heads.weight"] - start.heads.weight.detach()).abs().mean(dim=1)
@@ -182,7 +184,7 @@ def test_a_loss_that_is_no_number_stops_with_the_tasks_name(
     write_parts(make_task_set(), run.sub("parts"))
     config = set_values(config, ["retrain.lr=1.0e+38"])
     with pytest.raises(StgRayError, match=r"task 'block 0 task 0' became non-finite in epoch 1"):
-        train_network(run, config, SPEC, device="cpu", report=lambda _: None)
+        train_network(run, config, SPEC, device="cpu", report=lambda *_: None)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -196,7 +198,7 @@ def test_a_network_with_branches_is_trained_kept_and_loaded(
     spec = replace(SPEC, start="digest", branches=(2, 1))
     with pytest.raises(_Stopped):
         train_network(run, config, spec, device="cpu", report=stop_after(2))
-    train_network(run, config, spec, device="cpu", report=lambda _: None)
+    train_network(run, config, spec, device="cpu", report=lambda *_: None)
     folder = network_folder(spec, config)
     loaded = load_network(run, config, index, spec.tasks, folder)
     scores = run.read_json(f"{folder}/network.json")["scores"]["test"]

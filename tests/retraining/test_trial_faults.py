@@ -158,7 +158,7 @@ reference = run_in("undisturbed")
 groups = Groups.from_dict(reference.read_json("groups.json"))
 same = []
 for spec in network_specs(make_plans(groups, tasks.tasks, config), config):
-    train_network(reference, config, spec, device="cpu", report=lambda _: None)
+    train_network(reference, config, spec, device="cpu", report=lambda *_: None)
     scores = [r.read_json(network_folder(spec, config) + "/network.json")["scores"] for r in (run, reference)]
     same.append(scores[0] == scores[1])
 print(json.dumps({

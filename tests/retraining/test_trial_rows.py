@@ -76,7 +76,7 @@ def test_without_a_validation_score_the_last_epoch_is_taken(
     task_set.labels[task_set.rows("val")] = 0
     run = Storage(tmp_path)
     write_parts(task_set, run.sub("parts"))
-    train_network(run, config, SPEC, device="cpu", report=lambda _: None)
+    train_network(run, config, SPEC, device="cpu", report=lambda *_: None)
     assert run.read_json(f"{network_folder(SPEC, config)}/network.json")["best_epoch"] == SPEC.epochs
     about = trained(run, set_values(config, ["retrain.min_steps=14"]), replace(SPEC, epochs="auto"))[1]
     assert (about["ended"], about["epochs"], about["best_epoch"]) == ("number", 4, 4), "four times the least steps"
@@ -92,7 +92,7 @@ def test_rows_have_no_say_in_the_epoch_that_predicts_them_for_the_score(
     for name in ("as it is", "others"):
         run = Storage(tmp_path / name)
         index = write_parts(task_set, run.sub("parts"))
-        train_network(run, config, spec, device="cpu", report=lambda _: None)
+        train_network(run, config, spec, device="cpu", report=lambda *_: None)
         folder = network_folder(spec, config)
         found.append(HeldOut.read(run, folder))
         scores = run.read_json(f"{folder}/network.json")["scores"]["val"]

@@ -145,7 +145,7 @@ def test_several_workers_train_the_network_that_one_would(
     for spec in network_specs(make_plans(groups, tasks.tasks, config), config):
         if spec.group == 2:
             continue
-        train_network(alone, config, spec, device="cpu", report=lambda _: None)
+        train_network(alone, config, spec, device="cpu", report=lambda *_: None)
         own, expected = (load_weights(each, f"{network_folder(spec, config)}/network.pt") for each in (run, alone))
         for key, value in expected.items():
             torch.testing.assert_close(own[key], value, rtol=1e-4, atol=1e-6)
@@ -172,7 +172,7 @@ def test_tune_prints_nothing_of_its_own(
     run = RunDir(tmp_path)
     index = write_parts(make_task_set(), run.sub("parts"))
     done = NetworkSpec("all_in_one", 0, tuple(index.names), seed=0, draws=0, epochs=2)
-    train_network(run, config, replace(done, pause="end"), device="cpu", report=lambda _: None)
+    train_network(run, config, replace(done, pause="end"), device="cpu", report=lambda *_: None)
     others = [replace(done, group=1, tasks=done.tasks[:1]), replace(done, group=2, tasks=("no such task",))]
     capfd.readouterr()
     with quiet.stage("retrain") as progress:

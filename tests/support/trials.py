@@ -18,6 +18,6 @@ SPEC = NetworkSpec("ours", 1, ("block 0 task 0", "block 0 task 2", "block 1 task
 
 def trained(run: Storage, config: Config, spec: NetworkSpec) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The weights of a network, and what is known of it."""
-    train_network(run, config, spec, device="cpu", report=lambda _: None)
+    train_network(run, config, spec, device="cpu", report=lambda *_: None)
     folder = network_folder(spec, config)
     return load_weights(run, f"{folder}/network.pt"), run.read_json(f"{folder}/network.json")

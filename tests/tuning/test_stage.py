@@ -74,7 +74,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[NetworkSpec]:
             trained.append(spec)
             try:
                 with training_process(1):
-                    train_network(run, config, spec, device="cpu", report=lambda _: None)
+                    train_network(run, config, spec, device="cpu", report=lambda *_: None)
             except StgRayError as error:
                 reasons[network_folder(spec, config)] = str(error)
         return reasons
