@@ -23,6 +23,7 @@ from typing import Any
 from stg_ray import affinities, grouping, profiling, report, retraining, tuning
 from stg_ray.artifacts.given_trunk import keep_trunk
 from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.left_to_auto import note_auto
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.trust import check_code, is_own, sign, sign_code
 from stg_ray.artifacts.tuned import as_tuned
@@ -115,6 +116,7 @@ def run(
             check_same(run_dir, config)
         else:
             run_dir.forget_sources()  # of data that was refused, and may be mended now
+            note_auto(run_dir, config)
         config = keep_trunk(run_dir, config)
         run_dir.check_sources(config)
         run_dir.write_config(config)
@@ -170,7 +172,7 @@ def run_stage(
     run_dir.check_writable()
     with run_dir.lease():
         before = run_dir.read_config()
-        config = set_values(before, overrides)
+        config = given = set_values(before, overrides)
         check_earlier_stages(run_dir, stage, before, config, out)
         index = read_index(run_dir.sub("parts"))
         config = settle(config, index)
@@ -190,6 +192,7 @@ def run_stage(
         if was_done or has_changed or config.fingerprint(sections) != before.fingerprint(sections):
             run_dir.forget_from(stage)
         run_dir.write_config(config)
+        note_auto(run_dir, given, before)
         if own:
             sign(run_dir, config)  # what the overrides name is this user's own, too
         reporter = reporter or Reporter()

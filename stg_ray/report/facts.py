@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
 
+from stg_ray.artifacts.left_to_auto import left_to_auto
 from stg_ray.config import Config
+from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import without_secrets
+from stg_ray.config.tuning import TUNED
 from stg_ray.report.evidence import Evidence
-from stg_ray.stages import STAGES
+from stg_ray.stages import STAGES, TUNING
+
+SET_BY = ("", "given", "preset", "tuning", "auto")
+"""Whom settings are set by, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,16 @@ class StageFacts:
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of the configuration that is not at its default, such as `retrain.seeds`."""
+    """A key of the configuration that is not at its default, such as `retrain.seeds`.
+
+    Attributes:
+        set_by: whom: given, preset, tuning or auto; empty where the version that began the run did not note it.
+    """
 
     key: str
     value: str
     default: str
+    set_by: str = ""
 
 
 def stages_of(evidence: Evidence) -> list[StageFacts]:
@@ -84,6 +96,49 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {seconds - 60 * minutes:.0f} s"
     return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def settings_of(evidence: Evidence) -> list[Setting]:
+    """Return the settings that are not at their defaults: first those that were given, last what auto stood for."""
+    left, config = left_to_auto(evidence.run), evidence.config
+    if left is None:
+        return changed_settings(config)
+    preset = dict(_flat(PRESETS[config.data.preset].settings)) if config.data.preset in PRESETS else {}
+    tuned = evidence.run.read_json(TUNING)["found"] if config.tune.trials and evidence.run.exists(TUNING) else {}
+    of_tuning = {f"{section}.{key}" for key in tuned for section in TUNED.get(key, ())}
+    values = dict(_flat(config.model_dump()))
+
+    def set_by(key: str) -> str:
+        if key in of_tuning:
+            return "tuning"
+        if key in left:
+            return "auto"
+        return "preset" if key in preset and preset[key] == values.get(key) else "given"
+
+    changed = [replace(setting, set_by=set_by(setting.key)) for setting in changed_settings(config)]
+    changed += [Setting(key, value, "auto", "auto") for key, value in _found(evidence) if key in left]
+    return sorted(changed, key=lambda setting: SET_BY.index(setting.set_by))
+
+
+def _found(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """What the stages found for settings that stay `auto` in the configuration."""
+    config = evidence.config
+    if config.profile.epochs == "auto" and evidence.epochs is not None:
+        yield "profile.epochs", f"{int(evidence.epochs['epoch'].max())}"
+    if config.grouping.groups == "auto":
+        yield "grouping.groups", f"{len(evidence.groups.groups)}"
+    lengths = [network["epochs"] for _, _, network in evidence.networks]
+    if config.retrain.epochs == "auto" and lengths:
+        yield "retrain.epochs", f"{min(lengths)} to {max(lengths)}"
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The keys of all sections, with their values."""
+    for section, inner in values.items():
+        if isinstance(inner, Mapping):
+            yield from ((f"{section}.{key}", value) for key, value in inner.items())
+        else:
+            yield section, inner
 
 
 def changed_settings(config: Config) -> list[Setting]:

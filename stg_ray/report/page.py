@@ -28,6 +28,7 @@ from stg_ray.report.groups_view import MOST_CARDS, SHOWN_IN_MANY, cards_of, know
 from stg_ray.report.headline import headline_of, tiles_of
 from stg_ray.report.samples import ambiguous_of, suspects_of
 from stg_ray.report.sections import curves_of, map_of, matrices_of, membership_of, number_of_groups, search_of
+from stg_ray.report.task_samples import samples_of_tasks
 from stg_ray.report.task_table import gains_over_one, table_of
 from stg_ray.report.terminal import cost_text, difference_texts, failure_text, looks_text
 from stg_ray.report.words import search_sentence
@@ -123,6 +124,7 @@ def _about(evidence: Evidence) -> dict[str, Any]:
     stages = facts.stages_of(evidence)
     groups = evidence.groups
     order = evidence.order.tolist()
+    samples = None if evidence.regions is None else samples_of_tasks(evidence)
     return {
         "run": evidence.run.uri,
         "python": f'sr.load("{evidence.run.uri}")',
@@ -132,7 +134,7 @@ def _about(evidence: Evidence) -> dict[str, Any]:
         "seconds": sum(stage.seconds for stage in stages),
         "versions": facts.versions_of(evidence),
         "devices": facts.devices_of(evidence),
-        "changed": facts.changed_settings(evidence.config),
+        "changed": facts.settings_of(evidence),
         "config": evidence.config.to_yaml(hide_secrets=True),
         "data": _json(
             {
@@ -142,6 +144,7 @@ def _about(evidence: Evidence) -> dict[str, Any]:
                 "centres": [shown_name(name) for name in evidence.centres],
                 "regions": None if evidence.regions is None else
                 evidence.regions[["easy", "ambiguous", "hard_to_learn"]].fillna(0).round(4).to_numpy().tolist(),
+                "samples": samples and vars(samples),
             }
         ),
     }  # fmt: skip

@@ -104,7 +104,7 @@ def _with_inputs(evidence: Evidence, samples: list[Sample]) -> list[Sample]:
         for row in np.flatnonzero(np.isin(part.samples, wanted)).tolist():
             inputs = part.inputs
             values = _first_of(inputs, row) if isinstance(inputs, SparseRows) or inputs.ndim != 4 else ""
-            picture = "" if values or isinstance(inputs, SparseRows) else _picture(inputs[row])
+            picture = "" if values or isinstance(inputs, SparseRows) else picture_of(inputs[row])
             seen[int(part.samples[row])] = (picture, values, np.asarray(part.labels[row]))
     complete = []
     for each in samples:
@@ -114,7 +114,8 @@ def _with_inputs(evidence: Evidence, samples: list[Sample]) -> list[Sample]:
     return complete
 
 
-def _picture(image: np.ndarray) -> str:
+def picture_of(image: np.ndarray) -> str:
+    """Return an input (C, H, W) as a data URI; empty where it has not the channels of a picture."""
     return thumbnail(image) if image.shape[0] in (1, 3) else ""
 
 

@@ -274,11 +274,28 @@ def test_the_data_map_is_that_of_the_chosen_task(browser: Browser, runs: dict[in
     assert (round(x * 31), round(y * 31)) == (777 % 32, 777 // 32)
 
 
+def test_samples_beside_the_data_map_are_those_of_the_chosen_task(browser: Browser, runs: dict[int, RunDir]) -> None:
+    browser.open(page(runs[100]))
+    table = runs[100].read_parquet("profile/suspects.parquet").to_pandas()
+    for t in (0, 42):
+        browser.enter("#map-task", str(t))
+        samples = table[table["task"] == f"task {t:04d}"]["sample"].tolist()[:6]
+        listed = browser.each("#map-samples li", "i => i.querySelector('small').textContent")
+        assert [int(item.split()[1]) for item in listed[: len(samples)]] == samples
+        assert len(listed) == len(samples) + 6, "as many ambiguous ones"
+        pictures = browser.each("#map-samples img", "i => [i.naturalWidth, i.alt]")
+        assert [alt for _, alt in pictures] == [
+            item.split(" ·")[0].replace("sample", "Training sample") for item in listed
+        ]
+        assert {width for width, _ in pictures} == {8}
+
+
 def test_samples_are_pictures_where_inputs_are_images(browser: Browser, runs: dict[int, RunDir]) -> None:
     browser.open(page(runs[100]))
-    pictures = browser.each(".pictures img", "i => [i.naturalWidth, i.alt]")
+    pictures = browser.each("#samples .pictures img", "i => [i.naturalWidth, i.alt]")
     assert len(pictures) == 24
     assert all(width == 8 and alt.startswith("Training sample ") for width, alt in pictures)
     browser.open(page(runs[15]))
     assert browser.each(".pictures img") == []
+    assert browser.each("#map-samples li"), "numbers, where inputs are no images"
     assert len(browser.each("#samples tbody tr")) > 12

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 import stg_ray as sr
+from stg_ray.artifacts.left_to_auto import note_auto
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.config.loading import load_config
+from stg_ray.config.loading import load_config, set_values
 from stg_ray.data.parts import read_index, read_split
-from stg_ray.report import facts
+from stg_ray.report import facts, task_samples
 from stg_ray.report.evidence import Evidence
 from stg_ray.report.groups_view import cards_of, known_of
 from stg_ray.report.page import page_of
 from stg_ray.report.samples import ambiguous_of, suspects_of
+from stg_ray.report.task_samples import OF_A_TASK, samples_of_tasks
 from tests.support.run_maker import PLANS, make_run
 
 ONE = {"retrain": {"plans": ["ours", "all_in_one"]}}
@@ -147,3 +149,67 @@ def test_settings_that_were_changed_are_listed_and_no_others(tmp_path: Path) -> 
     listed = {setting.key: setting.value for setting in facts.changed_settings(load_config({"data": secret}))}
     assert "xyzzy" not in str(listed)
     assert "7" in str(listed)
+
+
+def test_what_was_given_comes_before_what_auto_stood_for(tmp_path: Path) -> None:
+    settings = {"model": {"width": 256}, "retrain": {"seeds": 5}, "profile": {"lr": 0.001}}
+    run = make_run(str(tmp_path / "run"), 12, settings=settings)
+    config = run.read_config()
+    assert {setting.set_by for setting in facts.settings_of(Evidence(run, config))} == {""}, "nobody noted it"
+    note_auto(run, load_config({**config.model_dump(), "model": {"width": "auto"}}))
+    listed = facts.settings_of(Evidence(run, config))
+    by_key = {setting.key: setting for setting in listed}
+    assert by_key["retrain.seeds"].set_by == by_key["profile.lr"].set_by == "given"
+    assert by_key["model.width"].set_by == by_key["grouping.groups"].set_by == "auto"
+    assert (by_key["model.width"].value, by_key["grouping.groups"].value) == ("256", "4")
+    order = [setting.set_by for setting in listed]
+    assert order == sorted(order, key=["given", "auto"].index)
+    assert "auto → <bdi>256</bdi>" in page_of(Evidence(run, config))
+
+
+def test_what_a_preset_sets_is_told_from_what_was_given(tmp_path: Path) -> None:
+    run = make_run(str(tmp_path / "run"), 12)
+    config = load_config("digits", ["retrain.seeds=7"])
+    note_auto(run, config)
+    by_key = {setting.key: setting.set_by for setting in facts.settings_of(Evidence(run, config))}
+    assert by_key["model.width"] == by_key["profile.epochs"] == "preset"
+    assert by_key["retrain.seeds"] == by_key["data.preset"] == "given"
+
+
+def test_what_tuning_found_is_told(tmp_path: Path) -> None:
+    run = make_run(str(tmp_path / "run"), 12)
+    config = set_values(run.read_config(), ["tune.trials=3", "profile.lr=0.1", "retrain.lr=0.1"])
+    note_auto(run, run.read_config())
+    run.write_json("tune.json", {"found": {"lr": 0.1}})
+    by_key = {setting.key: setting.set_by for setting in facts.settings_of(Evidence(run, config))}
+    assert by_key["profile.lr"] == by_key["retrain.lr"] == "tuning"
+    assert by_key["tune.trials"] == "given"
+
+
+def test_every_task_has_samples_to_look_at(usual: RunDir) -> None:
+    evidence = Evidence(usual, usual.read_config())
+    found, table = samples_of_tasks(evidence), evidence.suspects
+    assert table is not None
+    part = read_split(usual.sub("parts"), evidence.summary.index, "train")
+    labels = {int(sample): row for sample, row in zip(part.samples, np.asarray(part.labels), strict=True)}
+    for t, name in enumerate(evidence.summary.index.names):
+        own = table[table["task"] == name]
+        assert [row[0] for row in found.suspects[t]] == own["sample"].tolist()[:OF_A_TASK]
+        assert len(found.ambiguous[t]) == OF_A_TASK
+        spreads = [row[3] for row in found.ambiguous[t]]
+        assert spreads == sorted(spreads, reverse=True)
+        assert all(row[1] == labels[row[0]][t] for row in found.ambiguous[t])
+    assert found.pictures == {}, "inputs are no images"
+
+
+def test_pictures_of_all_tasks_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(str(tmp_path / "run"), 12, image=True)
+    evidence = Evidence(run, run.read_config())
+    all_of_them = samples_of_tasks(evidence)
+    shown = {row[0] for rows in (*all_of_them.suspects, *all_of_them.ambiguous) for row in rows}
+    assert set(all_of_them.pictures) == shown
+    assert all(picture.startswith("data:image/") for picture in all_of_them.pictures.values())
+    monkeypatch.setattr(task_samples, "PICTURE_BYTES", 5 * len(next(iter(all_of_them.pictures.values()))))
+    few = samples_of_tasks(evidence).pictures
+    assert 0 < len(few) < 10
+    assert few.items() <= all_of_them.pictures.items()

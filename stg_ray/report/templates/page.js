@@ -204,6 +204,32 @@
       name.textContent = names[t];
       document.getElementById("map-name").replaceChildren(name);
     };
-    chosen.addEventListener("change", draw);
+    // samples of that task: pictures where there are any, else rows
+    const element = (tag, content, type) => {
+      const made = document.createElement(tag);
+      made.append(...[content].flat());
+      if (type) made.className = type;
+      return made;
+    };
+    const kinds = [["suspects", "Labels that may be wrong"], ["ambiguous", "Ambiguous"]];
+    const value = (v) => (v === null ? "–" : v.toFixed(2));
+    const listed = ([sample, label, confidence, spread]) => {
+      const text = element("p", ["label " + label, element("br", []), element("small", "sample " + sample + " · " + value(confidence) + " ± " + value(spread))]);
+      const item = element("li", text), source = data.samples.pictures[sample];
+      if (source) {
+        const picture = document.createElement("img");
+        picture.src = source;
+        picture.alt = "Training sample " + sample;
+        item.prepend(picture);
+      }
+      return item;
+    };
+    const list = () => {
+      const t = +chosen.value;
+      document.getElementById("map-samples").replaceChildren(...kinds.filter(([kind]) => data.samples[kind][t].length)
+        .flatMap(([kind, title]) => [element("h3", title), element("ul", data.samples[kind][t].map(listed), "pictures")]));
+    };
+    chosen.addEventListener("change", () => { draw(); list(); });
+    list();
   }
 })();
