@@ -17,6 +17,7 @@ from stg_ray.config.tuning import TUNED, with_tuned
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
 from stg_ray.grouping.stage import check_grouping
+from stg_ray.meta.network import check_tasks, kind_of, meta_network
 from stg_ray.models import build_network, split_layers
 from stg_ray.models.sizes import memory_bytes
 from stg_ray.retraining.plans import check_plans
@@ -59,6 +60,8 @@ def check(config: Config, index: PartIndex) -> None:
 def _check_trunk(config: Config, index: PartIndex) -> None:
     """Refuse a trunk that cannot be built, or that an affinity or a plan cannot use."""
     network = build_network(config.model, index, index.tasks, config.seed)
+    if config.retrain.learner != "joint":
+        meta_network(config, index, kind_of(index.tasks, config.retrain.learner), config.seed)
     check_network(config.affinity, index, network)
     if "branches" in config.retrain.plans:
         split_layers(network.trunk, config.retrain.shared_layers)
@@ -74,6 +77,7 @@ def check_settings(config: Config, index: PartIndex) -> None:
     check_grouping(config, index.names, [task.name for task in index.tasks if task.kind == "regression"])
     check_plans(config, index.tasks)
     check_search(config, index.names)
+    check_tasks(config, index.tasks)
     for training in (config.profile, config.retrain):
         Augmentation.of(training, index.input_shape, np.arange(0))
 

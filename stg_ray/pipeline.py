@@ -41,6 +41,7 @@ from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.models import build_network
 from stg_ray.planning.ahead import Ahead
 from stg_ray.progress import Reporter, StageProgress
+from stg_ray.retraining.learning.meta import check_rows
 from stg_ray.runs import Run
 from stg_ray.settling import settle
 from stg_ray.stages import STAGES, earlier
@@ -182,6 +183,7 @@ def run_stage(
             check_code(run_dir, before, trust_code=trust_code)
             check(config, index)
             has_changed = run_dir.check_sources(config, stage)
+            check_rows(run_dir.sub("parts"), config)
         elif STAGES[stage].adds:
             check_code(run_dir, before, trust_code=trust_code, sections=STAGES[stage].adds)
             check_settings(config, index)
@@ -239,6 +241,7 @@ def _run_stages(
                 index = read_index(run_dir.sub("parts"))
                 config = settle(config, index)
                 check(config, index)
+                check_rows(run_dir.sub("parts"), config)
                 run_dir.write_config(config)  # settled once, whatever a later version would take
     if failed is not None:
         raise failed

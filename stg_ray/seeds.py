@@ -64,6 +64,10 @@ class Stream(IntEnum):
     """Rows on which the gradients of tasks are compared while they are trained; key: epoch, task."""
     RESAMPLED_ROWS = 23
     """Rows that are drawn with replacement, for the error of a score on them."""
+    EPISODES = 24
+    """Episodes that an initialisation is trained on; key: epoch."""
+    SCORED_EPISODES = 25
+    """Episodes that initialisations are scored on; key: task, split, half."""
 
 
 def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:

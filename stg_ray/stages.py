@@ -87,7 +87,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "retrain",
-            adds=("search", "retrain"),
+            adds=("search", "meta", "retrain"),
             artifacts=(
                 *("results.parquet", "costs.parquet", "failures.json", "chosen.json", "search.json", "forecast.json"),
                 *("plans", "models"),

@@ -16,8 +16,9 @@ from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, gpu_kernel,
 from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.session import session
-from stg_ray.config.loading import load_config
+from stg_ray.config.loading import load_config, with_settings
 from stg_ray.data.parts import read_index, read_split, write_parts
+from stg_ray.meta.adapting import load_adapter
 from stg_ray.models import load_weights
 from stg_ray.profiling.recorder import Recorder, Shard
 from stg_ray.progress import Reporter
@@ -27,6 +28,7 @@ from stg_ray.retraining.trial import train_network
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import DeviceFacts
 from stg_ray.training.compute import Compute, exact_float32
+from tests.support.families import SETTINGS, sines
 from tests.support.oracle import TASKS, TRUNKS, engine_of, example, looped
 
 pytestmark = [
@@ -234,3 +236,25 @@ def test_two_workers_train_a_network_together_on_one_gpu(gpu_session: None, quie
     config = sr.load_config("digits", [*overrides, "retrain.workers=2", "retrain.seeds=1"])
     results = sr.run(config, str(tmp_path / "run"), reporter=quiet).results
     assert np.isfinite(results[results["metric"] == "average_precision"]["value"]).all()
+
+
+@pytest.mark.parametrize("learner", ["maml", "anil", "reptile"])
+def test_an_initialisation_is_trained_scored_and_routed_as_on_a_cpu(tmp_path: Path, learner: str) -> None:
+    tasks, settings = sines(4), {"retrain": {"learner": learner}, "meta": {"steps_per_epoch": 5}}
+    config = with_settings({"data": {"npz": "planted"}, **SETTINGS}, settings)
+    spec, found = NetworkSpec("ours", 0, tuple(tasks.names), seed=0, draws=0, epochs=2), []
+    for device in ("cpu", "cuda"):
+        run = Storage(tmp_path / device)
+        write_parts(tasks, run.sub("parts"))
+        train_network(run, config, spec, device=device, report=lambda _: None)
+        folder = network_folder(spec, config)
+        found.append(load_weights(run, f"{folder}/network.pt"))
+        adapter = load_adapter(run, config, read_index(run.sub("parts")), [folder, folder])
+        for network in adapter.networks:
+            network.to(device)
+        inputs = torch.linspace(-3, 3, 10)[:, None]
+        adapted = adapter.adapt(inputs, inputs[:, 0].sin().numpy(), torch.as_tensor)
+        assert np.isfinite(adapted.predict(inputs)).all()
+        assert adapted.losses[0] == adapted.losses[1]
+    for key, value in found[0].items():
+        torch.testing.assert_close(found[1][key], value, rtol=1e-3, atol=1e-4)

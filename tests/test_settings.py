@@ -156,6 +156,26 @@ PACKS: dict[str, dict[str, Any]] = {
             "memory_format": "contiguous",
         },
     },
+    "initialisations": {
+        "data": {"npz": "numbers.npz"},
+        "model": {"trunk": "mlp", "width": 8, "dropout": 0.0},
+        "profile": {"epochs": 1, "workers": 1},
+        "affinity": {"methods": ["random"]},
+        "grouping": {"groups": 2},
+        "meta": {
+            "steps": 2,
+            "rate": 0.2,
+            "learn_rates": True,
+            "first_order": True,
+            "ways": 2,
+            "shots": 4,
+            "queries": 3,
+            "episodes": 2,
+            "steps_per_epoch": 3,
+            "scored": 4,
+        },
+        "retrain": {"learner": "anil", "plans": ["ours", "all_in_one_equal_cost"], "epochs": 2},
+    },
 }
 """Whole runs with many settings each."""
 

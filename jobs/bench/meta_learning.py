@@ -1,19 +1,21 @@
 """Groups for meta-learning: are planted families found, and what do initialisations of groups bring? And the speed.
 
     python -m jobs.bench.meta_learning [--seeds 10] [--trained 1] [--steps 600] [--speed]
-    python -m jobs.bench.meta_learning --seeds 0 [--omniglot DATA_ROOT --minutes 40]
+    python -m jobs.bench.meta_learning --seeds 0 [--runs 3] [--omniglot DATA_ROOT --minutes 40]
 
 Sinusoids (the regression of Finn et al. 2017, section 5.1, values in units of their spread) in four families of phases.
 Every task has rows of its own; the affinity is taken at a common random initialisation with one head for all tasks, by
 the sign statistic. Then an initialisation for all, one for each of our groups, and for random groups of the same sizes:
 the error on query rows of new tasks after one step on ten rows; a new task is routed to the group whose initialisation
 adapts best on its support rows. --speed: meta-gradients of 5-way 5-shot episodes of images, and of sinusoids, by the
-learner and by a loop over episodes. --omniglot: one initialisation for all alphabets, on drawings of people unseen.
+learner and by a loop over episodes. --runs: the same comparison by whole runs with `retrain.learner`, new tasks by
+`adapt` of the run's networks. --omniglot: one initialisation for all alphabets, on drawings of people unseen.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
@@ -33,6 +36,7 @@ from stg_ray.meta import LEARNERS, Episodes, Initialisation
 from stg_ray.meta.episodes import Sampler
 from stg_ray.meta.learners import after_steps, train
 from stg_ray.meta.routing import route
+from stg_ray.progress import Reporter
 
 FAMILIES, TASKS, ROWS = 4, 40, 100
 SHOTS, QUERIES = 10, 10
@@ -52,12 +56,17 @@ def network() -> nn.Sequential:
     return made
 
 
-def found_groups(inputs: np.ndarray, values: np.ndarray, seed: int) -> np.ndarray:
-    """Our groups (T,) of tasks by their gradients at a random initialisation, one head for all."""
+def task_set(inputs: np.ndarray, values: np.ndarray, seed: int) -> sr.TaskSet:
+    """Tasks of these rows (T, rows), each with rows of its own."""
     n_tasks, rows = inputs.shape
     labels = np.full((inputs.size, n_tasks), np.nan, dtype=np.float32)
     labels[np.arange(inputs.size), np.repeat(np.arange(n_tasks), rows)] = values.ravel()
-    tasks = sr.TaskSet.from_arrays(inputs.reshape(-1, 1), labels, kinds=["regression"] * n_tasks, seed=seed)
+    return sr.TaskSet.from_arrays(inputs.reshape(-1, 1), labels, kinds=["regression"] * n_tasks, seed=seed)
+
+
+def found_groups(inputs: np.ndarray, values: np.ndarray, seed: int) -> np.ndarray:
+    """Our groups (T,) of tasks by their gradients at a random initialisation, one head for all."""
+    n_tasks, tasks = len(inputs), task_set(inputs, values, seed)
     torch.manual_seed(seed)
     common = network()
     heads, head = nn.Linear(40, n_tasks), common.state_dict()
@@ -95,6 +104,46 @@ def error_of(starts: list[Initialisation], test: Episodes) -> tuple[float, float
     own = outputs[number, torch.arange(len(test))][..., 0]
     errors = (own - test.query_labels).square().mean(dim=1)
     return float(errors.mean()), float(1.96 * errors.std() / len(errors) ** 0.5)
+
+
+RUN: dict[str, Any] = {
+    "model": {"trunk": "mlp", "width": 40, "dropout": 0.0},
+    "profile": {"epochs": 1, "workers": 1},
+    "affinity": {"methods": ["landscape"], "statistic": "sign", "start": "initial", "layers": "all", "samples": 4000},
+    "grouping": {"groups": FAMILIES},
+    "meta": {"rate": 0.05, "learn_rates": True, "shots": SHOTS, "queries": QUERIES, "episodes": 25},
+    "retrain": {
+        "learner": "maml",
+        "plans": ["ours", "all_in_one", "random"],
+        "random_groups": 1,
+        "epochs": 12,
+        "lr": 2e-3,
+        "optimizer": "adam",
+    },
+}
+
+
+def by_run(seed: int, rows: list[tuple[str, str, str]], result: dict[str, Any]) -> None:
+    """A whole run: R2 of its tasks in episodes of test rows, and the error of new tasks that its networks adapt to."""
+    rng = np.random.default_rng([10, seed])
+    family = rng.permutation(np.repeat(np.arange(FAMILIES), TASKS // FAMILIES))
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = task_set(*sinusoids(family, ROWS, rng), seed)
+        run = sr.run(tasks, folder, settings={"seed": seed, **RUN}, reporter=Reporter(Console(quiet=True)))
+        rand = adjusted_rand_score(family, run.groups.labels)
+        scores = run.results.query("split == 'test' and metric == 'r2'").groupby("plan")["value"].mean()
+        new = sinusoids(np.arange(100) % FAMILIES, SHOTS + QUERIES, np.random.default_rng([11, seed]))
+        found: dict[str, Any] = {"rand": round(float(rand), 3), "plans": {}}
+        for plan, score in scores.items():
+            predictor, errors = run.predictor(str(plan)), []
+            for x, y in zip(new[0][..., None], new[1], strict=True):
+                predicted = predictor.adapt(x[:SHOTS], y[:SHOTS]).predict(x[SHOTS:])
+                errors.append(float(np.square(predicted - y[SHOTS:]).mean()))
+            margin = 1.96 * np.std(errors) / len(errors) ** 0.5
+            text = f"R2 {score:.3f}; new tasks {np.mean(errors):.3f} +- {margin:.3f}"
+            rows.append((f"run, {plan}, seed {seed} (Rand index {rand:.2f})", text, ""))
+            found["plans"][str(plan)] = {"r2": round(float(score), 4), "error": round(float(np.mean(errors)), 4)}
+        result["runs"].append(found)
 
 
 def images(seed: int, n: int) -> Episodes:
@@ -180,12 +229,14 @@ def main() -> None:
     parser.add_argument("--trained", type=int, default=1, help="of these, with trained initialisations")
     parser.add_argument("--steps", type=int, default=600, help="of 25 episodes each, for an initialisation")
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--runs", type=int, default=0, help="whole runs, each on a planted set")
     parser.add_argument("--omniglot", metavar="DATA_ROOT", help="folder of omniglot/omniglot28.npz")
     parser.add_argument("--minutes", type=float, default=40, help="of training on Omniglot")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str]] = []
     result: dict[str, Any] = {"benchmark": "meta_learning", "rand": [], "errors": [], "speed": {}, "omniglot": {}}
+    result["runs"] = []
     for seed in range(arguments.seeds):
         rng = np.random.default_rng([10, seed])
         family = rng.permutation(np.repeat(np.arange(FAMILIES), TASKS // FAMILIES))
@@ -207,6 +258,8 @@ def main() -> None:
     if arguments.seeds:
         exact = sum(rand == 1 for rand in result["rand"])
         rows.append(("families found (adjusted Rand index 1)", f"{exact} of {arguments.seeds}", "9 of 10"))
+    for seed in range(arguments.runs):
+        by_run(seed, rows, result)
     if arguments.speed:
         speed(rows, result)
     if arguments.omniglot:

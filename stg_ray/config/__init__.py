@@ -5,6 +5,7 @@ This package imports neither torch nor Ray, so that `stg-ray --help` and `import
 
 from stg_ray.config.data import DataConfig, ImageFolderConfig
 from stg_ray.config.grouping import BudgetConfig, GroupingConfig
+from stg_ray.config.meta import MetaConfig
 from stg_ray.config.methods import AFFINITY_METHODS, GROUPING_METHODS, Affinity, GroupingMethod
 from stg_ray.config.metric import MetricConfig
 from stg_ray.config.retraining import PlanName, RetrainConfig
@@ -26,6 +27,7 @@ __all__ = [
     "GroupingConfig",
     "GroupingMethod",
     "ImageFolderConfig",
+    "MetaConfig",
     "MetricConfig",
     "ModelConfig",
     "ParquetConfig",

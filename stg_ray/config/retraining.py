@@ -26,6 +26,8 @@ PlanName = Literal[
     "greedy",
 ]
 
+LearnerName = Literal["joint", "maml", "anil", "reptile"]
+
 MAX_DRAWS = 1000
 """Trainings of a network, and draws of random groups: more tell nothing more, and fill the disk."""
 
@@ -41,6 +43,9 @@ class RetrainConfig(TrainingConfig):
     with one of all tasks; branches is one network whose lower layers all tasks share and whose upper ones each of our
     groups has of its own; known takes the known groups of the task set; greedy is an ensemble that is selected from the
     networks of all other plans."""
+    learner: Annotated[LearnerName, since("0.2")] = "joint"
+    """What the networks learn: joint, to predict their tasks; maml, anil and reptile, an initialisation that adapts to
+    each of their tasks in a few steps on a few rows (section `meta`; [meta-learning](meta_learning.md))."""
     start: Literal["scratch", "profiled", "both"] = "scratch"
     """Starting point of the networks: their initialization (scratch), or the trunk and heads of the profiled network;
     both trains every plan twice, as PLAN and PLAN_profiled, for comparison."""

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from stg_ray.config.data import Auto, Count, DataConfig, Section
 from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.grouping import GroupingConfig
+from stg_ray.config.meta import MetaConfig, check_learner
 from stg_ray.config.methods import AFFINITY_METHODS
 from stg_ray.config.metric import MetricConfig
 from stg_ray.config.recipes import BY_TRUNK
@@ -173,6 +174,8 @@ class Config(Section):
     """The grouping of the tasks by their affinities."""
     search: Annotated[SearchConfig, since("0.2")] = SearchConfig()
     """The search for groups by measuring, where `searched` is among `retrain.plans`."""
+    meta: Annotated[MetaConfig, since("0.2")] = MetaConfig()
+    """The networks of the plans as initialisations, where `retrain.learner` is maml, anil or reptile."""
     retrain: RetrainConfig = RetrainConfig()
     """The networks of the groups, and of the baselines that they are compared with."""
 
@@ -203,6 +206,11 @@ class Config(Section):
                 "the plan searched takes every task into one group and knows no grouping.budget: leave searched out of "
                 "retrain.plans, or group by another method"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _learner_alone(self) -> Config:
+        check_learner(self)
         return self
 
     def to_yaml(self, *, hide_secrets: bool = False) -> str:

@@ -74,6 +74,11 @@ def auxiliary(  # noqa: PLR0913  what the command has as options
         config = run.read_config()
         for stage in ("parts", "affinity"):
             run.require(stage, config)
+        if config.retrain.learner != "joint":
+            raise InputError(
+                f"auxiliaries are trained jointly, and the networks of this run by retrain.learner="
+                f"{config.retrain.learner}: give it a run with retrain.learner=joint"
+            )
         check_code(run, config, trust_code=trust_code)
         check_main(run, mains)
         session.start()

@@ -30,6 +30,9 @@ Tensors = dict[str, torch.Tensor]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
+NUMBERS_AT_ONCE = 2**26
+"""Parameters of all episodes that are computed side by side."""
+
 
 @dataclass
 class Initialisation:
@@ -62,14 +65,17 @@ class Initialisation:
         }
 
     def chunks(self, episodes: Episodes) -> Iterator[Episodes]:
-        """Yield the episodes that are computed side by side: all, but one by one where convolutions run on a CPU.
+        """Yield the episodes that are computed side by side, but one by one where convolutions run on a CPU.
+
+        Side by side each episode has parameters of its own: so many episodes as memory is for (`NUMBERS_AT_ONCE`).
 
         Side by side a convolution has the weights of each episode, which is a grouped convolution: on CPUs it takes
         two to seven times as long as one after the other (measured with a small CNN on one core).
         """
         convolves = any(isinstance(module, CONVOLUTIONS) for module in self.network.modules())
         on_cpu = next(iter(self.parameters.values())).device.type == "cpu"
-        size = 1 if convolves and on_cpu else len(episodes)
+        fit = NUMBERS_AT_ONCE // sum(value.numel() for value in self.parameters.values())
+        size = 1 if convolves and on_cpu else max(1, fit)
         return (episodes[slice(begin, begin + size)] for begin in range(0, len(episodes), size))
 
     def outputs(self, parameters: Tensors, inputs: torch.Tensor) -> torch.Tensor:

@@ -18,11 +18,12 @@ def held_out_losses(start: Initialisation, learner: Learner, episodes: Episodes)
     Every other row makes a half; each is judged after adapting to the other half, so that what fits any rows is no
     better for that. Query rows are not looked at.
     """
-    even = torch.arange(episodes.support.shape[1]) % 2 == 0
+    even = torch.arange(episodes.support.shape[1], device=episodes.support.device) % 2 == 0
     loss = episodes.loss
 
     def of_one(inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros((), dtype=next(iter(start.parameters.values())).dtype)
+        like = next(iter(start.parameters.values()))
+        total = torch.zeros((), dtype=like.dtype, device=like.device)
         for mine in (even, ~even):
             adapted = learner.adapted(start, start.parameters, start.log_rates, inputs[mine], labels[mine], loss)
             total = total + loss(start.outputs(adapted, inputs[~mine]), labels[~mine]) / 2

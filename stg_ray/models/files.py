@@ -62,7 +62,7 @@ def read_checkpoint(source: str, *, key: str = "model.weights") -> dict[str, tor
 def load_trunk(
     trunk: nn.Module, tensors: Mapping[str, torch.Tensor], source: str, *, key: str = "model.weights"
 ) -> None:
-    """Start a trunk from a checkpoint's tensors, named as in the trunk or with `trunk.` or `module.` before.
+    """Start a trunk from a checkpoint's tensors, named as in the trunk or as in a network or a wrapper that it is in.
 
     Other tensors of the checkpoint (heads, a classifier) are left alone.
 
@@ -76,7 +76,8 @@ def load_trunk(
         InputError: a tensor of the trunk is missing, or has another shape.
     """
     wanted = trunk.state_dict()
-    prefix = max(("", "trunk.", "module.", "module.trunk."), key=lambda p: sum(p + name in tensors for name in wanted))
+    prefixes = ("", "trunk.", "module.", "module.trunk.", "network.trunk.")
+    prefix = max(prefixes, key=lambda p: sum(p + name in tensors for name in wanted))
     missing = [name for name in wanted if prefix + name not in tensors]
     if missing:
         raise InputError(

@@ -45,8 +45,8 @@ class Ahead:
 
     def __call__(self, now: Standing) -> Left | None:
         """Return the time that is left in all; None where it is not known."""
-        if now.stage in WITHOUT_A_PACE:
-            return None
+        if now.stage in WITHOUT_A_PACE or self.config.retrain.learner != "joint":
+            return None  # the profile's pace is none of episodes
         if now.stage == "profile":
             if now.work is None:
                 return None

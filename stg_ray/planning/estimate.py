@@ -14,10 +14,12 @@ from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
+from stg_ray.meta.network import meta_network
 from stg_ray.models import BranchedNetwork, build_network
+from stg_ray.planning.episodes import measure_episodes, samples_of_epoch
 from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks, groups_at_most
 from stg_ray.planning.rough import affinity_seconds, grouping_seconds, layout_seconds, report_seconds, rows_looked_at
-from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
+from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, AnyPace, Pace, measure_pace, seconds_of_trials
 from stg_ray.profiling.stage import most_workers
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.settling import settle
@@ -184,11 +186,16 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
         (members, branches): _n_parameters(config, index, [tasks[name] for name in members], branches)
         for members, branches in {(spec.tasks, spec.branches) for spec in specs}
     }
-    pace = measure_pace(config, config.retrain, task_set, index)
+    pace: AnyPace
+    if config.retrain.learner == "joint":
+        pace = measure_pace(config, config.retrain, task_set, index)
+    else:
+        pace = measure_episodes(config, task_set, index)
+    samples = samples_of_epoch(config, index)
     at_most = "at most " if config.grouping.groups == "auto" else ""
 
     def text(networks: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
-        cost = sum(sizes[spec.tasks, spec.branches] * int(spec.epochs) for spec in networks) * index.n_samples()
+        cost = sum(sizes[spec.tasks, spec.branches] * int(spec.epochs) for spec in networks) * samples
         epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
         bound = at_most or epochs_bound  # of everything in the line
@@ -205,6 +212,8 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
 
 
 def _n_parameters(config: Config, index: PartIndex, tasks: Sequence[Task], branches: Sequence[int]) -> int:
+    if config.retrain.learner != "joint":
+        return meta_network(config, index, index.tasks[0].kind, 0).n_parameters
     network = build_network(config.model, index, tasks, 0)
     if branches:
         network = BranchedNetwork(network, branches, config.retrain.shared_layers, frozen=False)

@@ -31,7 +31,9 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
     Returns:
         The configuration with that length, and the specs; the same network may be part of several plans.
     """
-    epochs = epochs_at_most(config.retrain, index)
+    is_joint = config.retrain.learner == "joint"
+    of_episodes = Length.of(config.retrain, config.meta.steps_per_epoch).most
+    epochs = epochs_at_most(config.retrain, index) if is_joint else of_episodes
     config = config.model_copy(update={"retrain": config.retrain.model_copy(update={"epochs": epochs})})
     number = config.grouping.groups if config.grouping.groups != "auto" else groups_at_most(config, index.names)
     size = Size.of(config, number, epochs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -55,6 +56,14 @@ class Pace:
         return n_train * step + n_val * predict + n_tasks * self.score
 
 
+class AnyPace(Protocol):
+    """What tells the seconds of an epoch."""
+
+    def epoch(self, n_tasks: int, n_train: int, n_val: int) -> float:
+        """Return the seconds of an epoch of a network of `n_tasks` tasks."""
+        ...
+
+
 def measure_pace(config: Config, training: TrainingConfig, task_set: TaskSet, index: PartIndex) -> Pace:
     """Train and evaluate networks of one task and of all for a moment each.
 
@@ -97,7 +106,7 @@ def seconds_of_score(task: Task, n_rows: int, metric: MetricConfig, measured_sec
         share = task.n_classes / measured
         task = replace(task, n_classes=measured, classes=None, class_weights=None)
         noise, labels = rng.random((n_rows, measured)), (np.arange(n_rows) % measured).astype(float)
-    return _seconds(lambda: primary_score(task, noise, labels, metric), measured_seconds) * share
+    return seconds(lambda: primary_score(task, noise, labels, metric), measured_seconds) * share
 
 
 def _pace(
@@ -115,11 +124,11 @@ def _pace(
         training.model_copy(update={"epochs": 1000}),
     )
     with torch.random.fork_rng(devices=[]):
-        step = _seconds(lambda: trainer.epoch(1))
-    return step / n_rows, _seconds(lambda: trainer.evaluate(inputs)) / len(rows)
+        step = seconds(lambda: trainer.epoch(1))
+    return step / n_rows, seconds(lambda: trainer.evaluate(inputs)) / len(rows)
 
 
-def _seconds(work: Callable[[], object], measured_seconds: float = MEASURED_SECONDS) -> float:
+def seconds(work: Callable[[], object], measured_seconds: float = MEASURED_SECONDS) -> float:
     """Measure the median seconds of a call, over as many as fit into the time; the first, a warm-up, is left out."""
     work()
     times: list[float] = []
@@ -131,7 +140,9 @@ def _seconds(work: Callable[[], object], measured_seconds: float = MEASURED_SECO
     return float(np.median(times))
 
 
-def seconds_of_trials(specs: Iterable[NetworkSpec], pace: Pace, index: PartIndex, cpus: int, workers: int = 1) -> float:
+def seconds_of_trials(
+    specs: Iterable[NetworkSpec], pace: AnyPace, index: PartIndex, cpus: int, workers: int = 1
+) -> float:
     """Estimate the seconds until networks are trained, as many at a time as there is room for.
 
     Args:

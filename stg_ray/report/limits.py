@@ -72,7 +72,7 @@ def _of_length(run: RunDir, config: Config, index: PartIndex) -> Iterator[Limit]
             what = "the networks were" if section == "retrain" else "the profiled network was"
             yield Limit(
                 f"{what} trained for {n:,} steps, which may be too few",
-                f"raise {section}.epochs, or lower {section}.batch_size",
+                f"raise {section}.epochs, or {_key_of_steps(config, section)}",
             )
 
 
@@ -95,7 +95,16 @@ def _of_plateaus(run: RunDir, config: Config) -> Iterator[Limit]:
 def _steps_of_networks(run: RunDir, config: Config, index: PartIndex) -> int | None:
     """Return the fewest steps of the plans' first networks; None where none is there."""
     epochs = [network["epochs"] for network in _first_networks(run)]
-    return min(epochs) * _steps_of_epoch(index, config.retrain.batch_size) if epochs else None
+    of_epoch = _steps_of_epoch(index, config.retrain.batch_size)
+    if config.retrain.learner != "joint":
+        of_epoch = config.meta.steps_per_epoch
+    return min(epochs) * of_epoch if epochs else None
+
+
+def _key_of_steps(config: Config, section: str) -> str:
+    """What makes an epoch of more steps."""
+    joint = section == "profile" or config.retrain.learner == "joint"
+    return f"lower {section}.batch_size" if joint else "meta.steps_per_epoch"
 
 
 def _first_networks(run: RunDir) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from stg_ray.report.sections import curves_of, map_of, matrices_of, membership_o
 from stg_ray.report.task_samples import samples_of_tasks
 from stg_ray.report.task_table import gains_over_one, table_of
 from stg_ray.report.terminal import cost_text, difference_texts, failure_text, looks_text
-from stg_ray.report.words import search_sentence
+from stg_ray.report.words import learner_sentence, search_sentence
 from stg_ray.shown import shown_name
 
 TEMPLATES = resources.files("stg_ray.report") / "templates"
@@ -113,6 +113,7 @@ def _sections(evidence: Evidence) -> dict[str, Any]:
         "suspects": suspects_of(evidence),
         "ambiguous": ambiguous_of(evidence),
         "curves": curves_of(evidence),
+        "learner_text": learner_sentence(evidence.config),
         "forecast_text": "" if summary.forecast is None else f"Forecast: {outlook_sentence(summary.forecast)}.",
         "search_chart": search_of(evidence),
         "search_text": "" if summary.search is None else search_sentence(summary.search),

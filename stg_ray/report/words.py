@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stg_ray.config import PlanName
+from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan
 from stg_ray.report.comparison import Difference
 from stg_ray.shown import counted
@@ -126,3 +126,15 @@ def _what_it_takes(d: Difference, n_compared: int) -> str:
     if d.low > 0 or d.high < 0:
         return f"; clear alone, not as one of {n_compared} comparisons"
     return "" if d.trainings is None else f"; {d.trainings} trainings of each plan would tell as much"
+
+
+def learner_sentence(config: Config) -> str:
+    """Say what scores are of where networks are initialisations; empty where they are not."""
+    if config.retrain.learner == "joint":
+        return ""
+    meta = config.meta
+    return (
+        f"The networks are initialisations ({config.retrain.learner}). A task is scored by {meta.scored} episodes: in "
+        f"each the network takes {counted(meta.steps, 'step')} on {counted(meta.shots, 'training row')} (of each "
+        f"class, where there are classes), and is judged on at most {meta.queries} rows of the split."
+    )

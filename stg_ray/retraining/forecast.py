@@ -76,13 +76,16 @@ def forecast(
     Returns:
         The content of forecast.json: `epochs` after which the networks were compared, the number of `networks` of an
         ensemble of all-task networks, `expected` gains over other plans by their names, and the `outlook`: gain, none
-        or open. None where it is not asked for, or is not worth a pause; where ours or one network of all tasks is not
-        among the plans, their networks are finished, one cannot be trained, or no task has a score.
+        or open. None where it is not asked for, or is not worth a pause, or networks are initialisations; where ours or
+        one network of all tasks is not among the plans, their networks are finished, one cannot be trained, or no task
+        has a score.
     """
     if run.exists(FORECAST):  # this stage was interrupted
         found: dict[str, Any] = run.read_json(FORECAST)
         return found
     wanted = config.retrain.forecast
+    if config.retrain.learner != "joint":  # what initialisations predict once they have adapted is not of these rows
+        return None
     if wanted == "never" or (wanted == "auto" and _seconds(run, config, specs) < LEAST_SECONDS):
         return None
     epochs = round(LENGTH * epochs_of_plans(run, config))

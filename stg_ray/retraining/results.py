@@ -79,6 +79,7 @@ def ensembles(
     wanted = [
         (name, config.seed + s)
         for name, plan in plans.items()
+        if config.retrain.learner == "joint"  # initialisations have no outputs of a task to be averaged
         if plan.ensemble or plan.groups.has_ensemble
         for s in range(config.retrain.seeds)
         if (name, config.seed + s) not in failed

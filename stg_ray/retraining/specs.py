@@ -23,6 +23,9 @@ OF_BRANCHES = {"shared_layers", "freeze_shared"}
 OF_AUTO = {"patience", "min_steps", "max_epochs"}
 """Settings of trainings whose length is `auto`."""
 
+OF_BATCHES = {"batch_size", "precision", "memory_format"}
+"""Settings of joint trainings, which initialisations do not have."""
+
 OF_FEW = ("settings", "pause", "fold", "main", "adaptive")
 """Values of a spec that plans' networks do not have."""
 
@@ -99,11 +102,14 @@ class NetworkSpec:
         of_others |= OF_AUTO if self.epochs != "auto" else set()
         of_others |= set() if self.branches else OF_BRANCHES
         of_others |= {"freeze_shared"} if self.start is None else set()
+        of_others |= set() if config.retrain.learner == "joint" else OF_BATCHES
         training = fingerprint_values(config.retrain, exclude={*OF_PLANS, *WHERE_IT_RUNS, *of_others})
         network = {"tasks": self.tasks, "seed": self.draws, "epochs": self.epochs, "weights": self.weights}
         network["start"] = self.start
         if self.branches:
             network["branches"] = self.branches
+        if config.retrain.learner != "joint":
+            network["meta"] = fingerprint_values(config.meta)
         few = ("probe", "main", "adaptive", "fold")
         network |= {key: value for key in few if (value := getattr(self, key))}
         text = json.dumps([config.fingerprint(("seed", "data", "metric", "model")), training, network], sort_keys=True)

@@ -12,17 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
 
 from stg_ray.artifacts.contents import contents_of
 from stg_ray.artifacts.storage import Storage
-from stg_ray.config import Config, TrainingConfig
-from stg_ray.config.recipes import as_number
-from stg_ray.data.parts import PartIndex, read_index
-from stg_ray.data.rows import TaskRows
-from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights, save_network
-from stg_ray.retraining.held_out import Choices, halves
+from stg_ray.config import Config
+from stg_ray.models import save_network
+from stg_ray.retraining.held_out import Choices
 from stg_ray.retraining.kept import (
     RESULTS,
     checkpoint_of,
@@ -33,17 +29,14 @@ from stg_ray.retraining.kept import (
     note_scores,
     plain,
 )
-from stg_ray.retraining.scoring import Scores, scores_of
+from stg_ray.retraining.learning import LEARNINGS, Learning
+from stg_ray.retraining.learning.base import Setting
+from stg_ray.retraining.scoring import Scores
 from stg_ray.retraining.specs import NetworkSpec
-from stg_ray.seeds import Stream
-from stg_ray.tasks import observed
-from stg_ray.training.adaptive import AdaptiveWeights
-from stg_ray.training.batches import CommonBatches, Draws
-from stg_ray.training.length import Course, Length, without_validation
+from stg_ray.training.length import Course, Length
 from stg_ray.training.ranks import ALONE, Ranks
 from stg_ray.training.sparingly import Sparingly
-from stg_ray.training.trainer import Rows, Trainer, check_finite
-from stg_ray.training.validation import Validation
+from stg_ray.training.trainer import check_finite
 
 
 def train_network(
@@ -60,10 +53,10 @@ def train_network(
 
     Where the spec pauses, training stops there, with a checkpoint and the scores so far; test rows are not read.
 
-    The loss of a batch is the weighted mean over its labels, by the tasks' weights. The epoch, and with `epochs: auto`
-    the length, are chosen by the mean primary metric on the validation rows, weighted alike; where training starts from
-    the profiled network, that is a candidate as epoch 0. The scores are on validation rows, each half as the network
-    was after the epoch that the other half finds best (see `held_out`), and on test rows.
+    What it learns is in `learning`, by `retrain.learner`. The epoch, and with `epochs: auto` the length, are chosen by
+    the score on validation rows; where training starts from the profiled network, that is a candidate as epoch 0. The
+    scores are on validation rows, each half as the network was after the epoch that the other half finds best (see
+    `held_out`), and on test rows.
 
     Ranks that train it together share the rows of every batch; rank 0 evaluates and writes. The same network comes out
     but for rounding, unless it has batch norm, whose statistics are of each rank's rows, or dropout.
@@ -84,7 +77,8 @@ def train_network(
     if ranks.from_first(lambda: is_trained(run, config, spec), device):
         return
     config = spec.settled(config)
-    trial = _Trial.prepare(run, config, spec, device, ranks)
+    learning = LEARNINGS[config.retrain.learner](Setting.of(run, config, spec, device, ranks))
+    trial = _Trial(run, network_folder(spec, config), spec, ranks, learning, Choices(learning.positions))
     state = trial.train(report, count)
     if ranks.is_first and spec.pause is not None:
         note_scores(run, trial.folder, state.scores, state.ended)
@@ -107,59 +101,24 @@ class _State(Course):
 
 @dataclass
 class _Trial:
-    """A network that is being trained, with its rows of every split.
+    """A network that is being trained.
 
     Attributes:
-        rows: of the network's tasks, by split.
-        validation: the validation rows, with the weights (k,) of the tasks.
+        folder: that it is written into.
+        learning: what it learns.
         choices: outputs on the validation rows, for the score on them.
     """
 
     run: Storage
     folder: str
     spec: NetworkSpec
-    rows: dict[str, TaskRows]
-    validation: Validation
-    trainer: Trainer
+    ranks: Ranks
+    learning: Learning
     choices: Choices
 
-    @classmethod
-    def prepare(
-        cls, run: Storage, config: Config, spec: NetworkSpec, device: torch.device | str, ranks: Ranks
-    ) -> _Trial:
-        """Read the rows, build the network at its start, and set up its training."""
-        index = read_index(run.sub("parts"))
-        columns = [index.names.index(name) for name in spec.tasks]
-        rows = {
-            split: TaskRows(run.sub("parts"), index, split, columns, spec.fold) for split in ("train", *spec.scored)
-        }
-        train, settings, network = rows["train"], _settings(config, spec), _network_at_start(run, config, spec, index)
-        weights = np.ones(len(columns)) if spec.weights is None else np.array(spec.weights)
-        counting = np.array([name == spec.main for name in spec.tasks], dtype=float) if spec.main else weights
-        validation = Validation(rows["val"].inputs, rows["val"].labels, counting, config.metric)
-        batches = CommonBatches(
-            len(train),
-            settings.batch_size,
-            labels_per_sample=float((observed(train.labels) @ weights).mean()),
-            draws=Draws(spec.draws, Stream.NETWORK_BATCHES, Stream.NETWORK_AUGMENTATION),
-            ranks=ranks,
-        )
-        if not validation.has_score(network.layout.tasks):
-            settings = without_validation(settings, batches.n_steps)
-        trainer = Trainer(
-            network,
-            Rows(train.inputs, torch.from_numpy(train.labels), train.samples),
-            batches,
-            settings,
-            device=device,
-            task_weights=_adaptive(spec, weights, rows["val"]) if spec.adaptive else spec.weights,
-        )
-        choices = Choices(rows["val"].rows)
-        return cls(run, network_folder(spec, config), spec, rows, validation, trainer, choices)
-
     @property
-    def ranks(self) -> Ranks:
-        return self.trainer.batches.ranks
+    def device(self) -> torch.device:
+        return self.learning.compute.device
 
     @property
     def checkpoint(self) -> str:
@@ -167,23 +126,23 @@ class _Trial:
 
     def train(self, report: Callable[[int, Sequence[float]], None], count: Callable[[int], None] | None) -> _State:
         """Train the epochs that are left until the end or the pause, and keep checkpoints of them."""
-        record = None if count is None else partial(_count_rows, count)
-        state, trainer, device = self._restore(), self.trainer, self.trainer.compute.device
-        length = Length.of(trainer.settings, trainer.batches.n_steps)
+        state, learning = self._restore(), self.learning
+        length = Length.of(learning.settings, learning.n_steps)
         if state.epoch == 0 and self.spec.start is not None:
             # Training on fewer tasks need not be better than the profile: then that network is kept.
-            state.keep_if_best(trainer.network, self._validation_score())
+            state.keep_if_best(learning.network, self._validation_score())
         last = min(self.spec.pause if isinstance(self.spec.pause, int) else length.most, length.most)
         checkpoints, reports, told = Sparingly(), Sparingly(), 0
         while not state.ended and state.epoch < last:
             began = time.monotonic()
             epoch = state.epoch + 1
-            totals = trainer.epoch(epoch, record)
-            check_finite(self.ranks.sum(totals, device), self.spec.tasks, epoch)  # all ranks leave here, or none
+            totals = learning.epoch(epoch, count)
+            summed = self.ranks.sum(totals, self.device)
+            check_finite(summed, self.spec.tasks, epoch, learning.rates)  # all ranks leave here, or none
             state.epoch = epoch
             state.scores.append(self._validation_score())
-            state.keep_if_best(trainer.network, state.scores[-1])
-            length.after_epoch(state, trainer)
+            state.keep_if_best(learning.network, state.scores[-1])
+            length.after_epoch(state, learning)
             state.seconds += time.monotonic() - began
             is_last = bool(state.ended) or epoch == last
             if self.ranks.is_first and (is_last or checkpoints.is_due):
@@ -199,19 +158,16 @@ class _Trial:
         A probe is scored as its last epoch left it, and on the validation rows only.
         """
         assert state.best_weights is not None, "at least one epoch was trained"
+        learning = self.learning
         if self.spec.probe:
-            return {"val": self._scores("val", self.trainer.evaluate(self.rows["val"].inputs))}
-        self.trainer.network.load_state_dict(state.best_weights)
+            return {"val": learning.scores("val", learning.outputs("val"))}
+        learning.network.load_state_dict(state.best_weights)
         validated = torch.from_numpy(self.choices.held_out.outputs)
-        tested = self.trainer.evaluate(self.rows["test"].inputs)
-        return {"val": self._scores("val", validated), "test": self._scores("test", tested)}
-
-    def _scores(self, split: str, outputs: torch.Tensor) -> Scores:
-        return scores_of(self.trainer.network.layout, outputs, self.rows[split].labels, self.validation.metric)
+        return {"val": learning.scores("val", validated), "test": learning.scores("test", learning.outputs("test"))}
 
     def write(self, state: _State, scores: dict[str, Scores]) -> None:
         """Write the network, unless it is a probe, and, last, network.json with its scores and its cost."""
-        network, epochs = self.trainer.network, state.epoch
+        network, epochs = self.learning.network, state.epoch
         if not self.spec.probe:
             save_network(self.run, f"{self.folder}/network.pt", network)
             self.choices.held_out.write(self.run, self.folder)
@@ -222,10 +178,10 @@ class _Trial:
             "epochs": epochs,
             "best_epoch": state.best_epoch,
             **({} if self.spec.epochs != "auto" else {"ended": state.ended}),
-            "cost": len(self.rows["train"]) * epochs * network.n_parameters,
+            "cost": self.learning.n_samples * epochs * network.n_parameters,
             "parameters": network.n_parameters,
             "seconds": round(state.seconds, 3),
-            "device": self.trainer.compute.device_name,
+            "device": self.learning.compute.device_name,
             "course": plain(state.scores),
             "scores": scores,
             "results": RESULTS,
@@ -237,27 +193,26 @@ class _Trial:
 
     def _validation_score(self) -> float:
         """The score on the validation rows, by rank 0 for all of them, so that they decide alike."""
-        return self.ranks.from_first(self._judge, self.trainer.compute.device)
+        return self.ranks.from_first(self._judge, self.device)
 
     def _judge(self) -> float:
         """Score the network as it is, and keep its outputs where they are chosen."""
-        outputs, rows = self.trainer.evaluate(self.rows["val"].inputs), self.choices.rows
-        parts = [np.ones(len(rows), dtype=bool), *halves(rows)]
-        score, *of_halves = self.validation.scores_of(self.trainer.network.layout, outputs, parts)
+        outputs = self.learning.outputs("val")
+        score, *of_halves = self.learning.judge(outputs)
         self.choices.keep_if_best(outputs, of_halves)
         return score
 
     def _save(self, state: _State) -> None:
         buffer = io.BytesIO()
         of_trial = {"state": dict(vars(state)), "choices": self.choices.state_dict(), "results": RESULTS}
-        torch.save({**self.trainer.state_dict(), **of_trial}, buffer)
+        torch.save({**self.learning.state_dict(), **of_trial}, buffer)
         self.run.write_bytes(self.checkpoint, buffer.getvalue())
 
     def _restore(self) -> _State:
         """Go on from the last epoch's checkpoint, if there is one."""
         data = self.ranks.from_first(
             lambda: self.run.read_bytes(self.checkpoint) if self.run.exists(self.checkpoint) else None,
-            self.trainer.compute.device,
+            self.device,
         )
         if data is None:
             return _State()
@@ -267,35 +222,6 @@ class _Trial:
         state = _State(**saved["state"])
         if self.spec.pause is not None and len(state.scores) < state.epoch:  # begun by a version that did not keep them
             return _State()
-        self.trainer.load_state_dict(saved)
+        self.learning.load_state_dict(saved)
         self.choices.load_state_dict(saved["choices"])
         return state
-
-
-def _settings(config: Config, spec: NetworkSpec) -> TrainingConfig:
-    """The settings of a network's training: with its epochs, and its learning rate where it starts from the profile."""
-    share = 1.0 if spec.start is None else config.retrain.profiled_lr
-    return config.retrain.model_copy(update={"epochs": spec.epochs, "lr": as_number(config.retrain.lr) * share})
-
-
-def _adaptive(spec: NetworkSpec, weights: np.ndarray, validation: TaskRows) -> AdaptiveWeights:
-    """The weights of a network that is for its main task."""
-    return AdaptiveWeights(weights.tolist(), spec.tasks.index(spec.main), validation.inputs, validation.labels)
-
-
-def _network_at_start(run: Storage, config: Config, spec: NetworkSpec, index: PartIndex) -> TaskNetwork:
-    """The network as its training begins: freshly initialised, or cut out of the profiled one."""
-    by_name = {task.name: task for task in index.tasks}
-    network = build_network(config.model, index, [by_name[name] for name in spec.tasks], spec.draws)
-    if spec.start is not None:
-        network.load_from(load_weights(run, "profile/network.pt"), index.tasks)
-    if spec.branches:
-        frozen = config.retrain.freeze_shared and spec.start is not None
-        return BranchedNetwork(network, spec.branches, config.retrain.shared_layers, frozen=frozen)
-    return network
-
-
-def _count_rows(count: Callable[[int], None], rows: np.ndarray, outputs: torch.Tensor, labels: torch.Tensor) -> None:
-    """Tell `count` the number of rows of a batch."""
-    del outputs, labels
-    count(len(rows))

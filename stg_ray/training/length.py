@@ -11,14 +11,29 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
     from stg_ray.config import TrainingConfig
-    from stg_ray.training.trainer import Trainer
+    from stg_ray.training.optimization import Optimization
+
+
+class InTraining(Protocol):
+    """A network and its optimizer."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, which is changed in place."""
+        ...
+
+    @property
+    def optimization(self) -> Optimization:
+        """Its optimizer and learning rate."""
+        ...
+
 
 LENGTH = "profile/length.json"
 """File that says how a profile of `epochs: auto` ended: its epochs, the best of them, and why it ended."""
@@ -95,7 +110,7 @@ class Length:
         patience = max(settings.patience, math.ceil(SHARE_OF_A_PLATEAU * settings.min_steps / n_steps))
         return cls(least, max(settings.max_epochs, least), patience)
 
-    def after_epoch(self, course: Course, trainer: Trainer) -> None:
+    def after_epoch(self, course: Course, trainer: InTraining) -> None:
         """Decide, after an epoch whose score `course` has, whether training goes on; lower the learning rate if due."""
         if course.epoch >= self.most:
             course.ended = "number" if self.patience is None else "max_epochs"

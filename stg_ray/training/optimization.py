@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,15 @@ class Optimization:
         """Take one step down the gradient of the scalar `loss`, and move on in the schedule."""
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        self._follow()
+
+    def follow(self, gradients: Iterable[torch.Tensor]) -> None:
+        """Take one step down gradients that were computed elsewhere, one for each parameter, as `step` does."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._follow()
+
+    def _follow(self) -> None:
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()

@@ -27,6 +27,10 @@ Record = Callable[[np.ndarray, torch.Tensor, torch.Tensor], None]
 """Called with (rows, outputs before the step, labels) of every batch: (b,), (b, O) and (b, K)."""
 
 
+RATES = "the learning rate (lr)"
+"""What is lowered where a loss becomes non-finite."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows that one process trains on.
@@ -144,18 +148,21 @@ class Trainer:
             self.adaptive.load_state_dict(state["adaptive"])
 
 
-def check_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> None:
+def check_finite(totals: torch.Tensor, names: Sequence[str], epoch: int, rates: str = RATES) -> None:
     """Refuse losses (K,) that are NaN or infinite.
+
+    Args:
+        rates: what is to be lowered, in words.
 
     Raises:
         StgRayError: a loss is not finite; the message names its task.
     """
-    message = non_finite(totals, names, epoch)
+    message = non_finite(totals, names, epoch, rates)
     if message:
         raise StgRayError(message)
 
 
-def non_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> str | None:
+def non_finite(totals: torch.Tensor, names: Sequence[str], epoch: int, rates: str = RATES) -> str | None:
     """Return the message that names the first of the tasks' losses (K,) that is NaN or infinite, if one is."""
     bad = torch.nonzero(~torch.isfinite(totals)).flatten().tolist()
     if not bad:
@@ -163,5 +170,5 @@ def non_finite(totals: torch.Tensor, names: Sequence[str], epoch: int) -> str | 
     return (
         f"the loss of task {names[bad[0]]!r} became non-finite in epoch {epoch}"
         + (f" (and that of {len(bad) - 1} more tasks)" if len(bad) > 1 else "")
-        + ": lower the learning rate (lr), or look at this task's labels and inputs"
+        + f": lower {rates}, or look at this task's labels and inputs"
     )

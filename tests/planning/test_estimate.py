@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 import stg_ray as sr
+from stg_ray.artifacts.storage import Storage
+from stg_ray.config.loading import set_values
+from stg_ray.data.parts import write_parts
 from stg_ray.planning.estimate import ROUGH, estimate
+from stg_ray.retraining.specs import NetworkSpec
+from tests.support.families import SETTINGS, sines
+from tests.support.trials import trained
 
 
 def test_a_length_that_is_left_to_the_scores_is_a_bound() -> None:
@@ -41,3 +51,19 @@ def test_every_stage_has_a_time_and_the_total_is_their_sum() -> None:
         assert name in rows["total"]
     assert "samples x epochs x parameters" in rows["profile"]
     assert "(1 snapshot)" in rows["profile"]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_cost_of_initialisations_is_of_their_episodes(tmp_path: Path) -> None:
+    """As network.json of one has it, whatever the rows."""
+    tasks, run = sines(4), Storage(tmp_path)
+    groups = [task.group for task in tasks.tasks]
+    np.savez(tmp_path / "sines.npz", inputs=tasks.inputs, labels=tasks.labels, kinds=["regression"] * 4, groups=groups)
+    config = sr.load_config({"data": {"npz": str(tmp_path / "sines.npz")}, **SETTINGS})
+    said = estimate(config)
+    write_parts(tasks, run.sub("parts"))
+    _, about = trained(run, config, NetworkSpec("ours", 0, tuple(tasks.names), seed=0, draws=0, epochs=3))
+    (one,) = (text for _, text in said if text.startswith("1 of all_in_one"))
+    assert f"3 epochs, cost {about['cost']:.2e}" in one
+    bound = dict(estimate(set_values(config, ["retrain.epochs=auto", "retrain.max_epochs=4"])))["retrain"]
+    assert "at most 3 networks, 8 epochs" in bound, "of 40 steps: 300 steps at least"

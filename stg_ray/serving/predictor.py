@@ -10,17 +10,15 @@ import numpy as np
 import torch
 
 from stg_ray.artifacts.groups import Groups, Serving
-from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.artifacts.storage import Storage
-from stg_ray.artifacts.trust import check_code
-from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.card import Origin, model_card
-from stg_ray.config import Config
 from stg_ray.data.new_inputs import checked_inputs
-from stg_ray.data.parts import PartIndex, read_index, read_part
+from stg_ray.data.parts import PartIndex
+from stg_ray.data.rows import MappedInputs
 from stg_ray.errors import InputError, one_line
 from stg_ray.export import export_networks
-from stg_ray.models import AsGiven, BranchedNetwork, OutputLayout, TaskNetwork, build_network, load_weights
+from stg_ray.meta.adapting import Adapted, Adapter
+from stg_ray.models import AsGiven, OutputLayout, TaskNetwork
 from stg_ray.training.compute import PLAIN, Compute
 from stg_ray.training.evaluation import Inputs
 
@@ -65,6 +63,7 @@ class Predictor:
         groups: the plan: `groups.serving` has the group that serves each task, `groups.membership` the memberships.
         networks: the trained network of each group.
         layout: the columns of all K tasks in `outputs`.
+        adapter: where the networks are initialisations (`retrain.learner`), which adapt before they predict.
 
     Example:
         >>> import stg_ray as sr
@@ -89,6 +88,7 @@ class Predictor:
         origin: Origin | None = None,
     ) -> None:
         self.serves_by, self.origin = serves_by, origin
+        self.adapter: Adapter | None = None
         self.index, self.groups, self.compute, self.input_dtype = index, groups, compute, input_dtype
         self.networks = [network.eval() for network in networks]
         for network in self.networks:
@@ -124,8 +124,8 @@ class Predictor:
             InputError: inputs are no numbers, are not finite, or have another shape than those that the networks were
                 trained on; are not from 0 to 255 where these were bytes, or no ids where these were ids.
         """
-        ids = any(isinstance(network.normalize, AsGiven) and network.normalize.whole for network in self.networks)
-        checked = checked_inputs(inputs, self.index, self.input_dtype, ids=ids)
+        self._check_heads()
+        ids, checked = self._looks_up, self._checked(inputs)
         try:
             outputs = self.outputs(checked, serving=serving or self.serves_by, batch_size=batch_size)
         except (IndexError, RuntimeError) as error:  # of an embedding, of one_hot
@@ -140,6 +140,43 @@ class Predictor:
         columns = dict(zip(self.tasks, self.layout.columns, strict=True))
         return Predictions(by_task, np.concatenate(flat, axis=1), columns)
 
+    def adapt(self, inputs: np.ndarray | torch.Tensor, labels: np.ndarray | Sequence[float]) -> Adapted:
+        """Adapt to a task, new or not, by the group whose initialisation does so best: networks of a meta-learner only.
+
+        Each initialisation adapts to half of the rows, is judged by the others, and the other way round; the one with
+        the smallest loss then adapts to all rows. Values of a regression are standardised by what these rows and the
+        tasks of the run together say of their unit.
+
+        Args:
+            inputs: (n, ...) rows of the task, as in `predict`.
+            labels: (n,) its labels: 0 and 1 of a binary task; `meta.ways` numbers of a multi-class task; any numbers of
+                a regression.
+
+        Returns:
+            The adapted network: `predict(inputs)`, and the `group` that it is of.
+
+        Raises:
+            InputError: the networks are no initialisations, or the rows and labels do not fit the tasks of the run.
+        """
+        if self.adapter is None:
+            raise InputError("these networks were trained to predict (retrain.learner=joint): call predict")
+        return self.adapter.adapt(self._checked(inputs), np.asarray(labels), self._checked)
+
+    @property
+    def _looks_up(self) -> bool:
+        """Whether inputs are ids that the networks look up."""
+        return any(isinstance(network.normalize, AsGiven) and network.normalize.whole for network in self.networks)
+
+    def _checked(self, inputs: np.ndarray | torch.Tensor) -> torch.Tensor | MappedInputs:
+        return checked_inputs(inputs, self.index, self.input_dtype, ids=self._looks_up)
+
+    def _check_heads(self) -> None:
+        if self.adapter is not None:
+            raise InputError(
+                f"these networks are initialisations (retrain.learner={self.adapter.title}), which predict nothing "
+                "before they adapt: call adapt of the predictor with rows of one task and their labels"
+            )
+
     @torch.no_grad()
     def outputs(self, inputs: Inputs, *, serving: Serving = "argmax", batch_size: int = BATCH_SIZE) -> torch.Tensor:
         """Compute outputs (N, O) of all tasks, on the CPU, before they become probabilities.
@@ -152,6 +189,7 @@ class Predictor:
         Returns:
             (N, O) logits, and standardised values of regression tasks, in the columns of `layout`.
         """
+        self._check_heads()
         weights = self.groups.serving_weights(serving)
         shares = [self.layout.shares(network.layout, weights[:, group]) for group, network in enumerate(self.networks)]
         blocks = []
@@ -179,105 +217,6 @@ class Predictor:
             InputError: the package safetensors is not installed.
             StgRayError: torch.export cannot trace the trunk.
         """
+        self._check_heads()
         export_networks(self.networks, self.index, self.groups, self.input_dtype, folder, safetensors=safetensors)
         Storage(folder).write_bytes("README.md", model_card(self.index, self.groups, self.origin).encode())
-
-
-def load(
-    directory: str | os.PathLike[str],
-    plan: str | None = None,
-    *,
-    seed: int | None = None,
-    device: torch.device | str = "cpu",
-    trust_code: bool = False,
-) -> Predictor:
-    """Load the trained networks of a run.
-
-    Args:
-        directory: the run directory, a path or a URI.
-        plan: as in `plans/`; by default the one that was chosen on validation rows (chosen.json).
-        seed: of the training; by default the chosen one, the first one where a plan is named.
-        device: where the networks predict.
-        trust_code: import a trunk that the directory names as `module:function`, though it is somebody else's.
-
-    Returns:
-        The networks of one plan and seed, which predict all tasks.
-
-    Raises:
-        InputError: this is no run, its networks are not trained yet, it has no such plan or seed, or it names code that
-            is not trusted.
-
-    Example:
-        >>> import stg_ray as sr
-        >>> predictor = sr.load("runs/tiny")
-        >>> predictor.tasks
-        ['a1', 'a2', 'b1', 'b2']
-        >>> predictor.predict(np.zeros((3, 5))).array.shape
-        (3, 4)
-        >>> sr.load("runs/tiny", "all_in_one").serving
-        {'a1': 0, 'a2': 0, 'b1': 0, 'b2': 0}
-    """
-    run = RunDir(directory)
-    config = run.read_config()
-    for stage in ("retrain", "parts"):
-        run.require(stage, config)
-    check_code(run, config, trust_code=trust_code)
-    plans = [name.removesuffix(".json") for name in run.list("plans")]
-    serves_by: Serving = "argmax"
-    if plan is None and run.exists("chosen.json"):
-        chosen = run.read_json("chosen.json")
-        plan, serves_by = chosen["plan"], chosen["serving"]
-        seed = chosen["seed"] if seed is None else seed
-    elif plan is None:  # a run of version 0.1
-        plan = "ours" if "ours" in plans or "all_in_one" not in plans else "all_in_one"
-    if plan not in plans:
-        raise InputError(f"{run.uri} has no plan {plan!r}: it has {', '.join(plans) or 'none'}")
-    seeds = [int(name.removeprefix("seed-")) for name in run.list(f"models/{plan}/group-0")]
-    seed = config.seed if seed is None else seed
-    if seed not in seeds:
-        raise InputError(f"{plan} was not trained with seed {seed}: it was with {', '.join(map(str, sorted(seeds)))}")
-    return load_predictor(run, as_tuned(run, config), plan, seed, device, serves_by)
-
-
-def load_predictor(
-    run: Storage,
-    config: Config,
-    plan: str,
-    seed: int,
-    device: torch.device | str,
-    serves_by: Serving = "argmax",
-) -> Predictor:
-    """Load the published networks of a plan, computed as they were when they were scored.
-
-    Args:
-        plan: as in `plans/`.
-        seed: of the training.
-        device: where the networks predict.
-        serves_by: the predictor's way of serving where none is asked for.
-    """
-    index = read_index(run.sub("parts"))
-    groups = Groups.from_dict(run.read_json(f"plans/{plan}.json"))
-    networks = [
-        load_network(run, config, index, members, network_place(plan, group, seed))
-        for group, members in enumerate(groups.groups)
-    ]
-    dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
-    compute = Compute.of(config.retrain, device)
-    origin = Origin(run, config, plan, seed, serves_by)
-    return Predictor(index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by, origin=origin)
-
-
-def load_network(run: Storage, config: Config, index: PartIndex, tasks: Sequence[str], folder: str) -> TaskNetwork:
-    """Load a trained network from its folder in a run.
-
-    Args:
-        tasks: names of its tasks, in their order in the network.
-        folder: of network.json and of its weights.
-    """
-    model = config.model.model_copy(update={"weights": None})  # where the trunk started does not matter any more
-    by_name = {task.name: task for task in index.tasks}
-    network = build_network(model, index, [by_name[name] for name in tasks], config.seed)
-    if branches := run.read_json(f"{folder}/network.json").get("branches"):
-        network = BranchedNetwork(network, branches, config.retrain.shared_layers, frozen=False)
-    network.load_state_dict(load_weights(run, f"{folder}/network.pt"))
-    return network

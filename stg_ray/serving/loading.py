@@ -1,0 +1,132 @@
+"""The trained networks of a run, loaded to predict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from stg_ray.artifacts.groups import Groups, Serving
+from stg_ray.artifacts.run_dir import RunDir, network_place
+from stg_ray.artifacts.storage import Storage
+from stg_ray.artifacts.trust import check_code
+from stg_ray.artifacts.tuned import as_tuned
+from stg_ray.card import Origin
+from stg_ray.config import Config
+from stg_ray.data.parts import PartIndex, read_index, read_part
+from stg_ray.errors import InputError
+from stg_ray.meta.adapting import load_adapter
+from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights
+from stg_ray.serving.predictor import Predictor
+from stg_ray.training.compute import Compute
+
+
+def load(
+    directory: str | os.PathLike[str],
+    plan: str | None = None,
+    *,
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
+    trust_code: bool = False,
+) -> Predictor:
+    """Load the trained networks of a run.
+
+    Args:
+        directory: the run directory, a path or a URI.
+        plan: as in `plans/`; by default the one that was chosen on validation rows (chosen.json).
+        seed: of the training; by default the chosen one, the first one where a plan is named.
+        device: where the networks predict.
+        trust_code: import a trunk that the directory names as `module:function`, though it is somebody else's.
+
+    Returns:
+        The networks of one plan and seed, which predict all tasks.
+
+    Raises:
+        InputError: this is no run, its networks are not trained yet, it has no such plan or seed, or it names code that
+            is not trusted.
+
+    Example:
+        >>> import stg_ray as sr
+        >>> predictor = sr.load("runs/tiny")
+        >>> predictor.tasks
+        ['a1', 'a2', 'b1', 'b2']
+        >>> predictor.predict(np.zeros((3, 5))).array.shape
+        (3, 4)
+        >>> sr.load("runs/tiny", "all_in_one").serving
+        {'a1': 0, 'a2': 0, 'b1': 0, 'b2': 0}
+    """
+    run = RunDir(directory)
+    config = run.read_config()
+    for stage in ("retrain", "parts"):
+        run.require(stage, config)
+    check_code(run, config, trust_code=trust_code)
+    plans = [name.removesuffix(".json") for name in run.list("plans")]
+    serves_by: Serving = "argmax"
+    if plan is None and run.exists("chosen.json"):
+        chosen = run.read_json("chosen.json")
+        plan, serves_by = chosen["plan"], chosen["serving"]
+        seed = chosen["seed"] if seed is None else seed
+    elif plan is None:  # a run of version 0.1
+        plan = "ours" if "ours" in plans or "all_in_one" not in plans else "all_in_one"
+    if plan not in plans:
+        raise InputError(f"{run.uri} has no plan {plan!r}: it has {', '.join(plans) or 'none'}")
+    seeds = [int(name.removeprefix("seed-")) for name in run.list(f"models/{plan}/group-0")]
+    seed = config.seed if seed is None else seed
+    if seed not in seeds:
+        raise InputError(f"{plan} was not trained with seed {seed}: it was with {', '.join(map(str, sorted(seeds)))}")
+    return load_predictor(run, as_tuned(run, config), plan, seed, device, serves_by)
+
+
+def load_predictor(
+    run: Storage,
+    config: Config,
+    plan: str,
+    seed: int,
+    device: torch.device | str,
+    serves_by: Serving = "argmax",
+) -> Predictor:
+    """Load the published networks of a plan, computed as they were when they were scored.
+
+    Args:
+        plan: as in `plans/`.
+        seed: of the training.
+        device: where the networks predict.
+        serves_by: the predictor's way of serving where none is asked for.
+    """
+    index = read_index(run.sub("parts"))
+    groups = Groups.from_dict(run.read_json(f"plans/{plan}.json"))
+    folders = [network_place(plan, group, seed) for group in range(len(groups.groups))]
+    adapter = None
+    if config.retrain.learner == "joint":
+        networks = [
+            load_network(run, config, index, members, folder)
+            for folder, members in zip(folders, groups.groups, strict=True)
+        ]
+    else:
+        adapter = load_adapter(run, config, index, folders)
+        networks = [each.network for each in adapter.networks]
+    dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
+    compute = Compute.of(config.retrain, device)
+    origin = Origin(run, config, plan, seed, serves_by)
+    predictor = Predictor(
+        index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by, origin=origin
+    )
+    predictor.adapter = adapter
+    return predictor
+
+
+def load_network(run: Storage, config: Config, index: PartIndex, tasks: Sequence[str], folder: str) -> TaskNetwork:
+    """Load a trained network from its folder in a run.
+
+    Args:
+        tasks: names of its tasks, in their order in the network.
+        folder: of network.json and of its weights.
+    """
+    model = config.model.model_copy(update={"weights": None})  # where the trunk started does not matter any more
+    by_name = {task.name: task for task in index.tasks}
+    network = build_network(model, index, [by_name[name] for name in tasks], config.seed)
+    if branches := run.read_json(f"{folder}/network.json").get("branches"):
+        network = BranchedNetwork(network, branches, config.retrain.shared_layers, frozen=False)
+    network.load_state_dict(load_weights(run, f"{folder}/network.pt"))
+    return network
