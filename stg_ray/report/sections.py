@@ -127,7 +127,7 @@ def curves_of(evidence: Evidence) -> list[tuple[str, Markup]]:
                     SHARES, ("line soft", "line", "line soft"), _percentile_names(), strict=True
                 )
             ]
-            chart = line_chart(f"{text} by epoch", lines, x_title="epoch", y_title=text)
+            chart = line_chart(f"{text} by epoch", lines, x_title="epoch", y_title=f"mean {column}")
             if chart is not None:
                 found.append((f"The profile, one network of all tasks: {text}, of the median task and of those at the "
                               "10th and the 90th percentile.", chart))  # fmt: skip
@@ -149,7 +149,7 @@ def _network_curves(evidence: Evidence) -> Markup | None:
             points = known_points([float(e) for e in range(1, len(scores) + 1)], scores)
             lines.append(Line(points, color=COLORS[plan.base], name=title_of(plan, "argmax")))
     return line_chart(
-        "score on validation rows by epoch", lines[:MOST_LINES], x_title="epoch", y_title="score on validation rows"
+        "score on validation rows by epoch", lines[:MOST_LINES], x_title="epoch", y_title="validation score"
     )
 
 
@@ -167,7 +167,7 @@ def search_of(evidence: Evidence) -> Markup | None:
         (0.0, max(sizes) + 1),
         (min(0.0, *gains), max(0.0, *gains)),
         x_title="tasks of the group",
-        y_title="mean gain on validation rows",
+        y_title="mean gain",
         whole_x=True,
     )
     dots = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from scipy import stats
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.report.charts import raster
 from stg_ray.report.charts.graph import mean_ranks, nearest_pairs, places
-from stg_ray.report.charts.lines import Line, line_chart
+from stg_ray.report.charts.lines import HEIGHT, WIDTH, Line, line_chart
 from stg_ray.report.charts.palette import group_colors, rgb
-from stg_ray.report.charts.svg import short, tag, ticks
+from stg_ray.report.charts.svg import NAME_HEIGHT, NAME_WIDTH, free_place, short, tag, ticks
 from stg_ray.report.comparison import Trainings
 from stg_ray.report.task_table import gain_of
 from stg_ray.shown import shown_name
@@ -194,3 +195,29 @@ def test_a_tasks_gain_is_welchs_test_of_its_trainings() -> None:
     interval = expected.confidence_interval(0.95)
     assert gain.p_value == pytest.approx(expected.pvalue)
     assert (gain.low, gain.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_names_of_curves_stand_in_the_order_of_their_ends_and_inside() -> None:
+    ends = {"best": 0.99, "second": 0.985, "third": 0.98, "worst": 0.1}
+    lines = [Line([(1, 0.0), (20, end)], name=name) for name, end in reversed(ends.items())]
+    chart = line_chart("four", [*lines, Line([(1, 0.0), (80, 0.98)], name="longer")], x_title="epoch", y_title="score")
+    assert chart is not None
+    root = ElementTree.fromstring(chart)
+    names = {
+        e.text: (float(e.get("x", 0)), float(e.get("y", 0))) for e in root.iter("text") if e.get("class") == "name"
+    }
+    places = [names[name][1] for name in ends]
+    assert places == sorted(places)
+    assert min(np.diff(places)) >= NAME_HEIGHT
+    assert all(0 < x + NAME_WIDTH * len(name) <= WIDTH and 0 < y < HEIGHT for name, (x, y) in names.items())
+    assert names["longer"][1] < names["third"][1], "it ends elsewhere, so it stands beside its own end"
+
+
+@given(st.lists(st.floats(16, 194), max_size=9), st.floats(16, 194))
+def test_a_free_place_is_free_and_near(taken: list[float], wanted: float) -> None:
+    place = free_place(wanted, taken, 16, 194)
+    assert 16 <= place <= 194
+    if all(abs(wanted - other) >= NAME_HEIGHT for other in taken):
+        assert place == wanted
+    if len(taken) <= 4:  # there is room then
+        assert all(abs(place - other) >= NAME_HEIGHT for other in taken)

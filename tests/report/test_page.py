@@ -276,11 +276,10 @@ def test_the_data_map_is_that_of_the_chosen_task(browser: Browser, runs: dict[in
 
 def test_samples_beside_the_data_map_are_those_of_the_chosen_task(browser: Browser, runs: dict[int, RunDir]) -> None:
     browser.open(page(runs[100]))
-    table = runs[100].read_parquet("profile/suspects.parquet").to_pandas()
-    for t in (0, 42):
+    for t, table in ((t, runs[100].read_parquet("profile/suspects.parquet").to_pandas()) for t in (0, 42)):
         browser.enter("#map-task", str(t))
         samples = table[table["task"] == f"task {t:04d}"]["sample"].tolist()[:6]
-        listed = browser.each("#map-samples li", "i => i.querySelector('small').textContent")
+        listed = browser.each("#map-samples small")
         assert [int(item.split()[1]) for item in listed[: len(samples)]] == samples
         assert len(listed) == len(samples) + 6, "as many ambiguous ones"
         pictures = browser.each("#map-samples img", "i => [i.naturalWidth, i.alt]")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from stg_ray.report.charts.lines import axes
-from stg_ray.report.charts.svg import drawing, short, tag
+from stg_ray.report.charts.lines import BOTTOM, PLOT, TOP, axes
+from stg_ray.report.charts.svg import NAME_WIDTH, drawing, free_place, short, tag
 from stg_ray.report.comparison import Difference
 from stg_ray.report.summary import PlanRow
 
@@ -54,8 +54,9 @@ def plans_at_cost(rows: Sequence[PlanRow], metric: str, chosen: str) -> Markup |
     if len(known) < 2:
         return None
     costs, scores = [row.cost for row in known], [row.mean for row in known]
+    rooms = [(11 + NAME_WIDTH * len(short(row.title))) / PLOT for row in known]
     frame = axes(
-        (0.0, max(costs) * 1.25),
+        (0.0, max(1.1 * cost / (1 - room) for cost, room in zip(costs, rooms, strict=True))),
         (min(scores), max(scores)),
         x_title="cost of training, in units of one network",
         y_title=metric,
@@ -65,9 +66,8 @@ def plans_at_cost(rows: Sequence[PlanRow], metric: str, chosen: str) -> Markup |
     taken: list[tuple[float, float]] = []
     for row in sorted(known, key=lambda row: -row.mean):
         x, y = frame.x(row.cost), frame.y(row.mean)
-        label = y + 4
-        while any(abs(label - other) < 13 and abs(x - at) < 150 for at, other in taken):
-            label += 13
+        beside = [other for at, other in taken if abs(x - at) < 150]
+        label = free_place(y + 4, beside, TOP + 4, frame.height - BOTTOM - 4)
         taken.append((x, label))
         is_chosen = row.plan.of_all_draws.name == chosen
         tip = f"{row.title}: {row.mean:.4f}, {row.cost:.1f} times the cost of one network"

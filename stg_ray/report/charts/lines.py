@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from stg_ray.report.charts.svg import drawing, number, tag, ticks
+from stg_ray.report.charts.svg import NAME_WIDTH, drawing, number, spread, tag, ticks
 
 WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 12, 42
+LEFT, RIGHT, TOP, BOTTOM = 80, 16, 12, 42
+PLOT = WIDTH - LEFT - RIGHT
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,9 @@ def line_chart(
     if not lines:
         return None
     xs, ys = zip(*(point for line in lines for point in line.points), strict=True)
-    named = any(line.name for line in lines)
-    last = max(xs) + (0.22 * (max(xs) - min(xs) or 1) if named else 0)
+    longest = max(len(line.name) for line in lines)
+    room = (8 + NAME_WIDTH * longest) / PLOT if longest else 0.0
+    last = max(xs) + room / (1 - room) * (max(xs) - min(xs) or 1)
     frame = axes(
         (min(xs), last if last > min(xs) else min(xs) + 1),
         (min(ys), max(ys)),
@@ -119,7 +121,7 @@ def line_chart(
         height=height,
         whole_x=True,
     )
-    parts, taken = [], list[float]()
+    parts = _names(frame, lines)
     for line in lines:
         path = "M" + "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in line.points)
         style = None if line.color is None else f"stroke:{line.color}"
@@ -127,16 +129,23 @@ def line_chart(
         if len(line.points) == 1:
             (x, y), fill = line.points[0], None if line.color is None else f"fill:{line.color}"
             parts.append(tag("circle", class_="dot", cx=frame.x(x), cy=frame.y(y), r=3, style=fill))
-        if line.name:
-            x, y = line.points[-1]
-            label = frame.y(y) + 4
-            while any(abs(label - other) < 14 for other in taken):
-                label += 14
-            taken.append(label)
-            parts.append(tag("text", line.name, class_="name", x=frame.x(x) + 8, y=label))
     if marked is not None:
         parts.append(tag("circle", class_="dot chosen", cx=frame.x(marked[0]), cy=frame.y(marked[1]), r=6))
     return drawing(frame.width, frame.height, title, frame.drawn, *parts)
+
+
+def _names(frame: Axes, lines: Sequence[Line]) -> list[Markup]:
+    """The names of curves beside their last points, below each other where curves end together."""
+    parts = []
+    for end in dict.fromkeys(line.points[-1][0] for line in lines):
+        named = [line for line in lines if line.name and line.points[-1][0] == end]
+        named.sort(key=lambda line: -line.points[-1][1])
+        places = spread([frame.y(line.points[-1][1]) + 4 for line in named], TOP + 4, frame.height - BOTTOM - 4)
+        parts += [
+            tag("text", line.name, class_="name", x=frame.x(end) + 8, y=y)
+            for line, y in zip(named, places, strict=True)
+        ]
+    return parts
 
 
 def known_points(xs: Sequence[float], ys: Sequence[float | None]) -> list[tuple[float, float]]:
