@@ -246,7 +246,7 @@ def test_an_initialisation_is_trained_scored_and_routed_as_on_a_cpu(tmp_path: Pa
     for device in ("cpu", "cuda"):
         run = Storage(tmp_path / device)
         write_parts(tasks, run.sub("parts"))
-        train_network(run, config, spec, device=device, report=lambda _: None)
+        train_network(run, config, spec, device=device, report=lambda *_: None)
         folder = network_folder(spec, config)
         found.append(load_weights(run, f"{folder}/network.pt"))
         adapter = load_adapter(run, config, read_index(run.sub("parts")), [folder, folder])

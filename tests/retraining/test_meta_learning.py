@@ -79,8 +79,8 @@ class _Stopped(Exception):
     pass
 
 
-def stop_after(epoch: int) -> Callable[[int], None]:
-    def report(done: int) -> None:
+def stop_after(epoch: int) -> Callable[[int, object], None]:
+    def report(done: int, _scores: object) -> None:
         if done == epoch:
             raise _Stopped
 

@@ -43,7 +43,7 @@ def of_families(tasks: TaskSet, folder: Path, settings: dict[str, Any]) -> tuple
     run.write_json("plans/known.json", groups.to_dict())
     specs = [NetworkSpec("known", g, tuple(own), seed=0, draws=0, epochs=3) for g, own in enumerate(groups.groups)]
     for spec in specs:
-        train_network(run, config, spec, device="cpu", report=lambda _: None)
+        train_network(run, config, spec, device="cpu", report=lambda *_: None)
     publish(run, config, specs)
     return run, config, load_predictor(run, config, "known", 0, "cpu")
 
@@ -166,7 +166,7 @@ def test_a_trial_that_is_killed_goes_on(quiet: Reporter, tmp_path: Path) -> None
         assert run_trials(runs[0], config, [spec], progress) == {}
     thread.join(timeout=10)
     assert len(killed) == 1
-    train_network(runs[1], config, spec, device="cpu", report=lambda _: None)
+    train_network(runs[1], config, spec, device="cpu", report=lambda *_: None)
     found, expected = (load_weights(run, f"{network_folder(spec, config)}/network.pt") for run in runs)
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4)
