@@ -24,6 +24,7 @@ from stg_ray.planning.timing import START_SECONDS, Pace, seconds_of_score, secon
 from stg_ray.profiling.stage import most_workers
 from stg_ray.progress import Left, Standing
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.stages import STAGES
 from stg_ray.training.auto import workers_pay
 
 WITHOUT_A_PACE = ("parts", "tune")
@@ -45,8 +46,10 @@ class Ahead:
 
     def __call__(self, now: Standing) -> Left | None:
         """Return the time that is left in all; None where it is not known."""
-        if now.stage in WITHOUT_A_PACE or self.config.retrain.learner != "joint":
-            return None  # the profile's pace is none of episodes
+        if now.stage in WITHOUT_A_PACE or now.stage not in STAGES:
+            return None
+        if self.config.retrain.learner != "joint":  # the profile's pace is none of episodes
+            return None
         if now.stage == "profile":
             if now.work is None:
                 return None

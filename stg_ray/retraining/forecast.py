@@ -111,7 +111,9 @@ def forecast(
 
 
 def _seconds(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> float:
-    """About how long all networks will train, as long each as the profile."""
+    """About how long all networks will train, as long each as the profile; 0 where that is not known."""
+    if not run.exists("profile/metrics.parquet"):
+        return 0.0
     epochs = run.read_parquet("profile/metrics.parquet").select(["epoch", "seconds"]).to_pandas().drop_duplicates()
     workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpus)
     distinct = {network_folder(spec, config) for spec in specs}

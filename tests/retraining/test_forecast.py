@@ -102,11 +102,11 @@ def config_of(tmp_path: Path, **retrain: Any) -> sr.Config:
     values = {
         "data": {"npz": str(path)},
         "model": {"trunk": "mlp", "width": 4, "depth": 1, "dropout": 0.1},
-        "profile": {"epochs": 12, "workers": 1},
+        "profile": {"epochs": 10, "workers": 1},
         "grouping": {"groups": 3},
         "retrain": {
             "plans": ["ours", "all_in_one", "all_in_one_ensemble", "random"],
-            "epochs": 12,
+            "epochs": 10,
             "random_groups": 1,
             **retrain,
         },
@@ -125,7 +125,7 @@ def test_a_forecast_is_right_about_planted_conflicts_and_changes_no_network(tmp_
     assert silent.forecast is None, "a run of seconds has nothing to save"
     forecast = told.forecast
     assert forecast is not None
-    assert forecast["epochs"] == 6
+    assert forecast["epochs"] == 5
     assert list(forecast["expected"]) == [ONE, ENSEMBLE, RANDOM]
     assert forecast["outlook"] == "gain"
     rows = {row.plan.name: row.mean for row in told.summary.plans}

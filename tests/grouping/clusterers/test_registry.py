@@ -28,7 +28,7 @@ def test_the_criteria_are_those_of_the_configuration() -> None:
 def test_the_extras_are_those_of_the_package(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     declared = project["optional-dependencies"]
-    assert set(EXTRAS) == set(declared) - {"dev", "hf", "safetensors"}
+    assert set(EXTRAS) == set(declared) - {"dev", "hf", "safetensors", "mlflow", "wandb"}
     for method, (_, package) in EXTRAS.items():
         assert [requirement.split(">=")[0] for requirement in declared[method]] == [package]
 
