@@ -23,12 +23,13 @@ import stg_ray as sr
 from jobs.bench.measure import show
 from jobs.bench.what_to_deploy import SETS, deployed
 from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.outlook import ENSEMBLE, ONE, RANDOM
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import session
 from stg_ray.config.loading import set_values
 from stg_ray.data.parts import read_index
 from stg_ray.progress import Reporter
-from stg_ray.retraining.forecast import ENSEMBLE, ONE, OURS, RANDOM, forecast
+from stg_ray.retraining.forecast import OURS, forecast
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.training.metrics import LEAST_R2, primary_metric
 

@@ -7,6 +7,9 @@ from typing import Any
 
 FORECAST = "forecast.json"
 
+ONE, ENSEMBLE, RANDOM = "all_in_one", "all_in_one_ensemble", "random_0"
+"""Plans that ours are compared with."""
+
 OUTLOOKS = {
     "gain": "grouping is expected to help",
     "none": "grouping is not expected to help",
@@ -21,9 +24,9 @@ def outlook_sentence(told: Mapping[str, Any]) -> str:
         told: the content of forecast.json.
     """
     over = {
-        "all_in_one": "one network of all tasks",
-        "all_in_one_ensemble": f"{told['networks']} of them averaged",
-        "random_0": "random groups",
+        ONE: "one network of all tasks",
+        ENSEMBLE: f"{told['networks']} of them averaged",
+        RANDOM: "random groups",
     }
     gains = [
         f"{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f}) over {over[plan]}"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stg_ray.artifacts.outlook import FORECAST
+from stg_ray.artifacts.outlook import ENSEMBLE, FORECAST, ONE, RANDOM
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place_trials
@@ -44,7 +44,7 @@ WIDTH = 2.0
 LEAST_SECONDS = 120.0
 """Seconds of all trainings below which `auto` tells nothing: the pause, a second start of Ray Tune, takes five."""
 
-ONE, ENSEMBLE, RANDOM, OURS = "all_in_one", "all_in_one_ensemble", "random_0", "ours"
+OURS = "ours"
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,14 @@ from rich.console import Console
 
 import stg_ray as sr
 from jobs.bench.known_sets import KNOWN_SETS
-from stg_ray.artifacts.outlook import outlook_sentence
+from stg_ray.artifacts.outlook import ENSEMBLE, ONE, RANDOM, outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.models import load_weights
 from stg_ray.planning.of_run import estimate_of_run
 from stg_ray.progress import Reporter
 from stg_ray.retraining.forecast import (
-    ENSEMBLE,
     N_BLOCKS,
-    ONE,
     OURS,
-    RANDOM,
     WIDTH,
     Gain,
     _gains_of_tasks,
@@ -71,6 +68,21 @@ def test_an_error_is_the_larger_of_rows_and_tasks() -> None:
     assert moving.high - moving.mean == pytest.approx(WIDTH * of_rows)
     assert of_rows > of_tasks
     assert _with_interval(np.array([0.1]), []) == Gain(0.1, 0.1, 0.1)
+
+
+@pytest.mark.parametrize("shared", [0.0, 1.0], ids=["noise of tasks", "noise that all tasks share"])
+def test_nothing_is_seen_where_there_is_nothing(shared: float) -> None:
+    """Networks that differ by the noise of rows alone: an interval covers zero in nine of ten draws, or more."""
+    rng = np.random.default_rng(3)
+    rows = np.arange(200)
+    intervals = []
+    for _ in range(300):
+        noise = rng.normal(size=(200, 12)) + shared * rng.normal(size=(200, 1))  # of a task's score, row by row
+        left_out = [noise[_is_outside(block, rows)].mean(axis=0) for block in range(N_BLOCKS)]
+        intervals.append(_with_interval(noise.mean(axis=0), left_out))
+    covered = np.mean([gain.low <= 0 <= gain.high for gain in intervals])
+    assert 0.9 <= covered < 1, "and no interval is so wide that it says nothing"
+    assert np.mean([_outlook(gain) == "gain" for gain in intervals]) < 0.05
 
 
 def test_the_jackknife_leaves_every_row_out_once() -> None:
