@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from stg_ray import affinities, grouping, profiling, report, retraining, tuning
+from stg_ray import grouping, report, tuning
+from stg_ray.affinities import stage as affinities
 from stg_ray.artifacts.given_trunk import keep_trunk
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.left_to_auto import note_auto
@@ -40,7 +41,10 @@ from stg_ray.grouping.inputs import as_matrix
 from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.models import build_network
 from stg_ray.planning.ahead import Ahead
+from stg_ray.profiling import stage as profiling
 from stg_ray.progress import Reporter, StageProgress
+from stg_ray.retraining import stage as retraining
+from stg_ray.retraining.all_tasks import AllTaskNetworks
 from stg_ray.retraining.learning.meta import check_rows
 from stg_ray.runs import Run
 from stg_ray.settling import settle
@@ -52,7 +56,7 @@ Work = Callable[[RunDir, Config, StageProgress], None]
 
 RUNS: dict[str, Work] = {
     "parts": parts.run,
-    "tune": partial(tuning.run, networks=retraining.AllTaskNetworks),
+    "tune": partial(tuning.run, networks=AllTaskNetworks),
     "profile": profiling.run,
     "affinity": partial(affinities.run, group_tasks=group_tasks),
     "group": grouping.run,

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from jobs.bench.measure import alternate, run_measured, show
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config.loading import load_config
-from stg_ray.data import load_task_set
 from stg_ray.data.parts import read_index, read_split, write_parts
+from stg_ray.data.sources import load_task_set
 
 LARGE = "large.parquet"
 

@@ -22,7 +22,7 @@ import ray
 from rich.console import Console
 
 from jobs.bench.measure import show
-from stg_ray.affinities import run as compute_affinities
+from stg_ray.affinities.stage import run as compute_affinities
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.config.loading import load_config

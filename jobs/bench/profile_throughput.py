@@ -159,7 +159,7 @@ def profiled(run: str, workers: int, trunk: str = "cnn") -> float:
 
     from stg_ray.artifacts.run_dir import RunDir
     from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
-    from stg_ray.profiling import run as profile
+    from stg_ray.profiling.stage import run as profile
 
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     directory = RunDir(run)

@@ -30,8 +30,8 @@ from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.data.parts import read_index, write_parts
 from stg_ray.grouping import group_tasks
 from stg_ray.progress import StageProgress
-from stg_ray.retraining import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
+from stg_ray.retraining.stage import run as retrain
 from stg_ray.retraining.trial import train_network
 from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.compute import training_process

@@ -13,7 +13,3 @@ To add an affinity:
 3. Add the name to the literal `Affinity` in `config/methods.py`. A test holds both lists equal.
 4. Test it against a plain loop, and on planted structure and on none.
 """
-
-from stg_ray.affinities.stage import run
-
-__all__ = ["run"]

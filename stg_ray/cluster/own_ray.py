@@ -141,6 +141,11 @@ def start_keeper(temporary: str) -> None:
     )
 
 
+def is_running() -> bool:
+    """Return whether a local Ray that this process started is running."""
+    return bool(_keepers)
+
+
 def end_keeper() -> None:
     """End the process beside a local Ray that has ended."""
     while _keepers:

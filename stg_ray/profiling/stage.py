@@ -13,6 +13,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import Placement, Resources, place_workers
 from stg_ray.cluster.session import root_cause, wait_for
+from stg_ray.cluster.trainer import torch_trainer
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, part_name, read_index
 from stg_ray.data_maps.state import snapshot_epochs
@@ -116,12 +117,12 @@ def most_workers(config: Config, index: PartIndex, nodes: Sequence[Resources]) -
 def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTrainer:
     """Ray Train's run of `train_worker` on every worker, which goes on from its checkpoints in the run directory."""
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
 
     from stg_ray.profiling.worker import train_worker
 
     resources = workers.placement.resources
-    return TorchTrainer(
+    return torch_trainer(
         train_worker,
         train_loop_config={
             "run": run_dir.uri,

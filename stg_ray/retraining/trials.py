@@ -15,6 +15,7 @@ from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import Placement, place_trials
 from stg_ray.cluster.session import wait_for
 from stg_ray.cluster.telemetry import SampleCounter
+from stg_ray.cluster.trainer import torch_trainer
 from stg_ray.config import Config
 from stg_ray.errors import StgRayError, one_line
 from stg_ray.imports import work_in
@@ -140,7 +141,7 @@ def _trial(job: dict[str, Any]) -> None:
 def _train_together(job: dict[str, Any]) -> None:
     """Train a network by several workers of Ray Train. Their reports go to Tune, which also tries again."""
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
     from ray.util.queue import Queue
 
     from stg_ray.retraining.forwarding import Forward, forward
@@ -150,7 +151,7 @@ def _train_together(job: dict[str, Any]) -> None:
     workers, placement = place_trials(cluster_nodes(), config.workers, config.gpus)
     gpu = placement.resources.get("GPU")
     reports = Queue(actor_options={"num_cpus": 0})
-    trainer = TorchTrainer(
+    trainer = torch_trainer(
         _worker,
         train_loop_config=job,
         scaling_config=ray.train.ScalingConfig(

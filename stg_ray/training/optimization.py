@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,11 +17,23 @@ if TYPE_CHECKING:
     from stg_ray.config import TrainingConfig
 
 
+def _without_compiler(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """Return an optimizer whose methods are not wrapped for `torch.compile`.
+
+    No step of an optimizer is compiled here, and the wrappers import torch's compiler: a second of every process.
+    """
+    bare = {name: inspect.unwrap(getattr(optimizer, name)) for name in WRAPPED}
+    return type(optimizer.__name__, (optimizer,), bare | {"step": torch.no_grad()(bare["step"])})
+
+
+WRAPPED = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
+"""Methods of torch's optimizers that are wrapped for its compiler."""
+
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": partial(torch.optim.AdamW, fused=True),
-    "adam": partial(torch.optim.Adam, fused=True),
-    "nadam": partial(torch.optim.NAdam, foreach=True),
-    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+    "adamw": partial(_without_compiler(torch.optim.AdamW), fused=True),
+    "adam": partial(_without_compiler(torch.optim.Adam), fused=True),
+    "nadam": partial(_without_compiler(torch.optim.NAdam), foreach=True),
+    "sgd": partial(_without_compiler(torch.optim.SGD), momentum=0.9, nesterov=True, fused=True),
 }
 """Optimizers by the names that the configuration gives them, called with parameters, `lr` and `weight_decay`."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import stg_ray as sr
-from stg_ray.affinities import run as compute_affinities
+from stg_ray.affinities.stage import run as compute_affinities
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config.loading import load_config

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import stg_ray as sr
-from stg_ray.affinities import run as compute_affinities
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.landscape import LandscapeDistance
 from stg_ray.affinities.source import RunSource
+from stg_ray.affinities.stage import run as compute_affinities
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config.loading import load_config

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stg_ray.config.loading import load_config
-from stg_ray.data import load_task_set
+from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 
 TABLE = pa.table({"x": [0.5, 1.5], "y": [0, 1]})

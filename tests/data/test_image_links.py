@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from stg_ray.config.loading import load_config
-from stg_ray.data import load_task_set
+from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
 

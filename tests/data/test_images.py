@@ -15,8 +15,8 @@ from PIL import Image
 
 from stg_ray.config.loading import load_config
 from stg_ray.data import images as images_module
-from stg_ray.data import load_task_set
 from stg_ray.data.images import decode, decode_all, large_array
+from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.tasks import SPLITS, TaskSet
 from stg_ray.tasks.notes import DataWarning

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stg_ray.config.loading import load_config
-from stg_ray.data import load_task_set
+from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
 from tests.support.tables import ROWS, N, X, load, written

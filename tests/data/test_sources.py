@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from stg_ray.artifacts.digests import source_digests
-from stg_ray.config.data import DataConfig
+from stg_ray.config.data import DataConfig, data_root
 from stg_ray.config.loading import load_config
-from stg_ray.data import data_root, load_task_set
+from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 
 INPUTS = np.random.default_rng(0).normal(size=(60, 4))

@@ -14,10 +14,11 @@ import torch
 import stg_ray as sr
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config.loading import load_config
-from stg_ray.data import load_task_set, rows
+from stg_ray.data import rows
 from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import read_index, read_part, read_split, write_parts
 from stg_ray.data.rows import MappedInputs, TaskRows, as_inputs
+from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
 from stg_ray.tasks import TaskSet

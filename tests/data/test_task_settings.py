@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from stg_ray.config.loading import load_config
-from stg_ray.data import load_task_set
+from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
 from tests.support.tables import written

@@ -24,9 +24,9 @@ from stg_ray.data_maps.state import DataMapState
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network, load_weights
 from stg_ray.models.outputs import as_labels
-from stg_ray.profiling import run as profile
 from stg_ray.profiling.recorder import Shard
 from stg_ray.profiling.stage import most_workers
+from stg_ray.profiling.stage import run as profile
 from stg_ray.progress import Reporter
 from stg_ray.retraining.scoring import scores_of
 from stg_ray.seeds import Stream

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -208,3 +210,19 @@ def test_a_network_with_branches_is_trained_kept_and_loaded(
     assert torch.equal(loaded.state_dict()["trunk.1.weight"], first) == frozen
     first, second = (loaded.state_dict()[f"branches.{g}.0.weight"] for g in (0, 1))
     assert not torch.equal(first, second)
+
+
+def test_a_worker_loads_neither_a_compiler_nor_what_its_driver_alone_needs(
+    make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
+) -> None:
+    """Every process loads anew what it imports: torch's compiler takes a second, scikit-learn most of one."""
+    write_parts(make_task_set(), Storage(tmp_path).sub("parts"))
+    program = f"""
+import sys
+from stg_ray.retraining.trials import Config, NetworkSpec, Storage, train_network
+config, spec = Config.model_validate({config.model_dump()!r}), NetworkSpec.from_dict({SPEC.to_dict()!r})
+train_network(Storage({str(tmp_path)!r}), config, spec, device="cpu", report=lambda *_: None)
+print([name for name in ("torch._dynamo", "sklearn", "scipy", "plotly") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr

@@ -63,7 +63,7 @@ from stg_ray.data.parts import write_parts
 from stg_ray.artifacts.groups import Groups
 from stg_ray.progress import StageProgress
 from stg_ray.grouping import group_tasks
-from stg_ray.retraining import run as retrain
+from stg_ray.retraining.stage import run as retrain
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.trial import train_network

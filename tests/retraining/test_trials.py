@@ -23,10 +23,10 @@ from stg_ray.grouping import group_tasks
 from stg_ray.models import load_weights
 from stg_ray.progress import Reporter
 from stg_ray.report import print_summary, summarize
-from stg_ray.retraining import run as retrain
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.stage import run as retrain
 from stg_ray.retraining.trial import train_network
 from stg_ray.retraining.trials import run_trials
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stg_ray.config.loading import load_config
-from stg_ray.data import load_task_set
+from stg_ray.data.sources import load_task_set
 from stg_ray.tasks import TaskSet
 
 N = 60

@@ -12,7 +12,7 @@ import pytest
 
 from stg_ray.config.data import DataConfig
 from stg_ray.config.loading import load_config
-from stg_ray.data import load_task_set
+from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.tasks import Task, TaskSet
 from tests.support.label_columns import HALF, INPUTS, NAN, N, repeated, task_and_labels

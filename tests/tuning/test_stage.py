@@ -18,7 +18,8 @@ from stg_ray.errors import InputError, StgRayError
 from stg_ray.pipeline import run_stage
 from stg_ray.progress import Reporter
 from stg_ray.report.tuning import Tuning
-from stg_ray.retraining import AllTaskNetworks, all_tasks
+from stg_ray.retraining import all_tasks
+from stg_ray.retraining.all_tasks import AllTaskNetworks
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
