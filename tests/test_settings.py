@@ -189,6 +189,7 @@ ELSEWHERE = {
     "data.image_size": "data/test_images.py",
     "retrain.folds": "retraining/test_greedy.py",
     "retrain.loggers": "retraining/test_loggers.py",
+    "retrain.stacked": "retraining/test_stacks.py",
 }
 """Sources of data, whose task sets are compared with what the files hold in tests of their own; what excludes much
 else; and what needs packages of other people."""

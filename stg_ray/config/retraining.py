@@ -74,6 +74,9 @@ class RetrainConfig(TrainingConfig):
     minutes."""
     networks: Annotated[Count | None, since("0.2")] = None
     """Largest number of networks that the plan greedy serves; by default as many as ours has, and at least 2."""
+    stacked: Annotated[Literal["auto", "never"], since("0.2")] = "auto"
+    """Whether small networks (linear trunks and MLPs) that start alike are trained in step, several in one trial, by
+    products that are batched over networks; never: each has a trial of its own."""
     workers: Count = 1
     """Number of workers that train one network together, with equal shares of every batch; more than one use Ray
     Train."""

@@ -28,7 +28,7 @@ from stg_ray.config.training import ModelConfig, Positive, ProfileConfig
 from stg_ray.config.tuning import TuneConfig
 from stg_ray.stages import STAGES
 
-WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries", "trunk_file", "loggers")
+WHERE_IT_RUNS = ("workers", "gpus", "max_failures", "max_retries", "trunk_file", "loggers", "stacked")
 """Keys that do not decide the results, except for rounding, dropout, and batch norm over each worker's rows."""
 
 MAX_SEED = 10**12

@@ -15,7 +15,7 @@ from ray.tune.logger import LoggerCallback
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.errors import one_line
-from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.specs import specs_of
 
 NAMES = {"mlflow": "MLflow", "wandb": "Weights & Biases"}
 LONGEST = 500
@@ -61,7 +61,7 @@ class NetworkLogger(LoggerCallback):  # type: ignore[misc]  # Ray's types are sk
     def log_trial_result(self, iteration: int, trial: Any, result: Mapping[str, Any]) -> None:
         """Log the scores that are reported, of epochs that are not logged yet: a restarted trial repeats some."""
         del iteration
-        if "failure" in result:
+        if "failures" in result:
             self.failed.add(trial.trial_id)
         scores = result.get("scores", [])
         first = result.get("epoch", 0) - len(scores) + 1
@@ -104,7 +104,7 @@ class _Network:
 
     def __init__(self, trial: Any) -> None:
         self._trial = trial
-        spec = NetworkSpec.from_dict(trial.config["spec"])
+        spec = specs_of(trial.config)[0]  # networks that are logged have a trial each
         self.config = {
             "plan": spec.plan,
             "group": spec.group,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -126,6 +127,11 @@ class NetworkSpec:
         tuples = {key: tuple(values[key]) for key in ("tasks", "weights", "branches") if values.get(key) is not None}
         tuples["settings"] = tuple((key, value) for key, value in values.get("settings", ()))
         return cls(**{**values, **tuples})
+
+
+def specs_of(trial: Mapping[str, Any]) -> list[NetworkSpec]:
+    """Return the networks of a trial of Ray Tune, by its configuration."""
+    return [NetworkSpec.from_dict(spec) for spec in trial["specs"]]
 
 
 def fold_of(config: Config, seed: int) -> int:

@@ -17,12 +17,14 @@ from stg_ray.cluster.session import wait_for
 from stg_ray.cluster.telemetry import SampleCounter
 from stg_ray.cluster.trainer import torch_trainer
 from stg_ray.config import Config
+from stg_ray.data.parts import read_index
 from stg_ray.errors import StgRayError, one_line
 from stg_ray.imports import work_in
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.kept import is_trained, network_folder
-from stg_ray.retraining.specs import NetworkSpec
-from stg_ray.retraining.trial import train_network
+from stg_ray.retraining.specs import NetworkSpec, specs_of
+from stg_ray.retraining.stacks import in_trials
+from stg_ray.retraining.trial import train_networks
 from stg_ray.shown import counted
 from stg_ray.training.compute import training_process
 from stg_ray.training.ranks import ALONE, Ranks
@@ -34,9 +36,10 @@ if TYPE_CHECKING:
 def run_trials(
     run: RunDir, config: Config, specs: list[NetworkSpec], progress: StageProgress, what: str = ""
 ) -> dict[str, str]:
-    """Train networks, each in a trial, as far as their specs say; return why those that failed did, by their folders.
+    """Train networks as trials, as far as their specs say; return why those that failed did, by their folders.
 
-    A trial that ends badly is tried again from its last epoch, `retrain.max_failures` times, and takes no other down.
+    Small networks that start alike share one (see `stacks.in_trials`), each other has its own. A trial that ends badly
+    is tried again from its last epoch, `retrain.max_failures` times, and takes no other down.
 
     Args:
         what: they are, for the progress, such as `of the search`.
@@ -49,6 +52,9 @@ def run_trials(
         progress.note(placement.instead)
     watch = Watch(run, config, progress.name)
     loggers = loggers_of(run, config.retrain.loggers, progress.name)
+    trials = [[spec] for spec in specs]
+    if workers == 1:
+        trials = in_trials(config, read_index(run.sub("parts")), specs, placement.at_once)
     known = [length for spec in specs if (length := _known_length(spec)) is not None]
     networks = f"{counted(len(specs), 'network')} {what}".strip()
     progress.begins_to_wait()
@@ -62,9 +68,9 @@ def run_trials(
         if len(known) == len(specs):
             progress.update(done, sum(known), f"epochs of {networks}")
         else:
-            progress.update(len(watch.ended), len(specs), f"networks {what}".strip() + f" after {done} epochs")
+            progress.update(sum(watch.ended.values()), len(specs), f"networks {what}".strip() + f" after {done} epochs")
 
-    tuner = _tuner(run, config, specs, workers, placement, [watch, *loggers])
+    tuner = _tuner(run, config, trials, workers, placement, [watch, *loggers])
     run.delete(f".ray/{watch.stage}")
     with suppress(EOFError, pickle.UnpicklingError):  # of Tune's own list of results, which is not used
         wait_for(tuner.fit, poll)
@@ -83,9 +89,17 @@ def _known_length(spec: NetworkSpec) -> int | None:
 
 
 def _tuner(
-    run: RunDir, config: Config, specs: list[NetworkSpec], workers: int, placement: Placement, callbacks: Sequence[Any]
+    run: RunDir,
+    config: Config,
+    trials: list[list[NetworkSpec]],
+    workers: int,
+    placement: Placement,
+    callbacks: Sequence[Any],
 ) -> Tuner:
-    """Tune's experiment: a trial for each network, as many at a time as there is room for; `Watch` is called first."""
+    """Tune's experiment: a trial for each list of networks, as many at a time as there is room for.
+
+    `Watch` is called first of the callbacks.
+    """
     from ray import tune
 
     stage = callbacks[0].stage
@@ -99,13 +113,13 @@ def _tuner(
             "directory": os.getcwd(),
             "stage": stage,
             "together": workers > 1,
-            "spec": tune.grid_search([spec.to_dict() for spec in specs]),
+            "specs": tune.grid_search([[spec.to_dict() for spec in specs] for specs in trials]),
         },
         tune_config=tune.TuneConfig(
             # A new process per trial would spend most of a small network's time importing torch.
             reuse_actors=True,
             max_concurrent_trials=None if workers == 1 else placement.at_once // workers,
-            trial_name_creator=lambda trial: NetworkSpec.from_dict(trial.config["spec"]).title.replace(" ", "_"),
+            trial_name_creator=lambda trial: specs_of(trial.config)[0].title.replace(" ", "_"),
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
@@ -194,21 +208,25 @@ def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks:
     samples = SampleCounter(run, job["stage"])
     try:
         with training_process(1):
-            train_network(
+            failures = train_networks(
                 run,
                 Config.model_validate(job["config"]),
-                NetworkSpec.from_dict(job["spec"]),
+                specs_of(job),
                 device=device_here(),
                 report=lambda epoch, scores: report({"epoch": epoch, "scores": list(scores)}),
                 count=samples.add,
                 ranks=ranks,
             )
         samples.flush()
-    except StgRayError as error:
-        # For example a loss that became non-finite, which it would again: reported, so that Tune does not try again.
-        report({"failure": str(error)})
+        lasting = {spec.title: str(error) for spec, error in failures.items() if isinstance(error, StgRayError)}
+        if lasting:
+            # A loss that became non-finite would do so again: it is reported, so that Tune does not try again.
+            report({"failures": lasting})
+        for error in failures.values():
+            if not isinstance(error, StgRayError):
+                raise error
     except OSError as error:
         # Reported by itself: where the disk is full, Tune's file of the error is cut off.
         if ranks.world == 1:
-            report({"failure": one_line(error)})
+            report({"failures": {spec.title: one_line(error) for spec in specs_of(job)}})
         raise

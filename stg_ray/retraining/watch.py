@@ -13,7 +13,7 @@ from stg_ray.cluster.session import root_cause
 from stg_ray.cluster.telemetry import set_gauge
 from stg_ray.config import Config
 from stg_ray.retraining.kept import is_trained, network_folder
-from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.specs import specs_of
 
 
 class Watch(TrialProgressCallback):  # type: ignore[misc]  # Ray's types are skipped, so its classes are Any
@@ -24,14 +24,14 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # Ray's types are ski
     Attributes:
         stage: whose trainings they are.
         epochs_of_trial: epochs that each trial has reported, by its id.
-        ended: ids of the trials that are over.
+        ended: numbers of networks of the trials that are over, by their ids.
         failures: reasons of the networks that are not finished in the end, by their folders.
     """
 
     def __init__(self, run: RunDir, config: Config, stage: str) -> None:
         self.run, self.config, self.stage = run, config, stage
         self.epochs_of_trial: dict[str, int] = {}
-        self.ended: set[str] = set()
+        self.ended: dict[str, int] = {}
         self.failures: dict[str, str] = {}
 
     def on_trial_result(self, *, trial: Any, result: Mapping[str, Any], **_info: Any) -> None:
@@ -40,7 +40,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # Ray's types are ski
 
     def on_trial_complete(self, *, trial: Any, **_info: Any) -> None:
         """Note that a trial is over."""
-        self.ended.add(trial.trial_id)
+        self.ended[trial.trial_id] = len(specs_of(trial.config))
 
     def on_trial_error(self, **_info: Any) -> None:
         """Print nothing: what failed is said once, in the end."""
@@ -52,12 +52,12 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # Ray's types are ski
     def on_experiment_end(self, *, trials: Sequence[Any], **_info: Any) -> None:
         """Note the reasons of the networks that are not finished."""
         for trial in trials:
-            spec = NetworkSpec.from_dict(trial.config["spec"])
-            if not is_trained(self.run, self.config, spec):
-                error = _error_of(trial)
-                reason = trial.last_result.get("failure") or (error and root_cause(error))
-                if reason:
-                    self.failures[network_folder(spec, self.config)] = reason
+            for spec in specs_of(trial.config):
+                if not is_trained(self.run, self.config, spec):
+                    error = _error_of(trial)
+                    said = trial.last_result.get("failures", {}).get(spec.title)
+                    if reason := said or (error and root_cause(error)):
+                        self.failures[network_folder(spec, self.config)] = reason
 
 
 def _error_of(trial: Any) -> BaseException | None:

@@ -8,7 +8,6 @@ every plan is trained by the same one, and a training that goes on from a checkp
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -79,7 +78,7 @@ class Course:
         # Where no task has a score on the validation rows (labels too rare), the last epoch is taken.
         if value > self.best_value or value == -math.inf:
             self.best_epoch, self.best_value = self.epoch, value
-            self.best_weights = copy.deepcopy({key: v.cpu() for key, v in network.state_dict().items()})
+            self.best_weights = {key: v.detach().cpu().clone() for key, v in network.state_dict().items()}
 
 
 @dataclass(frozen=True)

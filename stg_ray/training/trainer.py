@@ -62,6 +62,9 @@ class Trainer:
         task_weights: (K,) factors of the tasks' losses in the objective, or what gives them before every epoch; all 1
             if not given.
 
+    Attributes:
+        total_steps: of the learning-rate schedule; None where its length is not known.
+
     Raises:
         InputError: the settings ask for an augmentation that the inputs do not allow.
     """
@@ -80,8 +83,8 @@ class Trainer:
         self.compute = Compute.of(settings, device)
         self.compute.place(network)
         self.model = self.compute.compiled(batches.ranks.wrap(network))
-        n_steps = None if settings.epochs == "auto" else settings.epochs * batches.n_steps
-        self.optimization = Optimization(network, settings, n_steps)
+        self.total_steps = None if settings.epochs == "auto" else settings.epochs * batches.n_steps
+        self.optimization = Optimization(network, settings, self.total_steps)
         self.augment: Augmentation | None = None
         if batches.draws.augmentation is not None:
             self.augment = Augmentation.of(settings, tuple(rows.inputs[:1].shape[1:]), rows.samples)
@@ -138,7 +141,8 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which a later process can go on with the next epoch."""
         adaptive = {} if self.adaptive is None else {"adaptive": self.adaptive.state_dict()}
-        return {"network": self.network.state_dict(), "optimization": self.optimization.state_dict(), **adaptive}
+        weights = {key: value.clone() for key, value in self.network.state_dict().items()}  # may be views of a stack
+        return {"network": weights, "optimization": self.optimization.state_dict(), **adaptive}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` returned; other keys of the mapping are left alone."""

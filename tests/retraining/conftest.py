@@ -11,14 +11,19 @@ from stg_ray.config.loading import load_config
 from stg_ray.training import sparingly
 
 
-@pytest.fixture
-def config() -> Config:
+def small_config() -> Config:
+    """Of an MLP."""
     values = {
         "data": {"npz": "planted"},
         "model": {"width": 16, "dropout": 0.0},
         "retrain": {"epochs": 6, "batch_size": 16, "lr": 0.01, "weight_decay": 1e-4},
     }
     return load_config(values)
+
+
+@pytest.fixture
+def config() -> Config:
+    return small_config()
 
 
 @pytest.fixture(autouse=True)

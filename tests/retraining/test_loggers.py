@@ -79,7 +79,7 @@ def logger_of(callback: LoggerCallback) -> NetworkLogger:
 
 
 def trial_of(spec: NetworkSpec) -> SimpleNamespace:
-    return SimpleNamespace(trial_id="1", config={"spec": spec.to_dict(), "config": "long"})
+    return SimpleNamespace(trial_id="1", config={"specs": [spec.to_dict()], "config": "long"})
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -115,7 +115,7 @@ def test_a_restarted_trial_repeats_nothing_and_a_failed_one_is_named_so() -> Non
     logger.log_trial_start(trial)
     logger.log_trial_result(1, trial, {"epoch": 2, "scores": [0.1, math.nan]})
     logger.log_trial_result(1, trial, {"epoch": 3, "scores": [0.1, math.nan, 0.3]})
-    logger.log_trial_result(2, trial, {"failure": "a loss became non-finite"})
+    logger.log_trial_result(2, trial, {"failures": {"a network": "a loss became non-finite"}})
     logger.log_trial_end(trial)
     assert kept.scores == {SPEC.title: [(1, 0.1), (3, 0.3)]}
     assert kept.ended == {SPEC.title: True}

@@ -219,9 +219,9 @@ def test_a_worker_loads_neither_a_compiler_nor_what_its_driver_alone_needs(
     write_parts(make_task_set(), Storage(tmp_path).sub("parts"))
     program = f"""
 import sys
-from stg_ray.retraining.trials import Config, NetworkSpec, Storage, train_network
+from stg_ray.retraining.trials import Config, NetworkSpec, RunDir, train_networks
 config, spec = Config.model_validate({config.model_dump()!r}), NetworkSpec.from_dict({SPEC.to_dict()!r})
-train_network(Storage({str(tmp_path)!r}), config, spec, device="cpu", report=lambda *_: None)
+train_networks(RunDir({str(tmp_path)!r}), config, [spec], device="cpu", report=lambda *_: None)
 print([name for name in ("torch._dynamo", "sklearn", "scipy", "plotly") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -3,6 +3,7 @@
 from stg_ray.retraining.learning.base import Learning as Learning
 from stg_ray.retraining.learning.joint import JointLearning
 from stg_ray.retraining.learning.meta import MetaLearning
+from stg_ray.retraining.learning.steps import Steps as Steps
 
 LEARNINGS: dict[str, type[Learning]] = {
     "joint": JointLearning,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,7 @@ class Learning(ABC):
         positions: (n,) of its outputs on the validation split; those of even and of odd ones are the halves that choose
             each other's epoch (see `held_out`).
         rates: what is to be lowered where a loss becomes non-finite, in words.
+        stack: equal for networks that are trained in step; None: this one is trained by itself.
     """
 
     network: TaskNetwork | MetaNetwork
@@ -87,6 +88,7 @@ class Learning(ABC):
     compute: Compute
     positions: np.ndarray
     rates: str = RATES
+    stack: Hashable = None
 
     @abstractmethod
     def __init__(self, setting: Setting) -> None: ...

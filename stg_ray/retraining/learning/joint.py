@@ -15,11 +15,13 @@ from stg_ray.retraining.held_out import halves
 from stg_ray.retraining.learning.base import Learning, Setting
 from stg_ray.retraining.scoring import Scores, scores_of
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.stacks import spec_stacks
 from stg_ray.seeds import Stream
 from stg_ray.tasks import observed
 from stg_ray.training.adaptive import AdaptiveWeights
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.length import without_validation
+from stg_ray.training.stacked import can_stack
 from stg_ray.training.trainer import Rows, Trainer
 from stg_ray.training.validation import Validation
 
@@ -28,6 +30,9 @@ class JointLearning(Learning):
     """The loss of a batch is the weighted mean over its labels, by the tasks' weights.
 
     The score is the mean primary metric on the validation rows, weighted alike, or that of the main task.
+
+    Attributes:
+        n_outputs: of all tasks of the run, which heads are filled up to in a stack.
     """
 
     network: TaskNetwork
@@ -59,6 +64,9 @@ class JointLearning(Learning):
         )
         self.optimization, self.compute = self.trainer.optimization, self.trainer.compute
         self.n_steps, self.n_samples, self.positions = batches.n_steps, len(train), validated.rows
+        self.n_outputs = sum(task.n_outputs for task in setting.index.tasks)
+        if setting.ranks.world == 1 and spec_stacks(config, spec) and can_stack(self.network, self.n_outputs):
+            self.stack = (spec.draws, self.settings.model_dump_json(), train.samples.tobytes())
 
     def epoch(self, number: int, count: Callable[[int], None] | None) -> torch.Tensor:
         """Train on all rows once."""
