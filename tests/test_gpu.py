@@ -16,7 +16,7 @@ from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, gpu_kernel,
 from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.session import session
-from stg_ray.config.loading import load_config, with_settings
+from stg_ray.config.loading import load_config, set_values, with_settings
 from stg_ray.data.parts import read_index, read_split, write_parts
 from stg_ray.meta.adapting import load_adapter
 from stg_ray.models import load_weights
@@ -24,7 +24,7 @@ from stg_ray.profiling.recorder import Recorder, Shard
 from stg_ray.progress import Reporter
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.specs import NetworkSpec
-from stg_ray.retraining.trial import train_network
+from stg_ray.retraining.trial import train_network, train_networks
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import DeviceFacts
 from stg_ray.training.compute import Compute, exact_float32
@@ -189,6 +189,24 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
     assert epochs == [5, 6]
     weights = [load_weights(run, f"{network_folder(spec, config)}/network.pt") for run in runs]
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-3, atol=1e-4)
+
+
+def test_networks_in_step_are_those_of_trials_of_their_own(
+    make_task_set: Callable[..., TaskSet], tmp_path: Path
+) -> None:
+    retrain = {"epochs": 6, "batch_size": 16, "lr": 0.01, "weight_decay": 1e-4, "precision": "float32"}
+    config = load_config({"data": {"npz": "x"}, "model": {"width": 16, "dropout": 0.1}, "retrain": retrain})
+    tasks = make_task_set()
+    groups = [tuple(tasks.names[start:]) for start in range(4)]
+    specs = [NetworkSpec("ours", number, own, seed=5, draws=5, epochs=6) for number, own in enumerate(groups)]
+    together, alone = Storage(tmp_path / "together"), Storage(tmp_path / "alone")
+    for run in (together, alone):
+        write_parts(tasks, run.sub("parts"))
+    assert not train_networks(together, config, specs, device="cuda", report=lambda *_: None)
+    for spec in specs:
+        train_network(alone, set_values(config, ["retrain.stacked=never"]), spec, device="cuda", report=lambda *_: None)
+        own, expected = (load_weights(run, f"{network_folder(spec, config)}/network.pt") for run in (together, alone))
+        torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -141,9 +141,12 @@ def _train_in_step(
         failures |= _train_epoch(going, steps, count)
         whole = [training for training in going if training.spec not in failures]
         over = [training for training in whole if training.is_over]
-        if over or len(whole) < len(going) or checkpoints.is_due:
+        is_due = checkpoints.is_due
+        kept = [each for each in whole if (each.spec.pause is not None if each.is_over else is_due)]
+        if kept or len(whole) - len(over) < len(going):
             steps.hand_over()
-            checkpoints.do(partial(_save, whole))
+        if kept:
+            checkpoints.do(partial(_save, kept))
         reports.after_epoch(is_due=bool(over) or going[0].ranks.world > 1)
         for training in over:
             steps.release(training.learning)
