@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stg_ray.affinities.estimators import check_methods, check_network
+from stg_ray.affinities.estimators import check_methods, check_network, estimators_of
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.config import Config
@@ -47,6 +47,7 @@ def check(config: Config, index: PartIndex) -> None:
     check_settings(config, index)
     check_loggers(config)
     check_methods(config.affinity, index)
+    _check_gains(config, index)
     check_metrics(config.metric, index.tasks)
     _check_trunk(config, index)
     for sizes in sizes_of(config, index.input_shape):
@@ -55,6 +56,18 @@ def check(config: Config, index: PartIndex) -> None:
         except InputError as error:
             reached = ", ".join(f"{key} {value}" for key, value in sizes.items())
             raise InputError(f"tuning reaches {reached} (tune.space), and there: {error}") from error
+
+
+def _check_gains(config: Config, index: PartIndex) -> None:
+    """Refuse distances where the groups' gains are added."""
+    if config.grouping.budget is None or config.grouping.budget.objective == "tasks":
+        return
+    for method, estimator in estimators_of(config.affinity, index).items():
+        if estimator.kind == "distance" and config.grouping.weights.get(method, 1.0) > 0:
+            raise InputError(
+                f"grouping.budget.objective=groups adds gains, and {method} is a distance: set "
+                "affinity.methods=[transfer_gain], or its weight in grouping.weights to 0"
+            )
 
 
 def _check_trunk(config: Config, index: PartIndex) -> None:

@@ -145,7 +145,14 @@ PACKS: dict[str, dict[str, Any]] = {
         "affinity": {"methods": ["random", "landscape"], "layers": ["0"], "statistic": "aligned", "samples": 64},
         "grouping": {
             "method": "budget",
-            "budget": {"networks": 2, "together": [["task_0", "task_1"]], "overlap": True},
+            "weights": {"landscape": 0.0},
+            "budget": {
+                "networks": 2,
+                "together": [["task_0", "task_1"]],
+                "overlap": True,
+                "networks_per_task": 2,
+                "objective": "groups",
+            },
         },
         "retrain": {
             "min_steps": 2,

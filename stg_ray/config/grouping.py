@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.data import Auto, Count, Section
+from stg_ray.config.fingerprints import since
 from stg_ray.config.methods import GROUPING_METHODS
 from stg_ray.config.training import Positive
 
@@ -32,6 +33,12 @@ class BudgetConfig(Section):
     """Lists of tasks of which every network has at most one."""
     overlap: bool = False
     """Whether a task may help in networks that do not serve it."""
+    networks_per_task: Annotated[Count | None, since("0.2")] = None
+    """Largest number of networks that a task is in, where they may overlap; by default it is not limited."""
+    objective: Annotated[Literal["tasks", "groups"], since("0.2")] = "tasks"
+    """What is maximised: tasks, the mean over the tasks of their mean affinity to the others of the network that serves
+    them; or groups, the sum over the networks of the affinities between their tasks, divided by their number (Wang et
+    al. 2024), with the values that the affinities have: meant for transfer_gain, where less than 0 is harm."""
 
 
 class GroupingConfig(Section):

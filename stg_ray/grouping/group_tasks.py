@@ -165,11 +165,34 @@ def _prepare(
 def _select(problem: _Problem, budget: Mapping[str, Any] | Conditions, seed: int) -> Groups:
     """Select groups under a budget."""
     conditions = Conditions.of(Conditions.of(budget, problem.tasks), problem.matrices[0].tasks)
-    selection = select(problem.graph.affinity, conditions, seed=seed)
+    if conditions.objective == "groups":
+        selection = select(_gains(problem), conditions, centre=False, seed=seed)
+    else:
+        selection = select(problem.graph.affinity, conditions, seed=seed)
     members = np.array([np.isin(np.arange(len(problem.tasks)), group) for group in selection.groups])
     back = problem.back
     groups = Groups.from_labels(problem.tasks, selection.serving[back], "budget", members=members[:, back])
     return replace(groups, selection=selection.evidence)
+
+
+def _gains(problem: _Problem) -> np.ndarray:
+    """Return the weighted sum (K, K) of affinities as they are, the mean of both directions, 0 where unknown.
+
+    Raises:
+        InputError: one of them is a distance.
+    """
+    total = np.zeros((len(problem.tasks), len(problem.tasks)))
+    for i, matrix in enumerate(problem.matrices):
+        weight = 1.0 if problem.weights is None else problem.weights[i]
+        if weight > 0 and matrix.kind == "distance":
+            raise InputError(
+                "grouping.budget.objective=groups adds gains, and one of the matrices is a distance: use affinities, "
+                "such as transfer_gain"
+            )
+        both = np.stack([matrix.values, matrix.values.T])
+        known = ~np.isnan(both)
+        total += weight * np.where(known, both, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return total
 
 
 def _clustering(

@@ -5,7 +5,9 @@ size there are, and in which size each task is, is a small mixed-integer program
 
 By eigenvalues, without overlap: with v_g = 1_g / sqrt(s), a group of mean inner affinity m scores s m <= (s - 1) m + c
 = v_g'(A + cI) v_g for any c >= m. The v_g of a partition are orthonormal and span the vector of ones, so the sum is at
-most 1'A1 / K + G c + the G - 1 largest eigenvalues of A on the complement of the ones (Zha et al., NIPS 2001).
+most 1'A1 / K + G c + the G - 1 largest eigenvalues of A on the complement of the ones (Zha et al., NIPS 2001). With the
+objective `groups` a group's value is v_g'A v_g itself, and c is 0; where they overlap, each is at most the largest
+eigenvalue of A, and what its tasks score at most by its size.
 """
 
 from __future__ import annotations
@@ -29,12 +31,19 @@ def upper_bound(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, 
         conditions: that the groups keep.
         seconds: time limit of the programme.
     """
-    best = _best_by_size(affinity, unit, conditions)
-    sizes = np.arange(conditions.min_size, conditions.largest(len(affinity)) + 1)
+    n_tasks = len(affinity)
+    symmetric = (affinity + affinity.T) / 2
+    best = _best_by_size(symmetric if conditions.objective == "groups" else affinity, unit, conditions)
+    sizes = np.arange(conditions.min_size, conditions.largest(n_tasks) + 1)
+    if conditions.overlap and conditions.objective == "groups":
+        largest = [float(column[:size].sum()) for column, size in zip(-np.sort(-best.T), sizes, strict=True)]
+        of_one = min(max(largest), float(eigh(symmetric, eigvals_only=True)[-1]))
+        return conditions.most_networks(n_tasks) * max(of_one, 0.0) / n_tasks
     bound = min(_by_sizes(best, sizes, conditions, seconds), float(best.max(axis=1).mean()))
     if conditions.overlap:
         return bound
-    return min(bound, _by_eigenvalues((affinity + affinity.T) / 2, float(best.max()), conditions))
+    shift = 0.0 if conditions.objective == "groups" else max(0.0, float(best.max()))
+    return min(bound, _by_eigenvalues(symmetric, shift, conditions))
 
 
 def _best_by_size(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions) -> np.ndarray:
@@ -53,7 +62,7 @@ def _best_by_size(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions
     for size in range(conditions.min_size, conditions.largest(n_tasks) + 1):
         others = size - unit_size
         total = from_unit + np.where(others >= 0, sums[np.arange(n_tasks), np.maximum(others, 0)], -np.inf)
-        columns.append(total / max(size - 1, 1))
+        columns.append(total / conditions.shared_by(np.array(size)))
     return np.stack(columns, axis=1)
 
 
@@ -92,7 +101,7 @@ def _by_sizes(best: np.ndarray, sizes: np.ndarray, conditions: Conditions, secon
     return math.inf if solution.mip_dual_bound is None else -float(solution.mip_dual_bound)
 
 
-def _by_eigenvalues(affinity: np.ndarray, largest_mean: float, conditions: Conditions) -> float:
+def _by_eigenvalues(affinity: np.ndarray, shift: float, conditions: Conditions) -> float:
     """Return the bound by eigenvalues of a symmetric affinity, over all numbers of groups that are allowed."""
     n_tasks = len(affinity)
     most = conditions.most_networks(n_tasks)
@@ -101,7 +110,6 @@ def _by_eigenvalues(affinity: np.ndarray, largest_mean: float, conditions: Condi
     values = eigh(centre @ affinity @ centre, eigvals_only=True)[::-1]
     # The ones are an eigenvector of the projected matrix with the value 0; on their complement the rest is kept.
     values = np.delete(values, np.abs(values).argmin())
-    shift = max(0.0, largest_mean)
     totals = [
         float(affinity.sum() / n_tasks + n_groups * shift + values[: n_groups - 1].sum())
         for n_groups in range(fewest, most + 1)

@@ -60,6 +60,8 @@ class _Changes:
         sizes = group.sum() + sign * self.weight
         kept = (sizes >= self.conditions.min_size) & (sizes <= self.conditions.largest(len(group)))
         kept &= (sign < 0) | (self.against @ group == 0)
+        if (most := self.conditions.networks_per_task) is not None:
+            kept &= (sign < 0) | (members.sum(axis=0)[self.belongs.argmax(axis=1)] < most)
         if self.conditions.cost is not None:
             rest = self.conditions.cost_of(np.delete(members, g, axis=0).sum(axis=1)).sum()
             kept &= rest + self.conditions.cost_of(sizes) <= self.conditions.cost * (1 + 1e-12)

@@ -1,7 +1,8 @@
 """The problem of a selection under a budget: conditions on the groups, the tasks' scores, and the answer.
 
 A task's score in a group is its mean affinity to the other members; alone it scores 0 (Standley et al. 2020; TAG: Fifty
-et al. 2021). Groups are chosen that together serve every task once, with the largest mean score.
+et al. 2021). Groups are chosen that together serve every task once, with the largest mean score. With the objective
+`groups`, those of Principled Task Grouping, with the largest sum over groups of affinities between members / size.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -18,6 +19,9 @@ from scipy.sparse.csgraph import connected_components
 
 from stg_ray.artifacts.evidence import DECIMALS, SelectionScore
 from stg_ray.errors import InputError, unknown
+
+AT_ONCE = 65_536
+"""Groups whose values are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class Conditions:
         together: lists of tasks of which a group has all or none; a task is a position, or one of `names`.
         apart: lists of tasks of which a group has one at most.
         overlap: whether a task may be in several groups. One of them serves it, in the others it helps.
+        networks_per_task: groups that a task is in at most, where they may overlap; no limit if None.
+        objective: tasks, the mean of the tasks' scores in the groups that serve them; or groups, the sum over all
+            groups of the affinities between their tasks, divided by their number (Wang et al., arXiv 2402.15328).
         names: of the K tasks, in the order of their positions.
 
     Example:
@@ -52,6 +59,8 @@ class Conditions:
     together: Sequence[Sequence[int | str]] = ()
     apart: Sequence[Sequence[int | str]] = ()
     overlap: bool = False
+    networks_per_task: int | None = None
+    objective: Literal["tasks", "groups"] = "tasks"
     names: Sequence[str] = ()
 
     @classmethod
@@ -111,6 +120,16 @@ class Conditions:
         """Return the costs of groups of these sizes, of the same shape."""
         return self.network_cost + self.task_cost * size
 
+    @property
+    def places_tasks(self) -> bool:
+        """Whether it is open which of a task's groups counts for it."""
+        return self.overlap and self.objective == "tasks"
+
+    def shared_by(self, size: np.ndarray) -> np.ndarray:
+        """Return by what the affinities within groups of these sizes are divided: all tasks, or all others."""
+        shared: np.ndarray = np.maximum(size - (self.objective == "tasks"), 1)
+        return shared
+
     def largest(self, n_tasks: int) -> int:
         """Return the most tasks that a group may have."""
         return min(n_tasks, self.max_size or n_tasks)
@@ -145,6 +164,8 @@ class Conditions:
         largest, most = self.largest(n_tasks), self.most_networks(n_tasks)
         if np.bincount(unit).max() > largest:
             raise InputError(f"{np.bincount(unit).max()} tasks must be together, but a group has {largest} at most")
+        if self.networks_per_task is not None and not self.overlap:
+            raise InputError("grouping.budget.networks_per_task limits groups that overlap: set overlap: true, too")
         if not 1 <= self.min_size <= largest:
             raise InputError(f"groups of at least {self.min_size} and at most {largest} of {n_tasks} tasks: none")
         if most * largest < n_tasks:
@@ -216,7 +237,25 @@ def task_scores(affinity: np.ndarray, members: np.ndarray) -> np.ndarray:
     return np.where(members, sums / np.maximum(sizes - 1, 1), np.nan)
 
 
-def serve(members: np.ndarray, scores: np.ndarray, bound: float, method: str) -> Selection:
+def group_values(affinity: np.ndarray, members: np.ndarray, conditions: Conditions) -> np.ndarray:
+    """Compute the values (n,) of groups (n, K): the affinities between their tasks, each shared by all or all others.
+
+    Args:
+        affinity: (K, K), 0 on the diagonal.
+        members: boolean.
+        conditions: with the objective.
+    """
+    values = np.empty(len(members))
+    for start in range(0, len(members), AT_ONCE):
+        inside = members[start : start + AT_ONCE].astype(np.float64)
+        values[start : start + AT_ONCE] = ((inside @ affinity) * inside).sum(axis=1)
+    shared: np.ndarray = values / conditions.shared_by(members.sum(axis=1))
+    return shared
+
+
+def serve(
+    members: np.ndarray, scores: np.ndarray, bound: float, method: str, *, score: float | None = None
+) -> Selection:
     """Serve each task in the group where it scores best; groups that serve no task are dropped.
 
     Args:
@@ -224,9 +263,10 @@ def serve(members: np.ndarray, scores: np.ndarray, bound: float, method: str) ->
         scores: (n, K) scores of the tasks in them, NaN where a task is no member.
         bound: of the mean score of any choice.
         method: how the groups were chosen.
+        score: of the groups, where it is not the mean of the tasks' scores.
     """
     serving = np.nanargmax(scores, axis=0)
     used, serving = np.unique(serving, return_inverse=True)
-    score = float(np.nanmax(scores, axis=0).mean())
+    score = float(np.nanmax(scores, axis=0).mean()) if score is None else score
     groups = [tuple(np.flatnonzero(members[g]).tolist()) for g in used]
     return Selection(groups, serving, score, max(bound, score), method)

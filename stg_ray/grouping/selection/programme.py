@@ -8,7 +8,7 @@ sum_g x_tg = 1.
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -17,7 +17,10 @@ from scipy.sparse import coo_matrix, csr_matrix, hstack
 from stg_ray.grouping.selection.problem import Conditions
 
 MAX_VARIABLES = 12_000
-"""Beyond this many, listing all groups and solving for them takes minutes."""
+"""Where groups overlap: beyond this many, solving for all groups takes minutes."""
+
+MOST_MEMBERS = 20 * 2**20
+"""Groups that are listed at most, times tasks: all of twenty tasks, or those of up to three of a hundred tasks."""
 
 
 def all_groups(n_tasks: int, unit: np.ndarray, conditions: Conditions) -> np.ndarray | None:
@@ -29,24 +32,33 @@ def all_groups(n_tasks: int, unit: np.ndarray, conditions: Conditions) -> np.nda
         conditions: on sizes and pairs.
 
     Returns:
-        (n, K) boolean members; None where there are more groups than `MAX_VARIABLES` allow.
+        (n, K) boolean members; None where there are more groups than can be solved for.
     """
     n_units = int(unit.max()) + 1
     largest = conditions.largest(n_tasks)
-    sizes_in_units = range(1, min(largest, n_units) + 1)
-    if sum((j if conditions.overlap else 1) * math.comb(n_units, j) for j in sizes_in_units) > MAX_VARIABLES:
+    counts = {j: math.comb(n_units, j) for j in range(1, min(largest, n_units) + 1)}
+    if conditions.places_tasks:
+        if sum(j * count for j, count in counts.items()) > MAX_VARIABLES:
+            return None
+    elif sum(counts.values()) * n_tasks > MOST_MEMBERS:
         return None
-    chosen = [c for j in sizes_in_units for c in combinations(range(n_units), j)]
-    by_unit = np.zeros((len(chosen), n_units), dtype=bool)
-    for row, units in enumerate(chosen):
-        by_unit[row, list(units)] = True
-    members = by_unit[:, unit]
+    kept = []
+    for j, count in counts.items():
+        flat = np.fromiter(chain.from_iterable(combinations(range(n_units), j)), dtype=np.int16, count=j * count)
+        by_unit = np.zeros((count, n_units), dtype=bool)
+        np.put_along_axis(by_unit, flat.reshape(count, j).astype(np.intp), True, axis=1)
+        members = by_unit[:, unit]
+        kept.append(members[kept_by(members, conditions)])
+    return np.concatenate(kept)
+
+
+def kept_by(members: np.ndarray, conditions: Conditions) -> np.ndarray:
+    """Return (n,) whether groups (n, K) keep the conditions on sizes and pairs."""
     sizes = members.sum(axis=1)
-    kept = (sizes >= conditions.min_size) & (sizes <= largest)
+    kept: np.ndarray = (sizes >= conditions.min_size) & (sizes <= conditions.largest(members.shape[1]))
     for a, b in conditions.pairs_apart:
         kept &= ~(members[:, a] & members[:, b])
-    allowed: np.ndarray = members[kept]
-    return allowed
+    return kept
 
 
 def choose(
@@ -56,6 +68,7 @@ def choose(
     networks: int | None,
     cost: float | None,
     overlap: bool,
+    networks_per_task: int | None = None,
     seconds: float,
 ) -> tuple[np.ndarray | None, float]:
     """Choose among n groups.
@@ -66,6 +79,7 @@ def choose(
         networks: groups at most.
         cost: total cost at most.
         overlap: whether a task may be in several of the chosen groups.
+        networks_per_task: chosen groups that a task is in at most.
         seconds: time limit.
 
     Returns:
@@ -82,6 +96,9 @@ def choose(
         rows[:, :n_groups] = [row for row, _ in limits]
         upper = [limit * (1 + 1e-12) for _, limit in limits]
         constraints.append(LinearConstraint(csr_matrix(rows), -np.inf, upper))
+    if networks_per_task is not None:
+        of_task = hstack([csr_matrix((~np.isnan(scores)).T), csr_matrix((n_tasks, len(value) - n_groups))])
+        constraints.append(LinearConstraint(of_task.tocsr().astype(np.float64), -np.inf, networks_per_task))
     whole = np.zeros(len(value))
     whole[:n_groups] = 1
     solution = milp(

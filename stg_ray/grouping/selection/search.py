@@ -93,7 +93,8 @@ def _improved(value: _PartitionValue, start: np.ndarray, n_groups: int) -> tuple
 
 
 class _PartitionValue:
-    """Values of groups: inner affinity / (size - 1), minus `BROKEN` for each broken condition."""
+    """Values of groups: inner affinity / (size - 1), or / size by the objective `groups`; minus `BROKEN` for each
+    condition that is broken."""
 
     def __init__(self, affinity: np.ndarray, unit: np.ndarray, conditions: Conditions) -> None:
         belongs = np.eye(int(unit.max()) + 1)[unit]
@@ -102,13 +103,13 @@ class _PartitionValue:
         self.apart = np.zeros_like(self.pairs)
         for a, b in conditions.pairs_apart:
             self.apart[unit[a], unit[b]] = self.apart[unit[b], unit[a]] = 1
-        self.smallest, self.largest = conditions.min_size, conditions.largest(len(unit))
+        self.conditions, self.smallest, self.largest = conditions, conditions.min_size, conditions.largest(len(unit))
 
     def value(self, inner: np.ndarray, size: np.ndarray, clashes: np.ndarray) -> np.ndarray:
         """Return the values of groups by their inner affinity, size and number of pairs that should be apart."""
         too_few = np.where(size > 0, np.maximum(self.smallest - size, 0), 0)
         wrong = np.maximum(size - self.largest, 0) + too_few + clashes
-        result: np.ndarray = inner / np.maximum(size - 1, 1) - BROKEN * wrong
+        result: np.ndarray = inner / self.conditions.shared_by(size) - BROKEN * wrong
         return result
 
     def of(self, inside: np.ndarray) -> np.ndarray:

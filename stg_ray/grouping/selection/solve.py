@@ -9,10 +9,20 @@ import numpy as np
 
 from stg_ray.errors import InputError
 from stg_ray.grouping.selection.bounds import upper_bound
+from stg_ray.grouping.selection.columns import best_choice
 from stg_ray.grouping.selection.helpers import add_helpers
-from stg_ray.grouping.selection.problem import Conditions, Selection, off_diagonal_centred, serve, task_scores
-from stg_ray.grouping.selection.programme import all_groups, choose
+from stg_ray.grouping.selection.problem import (
+    Conditions,
+    Selection,
+    group_values,
+    off_diagonal_centred,
+    serve,
+    task_scores,
+)
+from stg_ray.grouping.selection.programme import all_groups, choose, kept_by
 from stg_ray.grouping.selection.search import beam_search
+
+NONE_KEEPS = "no choice of groups keeps all conditions on cost, sizes and pairs: loosen one"
 
 
 def select(
@@ -44,20 +54,55 @@ def select(
     if members is None:
         bound = upper_bound(affinity, unit, conditions, seconds=seconds / 4)
         return _search(affinity, unit, conditions, bound, seed)
+    if not conditions.places_tasks:
+        return _among_all(affinity, unit, members, conditions, seconds, seed)
     scores = task_scores(affinity, members)
     chosen, bound = choose(
         scores,
         conditions.cost_of(members.sum(axis=1)),
         networks=conditions.networks,
         cost=conditions.cost,
-        overlap=conditions.overlap,
+        overlap=True,
+        networks_per_task=conditions.networks_per_task,
         seconds=seconds,
     )
     if bound == -math.inf:
-        raise InputError("no choice of groups keeps all conditions on cost, sizes and pairs: loosen one")
+        raise InputError(NONE_KEEPS)
     if chosen is None:
         return _search(affinity, unit, conditions, bound, seed)
     return serve(members[chosen], scores[chosen], bound, "all groups")
+
+
+def _among_all(
+    affinity: np.ndarray, unit: np.ndarray, members: np.ndarray, conditions: Conditions, seconds: float, seed: int
+) -> Selection:
+    """Choose among all groups (n, K), each of which has a value of its own, from the best that a search finds."""
+    if not members.any(axis=0).all():
+        raise InputError(NONE_KEEPS)
+    beam = [m for m in beam_search(affinity, unit, conditions, seed) if not _is_broken(m, conditions)]
+    known = _positions(members, beam[0]) if beam else np.zeros(0, dtype=np.intp)
+    values = group_values(affinity, members, conditions)
+    chosen, bound = best_choice(values, members, conditions, known, seconds=seconds)
+    if bound == -math.inf:
+        raise InputError(NONE_KEEPS)
+    if chosen is None:
+        return _search(affinity, unit, conditions, bound / len(affinity), seed)
+    return _served(affinity, members[chosen], conditions, bound / len(affinity), "all groups")
+
+
+def _positions(members: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the positions of groups (m, K) among all (n, K)."""
+    sizes = members.sum(axis=1)
+    return np.array([np.flatnonzero((sizes == g.sum()) & (members[:, g].all(axis=1)))[0] for g in groups])
+
+
+def _served(affinity: np.ndarray, members: np.ndarray, conditions: Conditions, bound: float, method: str) -> Selection:
+    """Return chosen groups (m, K) as a selection, scored by the objective."""
+    scores = task_scores(affinity, members)
+    if conditions.objective == "tasks":
+        return serve(members, scores, bound, method)
+    total = float(group_values(affinity, members, conditions).sum())
+    return serve(members, scores, bound, method, score=total / len(affinity))
 
 
 def select_measured(
@@ -109,6 +154,9 @@ def _search(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, boun
     beam = [m for m in beam_search(affinity, unit, conditions, seed) if not _is_broken(m, conditions)]
     if not beam:
         raise InputError("no search found groups that keep all conditions on cost, sizes and pairs: loosen one")
+    if conditions.objective == "groups":
+        members = _among_some(affinity, unit, beam, conditions) if conditions.overlap else beam[0]
+        return _served(affinity, members, conditions, bound, "search")
     if conditions.overlap:
         beam = [add_helpers(affinity, unit, conditions, members) for members in beam]
     scores = [task_scores(affinity, members) for members in beam]
@@ -116,10 +164,26 @@ def _search(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, boun
     return serve(beam[best], scores[best], bound, "search")
 
 
+def _among_some(
+    affinity: np.ndarray, unit: np.ndarray, beam: Sequence[np.ndarray], conditions: Conditions
+) -> np.ndarray:
+    """Return groups (m, K) that overlap: the best among those of partitions and all that differ from the best choice so
+    far by one unit, until there is no better."""
+    members, lowest = np.unique(np.concatenate(beam), axis=0), -math.inf
+    chosen = beam[0]
+    belongs = np.eye(int(unit.max()) + 1, dtype=bool)[:, unit]
+    while True:
+        changed = (chosen[:, None] ^ belongs).reshape(-1, len(unit))
+        members = np.unique(np.concatenate([members, changed[kept_by(changed, conditions)]]), axis=0)
+        values = group_values(affinity, members, conditions)
+        found, _ = best_choice(values, members, conditions, _positions(members, chosen), seconds=2.0)
+        if found is None or values[found].sum() <= lowest + 1e-9:
+            return chosen
+        chosen, lowest = members[found], float(values[found].sum())
+
+
 def _is_broken(members: np.ndarray, conditions: Conditions) -> bool:
     """Whether groups break a condition."""
-    sizes = members.sum(axis=1)
-    clash = any((members[:, a] & members[:, b]).any() for a, b in conditions.pairs_apart)
-    out_of_bounds = sizes.min() < conditions.min_size or sizes.max() > conditions.largest(members.shape[1])
-    too_dear = conditions.cost is not None and conditions.cost_of(sizes).sum() > conditions.cost * (1 + 1e-12)
-    return bool(clash or out_of_bounds or too_dear)
+    cost = float(conditions.cost_of(members.sum(axis=1)).sum())
+    too_dear = conditions.cost is not None and cost > conditions.cost * (1 + 1e-12)
+    return too_dear or not kept_by(members, conditions).all()
