@@ -131,6 +131,23 @@ def landmine(seed: int) -> Arrays:
     }
 
 
+def school(seed: int) -> Arrays:
+    """Read the 139 schools: scores of their own pupils, of which nothing is known."""
+    del seed
+    frame, inputs, columns = read_table("own_rows/school.parquet")
+    return {"inputs": inputs, "labels": frame[columns].to_numpy(np.float32), "names": np.array(columns)}
+
+
+def alphabets(seed: int) -> Arrays:
+    """Read Omniglot's 50 alphabets: characters of their own images, of which nothing is known."""
+    from stg_ray.data.sources import load_task_set
+
+    task_set = load_task_set(load_config({"data": {"preset": "omniglot"}}).data, seed)
+    rows = np.sort(np.random.default_rng([8, seed]).choice(len(task_set.inputs), 10_000, replace=False))
+    names = np.array([task.name for task in task_set.tasks])
+    return {"inputs": task_set.inputs[rows], "labels": task_set.labels[rows], "names": names}
+
+
 def images(preset: str, n: int, classes: int | None = None) -> Callable[[int], Arrays]:
     """Return a builder of images of a preset; of CIFAR-100 the first super-classes with so many classes."""
 

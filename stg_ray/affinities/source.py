@@ -14,6 +14,7 @@ from stg_ray.config import AffinityConfig, Config, TrainingConfig
 from stg_ray.data.parts import Part, PartIndex, concatenated, part_name, read_index, read_part
 from stg_ray.data_maps.state import DataMapState
 from stg_ray.models import TaskNetwork, build_network
+from stg_ray.training.looks import EFFECTS
 
 CPU = torch.device("cpu")
 
@@ -62,6 +63,10 @@ class Source(ABC):
     def states(self, number: int) -> list[DataMapState]:
         """Return the data map of a part at each snapshot."""
 
+    def effects(self) -> dict[str, np.ndarray] | None:
+        """Return the sums of the tasks' effects on each other that the profile recorded; None where it did not."""
+        return None
+
     @abstractmethod
     def network(self) -> TaskNetwork:
         """Return the network at which tasks are compared, in evaluation mode, on the device."""
@@ -101,6 +106,10 @@ class RunSource(Source):
             DataMapState.from_batch(self.run.read_arrow(f"profile/data_map/{snapshot}/{file}"))
             for snapshot in self.run.list("profile/data_map")
         ]
+
+    def effects(self) -> dict[str, np.ndarray] | None:
+        """Read the sums of the effects that the profile recorded, where `profile.etap_every` says so."""
+        return None if self.config.profile.etap_every is None else self.run.read_arrays(EFFECTS)
 
     def network(self) -> TaskNetwork:
         """Return a network with the weights, in evaluation mode."""

@@ -6,7 +6,7 @@ fixed, averaged over a training run on all tasks. It is directed; a look at it c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch.func import functional_call
 
 from stg_ray.affinities.base import Estimator, Partial, task_names
-from stg_ray.affinities.jackknife import FOLDS, Sums, jackknife
+from stg_ray.affinities.jackknife import Sums, jackknife
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data.parts import concatenated
@@ -26,10 +26,8 @@ from stg_ray.tasks import Task
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.compute import exact_float32
 from stg_ray.training.length import Length, without_validation
+from stg_ray.training.looks import Looks
 from stg_ray.training.trainer import Rows, Trainer, check_finite
-
-Effects = Callable[[Trainer, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Computes effects (K, K) from a training, and the raw inputs (n, ...) and labels (n, K) of one of its batches."""
 
 
 class TagAffinity(Estimator):
@@ -50,18 +48,18 @@ class TagAffinity(Estimator):
         return 1
 
     def partial(self, number: int) -> Partial:
-        """Train, and return `total` and `count` (FOLDS, K, K) of the looks, dealt to folds in turn.
+        """Train, and return `total` and `count` (F, K, K) of the looks, dealt to F folds in turn.
 
         Raises:
             StgRayError: a loss became non-finite, or the training ended before the first look.
         """
         del number  # there is one unit
         trainer = self._trainer()
-        looks = _Looks(trainer, self.source.settings.tag_every, self.effects)
+        looks = Looks(trainer, self.source.settings.tag_every, self.effects)
         for epoch in range(1, Length.of(trainer.settings, trainer.batches.n_steps).most + 1):
             totals = trainer.epoch(epoch, record=looks.record)
             check_finite(totals, self.source.index.names, epoch)
-        if not looks.n_looks:
+        if not looks.n_steps:
             raise StgRayError("the training ended before the first look: lower affinity.tag_every")
         return {**looks.sums, "samples": np.array(len(trainer.rows.samples))}
 
@@ -88,7 +86,7 @@ class TagAffinity(Estimator):
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
         """Average the looks; the standard errors (K, K) are those of a jackknife over their folds."""
         (partial,) = partials
-        folds = [{key: partial[key][f] for key in ("total", "count")} for f in range(FOLDS)]
+        folds = [{key: partial[key][f] for key in ("total", "count")} for f in range(len(partial["count"]))]
 
         def mean(sums: Sums) -> np.ndarray:
             with np.errstate(invalid="ignore"):
@@ -96,29 +94,6 @@ class TagAffinity(Estimator):
 
         affinity, error = jackknife(folds, mean)
         return TaskMatrix(task_names(tasks), affinity, cls.kind, samples=int(partial["samples"]), errors=error)
-
-
-class _Looks:
-    """Sums of the effects of steps at every `every`-th step of a training, from the first on."""
-
-    def __init__(self, trainer: Trainer, every: int, effects: Effects) -> None:
-        self.trainer, self.every, self.effects = trainer, every, effects
-        n_tasks = len(trainer.network.layout.tasks)
-        self.sums = {key: np.zeros((FOLDS, n_tasks, n_tasks)) for key in ("total", "count")}
-        self.n_steps = self.n_looks = 0
-
-    def record(self, rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
-        del outputs  # the effects are those of the loss, which is computed once more for its gradients
-        self.n_steps += 1
-        if (self.n_steps - 1) % self.every:
-            return
-        trainer = self.trainer
-        inputs = trainer.rows.inputs[rows].to(trainer.compute.device)
-        effects = self.effects(trainer, inputs, target).cpu().numpy()
-        fold = self.n_looks % FOLDS
-        self.sums["count"][fold] += ~np.isnan(effects)
-        self.sums["total"][fold] += np.nan_to_num(effects)
-        self.n_looks += 1
 
 
 @exact_float32()

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 import torch
 
-from stg_ray.affinities.steps import CopiedSteps
 from stg_ray.affinities.tag import TagAffinity
 from stg_ray.models import TaskNetwork
 from stg_ray.training.compute import exact_float32
+from stg_ray.training.steps import CopiedSteps
 from stg_ray.training.trainer import Trainer
 
 

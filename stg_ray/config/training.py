@@ -111,6 +111,9 @@ class ProfileConfig(TrainingConfig):
     snapshots: Count = 1
     """Number of snapshots of the data maps, at evenly spaced epochs that end with the last. They are cumulative; the
     last alone told the tasks of CIFAR-100 apart better than four together."""
+    etap_every: Annotated[Count | None, since("0.2")] = None
+    """Number of steps from one look at the tasks' effects on each other to the next, from which the affinity etap is
+    then computed; by default the profile takes none, and etap has a training of its own."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Number of restarts, from the last finished epoch, after workers died."""
 

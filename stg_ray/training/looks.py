@@ -1,0 +1,95 @@
+"""Looks at the tasks' effects on each other, at some of the steps of a training on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from stg_ray.training.steps import effects_of_updates
+from stg_ray.training.trainer import Trainer
+
+FOLDS = 4
+"""Looks are dealt to so many folds in turn, for standard errors."""
+
+EFFECTS = "profile/etap.arrow"
+"""The sums of the looks of a profile."""
+
+Effects = Callable[[Trainer, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Computes effects (K, K) from a training, and the raw inputs (n, ...) and labels (n, K) of one of its batches."""
+
+
+class Looks:
+    """Sums of the effects of steps at every `every`-th step of a training, from the first on.
+
+    Args:
+        trainer: of all tasks; it is left as it was.
+        every: number of steps from one look to the next.
+        effects: what is looked at.
+
+    Attributes:
+        sums: `total` and `count` (FOLDS, K, K) of the effects that are defined; looks are dealt to folds in turn.
+        n_steps: steps of the training so far.
+    """
+
+    def __init__(self, trainer: Trainer, every: int, effects: Effects) -> None:
+        self.trainer, self.every, self.effects = trainer, every, effects
+        n_tasks = len(trainer.network.layout.tasks)
+        self.sums = {key: np.zeros((FOLDS, n_tasks, n_tasks)) for key in ("total", "count")}
+        self.n_steps = 0
+
+    def record(self, rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
+        """Look at a batch before its step, where it is one to look at (see `trainer.Record`)."""
+        del outputs  # the effects are those of the loss, which is computed once more for its gradients
+        number, is_between = divmod(self.n_steps, self.every)
+        self.n_steps += 1
+        if is_between:
+            return
+        trainer = self.trainer
+        inputs = trainer.rows.inputs[rows].to(trainer.compute.device)
+        if trainer.augment is not None:
+            inputs = trainer.augment(inputs, torch.from_numpy(rows))
+        effects = self.effects(trainer, inputs, target).cpu().numpy()
+        fold = number % FOLDS
+        self.sums["count"][fold] += ~np.isnan(effects)
+        self.sums["total"][fold] += np.nan_to_num(effects)
+
+
+class ProfileLooks(Looks):
+    """Looks at the updates of the profile's optimizer (see `affinities/etap.py`), every rank at its rows of a batch.
+
+    Attributes:
+        whole: (2, FOLDS, K, K) `total` and `count` over all ranks and the epochs that are finished.
+    """
+
+    def __init__(self, trainer: Trainer, every: int) -> None:
+        super().__init__(trainer, every, effects_of_training)
+        self.whole = torch.zeros(2, *self.sums["total"].shape, dtype=torch.float64)
+
+    def finish_epoch(self) -> None:
+        """Add the looks of the epoch, of all ranks."""
+        own = torch.from_numpy(np.stack([self.sums["total"], self.sums["count"]]))
+        self.whole += self.trainer.batches.ranks.sum(own, self.trainer.compute.device)
+        for sums in self.sums.values():
+            sums[:] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state from which a later process can go on with the next epoch."""
+        return {"whole": self.whole, "n_steps": self.n_steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` returned."""
+        self.whole, self.n_steps = state["whole"], state["n_steps"]
+
+    def arrays(self, samples: int) -> dict[str, np.ndarray]:
+        """Return what the file of the looks holds: the sums, and the number of training rows."""
+        total, count = self.whole.numpy()
+        return {"total": total, "count": count, "samples": np.array(samples)}
+
+
+def effects_of_training(trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Compute the effects (K, K) of the updates of a training's optimizer at one of its batches."""
+    optimization = trainer.optimization
+    return effects_of_updates(trainer.network, optimization.optimizer, inputs, labels, optimization.clip)
