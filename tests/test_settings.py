@@ -47,10 +47,11 @@ PACKS: dict[str, dict[str, Any]] = {
             "crop": 1,
             "workers": [1, 2],
             "snapshots": 2,
+            "etap_every": 2,
             "max_failures": 1,
         },
         "affinity": {
-            "methods": ["data_map", "landscape", "grad_tag", "transfer_gain", "tag"],
+            "methods": ["data_map", "landscape", "grad_tag", "transfer_gain", "tag", "etap"],
             "samples": 32,
             "sampling": "variability",
             "statistic": "pooled",

@@ -223,7 +223,8 @@ def against_trainings(runs: list[RunDir], repeats: int) -> dict[str, dict]:
     }
 
 
-def _rows(source: RunSource, split: str) -> Rows:
+def rows_of_split(source: RunSource, split: str) -> Rows:
+    """Read the rows of a split."""
     parts = [source.part(number, split) for number in range(source.index.n_parts(split))]
     whole = concatenated(parts)
     return Rows(as_inputs(whole.inputs), torch.from_numpy(whole.labels), whole.samples)
@@ -231,7 +232,7 @@ def _rows(source: RunSource, split: str) -> Rows:
 
 def trained(source: RunSource, tasks: list[int], seed: int, epochs: int, start: TaskNetwork | None = None) -> Trainer:
     """Train a network of some tasks, from scratch or further."""
-    rows = _rows(source, "train")
+    rows = rows_of_split(source, "train")
     rows = Rows(rows.inputs, rows.labels[:, tasks], rows.samples)
     chosen = [source.index.tasks[t] for t in tasks]
     network = build_network(source.config.model, source.index, chosen, seed)
@@ -253,7 +254,7 @@ def trained(source: RunSource, tasks: list[int], seed: int, epochs: int, start: 
 def gains_of_pairs(run: RunDir, seed: int) -> np.ndarray:
     """The scores (K, K) of the row's task trained with the column's, above its score alone; 0 on the diagonal."""
     source = source_of(run, "random")
-    held_out = [_rows(source, split) for split in ("val", "test")]
+    held_out = [rows_of_split(source, split) for split in ("val", "test")]
     inputs = torch.cat([torch.as_tensor(rows.inputs[:]) for rows in held_out])
     labels = torch.cat([rows.labels for rows in held_out]).numpy()
     epochs = int(run.read_json(LENGTH)["best_epoch"]) if run.exists(LENGTH) else int(source.config.profile.epochs)
@@ -285,7 +286,7 @@ def subsets_trained(run: RunDir) -> dict[str, float]:
             sums[name] = sums.get(name, 0) + partial[key]
     members = estimator.subsets.draw(len(source.index.tasks))[:SUBSETS]
     estimated = gains_of(sums, members, estimator.subsets.ridge)[members]
-    rows = _rows(source, "val")
+    rows = rows_of_split(source, "val")
     target, network = as_labels(rows.labels), source.network()
 
     def losses(own: TaskNetwork, columns: np.ndarray) -> np.ndarray:

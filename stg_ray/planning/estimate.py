@@ -18,7 +18,14 @@ from stg_ray.meta.network import meta_network
 from stg_ray.models import BranchedNetwork, build_network
 from stg_ray.planning.episodes import measure_episodes, samples_of_epoch
 from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks, groups_at_most
-from stg_ray.planning.rough import affinity_seconds, grouping_seconds, layout_seconds, report_seconds, rows_looked_at
+from stg_ray.planning.rough import (
+    affinity_seconds,
+    grouping_seconds,
+    layout_seconds,
+    report_seconds,
+    rows_looked_at,
+    share_with_looks,
+)
 from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, AnyPace, Pace, measure_pace, seconds_of_trials
 from stg_ray.profiling.stage import most_workers
 from stg_ray.retraining.specs import NetworkSpec
@@ -66,12 +73,13 @@ def estimate(
     here = [{"CPU": float(cpus)}]
     workers, _ = place_workers(here, most_workers(config, index, here), index.n_parts())
     profile = START_SECONDS + epochs_at_most(config.profile, index) * index.n_samples() * pace.step[1] / workers
+    looked = profile * share_with_looks(config, n_tasks)
     tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
     trainings, retrain = _retraining(config, task_set, index)
     seconds = {
         "parts": layout_seconds(index),
         "tune": tuning[1],
-        "profile": profile,
+        "profile": looked,
         "affinity": affinity_seconds(config, index, pace, profile, cpus),
         "group": grouping_seconds(n_tasks),
         "retrain": retrain,
@@ -84,7 +92,7 @@ def estimate(
         ("parts", parts + roughly["parts"]),
         *(("", line) for line in [*about(task_set), *notes]),
         *([("tune", tuning[0])] if tuning[0] else []),
-        ("profile", _profile_text(config, index, profile, list(nodes.values()) if nodes else here)),
+        ("profile", _profile_text(config, index, looked, list(nodes.values()) if nodes else here)),
         ("affinity", _affinity_text(config, index) + roughly["affinity"]),
         ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}{roughly['group']}"),
         *trainings,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -72,14 +71,15 @@ def defined(trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> np.
         pairs = zip(network.trunk.parameters(), own.trunk.parameters(), strict=True)
         return torch.cat([(a - b).detach().flatten() for a, b in pairs])
 
-    before = losses(network)
-    found = np.full((labels.shape[1],) * 2, np.nan)
-    has = (~torch.isnan(labels)).any(dim=0)
-    for i, j in itertools.product(range(len(found)), repeat=2):
-        if has[i] and has[j]:
-            gradients = torch.autograd.grad(before[j], list(network.trunk.parameters()), retain_graph=True)
-            pull = torch.cat([g.flatten() for g in gradients])
-            found[i, j] = float((pull @ (update(i, 1.0) - update(i, 0.0)) / before[j]).detach())
+    before, has = losses(network), (~torch.isnan(labels)).any(dim=0)
+    parameters, n_tasks = list(network.trunk.parameters()), labels.shape[1]
+    updates = [update(i, 1.0) - update(i, 0.0) for i in range(n_tasks)]
+    pulls = [torch.autograd.grad(before[j], parameters, retain_graph=True) for j in range(n_tasks) if has[j]]
+    found = np.full((n_tasks, n_tasks), np.nan)
+    for j, pull in zip(np.flatnonzero(has.numpy()), pulls, strict=True):
+        for i in np.flatnonzero(has.numpy()):
+            dot = torch.cat([g.flatten() for g in pull]) @ updates[i]
+            found[i, j] = float((dot / before[j]).detach())
     return found
 
 
