@@ -1,6 +1,6 @@
 """What etap's looks add to a profile, and what fewer of them lose.
 
-    python -m jobs.bench.etap_looks [--sets NAME ...] [--every N ...] [--epochs N] [--rounds N] [--keep FOLDER]
+    python -m jobs.bench.etap_looks [--sets NAME ...] [--every N ...] [--epochs N] [--rounds N]
 
 Networks of all tasks are trained as the profile trains them, without looks and with one every so many steps, in turn.
 Shown are the processor's seconds of each above those without (medians), and Spearman's correlation over directed pairs
@@ -17,12 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 
-from jobs.bench.affinity_methods import SETS, correlation, profiled, rows_of_split, source_of
+import stg_ray as sr
+from jobs.bench.affinity_methods import SETS, correlation, rows_of_split
 from jobs.bench.measure import alternate, show
 from stg_ray.affinities.source import RunSource
+from stg_ray.config.loading import load_config
+from stg_ray.data.parts import read_index
 from stg_ray.models import build_network
+from stg_ray.progress import Reporter
 from stg_ray.seeds import Stream
+from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.looks import ProfileLooks
 from stg_ray.training.trainer import Trainer
@@ -34,20 +40,29 @@ def main() -> None:
     parser.add_argument("--every", nargs="+", type=int, default=[10, 30, 100, 300])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", metavar="FOLDER", help="keep the profiles here, and use those that are there")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     result, rows = {}, []
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as scratch:
         for name in arguments.sets:
-            run = profiled(name, 0, Path(arguments.keep or scratch), quick=False)
-            own = looked_at(source_of(run, "etap"), arguments.every, arguments.epochs, arguments.rounds)
+            source = laid_out(name, Path(scratch))
+            own = looked_at(source, arguments.every, arguments.epochs, arguments.rounds)
             result[name] = own
             rows += [
                 (f"{name}, {own['tasks']} tasks: every {every} steps", text(own[str(every)]), "")
                 for every in arguments.every
             ]
     show("Looks of etap in a profile", rows, {"benchmark": "etap_looks", "epochs": arguments.epochs, "sets": result})
+
+
+def laid_out(name: str, folder: Path) -> RunSource:
+    """Lay a set out as parts."""
+    path = folder / f"{name}.npz"
+    np.savez(path, **SETS[name].build(0))
+    data = {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}}
+    config = load_config({"data": data, "affinity": {"methods": ["etap"]}})
+    run = sr.run(config, folder / name, until="parts", reporter=Reporter(Console(quiet=True))).run_dir
+    return RunSource(run, resolve_recipe(run.read_config(), read_index(run.sub("parts")).input_shape))
 
 
 def text(own: dict[str, float]) -> str:
@@ -83,7 +98,7 @@ def looked_at(source: RunSource, intervals: list[int], epochs: int, rounds: int)
             n_looks[every] = 1 + (looks.n_steps - 1) // every
         return seconds
 
-    seconds = alternate({str(every): lambda every=every: side(every) for every in [0, *intervals]}, rounds)  # type: ignore[misc]
+    seconds = alternate({str(every): lambda every=every: side(every) for every in [0, *intervals]}, rounds)
     off_diagonal = ~np.eye(len(source.index.tasks), dtype=bool)
     most = found[intervals[0]]
     own: dict = {"tasks": len(off_diagonal), "seconds": round(seconds["0"], 2)}
