@@ -20,7 +20,7 @@ from stg_ray.config import TrainingConfig
 from stg_ray.data.parts import index_of, read_index, write_parts
 from stg_ray.data.rows import as_inputs
 from stg_ray.models import build_network
-from stg_ray.profiling import run as profile
+from stg_ray.profiling.stage import run as profile
 from stg_ray.progress import Reporter
 from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
