@@ -38,10 +38,11 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
             run's Parquet have their kind with them.
 
     Raises:
-        InputError: the source is not square, its rows and columns name different tasks, or a value is no number or
-            infinite.
+        InputError: the source is not square, its rows and columns name different tasks, or a value is no number,
+            infinite, or a negative distance.
     """
     if isinstance(source, TaskMatrix):
+        _check_distances(source, "the affinity")
         return source
     if (points := as_points(source, names)) is not None:
         return points.distances()
@@ -135,7 +136,21 @@ def _checked(matrix: TaskMatrix, title: str) -> TaskMatrix:
         raise InputError(f"kind is {matrix.kind!r}: expected affinity or distance")
     if np.isinf(matrix.values).any():
         raise InputError(f"{title} has infinite values: a pair without a value must be NaN")
+    _check_distances(matrix, title)
     return matrix
+
+
+def _check_distances(matrix: TaskMatrix, title: str) -> None:
+    """Refuse negative distances: their squares would pass for those of tasks far apart. The diagonal is not read."""
+    if matrix.kind != "distance":
+        return
+    negative = np.argwhere((matrix.values < 0) & ~np.eye(len(matrix.values), dtype=bool))
+    if len(negative):
+        a, b = negative[0]
+        raise InputError(
+            f"{title} has a negative distance, {matrix.values[a, b]:g} between {matrix.tasks[a]!r} and "
+            f"{matrix.tasks[b]!r}: distances are 0 or more (where larger means more alike, the kind is affinity)"
+        )
 
 
 def _check_distinct(names: Sequence[str], title: str) -> None:

@@ -48,9 +48,23 @@ def test_every_form_gives_the_same_groups(tmp_path: Path) -> None:
     for source in sources:
         assert sr.group(source, n_groups=2).groups == EXPECTED
     assert sr.group(VALUES, names=NAMES, n_groups=2).groups == EXPECTED
-    assert sr.group(-VALUES, kind="distance", n_groups=2).tasks[0] == "task 0"
+    assert sr.group(VALUES.max() - VALUES, kind="distance", n_groups=2).tasks[0] == "task 0"
     both = sr.group([frame, files[1]], n_groups=2, weights=[1, 2])
     assert both.groups == EXPECTED
+
+
+def test_negative_distances_are_refused_and_negative_affinities_are_not() -> None:
+    """Cosines may be negative; the square of a negative distance would be that of a large one."""
+    distances = VALUES.max() - VALUES
+    distances[4, 1] = -0.5
+    for source in (distances, TaskMatrix(NAMES, distances, "distance")):
+        with pytest.raises(
+            InputError, match=r"negative distance, -0\.5 between '.*' and '.*': distances are 0 or more"
+        ):
+            sr.group(source, kind="distance", n_groups=2)
+    assert sr.group(-distances, names=NAMES, n_groups=2).tasks == list(NAMES)
+    np.fill_diagonal(distances := VALUES.max() - VALUES, -1.0)
+    assert sr.group(distances, names=NAMES, kind="distance", n_groups=2).groups == EXPECTED, "it is not read"
 
 
 def test_directed_values_keep_their_direction() -> None:
