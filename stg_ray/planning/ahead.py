@@ -1,5 +1,8 @@
 """The time until a run is over, while it goes on: from the pace of its profile, once there is one.
 
+That is the time of its epochs alone, once one is over: what Ray Train does between them takes longer than a short
+epoch where the machine is busy, and is no part of other trainings.
+
 Nothing is measured for it but one score, so it costs no time at the start; `stg-ray plan`, which runs nothing, trains
 for a moment instead. Networks of few tasks are taken to be as slow as the profiled one of all: the estimate is rather
 too high than too low, and falls. Once the networks train, their own pace tells.
@@ -54,7 +57,7 @@ class Ahead:
             if now.work is None:
                 return None
             epochs = epochs_at_most(self.config.profile, self.index)
-            self.expected = self._expected(now.stage, epochs, now.work / epochs)
+            self.expected = self._expected(now.stage, epochs, self._profiled()[1] or now.work / epochs)
         elif now.stage != self.stage:
             self.expected = self._expected(now.stage, *self._profiled())
         self.stage = now.stage
@@ -82,8 +85,12 @@ class Ahead:
         return seconds_of_score(self.index.tasks[0], self.index.n_samples("val"), self.config.metric, 0.0)
 
     def _profiled(self) -> tuple[int, float]:
-        """Number of epochs of the profile that is there, and the seconds of one; the first one starts processes."""
-        seconds = self.run.read_parquet("profile/metrics.parquet").to_pandas().groupby("epoch")["seconds"].first()
+        """Number of epochs of the profile so far, and the seconds of one, without the start of processes; 0 of none."""
+        try:
+            table = self.run.read_parquet("profile/metrics.parquet").to_pandas()
+        except FileNotFoundError:
+            return 0, 0.0
+        seconds = table.groupby("epoch")["seconds"].first()
         return len(seconds), float(seconds.median())
 
     def _expected(self, stage: str, epochs: int, seconds: float) -> dict[str, float]:

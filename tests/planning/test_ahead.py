@@ -32,8 +32,15 @@ def profiling(work: float, left: float) -> Standing:
     return Standing("profile", spent=5.0, left=left, work=work)
 
 
+def without_epochs(folder: Path) -> RunDir:
+    """A run whose profile is in its first epoch."""
+    run = finished(folder)
+    run.delete("profile/metrics.parquet")
+    return run
+
+
 def test_it_adds_the_stages_that_are_to_come(tmp_path: Path) -> None:
-    run = finished(tmp_path)
+    run = without_epochs(tmp_path)
     ahead = Ahead(run, STAGES)
     short, long = ahead(profiling(30, left=10)), ahead(profiling(300, left=10))
     assert short is not None
@@ -69,6 +76,18 @@ def test_a_run_that_goes_on_knows_the_pace_of_the_profile_that_is_there(tmp_path
     assert retrain is not None
     assert 40 < retrain.seconds < 42, "the stage's pace, and the page"
     assert not retrain.is_bound, "the groups are known"
+
+
+def test_what_happens_between_the_epochs_of_the_profile_is_no_part_of_other_trainings(tmp_path: Path) -> None:
+    """Ray Train keeps a checkpoint of each; on a busy machine that takes several times as long as a short epoch."""
+    run, busy = finished(tmp_path), profiling(5 * EPOCHS, left=0)  # five seconds from epoch to epoch, one in each
+    epochs_are_over, first_epoch = Ahead(run, STAGES)(busy), Ahead(without_epochs(tmp_path / "first"), STAGES)(busy)
+    trained = Ahead(run, STAGES[1:])(Standing("affinity", 0.0, None, None))
+    assert epochs_are_over is not None
+    assert first_epoch is not None
+    assert trained is not None
+    assert epochs_are_over.seconds == pytest.approx(trained.seconds, rel=0.1), "as when the profile is done"
+    assert first_epoch.seconds > 3 * epochs_are_over.seconds
 
 
 def test_a_cluster_without_cpus_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
