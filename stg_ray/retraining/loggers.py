@@ -157,7 +157,18 @@ def _mlflow(run: RunDir, experiment: str, stage: str) -> LoggerCallback:
 def _wandb(experiment: str) -> LoggerCallback:
     from ray.air.integrations.wandb import WandbLoggerCallback
 
-    return WandbLoggerCallback(
+    class WithoutRestarts(WandbLoggerCallback):  # type: ignore[misc]  # as above
+        """Ray's own restarts its actors, and says on the terminal that it may not be able to: so they are not."""
+
+        @property
+        def _remote_logger_class(self) -> Any:
+            return self.actor_class
+
+        @_remote_logger_class.setter
+        def _remote_logger_class(self, made: Any) -> None:
+            self.actor_class = made and made.options(max_restarts=0, max_task_retries=0)
+
+    return WithoutRestarts(
         project=os.environ.get("WANDB_PROJECT", PROJECT),
         group=os.environ.get("WANDB_RUN_GROUP", experiment),
         upload_timeout=UPLOAD_SECONDS,

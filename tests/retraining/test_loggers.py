@@ -187,14 +187,18 @@ def test_mlflow_has_the_networks(
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_weights_and_biases_has_the_networks(
-    make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_weights_and_biases_has_the_networks_and_ray_says_nothing_of_it(
+    make_task_set: Callable[..., sr.TaskSet],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install 'stg_ray[wandb]'")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     run, config = prepared(make_task_set, tmp_path, "wandb")
     assert "nothing more" not in trained(run, config, [SPEC])
+    assert "core_worker" not in capfd.readouterr().err
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     written = file.read_bytes()
     for text in ("validation_score", SPEC.title, "my-run"):
