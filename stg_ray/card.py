@@ -1,9 +1,13 @@
-"""A model card: what exported networks predict, how well, what they were trained on, and how to use them."""
+"""Model cards: what networks predict, how well, what they were trained on, and how to use them.
+
+An export has one of its networks, and a run directory one of every plan's, in models/PLAN/README.md.
+"""
 
 from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stg_ray.artifacts.groups import Groups, Serving
@@ -20,8 +24,11 @@ tags: [multi-task-learning, stg_ray]
 ---
 # {title}
 
-{groups} for {tasks} tasks. Tasks of a group share a network; stg_ray chose the groups.
+{groups} for {tasks} tasks. Tasks of a group share a network (groups: {method}).
 """
+
+CARD = "README.md"
+"""Name of a card's file: sites that show folders show it."""
 
 USE = """\
 ## Use
@@ -44,6 +51,26 @@ outputs = programs[group](inputs)[:, begin:end]  # logits, or standardised value
 Inputs are as the data has them: each program normalises them itself. Beyond this, only PyTorch is needed.
 """
 
+USE_HERE = """\
+## Use
+
+In this folder, with stg_ray installed:
+
+```python
+import stg_ray as sr
+
+predictor = sr.load("../..", "{plan}")
+{then}
+```
+
+The weights of each network are in `network.pt`; those of the networks that the run chose are in `network.safetensors`,
+too, where that package was installed.
+"""
+
+PREDICTS = "predictions = predictor.predict(inputs)  # (N, ...), as the data has them"
+
+ADAPTS = "adapted = predictor.adapt(inputs, labels)  # to one task, by a few of its rows; then adapted.predict(inputs)"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -53,35 +80,48 @@ class Origin:
         run: its directory.
         config: its configuration.
         plan: as in `plans/`.
-        seed: of the training.
+        seeds: of the trainings.
         serving: by the network that serves a task, or by all that have it.
     """
 
     run: Storage
     config: Config
     plan: str
-    seed: int
+    seeds: tuple[int, ...]
     serving: Serving
 
 
 def model_card(index: PartIndex, groups: Groups, origin: Origin | None = None) -> str:
-    """Return a model card in Markdown.
+    """Return the card of exported networks, in Markdown.
 
     Args:
         index: of the task set.
         groups: the plan, with the tasks of each network.
         origin: the run, whose scores on test rows the card has; without one it has none.
     """
+    files = [f"group-{group}.pt2" for group in range(len(groups.groups))]
+    return _card(index, groups, origin, files, USE)
+
+
+def plan_card(index: PartIndex, groups: Groups, origin: Origin) -> str:
+    """Return the card of a plan's networks in their run directory, as `model_card` does."""
+    files = [f"group-{group}/" for group in range(len(groups.groups))]
+    then = PREDICTS if origin.config.retrain.learner == "joint" else ADAPTS
+    return _card(index, groups, origin, files, USE_HERE.format(plan=origin.plan, then=then))
+
+
+def _card(index: PartIndex, groups: Groups, origin: Origin | None, files: Sequence[str], use: str) -> str:
     title = "Networks of a task set" if origin is None else f"{origin.plan} of {_source(origin.config)}"
+    number, method = counted(len(groups.groups), "network"), _cell(groups.method)
     lines = [
-        HEAD.format(title=_cell(title), groups=counted(len(groups.groups), "network"), tasks=len(index.tasks)),
+        HEAD.format(title=_cell(title), groups=number, tasks=len(index.tasks), method=method),
         "## Networks\n",
         "| file | tasks |",
         "| --- | --- |",
-        *(f"| group-{group}.pt2 | {_cell(', '.join(members))} |" for group, members in enumerate(groups.groups)),
+        *(f"| {file} | {_cell(', '.join(members))} |" for file, members in zip(files, groups.groups, strict=True)),
         "",
         *_tasks(index, groups, origin),
-        USE,
+        use,
         *(_training(index, origin) if origin else []),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -98,34 +138,39 @@ def _tasks(index: PartIndex, groups: Groups, origin: Origin | None) -> list[str]
         metric = primary_metric(task, origin.config.metric) if origin else ""
         value = scores.get(task.name, math.nan)
         score = "" if math.isnan(value) else f"{value:.4f}"
-        served = f"group-{groups.serving[task.name]}"
+        together = origin is not None and origin.serving == "ensemble"
+        served = "all that have it" if together else f"group-{groups.serving[task.name]}"
         lines.append(f"| {_cell(task.name)} | {task.kind} | {served} | {_cell(metric)} | {score} |")
     return [*lines, ""]
 
 
 def _scores(index: PartIndex, origin: Origin) -> dict[str, float]:
-    """The primary metric of each task on test rows, in this training."""
+    """The primary metric of each task on test rows, the mean over the trainings."""
     if not origin.run.exists("results.parquet"):
         return {}
     table = origin.run.read_parquet("results.parquet").to_pandas()
-    table = table[(table["split"] == "test") & (table["plan"] == origin.plan) & (table["seed"] == origin.seed)]
-    table = table[table["serving"] == origin.serving]
+    table = table[(table["split"] == "test") & (table["plan"] == origin.plan)]
+    table = table[(table["serving"] == origin.serving) & table["seed"].isin(origin.seeds)]
     metrics = {task.name: primary_metric(task, origin.config.metric) for task in index.tasks}
     table = table[table["metric"] == table["task"].map(metrics)]
-    return dict(zip(table["task"], table["value"].astype(float), strict=True))
+    means: dict[str, float] = table.groupby("task")["value"].mean().to_dict()
+    return means
 
 
 def _training(index: PartIndex, origin: Origin) -> list[str]:
     rows = {split: sum(index.rows[split]) for split in ("train", "val", "test")}
     numbers = ", ".join(f"{number:,} {split}" for split, number in rows.items())
     epochs = origin.config.retrain.epochs
+    several = len(origin.seeds) > 1
+    seeds = f"{'seeds' if several else 'seed'} {', '.join(map(str, origin.seeds))}"
     return [
         "## Training\n",
         f"- Data: {_cell(_source(origin.config))}; rows: {numbers}.",
-        f"- Trunk {_cell(origin.config.model.trunk)}, seed {origin.seed}, "
+        f"- Trunk {_cell(origin.config.model.trunk)}, {seeds}, "
         f"{'as long as the score on validation rows improved' if epochs == 'auto' else f'{epochs} epochs'}. "
         "The epoch was chosen on validation rows.",
-        "- Scores are those of rows of the same source that were not trained on. They say nothing of other data.",
+        f"- Scores{' are means over the trainings; they' if several else ''} are those of rows of the same source that "
+        "were not trained on. They say nothing of other data.",
     ]
 
 

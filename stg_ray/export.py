@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,8 +13,8 @@ import torch
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import PartIndex
-from stg_ray.errors import InputError, StgRayError, one_line
-from stg_ray.models import TaskNetwork
+from stg_ray.errors import StgRayError, one_line
+from stg_ray.models import TaskNetwork, as_safetensors
 from stg_ray.training.compute import Compute
 
 
@@ -42,8 +41,8 @@ def export_networks(
         InputError: the package safetensors is not installed.
         StgRayError: torch.export cannot trace a trunk.
     """
-    save = _saver() if safetensors else None
     target = Storage(folder)
+    weights = [_in_safetensors(network) for network in networks] if safetensors else []
     example = torch.zeros(2, *index.input_shape, dtype=input_dtype)
     for group, network in enumerate(networks):
         plain = Compute().place(copy.deepcopy(network))
@@ -58,20 +57,13 @@ def export_networks(
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
         target.write_bytes(f"group-{group}.pt2", buffer.getvalue())
-        if save is not None:
-            weights = {key: value.cpu().clone().contiguous() for key, value in network.state_dict().items()}
-            tasks = {"tasks": json.dumps([task.name for task in network.layout.tasks])}
-            target.write_bytes(f"group-{group}.safetensors", save(weights, metadata=tasks))
+    for group, data in enumerate(weights):
+        target.write_bytes(f"group-{group}.safetensors", data)
     target.write_json("serving.json", _about(networks, index, groups, input_dtype))
 
 
-def _saver() -> Callable[..., bytes]:
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise InputError("safetensors is not installed: pip install 'stg_ray[safetensors]'") from error
-    serialize: Callable[..., bytes] = save
-    return serialize
+def _in_safetensors(network: TaskNetwork) -> bytes:
+    return as_safetensors(network.state_dict(), [task.name for task in network.layout.tasks])
 
 
 def _about(

@@ -149,7 +149,7 @@ def _check_distances(matrix: TaskMatrix, title: str) -> None:
         a, b = negative[0]
         raise InputError(
             f"{title} has a negative distance, {matrix.values[a, b]:g} between {matrix.tasks[a]!r} and "
-            f"{matrix.tasks[b]!r}: distances are 0 or more (where larger means more alike, the kind is affinity)"
+            f"{matrix.tasks[b]!r}: expected 0 or more (where larger means more alike, the kind is affinity)"
         )
 
 

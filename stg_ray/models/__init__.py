@@ -1,7 +1,7 @@
 """Trunks, heads, and the network of a group of tasks. A new trunk is a function in `trunks.py`, named in `TRUNKS`."""
 
 from stg_ray.models.branches import BranchedNetwork, split_layers
-from stg_ray.models.files import load_weights, save_network
+from stg_ray.models.files import as_safetensors, load_weights, save_network
 from stg_ray.models.network import AsGiven, TaskNetwork, build_network
 from stg_ray.models.outputs import OutputLayout
 
@@ -10,6 +10,7 @@ __all__ = [
     "BranchedNetwork",
     "OutputLayout",
     "TaskNetwork",
+    "as_safetensors",
     "build_network",
     "load_weights",
     "save_network",

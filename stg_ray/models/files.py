@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,6 +29,21 @@ def load_weights(storage: Storage, name: str) -> dict[str, torch.Tensor]:
         io.BytesIO(storage.read_bytes(name)), weights_only=True, map_location="cpu"
     )
     return weights
+
+
+def as_safetensors(weights: Mapping[str, torch.Tensor], tasks: Sequence[str]) -> bytes:
+    """Return the tensors of a network in the format of safetensors, with the names of its tasks as metadata.
+
+    Raises:
+        InputError: the package safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise InputError("safetensors is not installed: pip install 'stg_ray[safetensors]'") from error
+    plain = {name: value.cpu().clone().contiguous() for name, value in weights.items()}
+    data: bytes = save(plain, metadata={"tasks": json.dumps(list(tasks))})
+    return data
 
 
 def read_checkpoint(source: str, *, key: str = "model.weights") -> dict[str, torch.Tensor]:

@@ -168,7 +168,7 @@ def search_of(evidence: Evidence) -> Markup | None:
         (min(0.0, *gains), max(0.0, *gains)),
         x_title="tasks of the group",
         y_title="mean gain",
-        whole_x=True,
+        whole_to=max(sizes),
     )
     dots = [
         tag(

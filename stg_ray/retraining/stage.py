@@ -18,6 +18,7 @@ from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
+from stg_ray.retraining.cards import write_cards
 from stg_ray.retraining.choice import choose
 from stg_ray.retraining.events import write_events
 from stg_ray.retraining.forecast import forecast
@@ -76,6 +77,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     chosen = choose(results.to_pandas(), costs.to_pandas(), index, failed_trainings, config.metric)
     if chosen is not None:
         run_dir.write_json("chosen.json", chosen)
+    write_cards(run_dir, config, index, plans, networks, chosen)
     run_dir.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])
     if lengths := _lengths(networks):
         progress.note(lengths)

@@ -108,7 +108,7 @@ def load_predictor(
         networks = [each.network for each in adapter.networks]
     dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
     compute = Compute.of(config.retrain, device)
-    origin = Origin(run, config, plan, seed, serves_by)
+    origin = Origin(run, config, plan, (seed,), serves_by)
     predictor = Predictor(
         index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by, origin=origin
     )

@@ -11,7 +11,7 @@ import torch
 
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.storage import Storage
-from stg_ray.card import Origin, model_card
+from stg_ray.card import CARD, Origin, model_card
 from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex
 from stg_ray.data.rows import MappedInputs
@@ -219,4 +219,4 @@ class Predictor:
         """
         self._check_heads()
         export_networks(self.networks, self.index, self.groups, self.input_dtype, folder, safetensors=safetensors)
-        Storage(folder).write_bytes("README.md", model_card(self.index, self.groups, self.origin).encode())
+        Storage(folder).write_bytes(CARD, model_card(self.index, self.groups, self.origin).encode())

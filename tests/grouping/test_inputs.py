@@ -58,7 +58,7 @@ def test_negative_distances_are_refused_and_negative_affinities_are_not() -> Non
     distances = VALUES.max() - VALUES
     distances[4, 1] = -0.5
     for source in (distances, TaskMatrix(NAMES, distances, "distance")):
-        with pytest.raises(InputError, match=r"negative distance, -0\.5 between .*: distances are 0 or more"):
+        with pytest.raises(InputError, match=r"negative distance, -0\.5 between .*: expected 0 or more"):
             sr.group(source, kind="distance", n_groups=2)
     assert sr.group(-distances, names=NAMES, n_groups=2).tasks == list(NAMES)
     np.fill_diagonal(distances := VALUES.max() - VALUES, -1.0)

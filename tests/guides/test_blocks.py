@@ -28,7 +28,10 @@ from tests.test_older_runs import ARCHIVE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "stg_ray" / "guides").glob("*.md"))]
-ELSEWHERE = {"contributing": "test_contributing.py", "extending": "test_extending.py"}
+ELSEWHERE = {
+    **dict.fromkeys(("contributing", "adding_methods"), "test_contributing.py"),
+    "extending": "test_extending.py",
+}
 """Guides whose classes have tests of their own."""
 TRAINS = "sr.run("
 LANGUAGES = {"python", "yaml", "bash", "text", "toml", "diff"}
@@ -248,8 +251,16 @@ def test_the_readme_links_to_every_guide() -> None:
     assert [page.stem for page in PAGES[1:] if f"(stg_ray/guides/{page.name})" not in text] == []
 
 
-def test_pages_are_short() -> None:
-    reference = {"changelog", "contributing", "settings", "measurements"}
-    longest = {page.stem: 150 if page.stem == "README" else 115 for page in PAGES if page.stem not in reference}
+LOOKED_UP = {
+    "settings": "made from the configuration: as long as there are settings",
+    "measurements": "made from the benchmarks' lines: as long as there are values",
+    "changelog": "grows with every version",
+}
+"""Pages that nobody reads from top to bottom."""
+
+
+def test_guides_are_below_two_screens() -> None:
+    """A screen of text has about 50 lines."""
+    longest = {page.stem: 150 if page.stem == "README" else 100 for page in PAGES if page.stem not in LOOKED_UP}
     lengths = {page.stem: len(page.read_text().splitlines()) for page in PAGES}
     assert {name: lengths[name] for name, most in longest.items() if lengths[name] > most} == {}

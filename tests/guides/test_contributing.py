@@ -1,4 +1,4 @@
-"""The contributor's guide is true: on a copy of the package, each of its examples is followed and works."""
+"""The contributor's guides are true: on a copy of the package, each of its examples is followed and works."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def copy(repository: Path, tmp_path: Path) -> Path:
 
 
 def follow(section: str, copy: Path) -> None:
-    """Write the files of a section of the guide, and insert the lines of its patches behind those that stand before."""
-    guide = (copy / "stg_ray" / "guides" / "contributing.md").read_text()
+    """Write the files of a section of the guides, and insert the lines of its patches where they stand."""
+    guides = [copy / "stg_ray" / "guides" / f"{name}.md" for name in ("contributing", "adding_methods")]
+    guide = "\n".join(page.read_text() for page in guides)
     (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", guide, flags=re.DOTALL | re.MULTILINE)
     files = re.findall(r"```python\n# (stg_ray/\S+)\n(.*?)```", text, flags=re.DOTALL)
     patches = re.findall(r"```diff\n(.*?)```", text, flags=re.DOTALL)

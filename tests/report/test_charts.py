@@ -159,6 +159,17 @@ def test_names_cannot_leave_their_place(name: str) -> None:
     assert len(short(name)) <= 26
 
 
+def test_no_epoch_is_numbered_behind_the_last_one() -> None:
+    """There, names have their room."""
+    for last, length in ((20, 3), (80, 30), (1, 12)):
+        line = Line([(1, 0.0), (last, 0.9)], name="n" * length)
+        root = ElementTree.fromstring(line_chart("one", [line], x_title="epoch", y_title="score") or "")
+        texts = [e for e in root.iter("text") if e.get("class") == "tick" and e.get("y") == str(HEIGHT - 42 + 17)]
+        epochs = [float(e.text or "") for e in texts]
+        assert epochs
+        assert max(epochs) <= last
+
+
 def test_curves_go_through_their_points() -> None:
     chart = line_chart("rising", [Line([(1, 0.0), (2, 0.5), (3, 1.0)])], x_title="epoch", y_title="score")
     assert chart is not None

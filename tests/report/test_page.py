@@ -130,6 +130,19 @@ def test_nobody_is_shut_out(browser: Browser, runs: dict[int, RunDir], k: int, w
 def test_a_narrow_page_never_scrolls_sideways(browser: Browser, runs: dict[int, RunDir], k: int) -> None:
     browser.open(page(runs[k]), width=400, height=800)
     assert browser.evaluate("document.documentElement.scrollWidth") <= 400
+    right = "e => e.getBoundingClientRect().right"
+    captions = browser.each("caption div", right)
+    assert captions
+    assert max(captions) <= 400, "they are read without scrolling their tables"
+
+
+def test_names_stay_in_sight_beside_far_columns(browser: Browser, runs: dict[int, RunDir]) -> None:
+    browser.open(page(runs[15]), width=400, height=800)
+    browser.evaluate("document.querySelector('#task-table').closest('.scroll').scrollLeft = 10000")
+    first = "#task-table tr > :first-child"
+    shown = browser.each(first, "e => e.getBoundingClientRect().left >= 0 && getComputedStyle(e).left === '0px'")
+    assert len(shown) == 16
+    assert all(shown)
 
 
 def test_the_table_is_searched_and_sorted(browser: Browser, runs: dict[int, RunDir]) -> None:

@@ -64,9 +64,13 @@ def axes(
     y_title: str,
     width: int = WIDTH,
     height: int = HEIGHT,
-    whole_x: bool = False,
+    whole_to: float | None = None,
 ) -> Axes:
-    """Return a frame for values in these ranges, a little wider than they are."""
+    """Return a frame for values in these ranges, a little wider than they are.
+
+    Args:
+        whole_to: the values along are whole numbers, and this is the largest; behind it is room, and no number.
+    """
     low, high = y_range
     margin = 0.06 * (high - low) or 0.05 * (abs(high) or 1.0)
     frame = Axes(x_range, (low - margin, high + margin), width, height, Markup(""))
@@ -79,7 +83,7 @@ def axes(
             tag("text", number(value), class_="tick", x=LEFT - 8, y=y + 4, text_anchor="end"),
         ]
     for value in ticks(*x_range, 8):
-        if not whole_x or value == int(value):
+        if whole_to is None or (value <= whole_to and value == int(value)):
             parts.append(
                 tag("text", number(value), class_="tick", x=frame.x(value), y=bottom + 17, text_anchor="middle")
             )
@@ -119,7 +123,7 @@ def line_chart(
         x_title=x_title,
         y_title=y_title,
         height=height,
-        whole_x=True,
+        whole_to=max(xs),
     )
     parts = _names(frame, lines)
     for line in lines:
