@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
 from pydantic import BaseModel
 
 from stg_ray.artifacts.left_to_auto import left_to_auto
@@ -57,7 +58,7 @@ def stages_of(evidence: Evidence) -> list[StageFacts]:
         "profile": "" if epochs is None else f"{int(epochs['epoch'].max()):,} epochs of one network of all tasks",
         "affinity": ", ".join(evidence.config.affinity.methods),
         "group": evidence.groups.method,
-        "retrain": f"{len(costs):,} networks, {costs['seconds'].sum():,.0f} s of training",
+        "retrain": _trained(costs),
     }
     found = []
     for stage in STAGES:
@@ -65,6 +66,14 @@ def stages_of(evidence: Evidence) -> list[StageFacts]:
         if stage != "report" and isinstance(marker.get("seconds"), int | float):
             found.append(StageFacts(stage, float(marker["seconds"]), work.get(stage, "")))
     return found
+
+
+def _trained(costs: pd.DataFrame) -> str:
+    """Say how many networks were trained, and what they cost; empty where there are none."""
+    if costs.empty:
+        return ""
+    seconds, cost = costs["seconds"].sum(), costs["cost"].sum()
+    return f"{len(costs):,} networks, {seconds:,.0f} s of training, cost {cost:.2e} (samples × epochs × parameters)"
 
 
 def versions_of(evidence: Evidence) -> dict[str, str]:

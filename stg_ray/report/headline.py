@@ -16,6 +16,9 @@ Outcome = Literal["better", "worse", "open", "none"]
 
 SHARES = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth", 8: "an eighth", 10: "a tenth"}
 
+CLEAR = 2.0
+"""Standard errors by which one score is called better than another."""
+
 TILES: tuple[tuple[PlanName, str], ...] = (
     ("all_in_one", "against one network"),
     ("all_in_one_equal_cost", "against equal cost"),
@@ -143,7 +146,7 @@ def _longer(chosen: Mapping[str, Any], plans: Mapping[str, TrainedPlan]) -> str:
     ours = next((each for (plan, _), each in candidates.items() if plans[plan].base == "ours"), None)
     if ours is None or ours["networks"] < 2:
         return f"{longer}."
-    is_same = abs(own["behind"] - ours["behind"]) <= max(own["error"], ours["error"])
+    is_same = abs(own["behind"] - ours["behind"]) <= CLEAR * max(own["error"], ours["error"])
     n = ours["networks"]
     return f"{longer}: {'same' if is_same else 'better'} score, {SHARES.get(n, f'1/{n}')} of the serving cost."
 

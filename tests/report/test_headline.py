@@ -39,6 +39,7 @@ def test_every_plan_says_what_to_serve() -> None:
     ("behind", "networks", "said"),
     [
         (0.001, 4, "Train one network 4 times longer: same score, a quarter of the serving cost."),
+        (0.0036, 4, "Train one network 4 times longer: same score, a quarter of the serving cost."),
         (0.1, 4, "Train one network 4 times longer: better score, a quarter of the serving cost."),
         (0.1, 7, "Train one network 4 times longer: better score, 1/7 of the serving cost."),
     ],
