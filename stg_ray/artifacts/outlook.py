@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stg_ray.shown import counted
+
 FORECAST = "forecast.json"
 
 ONE, ENSEMBLE, RANDOM = "all_in_one", "all_in_one_ensemble", "random_0"
@@ -32,4 +34,5 @@ def outlook_sentence(told: Mapping[str, Any]) -> str:
         f"{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f}) over {over[plan]}"
         for plan, gain in told["expected"].items()
     ]
-    return f"after {told['epochs']} epochs of the first training, {OUTLOOKS[told['outlook']]}: {', '.join(gains)}"
+    half = counted(told["epochs"], "epoch")
+    return f"after {half} of the first training, {OUTLOOKS[told['outlook']]}: {', '.join(gains)}"

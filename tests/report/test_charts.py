@@ -15,9 +15,10 @@ from markupsafe import Markup
 from PIL import Image
 from scipy import stats
 
+from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.report.charts import raster
-from stg_ray.report.charts.graph import mean_ranks, nearest_pairs, places
+from stg_ray.report.charts.graph import group_map, mean_ranks, nearest_pairs, places
 from stg_ray.report.charts.lines import HEIGHT, WIDTH, Line, line_chart
 from stg_ray.report.charts.palette import group_colors, rgb
 from stg_ray.report.charts.svg import NAME_HEIGHT, NAME_WIDTH, free_place, short, tag, ticks
@@ -180,6 +181,15 @@ def test_curves_go_through_their_points() -> None:
     assert steps[0, 0] > 0
     assert steps[0, 1] < 0, "up"
     assert line_chart("nothing", [Line([])], x_title="", y_title="") is None
+
+
+def test_names_of_groups_end_before_their_map_begins() -> None:
+    names = ["a", "TAG_mckay/sheppard", "x" * 200]
+    groups = Groups.from_labels([f"t{t}" for t in range(6)], np.arange(6) % 3, "by hand")
+    root = ElementTree.fromstring(group_map(groups, np.random.default_rng(0).random((6, 6)), names))
+    texts = [e for e in root.iter("text") if e.get("class") == "name"]
+    assert [(e.text or "")[:1] for e in texts] == ["a", "T", "x"]
+    assert all(float(e.get("x", 0)) >= NAME_WIDTH * len(e.text or "") for e in texts)
 
 
 @pytest.mark.parametrize("dark", [False, True])

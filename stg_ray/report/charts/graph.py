@@ -15,7 +15,7 @@ from scipy import stats
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.task_matrix import TaskMatrix
-from stg_ray.report.charts.svg import drawing, short, tag
+from stg_ray.report.charts.svg import NAME_WIDTH, drawing, short, tag
 from stg_ray.shown import shown_name
 
 NEIGHBOURS = 3
@@ -179,7 +179,8 @@ def group_map(groups: Groups, ranks: np.ndarray, names: Sequence[str]) -> Markup
     pairs = member.T @ known @ member
     with np.errstate(invalid="ignore"):
         means = (member.T @ np.where(known, ranks, 0) @ member) / pairs
-    left = 150 if n <= MOST_GROUPS_NAMED else 20
+    left = 170 if n <= MOST_GROUPS_NAMED else 20
+    room = int((left - 18) / NAME_WIDTH)
     side = min((WIDTH - left - 10) / n, (HEIGHT - 20) / n)
     low, high = np.nanmin(means), np.nanmax(means)
     parts = []
@@ -187,7 +188,7 @@ def group_map(groups: Groups, ranks: np.ndarray, names: Sequence[str]) -> Markup
         y = 10 + a * side
         if n <= MOST_GROUPS_NAMED:
             parts.append(
-                tag("text", short(names[a], 20), class_="name", x=left - 18, y=y + side / 2 + 4, text_anchor="end")
+                tag("text", short(names[a], room), class_="name", x=left - 18, y=y + side / 2 + 4, text_anchor="end")
             )
         parts.append(tag("rect", x=left - 12, y=y + 1, width=7, height=side - 2, style=f"fill:var(--g{a})"))
         for b in range(n):
