@@ -1,7 +1,8 @@
 """The time until a run is over, while it goes on: from the pace of its profile, once there is one.
 
 That is the time of its epochs alone, once one is over: what Ray Train does between them takes longer than a short
-epoch where the machine is busy, and is no part of other trainings.
+epoch where the machine is busy, and is no part of other trainings. Nor do networks that have a thread each wait as the
+profile's threads do, of which the slowest sets the pace.
 
 Nothing is measured for it but one score, so it costs no time at the start; `stg-ray plan`, which runs nothing, trains
 for a moment instead. Networks of few tasks are taken to be as slow as the profiled one of all: the estimate is rather
@@ -10,6 +11,7 @@ too high than too low, and falls. Once the networks train, their own pace tells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -57,9 +59,10 @@ class Ahead:
             if now.work is None:
                 return None
             epochs = epochs_at_most(self.config.profile, self.index)
-            self.expected = self._expected(now.stage, epochs, self._profiled()[1] or now.work / epochs)
+            self.expected = self._expected(now.stage, epochs, self._profiled(now.work / epochs)[1:])
         elif now.stage != self.stage:
-            self.expected = self._expected(now.stage, *self._profiled())
+            epochs, *seconds = self._profiled()
+            self.expected = self._expected(now.stage, epochs, seconds)
         self.stage = now.stage
         if not self.expected:
             return None
@@ -84,24 +87,35 @@ class Ahead:
         """Seconds of a task's score on the validation rows; one is measured, on noise."""
         return seconds_of_score(self.index.tasks[0], self.index.n_samples("val"), self.config.metric, 0.0)
 
-    def _profiled(self) -> tuple[int, float]:
-        """Number of epochs of the profile so far, and the seconds of one, without the start of processes; 0 of none."""
+    def _profiled(self, before: float = math.nan) -> tuple[int, float, float]:
+        """Return the number of epochs of the profile so far, and the seconds and CPU seconds of one, without the first
+        one's start of processes; NaN for what is not known.
+
+        Args:
+            before: seconds of one as long as none is over.
+        """
         try:
             table = self.run.read_parquet("profile/metrics.parquet").to_pandas()
-        except FileNotFoundError:
-            return 0, 0.0
-        seconds = table.groupby("epoch")["seconds"].first()
-        return len(seconds), float(seconds.median())
+        except OSError:  # none is over, or a storage that fails once
+            return 0, before, math.nan
+        epochs = table.groupby("epoch").first()
+        cpu = epochs["cpu_seconds"].median() if "cpu_seconds" in epochs else math.nan  # version 0.1 did not measure it
+        return len(epochs), float(epochs["seconds"].median()), float(cpu)
 
-    def _expected(self, stage: str, epochs: int, seconds: float) -> dict[str, float]:
-        """Seconds of the stages from the affinities on, from those of an epoch; none while a cluster has no CPUs."""
+    def _expected(self, stage: str, epochs: int, of_epoch: Sequence[float]) -> dict[str, float]:
+        """Seconds of the stages from the affinities on, from seconds and CPU seconds of an epoch of the profile.
+
+        None while a cluster has no CPUs, or those are not known.
+        """
+        seconds, cpu_seconds = of_epoch
         config, index = self.config, self.index
         nodes = [node for node in cluster_nodes() if node.get("CPU", 0) >= 1]
-        if not nodes:
+        if not nodes or math.isnan(seconds):
             return {}
         workers, of_profile = place_workers(nodes, most_workers(config, index, nodes), index.n_parts())
         per_network, of_trials = place_trials(nodes, config.retrain.workers, config.retrain.gpus)
-        step = seconds * workers * self._threads(nodes, of_profile) / index.n_samples()
+        of_thread = thread_seconds(seconds, cpu_seconds, self._threads(nodes, of_profile))
+        step = of_thread * workers / index.n_samples()
         pace = Pace(len(index.names), (step, step), (step * (1 - BACKWARD),) * 2, self._score)
         at_once = place(nodes, config.affinity.gpus).at_once
         networks = self._networks_of_groups if stage == "retrain" else self._networks_at_most
@@ -143,3 +157,23 @@ class Ahead:
         """Whether less may have to be done: lengths, or the number of groups, are still to be found."""
         lengths = [self.config.retrain.epochs] + [self.config.profile.epochs] * (stage == "profile")
         return "auto" in lengths or (self.config.grouping.groups == "auto" and stage in ("profile", "affinity"))
+
+
+def thread_seconds(seconds: float, cpu_seconds: float, threads: int) -> float:
+    """Return the seconds in which one thread does what some threads did together.
+
+    That is their CPU time. Where others use the CPUs too, one thread waits for them as well, but not for other threads:
+    it is at least an equal share of the time that they took. With two threads on two cores and 18 processes that wanted
+    them, steps of a small CNN took 13 s with 3.1 s of CPU time, and 2.4 to 3.4 s with one thread.
+
+    Args:
+        seconds: that they took.
+        cpu_seconds: NaN if not known.
+
+    Example:
+        >>> thread_seconds(10.0, 20.0, threads=2), thread_seconds(13.0, 3.1, threads=2)
+        (20.0, 6.5)
+    """
+    if threads == 1 or math.isnan(cpu_seconds):
+        return seconds * threads
+    return max(cpu_seconds, seconds / threads)

@@ -6,6 +6,7 @@ or dropped, and each local loss is scaled so that the average over ranks is the 
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -44,7 +45,8 @@ PROGRESS_SECONDS = 1.0
 """Between two notes of the progress, for the driver."""
 
 EpochRecord = dict[str, Any]
-"""epoch, seconds, by task loss and confidence (lists of K), and the score on the validation rows if it decides."""
+"""epoch, seconds, cpu_seconds of this process, by task loss and confidence (lists of K), and the score on
+validation rows if it decides."""
 
 
 def train_worker(job: dict[str, Any]) -> None:
@@ -102,7 +104,7 @@ class _Worker:
     def run_epochs(self) -> None:
         """Train, record and write the epochs that are left; end early where a loss is not finite."""
         while not self.course.ended and len(self.history) < self.length.most:
-            epoch, began = len(self.history) + 1, time.monotonic()
+            epoch, began, cpu_began = len(self.history) + 1, time.monotonic(), time.process_time()
             loss, confidence = self._train(epoch)
             failure = non_finite(loss, self.index.names, epoch)
             if failure:
@@ -112,7 +114,8 @@ class _Worker:
                 return
             means = {"loss": loss.tolist(), "confidence": confidence.tolist(), **self._judge(epoch)}
             self._record(epoch)
-            self.history.append({"epoch": epoch, "seconds": time.monotonic() - began, **means})
+            times = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu_began}
+            self.history.append({"epoch": epoch, **times, **means})
             self._write()
             self._report()
 
@@ -237,6 +240,7 @@ def _history_table(index: PartIndex, history: list[EpochRecord]) -> pa.Table:
             "loss": [value for past in history for value in past["loss"]],
             "confidence": [value for past in history for value in past["confidence"]],
             "seconds": [past["seconds"] for past in history for _ in index.tasks],
+            "cpu_seconds": [past.get("cpu_seconds", math.nan) for past in history for _ in index.tasks],
             **({"validation": [past["validation"] for past in history for _ in index.tasks]} if scored else {}),
         }
     )

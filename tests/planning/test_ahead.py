@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from rich.console import Console
 import stg_ray as sr
 from stg_ray import progress
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.planning.ahead import Ahead
+from stg_ray.planning.ahead import Ahead, thread_seconds
 from stg_ray.progress import Reporter, Standing
 from tests.support.run_maker import EPOCHS, make_run
 
@@ -88,6 +89,13 @@ def test_what_happens_between_the_epochs_of_the_profile_is_no_part_of_other_trai
     assert trained is not None
     assert epochs_are_over.seconds == pytest.approx(trained.seconds, rel=0.1), "as when the profile is done"
     assert first_epoch.seconds > 3 * epochs_are_over.seconds
+
+
+def test_threads_that_wait_for_each_other_are_not_taken_for_work() -> None:
+    assert thread_seconds(10.0, 20.0, 2) == 20.0, "both at work all the time"
+    assert thread_seconds(13.0, 3.1, 2) == 6.5, "on a busy machine: more than the work, less than both threads' time"
+    assert thread_seconds(3.0, 0.7, 1) == 3.0, "one thread waits for others' work as any other will"
+    assert thread_seconds(10.0, math.nan, 2) == 20.0, "a run of before: the most that it may be"
 
 
 def test_a_cluster_without_cpus_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

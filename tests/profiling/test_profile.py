@@ -134,6 +134,7 @@ def test_data_maps_are_those_of_one_process(
         np.testing.assert_allclose(m2, expected.m2, rtol=2e-3, atol=1e-6)
     metrics = run.read_parquet("profile/metrics.parquet").to_pandas()
     assert len(metrics) == 3 * len(index.tasks)
+    assert (metrics[["seconds", "cpu_seconds"]] > 0).all(axis=None)
     mean_loss = metrics.groupby("epoch")["loss"].mean()
     assert mean_loss[3] < mean_loss[1]
 
