@@ -2,8 +2,8 @@
 
 from stg_ray.meta.episodes import Episodes as Episodes
 from stg_ray.meta.episodes import Sampler as Sampler
+from stg_ray.meta.initialisation import Initialisation as Initialisation
 from stg_ray.meta.learners import LEARNERS as LEARNERS
-from stg_ray.meta.learners import Initialisation as Initialisation
 from stg_ray.meta.learners import Learner as Learner
 from stg_ray.meta.learners import after_steps as after_steps
 from stg_ray.meta.learners import train as train

@@ -14,7 +14,8 @@ from stg_ray.data.parts import PartIndex
 from stg_ray.data.rows import MappedInputs
 from stg_ray.errors import InputError
 from stg_ray.meta.episodes import Episodes
-from stg_ray.meta.learners import Initialisation, Learner, Tensors
+from stg_ray.meta.initialisation import Initialisation, Tensors
+from stg_ray.meta.learners import Learner
 from stg_ray.meta.network import MetaNetwork, kind_of, learner_of, meta_network
 from stg_ray.meta.routing import held_out_losses
 from stg_ray.meta.units import center_and_scale
@@ -112,8 +113,7 @@ class Adapter:
             losses = [float(held_out_losses(each.start, self.learner, episode)) for each in self.networks]
             group = int(np.argmin(losses))
         start = self.networks[group].start
-        with torch.no_grad():
-            found = self.learner.adapted(start, start.parameters, start.log_rates, rows, own, episode.loss)
+        found = self.learner.adapt(start, rows, own, episode.loss)
         return Adapted(group, tuple(losses), task, found, start, check)
 
     def _task_of(self, labels: np.ndarray, n_rows: int) -> tuple[Task, np.ndarray]:

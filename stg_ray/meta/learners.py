@@ -10,78 +10,24 @@
 Each gives a gradient of the initialisation, so that any optimizer takes the steps: Reptile's is theta - theta', and SGD
 with the rate epsilon makes its step of that. The inner rate is one number for each parameter tensor; where it is
 learned, it has a gradient like a parameter (Antoniou et al., ICLR 2019, How to train your MAML: rates by layer).
+
+Every episode has a copy of the parameters that adapt, and is computed with it by vmap; one graph is differentiated for
+all of them. What does not adapt has no copies: in ANIL the rows of all episodes go through the trunk as one batch, and
+once, however many steps the head takes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import torch
-from torch import nn
-from torch.func import functional_call, grad, grad_and_value, vmap
+from torch.func import vmap
 
 from stg_ray.errors import InputError
 from stg_ray.meta.episodes import Episodes, Loss
-
-Tensors = dict[str, torch.Tensor]
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-NUMBERS_AT_ONCE = 2**26
-"""Parameters of all episodes that are computed side by side."""
-
-
-@dataclass
-class Initialisation:
-    """A network's parameters from which it adapts, and the rates of its steps.
-
-    Attributes:
-        network: computes outputs (n, O) from inputs (n, ...); without batch statistics, which are of no single task.
-        head: names of parameters begin with this in the head, which is all that adapts in ANIL.
-        parameters: theta, by name.
-        log_rates: of each parameter, the logarithm of its inner rate.
-    """
-
-    network: nn.Module
-    rate: float
-    head: str = "heads."
-    parameters: Tensors = field(init=False)
-    log_rates: Tensors = field(init=False)
-
-    def __post_init__(self) -> None:
-        batch_norm = next((name for name, own in self.network.named_modules() if hasattr(own, "running_mean")), None)
-        if batch_norm is not None:
-            raise InputError(
-                f"the trunk's {batch_norm} keeps statistics of batches, and an episode is no batch of the training: "
-                "take GroupNorm or LayerNorm instead"
-            )
-        self.parameters = {name: value.detach().clone() for name, value in self.network.named_parameters()}
-        self.log_rates = {
-            name: torch.tensor(self.rate, dtype=value.dtype, device=value.device).log()
-            for name, value in self.parameters.items()
-        }
-
-    def chunks(self, episodes: Episodes) -> Iterator[Episodes]:
-        """Yield the episodes that are computed side by side, but one by one where convolutions run on a CPU.
-
-        Side by side each episode has parameters of its own: so many episodes as memory is for (`NUMBERS_AT_ONCE`).
-
-        Side by side a convolution has the weights of each episode, which is a grouped convolution: on CPUs it takes
-        two to seven times as long as one after the other (measured with a small CNN on one core).
-        """
-        convolves = any(isinstance(module, CONVOLUTIONS) for module in self.network.modules())
-        on_cpu = next(iter(self.parameters.values())).device.type == "cpu"
-        fit = NUMBERS_AT_ONCE // sum(value.numel() for value in self.parameters.values())
-        size = 1 if convolves and on_cpu else max(1, fit)
-        return (episodes[slice(begin, begin + size)] for begin in range(0, len(episodes), size))
-
-    def outputs(self, parameters: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-        """Compute outputs (n, O) of inputs (n, ...) by the network with these parameters."""
-        found: torch.Tensor = functional_call(self.network, parameters, (inputs,))
-        return found
+from stg_ray.meta.initialisation import Initialisation, Tensors
 
 
 class Learner(ABC):
@@ -97,83 +43,112 @@ class Learner(ABC):
     """
 
     has_rates: ClassVar[bool] = True
+    only_head: ClassVar[bool] = False
+    """Whether nothing but the head adapts to a task."""
 
     def __init__(self, steps: int, *, first_order: bool = False, learn_rates: bool = False) -> None:
         if learn_rates and not self.has_rates:
             raise InputError(f"{type(self).__name__.lower()} has no gradient of the inner rate: leave it as it is")
         self.steps, self.first_order, self.learn_rates = steps, first_order, learn_rates
 
-    def adapts(self, name: str, start: Initialisation) -> bool:
-        """Whether a parameter, by its name, adapts to a task."""
-        del name, start
-        return True
+    def seen(self, start: Initialisation, parameters: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what of the inputs (E, n, ...) the part that adapts takes: features (E, n, d), or the inputs."""
+        return start.features(parameters, inputs) if self._of_head(start) else inputs
 
-    def adapted(
+    def adapted(  # noqa: PLR0913  what a step is made of
         self,
         start: Initialisation,
         parameters: Tensors,
         log_rates: Tensors,
-        inputs: torch.Tensor,
+        rows: torch.Tensor,
         labels: torch.Tensor,
         loss: Loss,
         steps: int | None = None,
     ) -> Tensors:
-        """Return the parameters after some steps of gradient descent on the mean loss of an episode's rows.
+        """Return the parameters that adapt, (E, ...), after some steps of gradient descent on each episode's mean loss.
+
+        The steps are differentiable where the parameters require gradients.
 
         Args:
             start: the network.
             parameters: from which the steps begin.
             log_rates: of the steps.
-            inputs: (s, ...).
-            labels: (s,).
-            loss: of them.
+            rows: (E, s, ...) as they are `seen`.
+            labels: (E, s).
+            loss: of an episode's.
             steps: their number; those of the training if None.
         """
-        own = {name: value for name, value in parameters.items() if self.adapts(name, start)}
-        fixed = {name: value for name, value in parameters.items() if name not in own}
-
-        def of_support(moving: Tensors) -> torch.Tensor:
-            return loss(start.outputs({**fixed, **moving}, inputs), labels)
-
+        names = [name for name in parameters if not self.only_head or name.startswith(start.head)]
+        own = {name: parameters[name].expand(len(rows), *parameters[name].shape) for name in names}
+        through = not self.first_order and any(value.requires_grad for value in parameters.values())
         for _ in range(self.steps if steps is None else steps):
-            slopes = grad(of_support)(own)
-            if self.first_order:
-                slopes = {name: slope.detach() for name, slope in slopes.items()}
-            own = {name: value - log_rates[name].exp() * slopes[name] for name, value in own.items()}
-        return {**fixed, **own}
+            at = own if through else {name: value.detach().requires_grad_() for name, value in own.items()}
+            with torch.enable_grad():
+                losses = self.losses(start, parameters, at, rows if through else rows.detach(), labels, loss)
+                slopes = _gradients(losses.sum(), list(at.values()), create_graph=through)
+            own = {
+                name: value - log_rates[name].exp() * slope
+                for (name, value), slope in zip(own.items(), slopes, strict=True)
+            }
+        return own
+
+    def outputs(self, start: Initialisation, parameters: Tensors, own: Tensors, rows: torch.Tensor) -> torch.Tensor:
+        """Return outputs (E, n, O) of rows as they are `seen`, with the parameters `own` (E, ...) that have adapted."""
+        return start.side_by_side(own, parameters, rows, of_head=self._of_head(start))
+
+    def losses(  # noqa: PLR0913  the same
+        self,
+        start: Initialisation,
+        parameters: Tensors,
+        own: Tensors,
+        rows: torch.Tensor,
+        labels: torch.Tensor,
+        loss: Loss,
+    ) -> torch.Tensor:
+        """Return the (E,) losses of rows as they are `seen`, with the parameters `own` (E, ...) that have adapted."""
+        found: torch.Tensor = vmap(loss)(self.outputs(start, parameters, own, rows), labels)
+        return found
+
+    @torch.no_grad()
+    def adapt(self, start: Initialisation, inputs: torch.Tensor, labels: torch.Tensor, loss: Loss) -> Tensors:
+        """Return all parameters after the steps on the rows of one task, inputs (s, ...) and labels (s,)."""
+        rows = self.seen(start, start.parameters, inputs[None])
+        own = self.adapted(start, start.parameters, start.log_rates, rows, labels[None], loss)
+        return start.parameters | {name: value[0] for name, value in own.items()}
 
     @abstractmethod
     def gradients(self, start: Initialisation, episodes: Episodes) -> tuple[Tensors, Tensors, torch.Tensor]:
         """Return gradients of the parameters and of the log rates, means over episodes, and the (E,) query losses."""
+
+    def _of_head(self, start: Initialisation) -> bool:
+        """Whether what adapts is computed apart from the rest."""
+        return self.only_head and start.above is not None
 
 
 class MAML(Learner):
     """Gradients of the query losses through the steps of adaptation."""
 
     def gradients(self, start: Initialisation, episodes: Episodes) -> tuple[Tensors, Tensors, torch.Tensor]:
-        """Compute them for all episodes at once, by vmap."""
-        loss = episodes.loss
-
-        def of_query(parameters: Tensors, log_rates: Tensors, *rows: torch.Tensor) -> torch.Tensor:
-            adapted = self.adapted(start, parameters, log_rates, rows[0], rows[1], loss)
-            return loss(start.outputs(adapted, rows[2]), rows[3])
-
-        def total(parameters: Tensors, log_rates: Tensors, *rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            losses = vmap(of_query, in_dims=(None, None, 0, 0, 0, 0))(parameters, log_rates, *rows)
-            return losses.sum() / len(episodes), losses.detach()
-
-        of_total = grad_and_value(total, argnums=(0, 1), has_aux=True)
-        found = [of_total(start.parameters, start.log_rates, *_rows(own)) for own in start.chunks(episodes)]
-        slopes = [_sum([gradients[i] for gradients, _ in found]) for i in (0, 1)]
-        return slopes[0], slopes[1], torch.cat([losses for _, (_, losses) in found])
+        """Compute them by one graph for the episodes that are side by side."""
+        theta, rates = _leaves(start.parameters), _leaves(start.log_rates)
+        wanted, found, losses = [*theta.values(), *rates.values()], [], []
+        for own in start.chunks(episodes):
+            with torch.enable_grad():
+                rows = self.seen(start, theta, torch.cat([own.support, own.query], dim=1))
+                n = own.support.shape[1]
+                moved = self.adapted(start, theta, rates, rows[:, :n], own.support_labels, own.loss)
+                of_query = self.losses(start, theta, moved, rows[:, n:], own.query_labels, own.loss)
+                found.append(_gradients(of_query.sum() / len(episodes), wanted))
+            losses.append(of_query.detach())
+        total = [torch.stack(each).sum(dim=0) for each in zip(*found, strict=True)]
+        slopes, of_rates = total[: len(theta)], total[len(theta) :]
+        return dict(zip(theta, slopes, strict=True)), dict(zip(rates, of_rates, strict=True)), torch.cat(losses)
 
 
 class ANIL(MAML):
     """The same, where only the head adapts."""
 
-    def adapts(self, name: str, start: Initialisation) -> bool:
-        """Whether it is in the head."""
-        return name.startswith(start.head)
+    only_head: ClassVar[bool] = True
 
 
 class Reptile(Learner):
@@ -181,21 +156,18 @@ class Reptile(Learner):
 
     has_rates: ClassVar[bool] = False
 
+    @torch.no_grad()
     def gradients(self, start: Initialisation, episodes: Episodes) -> tuple[Tensors, Tensors, torch.Tensor]:
         """Compute theta - theta', and losses on the query rows before they are learned from."""
-        loss = episodes.loss
-
-        def after(*rows: torch.Tensor) -> tuple[Tensors, torch.Tensor]:
-            inputs, labels = torch.cat([rows[0], rows[2]]), torch.cat([rows[1], rows[3]])
-            before = self.adapted(start, start.parameters, start.log_rates, rows[0], rows[1], loss)
-            adapted = self.adapted(start, start.parameters, start.log_rates, inputs, labels, loss)
-            return adapted, loss(start.outputs(before, rows[2]), rows[3])
-
-        found = [vmap(after)(*_rows(own)) for own in start.chunks(episodes)]
-        total = _sum([{name: value.sum(dim=0) for name, value in adapted.items()} for adapted, _ in found])
-        back = {name: value - total[name] / len(episodes) for name, value in start.parameters.items()}
-        of_rates = {name: torch.zeros_like(value) for name, value in start.log_rates.items()}
-        return back, of_rates, torch.cat([losses for _, losses in found])
+        theta, rates, losses = start.parameters, start.log_rates, []
+        back = {name: torch.zeros_like(value) for name, value in theta.items()}
+        for own in start.chunks(episodes):
+            before = self.adapted(start, theta, rates, own.support, own.support_labels, own.loss)
+            losses.append(self.losses(start, theta, before, own.query, own.query_labels, own.loss))
+            rows, labels = torch.cat([own.support, own.query], 1), torch.cat([own.support_labels, own.query_labels], 1)
+            for name, value in self.adapted(start, theta, rates, rows, labels, own.loss).items():
+                back[name] += (theta[name] - value).sum(dim=0) / len(episodes)
+        return back, {name: torch.zeros_like(value) for name, value in rates.items()}, torch.cat(losses)
 
 
 LEARNERS: dict[str, Callable[..., Learner]] = {"maml": MAML, "anil": ANIL, "reptile": Reptile}
@@ -237,20 +209,22 @@ def after_steps(
     start: Initialisation, learner: Learner, episodes: Episodes, steps: Iterable[int]
 ) -> dict[int, torch.Tensor]:
     """Return the (E, q, O) outputs of query rows after each of several numbers of steps on the support rows."""
-
-    def outputs(n: int) -> torch.Tensor:
-        def of_one(inputs: torch.Tensor, labels: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-            adapted = learner.adapted(start, start.parameters, start.log_rates, inputs, labels, episodes.loss, n)
-            return start.outputs(adapted, query)
-
-        return torch.cat([vmap(of_one)(own.support, own.support_labels, own.query) for own in start.chunks(episodes)])
-
-    return {n: outputs(n) for n in steps}
+    theta, found = start.parameters, {n: list[torch.Tensor]() for n in steps}
+    for own in start.chunks(episodes):
+        support, query = (learner.seen(start, theta, rows) for rows in (own.support, own.query))
+        for n, outputs in found.items():
+            moved = learner.adapted(start, theta, start.log_rates, support, own.support_labels, own.loss, n)
+            outputs.append(learner.outputs(start, theta, moved, query))
+    return {n: torch.cat(outputs) for n, outputs in found.items()}
 
 
-def _sum(each: Sequence[Tensors]) -> Tensors:
-    return {name: torch.stack([own[name] for own in each]).sum(dim=0) for name in each[0]}
+def _leaves(tensors: Tensors) -> Tensors:
+    """The tensors, to be differentiated with respect to."""
+    return {name: value.detach().requires_grad_() for name, value in tensors.items()}
 
 
-def _rows(episodes: Episodes) -> tuple[torch.Tensor, ...]:
-    return episodes.support, episodes.support_labels, episodes.query, episodes.query_labels
+def _gradients(
+    total: torch.Tensor, wanted: Sequence[torch.Tensor], *, create_graph: bool = False
+) -> tuple[torch.Tensor, ...]:
+    """The gradient of a number with respect to each tensor, zeros where it does not depend on it."""
+    return torch.autograd.grad(total, wanted, create_graph=create_graph, allow_unused=True, materialize_grads=True)

@@ -9,7 +9,8 @@ from torch import nn
 
 from stg_ray.config import Config
 from stg_ray.errors import InputError
-from stg_ray.meta.learners import LEARNERS, Initialisation, Learner
+from stg_ray.meta.initialisation import Initialisation
+from stg_ray.meta.learners import LEARNERS, Learner
 from stg_ray.models import TaskNetwork, build_network
 from stg_ray.models.network import InputFormat
 from stg_ray.tasks import Task, TaskKind

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.func import vmap
 
 from stg_ray.meta.episodes import Episodes
-from stg_ray.meta.learners import Initialisation, Learner
+from stg_ray.meta.initialisation import Initialisation
+from stg_ray.meta.learners import Learner
 
 
 @torch.no_grad()
@@ -19,17 +19,15 @@ def held_out_losses(start: Initialisation, learner: Learner, episodes: Episodes)
     better for that. Query rows are not looked at.
     """
     even = torch.arange(episodes.support.shape[1], device=episodes.support.device) % 2 == 0
-    loss = episodes.loss
-
-    def of_one(inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        like = next(iter(start.parameters.values()))
-        total = torch.zeros((), dtype=like.dtype, device=like.device)
+    theta, found = start.parameters, []
+    for own in start.chunks(episodes):
+        rows, labels = learner.seen(start, theta, own.support), own.support_labels
+        total = torch.zeros(len(own), device=rows.device)
         for mine in (even, ~even):
-            adapted = learner.adapted(start, start.parameters, start.log_rates, inputs[mine], labels[mine], loss)
-            total = total + loss(start.outputs(adapted, inputs[~mine]), labels[~mine]) / 2
-        return total
-
-    return torch.cat([vmap(of_one)(own.support, own.support_labels) for own in start.chunks(episodes)])
+            moved = learner.adapted(start, theta, start.log_rates, rows[:, mine], labels[:, mine], own.loss)
+            total = total + learner.losses(start, theta, moved, rows[:, ~mine], labels[:, ~mine], own.loss) / 2
+        found.append(total)
+    return torch.cat(found)
 
 
 def route(starts: Sequence[Initialisation], learner: Learner, episodes: Episodes) -> torch.Tensor:

@@ -75,7 +75,7 @@ def by_loop(name: str, own: Initialisation, data: Episodes, *, first_order: bool
 
 @pytest.mark.parametrize("kind", ["classes", "values", "images"])
 @pytest.mark.parametrize(
-    ("name", "first_order"), [("maml", False), ("maml", True), ("anil", False), ("reptile", False)]
+    ("name", "first_order"), [("maml", False), ("maml", True), ("anil", False), ("anil", True), ("reptile", False)]
 )
 def test_gradients_are_those_of_a_plain_loop(name: str, first_order: bool, kind: str) -> None:
     own, data = start(kind), episodes(kind)
@@ -120,7 +120,7 @@ def test_a_step_of_reptile_goes_towards_the_adapted_parameters() -> None:
     learner = LEARNERS["reptile"](STEPS)
     before = {name: value.clone() for name, value in own.parameters.items()}
     rows = [torch.cat(pair, dim=1) for pair in ((data.support, data.query), (data.support_labels, data.query_labels))]
-    after = [learner.adapted(own, before, own.log_rates, x, y, data.loss) for x, y in zip(*rows, strict=True)]
+    after = [learner.adapt(own, x, y, data.loss) for x, y in zip(*rows, strict=True)]
     train(own, learner, [data], lambda tensors: torch.optim.SGD(tensors, lr=0.25))
     for name, value in own.parameters.items():
         mean = torch.stack([adapted[name] for adapted in after]).mean(dim=0)
