@@ -39,6 +39,13 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def worked(work: Callable[[], object]) -> float:
+    """Seconds that this process computes for it, whatever else the machine does."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
 def alternate(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """The median of what each side returns, the sides taken in turn: a busy moment of the machine meets all of them."""
     values: dict[str, list[float]] = {name: [] for name in sides}

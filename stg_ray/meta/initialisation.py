@@ -18,7 +18,7 @@ Tensors = dict[str, torch.Tensor]
 
 PARAMETERS_AT_ONCE = 2**26
 """Parameters of all episodes that are computed side by side."""
-INPUTS_AT_ONCE = 2**19
+INPUTS_AT_ONCE = 2**18
 """Numbers in the rows of all episodes that are computed side by side on a CPU: more do not stay in its caches."""
 
 
