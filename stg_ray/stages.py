@@ -7,6 +7,9 @@ from dataclasses import dataclass
 LOOKS = ".stages/looks.json"
 """The trainings of a run that were scored on its test rows."""
 
+AUXILIARY = "auxiliary.json"
+"""Which tasks help each main task that was asked about."""
+
 TUNING = "tune.json"
 """What tuning compared, and the settings that it found."""
 
@@ -74,7 +77,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "affinity",
             adds=("affinity",),
-            artifacts=("affinity", "auxiliary.json"),
+            artifacts=("affinity", AUXILIARY),
             scratch=("affinity/partials",),
             needs_ray=True,
             changes=("0.2 draws affinity.coordinates and the dropout of tag anew",),

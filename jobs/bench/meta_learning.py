@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -213,7 +213,7 @@ def by_loop(start: Initialisation, learner: Learner, data: Episodes) -> None:
     total, n = torch.zeros(()), data.support.shape[1]
     for e in range(len(data)):
         rows, moving = torch.cat([data.support[e], data.query[e]]), theta
-        outputs = start.outputs
+        outputs: Callable[[dict[str, torch.Tensor], torch.Tensor], torch.Tensor] = start.outputs
         if learner.only_head:
             rows, outputs = start.features(theta, rows[None])[0], of_head
             moving = {name: value for name, value in theta.items() if name.startswith(start.head)}

@@ -38,7 +38,7 @@ def enough_parts(n_parts: int, matrix_of: Callable[[int], TaskMatrix], config: C
         group_tasks: `grouping.group_tasks`.
     """
     grouping = config.grouping
-    method = "spectral" if grouping.method == "budget" else grouping.method
+    method = "spectral" if grouping.method in ("budget", "auxiliary") else grouping.method
     before = None
     n = min(FIRST, n_parts)
     while True:

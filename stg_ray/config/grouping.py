@@ -46,8 +46,9 @@ class GroupingConfig(Section):
 
     method: str = "spectral"
     """Method by which tasks are grouped: budget selects the groups with the best scores within `grouping.budget`,
-    points clusters the points of the data maps, all others cluster the tasks by their affinities. gat and sdp need
-    extra packages: stg_ray[gat], stg_ray[sdp]. Also the name that an installed package gives to a clusterer, or
+    points clusters the points of the data maps, auxiliary groups each main task with those that `stg-ray auxiliary`
+    has found to help it, all others cluster the tasks by their affinities. gat and sdp need extra packages:
+    stg_ray[gat], stg_ray[sdp]. Also the name that an installed package gives to a clusterer, or
     `module:Class` of yours (in Python also the class)."""
     groups: Count | Auto = "auto"
     """Number of groups; auto chooses between `min_groups` and `max_groups`."""
@@ -88,6 +89,11 @@ class GroupingConfig(Section):
             raise ValueError("grouping.method=budget takes budget.networks: leave groups at auto")
         if self.method == "points" and (self.weights or self.files):
             raise ValueError("grouping.method=points looks at the data maps only: leave grouping.weights and files out")
+        if self.method == "auxiliary" and (self.groups != "auto" or self.weights or self.files):
+            raise ValueError(
+                "grouping.method=auxiliary makes a group of each main task, by trainings: leave groups, weights and "
+                "files out"
+            )
         if self.max_groups is not None and self.max_groups < self.min_groups:
             raise ValueError(f"min_groups is {self.min_groups}, more than max_groups, {self.max_groups}")
         return self

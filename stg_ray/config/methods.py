@@ -43,6 +43,7 @@ GroupingMethod = Literal[
     "sdp",
     "points",
     "budget",
+    "auxiliary",
 ]
 
 T = TypeVar("T")

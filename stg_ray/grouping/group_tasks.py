@@ -89,6 +89,8 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
     tasks = matrices[0].tasks
     check_method(method, len(tasks))
     check_n_groups(n_groups, len(tasks))
+    if method == "auxiliary":
+        raise InputError("grouping.method=auxiliary is by trainings, in a run: choose another method, or sr.auxiliary")
     weight_of = None if affinities is None else dict(zip(affinities, weights or [1.0] * len(matrices), strict=True))
     problem = _prepare(matrices, weights, neighbours)
     if method == "budget":

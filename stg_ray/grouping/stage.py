@@ -16,13 +16,20 @@ from stg_ray.errors import InputError
 from stg_ray.grouping.clusterers.registry import check_method
 from stg_ray.grouping.group_tasks import check_n_groups, group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
+from stg_ray.grouping.main_tasks import main_groups
 from stg_ray.grouping.selection import Conditions
 from stg_ray.progress import StageProgress
+from stg_ray.stages import AUXILIARY
 
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     """Group the tasks by the affinities of the run and of `grouping.files`, and write groups.json."""
     settings = config.grouping
+    if settings.method == "auxiliary":
+        groups = read_main_groups(run_dir)
+        run_dir.write_json("groups.json", groups.to_dict())
+        progress.summary = describe(groups)
+        return
     sources: list[TaskMatrix | PointHistogram]
     errors: list[np.ndarray | None] | None = None
     resamples: list[np.ndarray | None] | None = None
@@ -64,6 +71,22 @@ def _resamples(run: RunDir, name: str) -> np.ndarray | None:
     """Read (B, K, K) values from resampled parts; None where an affinity does not add over parts."""
     file = f"affinity/{name}.resamples.arrow"
     return run.read_arrays(file)["values"] if run.exists(file) else None
+
+
+def read_main_groups(run: RunDir) -> Groups:
+    """Group the main tasks of a run with what was found to help them.
+
+    Raises:
+        InputError: nothing was looked for yet.
+    """
+    if not run.exists(AUXILIARY):
+        raise InputError(
+            f"grouping.method=auxiliary groups main tasks with what helps them, which is not known yet: give stg-ray "
+            f"auxiliary {run.uri} --main TASK, then this command again"
+        )
+    run.check_file("affinity", AUXILIARY)
+    mains = run.read_json(AUXILIARY)["mains"]
+    return main_groups(read_index(run.sub("parts")).names, {main: about["kept"] for main, about in mains.items()})
 
 
 def read_points(run: RunDir) -> PointHistogram:

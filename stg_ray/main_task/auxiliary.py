@@ -14,8 +14,8 @@ from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.errors import InputError, PartlyFailed
 from stg_ray.progress import Reporter
-from stg_ray.retraining.auxiliary.measuring import FILE, Auxiliaries, check_main
-from stg_ray.stages import STAGES
+from stg_ray.retraining.auxiliary.measuring import Auxiliaries, check_main
+from stg_ray.stages import AUXILIARY, STAGES
 
 
 def auxiliary(  # noqa: PLR0913  what the command has as options
@@ -89,8 +89,10 @@ def auxiliary(  # noqa: PLR0913  what the command has as options
                 found[name] = Auxiliaries(run, as_tuned(run, config), name, trainings, progress).find(candidates)
                 note_look(run, f"{config.fingerprint(STAGES['affinity'].sections)} {name} {candidates} {trainings}")
             progress.summary = "; ".join(_in_words(name, about["kept"]) for name, about in found.items())
-            run.write_json(FILE, {"candidates": candidates, "trainings": trainings, "mains": found})
-            run.record("affinity", FILE)
+            if config.grouping.method == "auxiliary":
+                run.forget_from("group")  # which is by what was found before, if it is done
+            run.write_json(AUXILIARY, {"candidates": candidates, "trainings": trainings, "mains": found})
+            run.record("affinity", AUXILIARY)
     if failed := {tasks: reason for about in found.values() for tasks, reason in about["failed"].items()}:
         tasks, reason = next(iter(failed.items()))
         raise PartlyFailed(

@@ -28,7 +28,7 @@ def auxiliary_command(  # noqa: PLR0913  an option each
     from stg_ray.main_task.auxiliary import auxiliary
     from stg_ray.progress import Reporter
     from stg_ray.report.auxiliary import print_auxiliaries
-    from stg_ray.retraining.auxiliary.measuring import FILE
+    from stg_ray.stages import AUXILIARY
 
     def work() -> Any:
         return auxiliary(
@@ -46,6 +46,6 @@ def auxiliary_command(  # noqa: PLR0913  an option each
     try:
         with_interrupts(work, directory)
     except PartlyFailed:
-        print_auxiliaries(console, RunDir(directory).read_json(FILE)["mains"])
+        print_auxiliaries(console, RunDir(directory).read_json(AUXILIARY)["mains"])
         raise
-    print_auxiliaries(console, RunDir(directory).read_json(FILE)["mains"])
+    print_auxiliaries(console, RunDir(directory).read_json(AUXILIARY)["mains"])

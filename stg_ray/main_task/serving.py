@@ -15,9 +15,9 @@ from stg_ray.artifacts.trust import check_code
 from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.data.parts import read_index, read_part
 from stg_ray.errors import InputError, unknown
-from stg_ray.retraining.auxiliary.measuring import FILE
 from stg_ray.retraining.kept import is_finished
 from stg_ray.serving import Predictor, load_network
+from stg_ray.stages import AUXILIARY
 from stg_ray.training.compute import Compute
 
 
@@ -54,9 +54,9 @@ def load_auxiliary(
     run = RunDir(directory)
     config = run.read_config()
     run.require("parts", config)
-    run.check_file("affinity", FILE)
+    run.check_file("affinity", AUXILIARY)
     check_code(run, config, trust_code=trust_code)
-    mains: dict[str, Any] = run.read_json(FILE)["mains"] if run.exists(FILE) else {}
+    mains: dict[str, Any] = run.read_json(AUXILIARY)["mains"] if run.exists(AUXILIARY) else {}
     if main not in mains:
         known = f"it knows those of {', '.join(mains)}" if mains else "it has none yet"
         raise InputError(f"no auxiliaries of {main!r} in {run.uri} ({known}): find them first with stg-ray auxiliary")

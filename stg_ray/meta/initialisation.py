@@ -78,7 +78,7 @@ class Initialisation:
         assert self.below is not None, "asked of networks with a head"
         own = {name: value for name, value in parameters.items() if not name.startswith(self.head)}
         found: torch.Tensor = functional_call(self.below, own, (rows.flatten(0, 1),))
-        return found.unflatten(0, rows.shape[:2])
+        return found.reshape(*rows.shape[:2], -1)
 
     def side_by_side(self, moving: Tensors, fixed: Tensors, rows: torch.Tensor, *, of_head: bool) -> torch.Tensor:
         """Compute outputs (E, n, O) of the rows of episodes, each with parameters of its own.

@@ -55,7 +55,7 @@ class Learner(ABC):
         """Return what of the inputs (E, n, ...) the part that adapts takes: features (E, n, d), or the inputs."""
         return start.features(parameters, inputs) if self._of_head(start) else inputs
 
-    def adapted(  # noqa: PLR0913  what a step is made of
+    def adapted(
         self,
         start: Initialisation,
         parameters: Tensors,
@@ -96,7 +96,7 @@ class Learner(ABC):
         """Return outputs (E, n, O) of rows as they are `seen`, with the parameters `own` (E, ...) that have adapted."""
         return start.side_by_side(own, parameters, rows, of_head=self._of_head(start))
 
-    def losses(  # noqa: PLR0913  the same
+    def losses(
         self,
         start: Initialisation,
         parameters: Tensors,

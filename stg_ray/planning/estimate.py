@@ -246,6 +246,8 @@ def _at_most(training: TrainingConfig) -> str:
 def _groups_text(config: Config, names: list[str]) -> str:
     if config.grouping.budget is not None:
         return f"at most {groups_at_most(config, names)} groups, chosen by score"
+    if config.grouping.method == "auxiliary":
+        return "a group for each main task"
     if config.grouping.groups == "auto":
         numbers = f"{config.grouping.min_groups} to {groups_at_most(config, names)}"
         return f"{numbers} groups, chosen by {config.grouping.criterion}"

@@ -35,8 +35,8 @@ CLUSTERERS: dict[str, type[Clusterer[TaskGraph]]] = {
     "sdp": Semidefinite,
 }
 
-METHODS = (*CLUSTERERS, "points", "budget")
-"""All of `grouping.method`: the clusterers of task graphs, of points, and the selection under a budget."""
+METHODS = (*CLUSTERERS, "points", "budget", "auxiliary")
+"""All of `grouping.method`: the clusterers of task graphs, of points, the selection under a budget, and main tasks."""
 
 EXTRAS = {"gat": ("torch_geometric", "torch-geometric"), "sdp": ("scs", "scs")}
 """Module and package that a method needs beyond the core; each is an extra of the method's name in pyproject.toml."""

@@ -44,9 +44,6 @@ from stg_ray.training.compute import Compute, training_process
 from stg_ray.training.evaluation import evaluate
 from stg_ray.training.metrics import is_scorable, primary_metric
 
-FILE = "auxiliary.json"
-"""Which tasks help each main task that was asked about."""
-
 ALONE, ALL, BEST, KEPT, ADAPTIVE = "alone", "all", "best_single", "kept", "adaptive"
 """Ways to train the main task: by itself; with all tasks; with the one that helps most on validation rows; with those
 that are kept, all weights equal; with these, and weights that adapt."""

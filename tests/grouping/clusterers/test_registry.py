@@ -18,7 +18,7 @@ from stg_ray.grouping.stage import check_grouping
 
 def test_the_methods_are_those_of_the_configuration() -> None:
     assert GROUPING_METHODS.own == METHODS
-    assert set(METHODS) == {*CLUSTERERS, "points", "budget"}
+    assert set(METHODS) == {*CLUSTERERS, "points", "budget", "auxiliary"}
 
 
 def test_the_criteria_are_those_of_the_configuration() -> None:

@@ -16,9 +16,11 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import write_parts
 from stg_ray.errors import InputError
+from stg_ray.pipeline import run_stage
 from stg_ray.progress import Reporter
 from stg_ray.report.auxiliary import sentence
-from stg_ray.retraining.auxiliary.measuring import FILE, check_main
+from stg_ray.retraining.auxiliary.measuring import check_main
+from stg_ray.stages import AUXILIARY
 from tests.support.processes import Program
 from tests.test_cli import refused
 
@@ -49,11 +51,11 @@ def test_the_twin_is_kept_also_after_a_kill(ray_session: None, quiet: Reporter, 
     killed = Program("auxiliary", str(run), "--main", "main", "--trainings", "3", log=tmp_path / "killed.log")
     killed.wait_until(lambda: len(list(run.glob(".networks/*/network.json"))) >= 3)
     killed.kill()
-    assert not (run / FILE).exists(), "too late to kill it"
+    assert not (run / AUXILIARY).exists(), "too late to kill it"
     before = {file: file.stat().st_mtime_ns for file in run.glob(".networks/*/network.json")}
     found = sr.auxiliary(run, "main", trainings=3, reporter=quiet)
     assert all(file.stat().st_mtime_ns == at for file, at in before.items()), "what is finished is not trained again"
-    assert json.loads((run / FILE).read_text())["mains"] == found
+    assert json.loads((run / AUXILIARY).read_text())["mains"] == found
     about = found["main"]
     assert about["kept"] == ["twin"]
     assert about["tasks"]["other"]["effect"]["low"] < about["tasks"]["twin"]["effect"]["low"]
@@ -81,6 +83,11 @@ def test_the_twin_is_kept_also_after_a_kill(ray_session: None, quiet: Reporter, 
             sr.load_auxiliary(run, **{"main": "main", **wrong})
     assert n_looks(RunDir(run)) == 1, "its test rows were looked at"
     assert "auxiliary.json" in json.loads((run / ".stages" / "affinity.json").read_text())["contents"]
+    grouped = run_stage("group", str(run), overrides=["grouping.method=auxiliary"], reporter=quiet)
+    assert grouped.groups.groups == [["main", "twin"], ["twin", "other"]]
+    assert grouped.groups.serving == {"main": 0, "twin": 1, "other": 1}
+    sr.auxiliary(run, "main", trainings=2, reporter=quiet)
+    assert not (run / "groups.json").exists(), "they were by what was found before"
 
 
 def test_main_tasks_that_there_are_not_or_that_have_no_score_are_refused(tmp_path: Path) -> None:
