@@ -1,7 +1,7 @@
 """Groups for meta-learning: are planted families found, and what do initialisations of groups bring? And the speed.
 
     python -m jobs.bench.meta_learning [--seeds 10] [--trained 1] [--steps 600] [--speed]
-    python -m jobs.bench.meta_learning --seeds 0 [--runs 3] [--omniglot DATA_ROOT --minutes 5 10 20 40]
+    python -m jobs.bench.meta_learning --seeds 0 --runs 3
 
 Sinusoids (the regression of Finn et al. 2017, section 5.1, values in units of their spread) in four families of phases.
 Every task has rows of its own; the affinity is taken at a common random initialisation with one head for all tasks, by
@@ -9,18 +9,15 @@ the sign statistic. Then an initialisation for all, one for each of our groups, 
 the error on query rows of new tasks after one step on ten rows; a new task is routed to the group whose initialisation
 adapts best on its support rows. --speed: meta-gradients of 5-way 5-shot episodes of images, and of sinusoids, by the
 learner and by a loop over episodes. --runs: the same comparison by whole runs with `retrain.learner`, new tasks by
-`adapt` of the run's networks. --omniglot: one initialisation for all alphabets, on drawings of people unseen.
+`adapt` of the run's networks. Omniglot has a benchmark of its own (meta_omniglot.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,9 +28,8 @@ from torch import nn
 
 import stg_ray as sr
 from jobs.bench.measure import alternate, show, worked
-from stg_ray.data.omniglot import omniglot
+from jobs.bench.meta_omniglot import small_cnn
 from stg_ray.meta import LEARNERS, Episodes, Initialisation, Learner
-from stg_ray.meta.episodes import Sampler
 from stg_ray.meta.learners import after_steps, train
 from stg_ray.meta.routing import route
 from stg_ray.progress import Reporter
@@ -153,57 +149,6 @@ def images(seed: int, n: int) -> Episodes:
     return Episodes(support, each, query, each)
 
 
-def small_cnn() -> nn.Module:
-    """Three convolutions with strides instead of pooling, as Finn et al. 2017 (section 5.2) have them for Omniglot."""
-    layers: list[nn.Module] = []
-    for channels in (1, 32, 32):
-        layers += [nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.GroupNorm(1, 32), nn.ReLU()]
-    made = nn.Sequential()
-    made.add_module("trunk", nn.Sequential(*layers, nn.Flatten()))
-    made.add_module("heads", nn.Linear(32 * 4 * 4, 5))
-    return made
-
-
-def omniglot_accuracy(
-    root: str, minutes: list[float], rows: list[tuple[str, str, str]], result: dict[str, Any]
-) -> None:
-    """Accuracy of 5-way 5-shot episodes within an alphabet, on drawings of five people that no training has seen.
-
-    Minutes are of one thread's work, so that what else the machine does has no part in them.
-    """
-    tasks = omniglot(Path(root), 0)
-    scaled = replace(tasks, inputs=np.asarray(tasks.inputs, dtype=np.float32) / 255)
-    every = range(len(scaled.tasks))
-    sampler = Sampler(scaled, every, "train", ways=5, shots=5, queries=5)
-    tested = Sampler(scaled, every, "train", ways=5, shots=5, queries=5, query_split="test")
-    test = tested.draw(600, np.random.default_rng(13))
-    torch.manual_seed(0)
-    start, learner = Initialisation(small_cnn(), 0.1), LEARNERS["anil"](3, learn_rates=True)
-    rng, spent, steps = np.random.default_rng(12), 0.0, 0
-
-    def batches(until: float) -> Iterator[Episodes]:
-        nonlocal spent, steps
-        began, before = time.process_time(), spent
-        while spent < 60 * until:
-            yield sampler.draw(16, rng)
-            spent, steps = before + time.process_time() - began, steps + 1
-
-    stepper: list[torch.optim.Optimizer] = []
-
-    def optimizer(tensors: list[torch.Tensor]) -> torch.optim.Optimizer:
-        stepper[:] = stepper or [torch.optim.Adam(tensors, lr=2e-3)]
-        return stepper[0]
-
-    for minute in minutes:
-        train(start, learner, batches(minute), optimizer)
-        outputs = after_steps(start, learner, test, [3])[3]
-        right = (outputs.argmax(dim=2) == test.query_labels).float().mean(dim=1)
-        text = f"{right.mean():.3f} +- {1.96 * right.std() / len(right) ** 0.5:.3f}"
-        rows.append((f"Omniglot, {minute:g} minutes, {steps} steps of 16 episodes", text, "0.95 in 40 minutes"))
-        print(*rows[-1], flush=True)
-        result["omniglot"][f"{minute:g}"] = {"steps": steps, "accuracy": round(float(right.mean()), 4)}
-
-
 def by_loop(start: Initialisation, learner: Learner, data: Episodes) -> None:
     """A meta-gradient as it is usually written: one episode after the other, autograd.grad for each step.
 
@@ -259,12 +204,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of 25 episodes each, for an initialisation")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--runs", type=int, default=0, help="whole runs, each on a planted set")
-    parser.add_argument("--omniglot", metavar="DATA_ROOT", help="folder of omniglot/omniglot28.npz")
-    parser.add_argument("--minutes", type=float, nargs="+", default=[5, 10, 20, 40], help="of training on Omniglot")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str]] = []
-    result: dict[str, Any] = {"benchmark": "meta_learning", "rand": [], "errors": [], "speed": {}, "omniglot": {}}
+    result: dict[str, Any] = {"benchmark": "meta_learning", "rand": [], "errors": [], "speed": {}}
     result["runs"] = []
     for seed in range(arguments.seeds):
         rng = np.random.default_rng([10, seed])
@@ -291,8 +234,6 @@ def main() -> None:
         by_run(seed, rows, result)
     if arguments.speed:
         speed(rows, result)
-    if arguments.omniglot:
-        omniglot_accuracy(arguments.omniglot, arguments.minutes, rows, result)
     show("Groups for meta-learning", rows, result)
 
 

@@ -159,6 +159,8 @@ class Groups:
             return "under this budget no other choice was better"
         if self.asked_for is not None:
             return "the tasks cannot be told apart by this method"
+        if self.method == "auxiliary":
+            return "all tasks help each other"
         if self.number_choice is None:
             return "one was asked for"
         if not self.number_choice.curve:
