@@ -12,8 +12,8 @@ with the rate epsilon makes its step of that. The inner rate is one number for e
 learned, it has a gradient like a parameter (Antoniou et al., ICLR 2019, How to train your MAML: rates by layer).
 
 Every episode has a copy of the parameters that adapt, and is computed with it by vmap; one graph is differentiated for
-all of them. What does not adapt has no copies: in ANIL the rows of all episodes go through the trunk as one batch, and
-once, however many steps the head takes.
+all of them. What does not adapt has no copies: in ANIL the rows of all episodes go through one trunk, and once, however
+many steps the head takes.
 """
 
 from __future__ import annotations
