@@ -15,6 +15,7 @@ learner and by a loop over episodes. --runs: the same comparison by whole runs w
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -176,14 +177,18 @@ def of_head(parameters: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Te
 
 def speed(rows: list[tuple[str, str, str]], result: dict[str, Any]) -> None:
     """Seconds of a thread for the meta-gradient of 16 episodes, by the learner and by a loop."""
-    of_images = Initialisation(small_cnn(), 0.1), images(0, 16)
-    of_sines = Initialisation(network(), 0.05), episodes(np.arange(FAMILIES), 16, np.random.default_rng(0))
-    for name, learner, (start, data) in (
-        ("sinusoids, exact MAML", LEARNERS["maml"](1), of_sines),
-        ("images, exact MAML", LEARNERS["maml"](1), of_images),
-        ("images, first-order MAML", LEARNERS["maml"](1, first_order=True), of_images),
-        ("images, ANIL of 3 steps", LEARNERS["anil"](3), of_images),
-    ):
+    learners = {
+        "exact MAML": LEARNERS["maml"](1),
+        "first-order MAML": LEARNERS["maml"](1, first_order=True),
+        "ANIL of 3 steps": LEARNERS["anil"](3),
+    }
+    sets = {
+        "sinusoids": (network(), episodes(np.arange(FAMILIES), 16, np.random.default_rng(0))),
+        "images, 16 channels": (small_cnn(16, norm=False), images(0, 16)),
+        "images, 32 channels, GroupNorm": (small_cnn(), images(0, 16)),
+    }
+    for (name, (own, data)), (title, learner) in itertools.product(sets.items(), learners.items()):
+        start = Initialisation(own, 0.1)
         sides = {
             "learner": partial(worked, partial(learner.gradients, start, data)),
             "loop": partial(worked, partial(by_loop, start, learner, data)),
@@ -192,9 +197,9 @@ def speed(rows: list[tuple[str, str, str]], result: dict[str, Any]) -> None:
         seconds = alternate(sides, 9)
         ratio = seconds["loop"] / seconds["learner"]
         rows.append(
-            (f"16 episodes of {name}", f"{seconds['learner']:.4f} s, by a loop {seconds['loop']:.4f} s", f"{ratio:.2f}")
+            (f"{name}: {title}", f"{seconds['learner']:.4f} s, by a loop {seconds['loop']:.4f} s", f"{ratio:.2f}")
         )
-        result["speed"][name] = seconds
+        result["speed"][f"{name}: {title}"] = seconds
 
 
 def main() -> None:

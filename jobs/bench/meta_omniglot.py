@@ -29,18 +29,19 @@ from stg_ray.meta import LEARNERS, Episodes, Initialisation, Sampler, after_step
 STEPS, TESTED = 3, 600
 
 
-def trunk(input_shape: tuple[int, ...]) -> nn.Module:
+def trunk(input_shape: tuple[int, ...], width: int = 32, *, norm: bool = True) -> nn.Module:
     """Three convolutions with strides instead of pooling, as Finn et al. 2017 (section 5.2) have them for Omniglot."""
     layers: list[nn.Module] = []
-    for channels in (input_shape[0], 32, 32):
-        layers += [nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.GroupNorm(1, 32), nn.ReLU()]
+    for channels in (input_shape[0], width, width):
+        layers.append(nn.Conv2d(channels, width, 3, stride=2, padding=1))
+        layers += [nn.GroupNorm(1, width), nn.ReLU()] if norm else [nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten())
 
 
-def small_cnn() -> nn.Module:
+def small_cnn(width: int = 32, *, norm: bool = True) -> nn.Module:
     made = nn.Sequential()
-    made.add_module("trunk", trunk((1, 28, 28)))
-    made.add_module("heads", nn.Linear(32 * 4 * 4, 5))
+    made.add_module("trunk", trunk((1, 28, 28), width, norm=norm))
+    made.add_module("heads", nn.Linear(width * 4 * 4, 5))
     return made
 
 

@@ -53,7 +53,7 @@ class Learner(ABC):
 
     def seen(self, start: Initialisation, parameters: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         """Return what of the inputs (E, n, ...) the part that adapts takes: features (E, n, d), or the inputs."""
-        return start.features(parameters, inputs) if self._of_head(start) else inputs
+        return start.features(parameters, inputs) if self.of_head(start) else inputs
 
     def adapted(
         self,
@@ -94,7 +94,7 @@ class Learner(ABC):
 
     def outputs(self, start: Initialisation, parameters: Tensors, own: Tensors, rows: torch.Tensor) -> torch.Tensor:
         """Return outputs (E, n, O) of rows as they are `seen`, with the parameters `own` (E, ...) that have adapted."""
-        return start.side_by_side(own, parameters, rows, of_head=self._of_head(start))
+        return start.side_by_side(own, parameters, rows, of_head=self.of_head(start))
 
     def losses(
         self,
@@ -120,8 +120,8 @@ class Learner(ABC):
     def gradients(self, start: Initialisation, episodes: Episodes) -> tuple[Tensors, Tensors, torch.Tensor]:
         """Return gradients of the parameters and of the log rates, means over episodes, and the (E,) query losses."""
 
-    def _of_head(self, start: Initialisation) -> bool:
-        """Whether what adapts is computed apart from the rest."""
+    def of_head(self, start: Initialisation) -> bool:
+        """Return whether the head adapts alone, and is computed apart from the rest."""
         return self.only_head and start.above is not None
 
 
@@ -132,7 +132,7 @@ class MAML(Learner):
         """Compute them by one graph for the episodes that are side by side."""
         theta, rates = _leaves(start.parameters), _leaves(start.log_rates)
         wanted, found, losses = [*theta.values(), *rates.values()], [], []
-        for own in start.chunks(episodes):
+        for own in start.chunks(episodes, of_head=self.of_head(start)):
             with torch.enable_grad():
                 rows = self.seen(start, theta, torch.cat([own.support, own.query], dim=1))
                 n = own.support.shape[1]
@@ -161,7 +161,7 @@ class Reptile(Learner):
         """Compute theta - theta', and losses on the query rows before they are learned from."""
         theta, rates, losses = start.parameters, start.log_rates, []
         back = {name: torch.zeros_like(value) for name, value in theta.items()}
-        for own in start.chunks(episodes):
+        for own in start.chunks(episodes, of_head=self.of_head(start)):
             before = self.adapted(start, theta, rates, own.support, own.support_labels, own.loss)
             losses.append(self.losses(start, theta, before, own.query, own.query_labels, own.loss))
             rows, labels = torch.cat([own.support, own.query], 1), torch.cat([own.support_labels, own.query_labels], 1)
@@ -210,7 +210,7 @@ def after_steps(
 ) -> dict[int, torch.Tensor]:
     """Return the (E, q, O) outputs of query rows after each of several numbers of steps on the support rows."""
     theta, found = start.parameters, {n: list[torch.Tensor]() for n in steps}
-    for own in start.chunks(episodes):
+    for own in start.chunks(episodes, of_head=learner.of_head(start)):
         support, query = (learner.seen(start, theta, rows) for rows in (own.support, own.query))
         for n, outputs in found.items():
             moved = learner.adapted(start, theta, start.log_rates, support, own.support_labels, own.loss, n)

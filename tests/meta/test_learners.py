@@ -13,11 +13,12 @@ from stg_ray.meta.learners import after_steps, train
 STEPS, RATE = 3, 0.1
 
 
-def network(n_outputs: int, *, images: bool) -> nn.Module:
+def network(n_outputs: int, *, images: bool, norm: bool) -> nn.Module:
     torch.manual_seed(0)
     lower: list[nn.Module] = [nn.Linear(4, 6), nn.Tanh()]
     if images:
-        lower = [nn.Conv2d(1, 3, 3, padding=1), nn.GroupNorm(1, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+        normed = [nn.GroupNorm(1, 3)] if norm else []
+        lower = [nn.Conv2d(1, 3, 3, padding=1), *normed, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
     made = nn.Sequential()
     made.add_module("trunk", nn.Sequential(*lower))
     made.add_module("heads", nn.Linear(12 if images else 6, n_outputs))
@@ -26,7 +27,7 @@ def network(n_outputs: int, *, images: bool) -> nn.Module:
 
 def episodes(kind: str) -> Episodes:
     generator = torch.Generator().manual_seed(1)
-    shape = (1, 4, 4) if kind == "images" else (4,)
+    shape = (1, 4, 4) if "images" in kind else (4,)
 
     def rows(n: int) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = torch.randn((5, n, *shape), generator=generator, dtype=torch.float64)
@@ -37,7 +38,8 @@ def episodes(kind: str) -> Episodes:
 
 
 def start(kind: str) -> Initialisation:
-    return Initialisation(network(1 if kind == "values" else 3, images=kind == "images"), RATE)
+    outputs = 1 if kind == "values" else 3
+    return Initialisation(network(outputs, images="images" in kind, norm=kind == "normed images"), RATE)
 
 
 def by_loop(name: str, own: Initialisation, data: Episodes, *, first_order: bool) -> list[torch.Tensor]:
@@ -73,7 +75,7 @@ def by_loop(name: str, own: Initialisation, data: Episodes, *, first_order: bool
     return total
 
 
-@pytest.mark.parametrize("kind", ["classes", "values", "images"])
+@pytest.mark.parametrize("kind", ["classes", "values", "images", "normed images"])
 @pytest.mark.parametrize(
     ("name", "first_order"), [("maml", False), ("maml", True), ("anil", False), ("anil", True), ("reptile", False)]
 )
