@@ -16,8 +16,6 @@ from stg_ray.models import TaskNetwork
 
 Tensors = dict[str, torch.Tensor]
 
-CONVOLUTIONS = {nn.Conv1d, nn.Conv2d, nn.Conv3d}
-
 PARAMETERS_AT_ONCE = 2**26
 """Parameters of all episodes that are computed side by side."""
 INPUTS_AT_ONCE = 2**18
@@ -61,23 +59,15 @@ class Initialisation:
         }
         self.below, self.above = _halves(self.network, self.head)
 
-    def chunks(self, episodes: Episodes, *, of_head: bool) -> Iterator[Episodes]:
+    def chunks(self, episodes: Episodes) -> Iterator[Episodes]:
         """Yield the episodes that are computed side by side, as many as memory, or a CPU's caches, are for.
 
-        Each has parameters of its own there (`PARAMETERS_AT_ONCE`), and rows (`INPUTS_AT_ONCE`). On a CPU GroupNorm
-        takes the episodes of a convolution side by side in another layout, and the copies cost more than is gained: one
-        after the other they take 0.7 times as long.
-
-        Args:
-            episodes: to be computed.
-            of_head: whether the head alone adapts.
+        Each has parameters of its own there (`PARAMETERS_AT_ONCE`), and rows (`INPUTS_AT_ONCE`).
         """
         size = PARAMETERS_AT_ONCE // sum(value.numel() for value in self.parameters.values())
         if episodes.support.device.type == "cpu":
             numbers = (episodes.support.numel() + episodes.query.numel()) // len(episodes)
             size = min(size, INPUTS_AT_ONCE // max(1, numbers))
-            kinds = {type(module) for module in self.network.modules()}
-            size = 1 if not of_head and nn.GroupNorm in kinds and kinds & CONVOLUTIONS else size
         size = max(1, size)
         return (episodes[slice(begin, begin + size)] for begin in range(0, len(episodes), size))
 
@@ -107,10 +97,6 @@ class Initialisation:
         module, cut = (self.above, len(self.head)) if of_head else (self.network, 0)
         assert module is not None, "asked of networks with a head"
         every = {name: value for name, value in (fixed | moving).items() if name.startswith(self.head) or not of_head}
-        if len(rows) == 1:  # without what vmap costs
-            alone = {name[cut:]: value[0] if name in moving else value for name, value in every.items()}
-            outputs: torch.Tensor = functional_call(module, alone, (rows[0],))
-            return outputs[None]
         own = {name[cut:]: value for name, value in every.items()}
         dims = {name[cut:]: 0 if name in moving else None for name in every}
 

@@ -53,7 +53,7 @@ class Learner(ABC):
 
     def seen(self, start: Initialisation, parameters: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         """Return what of the inputs (E, n, ...) the part that adapts takes: features (E, n, d), or the inputs."""
-        return start.features(parameters, inputs) if self.of_head(start) else inputs
+        return start.features(parameters, inputs) if self._of_head(start) else inputs
 
     def adapted(
         self,
@@ -94,7 +94,7 @@ class Learner(ABC):
 
     def outputs(self, start: Initialisation, parameters: Tensors, own: Tensors, rows: torch.Tensor) -> torch.Tensor:
         """Return outputs (E, n, O) of rows as they are `seen`, with the parameters `own` (E, ...) that have adapted."""
-        return start.side_by_side(own, parameters, rows, of_head=self.of_head(start))
+        return start.side_by_side(own, parameters, rows, of_head=self._of_head(start))
 
     def losses(
         self,
@@ -118,10 +118,13 @@ class Learner(ABC):
 
     @abstractmethod
     def gradients(self, start: Initialisation, episodes: Episodes) -> tuple[Tensors, Tensors, torch.Tensor]:
-        """Return gradients of the parameters and of the log rates, means over episodes, and the (E,) query losses."""
+        """Return gradients of the parameters and of the log rates, means over episodes, and the (E,) query losses.
 
-    def of_head(self, start: Initialisation) -> bool:
-        """Return whether the head adapts alone, and is computed apart from the rest."""
+        Rates that are not learned have zeros.
+        """
+
+    def _of_head(self, start: Initialisation) -> bool:
+        """Whether the head adapts alone, and is computed apart from the rest."""
         return self.only_head and start.above is not None
 
 
@@ -130,9 +133,10 @@ class MAML(Learner):
 
     def gradients(self, start: Initialisation, episodes: Episodes) -> tuple[Tensors, Tensors, torch.Tensor]:
         """Compute them by one graph for the episodes that are side by side."""
-        theta, rates = _leaves(start.parameters), _leaves(start.log_rates)
-        wanted, found, losses = [*theta.values(), *rates.values()], [], []
-        for own in start.chunks(episodes, of_head=self.of_head(start)):
+        theta = _leaves(start.parameters)
+        rates = _leaves(start.log_rates) if self.learn_rates else start.log_rates
+        wanted, found, losses = [*theta.values(), *(rates.values() if self.learn_rates else ())], [], []
+        for own in start.chunks(episodes):
             with torch.enable_grad():
                 rows = self.seen(start, theta, torch.cat([own.support, own.query], dim=1))
                 n = own.support.shape[1]
@@ -141,7 +145,7 @@ class MAML(Learner):
                 found.append(_gradients(of_query.sum() / len(episodes), wanted))
             losses.append(of_query.detach())
         total = [torch.stack(each).sum(dim=0) for each in zip(*found, strict=True)]
-        slopes, of_rates = total[: len(theta)], total[len(theta) :]
+        slopes, of_rates = total[: len(theta)], total[len(theta) :] or map(torch.zeros_like, rates.values())
         return dict(zip(theta, slopes, strict=True)), dict(zip(rates, of_rates, strict=True)), torch.cat(losses)
 
 
@@ -161,7 +165,7 @@ class Reptile(Learner):
         """Compute theta - theta', and losses on the query rows before they are learned from."""
         theta, rates, losses = start.parameters, start.log_rates, []
         back = {name: torch.zeros_like(value) for name, value in theta.items()}
-        for own in start.chunks(episodes, of_head=self.of_head(start)):
+        for own in start.chunks(episodes):
             before = self.adapted(start, theta, rates, own.support, own.support_labels, own.loss)
             losses.append(self.losses(start, theta, before, own.query, own.query_labels, own.loss))
             rows, labels = torch.cat([own.support, own.query], 1), torch.cat([own.support_labels, own.query_labels], 1)
@@ -210,7 +214,7 @@ def after_steps(
 ) -> dict[int, torch.Tensor]:
     """Return the (E, q, O) outputs of query rows after each of several numbers of steps on the support rows."""
     theta, found = start.parameters, {n: list[torch.Tensor]() for n in steps}
-    for own in start.chunks(episodes, of_head=learner.of_head(start)):
+    for own in start.chunks(episodes):
         support, query = (learner.seen(start, theta, rows) for rows in (own.support, own.query))
         for n, outputs in found.items():
             moved = learner.adapted(start, theta, start.log_rates, support, own.support_labels, own.loss, n)

@@ -20,7 +20,7 @@ def held_out_losses(start: Initialisation, learner: Learner, episodes: Episodes)
     """
     even = torch.arange(episodes.support.shape[1], device=episodes.support.device) % 2 == 0
     theta, found = start.parameters, []
-    for own in start.chunks(episodes, of_head=learner.of_head(start)):
+    for own in start.chunks(episodes):
         rows, labels = learner.seen(start, theta, own.support), own.support_labels
         total = torch.zeros(len(own), device=rows.device)
         for mine in (even, ~even):
