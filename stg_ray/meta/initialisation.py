@@ -82,7 +82,7 @@ class Initialisation:
         own = {name: value for name, value in parameters.items() if not name.startswith(self.head)}
         every = rows.flatten(0, 1)
         size = max(1, BLOCK // every[0].numel()) if every.device.type == "cpu" else len(every)
-        found = torch.cat([functional_call(self.below, own, (block,)) for block in every.split(size)])
+        found = torch.cat([functional_call(self.below, own, (block,)) for block in torch.split(every, size)])
         return found.reshape(*rows.shape[:2], -1)
 
     def side_by_side(self, moving: Tensors, fixed: Tensors, rows: torch.Tensor, *, of_head: bool) -> torch.Tensor:
