@@ -22,8 +22,19 @@ settings.register_profile("stg_ray", deadline=None, max_examples=50, derandomize
 settings.load_profile("stg_ray")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let torch compute with one thread in all processes that are started: several that wait for each other on busy
+    cores take many times as long. And let pytest-xdist take files in the order that follows, not by numbers of tests.
+    """
+    os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Most cells of the fault matrix run only when it is named: they take half an hour together."""
+    """Files with slow tests come first, so that no worker is left alone with one of them at the end. Most cells of the
+    fault matrix run only when it is named: they take half an hour together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if "fault_matrix" in config.option.markexpr:
         return
     left_out = [
@@ -53,11 +64,12 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """A local Ray with five CPUs in name, so that five workers fit whatever the machine has."""
+    """A local Ray with two CPUs in name, whatever the machine has: every further one would
+    be one more process of each stage, which spends seconds on importing torch."""
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     import ray
 
-    ray.init(address="local", num_cpus=5, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

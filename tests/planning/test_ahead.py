@@ -47,7 +47,7 @@ def test_it_adds_the_stages_that_are_to_come(tmp_path: Path) -> None:
     assert short is not None
     assert long is not None
     assert long.seconds > short.seconds > 10
-    trainings = 10 * (20 / EPOCHS) / 5  # at least ten networks, on five CPUs
+    trainings = 10 * (20 / EPOCHS) / 2  # at least ten networks, on two CPUs
     assert 300 * trainings < long.seconds < 10 * 300 * trainings
     assert long.is_bound, "the number of groups is still to be chosen"
     alone = Ahead(run, ["profile"])(profiling(300, left=10))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import stg_ray as sr
 from stg_ray.artifacts.groups import Groups
@@ -197,34 +198,35 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
     assert means["searched"] > means["all_in_one"]
 
 
-ARGUMENTS = (
-    *("run", "digits", "--set", "data.limit=600", "--set", "profile.epochs=4"),
-    *("--set", "retrain.epochs=4", "--set", "retrain.seeds=1", "--set", "retrain.plans=[searched]"),
-    *("--set", "search.length=0.5", "--set", "search.cost=1.2", "--set", "search.rounds=2"),
-    *("--set", "profile.precision=float32", "--set", "retrain.precision=float32", "--set", "profile.workers=1"),
+SETTINGS = (
+    *("data.limit=600", "profile.epochs=4", "profile.workers=1", "affinity.methods=[data_map]", "grouping.groups=5"),
+    *("retrain.epochs=4", "retrain.seeds=1", "retrain.plans=[searched]"),
+    *("search.length=0.5", "search.cost=1.2", "search.rounds=2"),
+    *("profile.precision=float32", "retrain.precision=float32"),
 )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_killed_in_the_search_the_same_command_ends_with_the_same_plan(tmp_path: Path) -> None:
-    begun = Program(*ARGUMENTS, "--until", "group", "--out", str(tmp_path / "whole"), log=tmp_path / "begun.log")
-    assert begun.wait() == 0, begun.output
-    shutil.copytree(tmp_path / "whole", tmp_path / "run")
-    whole = Program(*ARGUMENTS, "--until", "retrain", "--out", str(tmp_path / "whole"), log=tmp_path / "whole.log")
-    assert whole.wait() == 0, whole.output
-    assert "search: groups of" in whole.output
+@pytest.mark.usefixtures("ray_session")
+def test_killed_in_the_search_the_same_run_ends_with_the_same_plan(tmp_path: Path) -> None:
+    config, console = load_config("digits", SETTINGS), Console(file=io.StringIO(), soft_wrap=True)
+    whole, run = (RunDir(tmp_path / name) for name in ("whole", "run"))
+    sr.run(config, whole.uri, until="retrain", reporter=Reporter(console))
+    assert "search: groups of" in console.file.getvalue()  # type: ignore[attr-defined]
+    shutil.copytree(whole.root, run.root)
+    run.forget_from("retrain")
+    for left in (".ray", ".networks"):
+        run.delete(left)
 
-    def measured(at_least: int) -> bool:
-        return len(list((tmp_path / "run").glob(".networks/*/network.json"))) >= at_least
-
-    killed = Program(*ARGUMENTS, "--until", "retrain", "--out", str(tmp_path / "run"), log=tmp_path / "killed.log")
-    killed.wait_until(lambda: measured(6))  # in the second round
+    given = [word for setting in SETTINGS for word in ("--set", setting)]
+    killed = Program("run", "digits", *given, "--until", "retrain", "--out", run.uri, log=tmp_path / "killed.log")
+    killed.wait_until(lambda: len(list(Path(run.root).glob(".networks/*/network.json"))) >= 6)  # in the second round
     killed.kill()
-    assert not (tmp_path / "run" / "search.json").exists(), "too late to kill it in the search"
-    last = Program(*ARGUMENTS, "--until", "retrain", "--out", str(tmp_path / "run"), log=tmp_path / "last.log")
-    assert last.wait() == 0, last.output
+    assert not run.exists("search.json"), "too late to kill it in the search"
+    sr.run(config, run.uri, until="retrain", reporter=Reporter(console))
+    assert run.read_json("search.json")["networks"] > 6
     for name in ("search.json", "plans/searched.json"):
-        assert json.loads((tmp_path / "run" / name).read_text()) == json.loads((tmp_path / "whole" / name).read_text())
-    a, b = (RunDir(tmp_path / name).read_parquet("results.parquet").to_pandas() for name in ("run", "whole"))
+        assert run.read_json(name) == whole.read_json(name)
+    a, b = (own.read_parquet("results.parquet").to_pandas() for own in (run, whole))
     assert a.equals(b)
