@@ -44,7 +44,7 @@ def matrix(run: Path | RunDir, name: str = "landscape") -> np.ndarray:
 def test_actors_compute_what_one_process_does(
     make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter
 ) -> None:
-    """Every affinity that needs no data maps, on five actors."""
+    """Every affinity that needs no data maps, on two actors."""
     task_set = make_task_set(n_samples=300, missing=0.2)
     methods = ["landscape", "logit_correlation", "label_correlation", "tag", "random", "gradient_cosine", "head_cosine"]
     methods += ["grad_tag", "transfer_gain", "etap"]
