@@ -36,7 +36,6 @@ from stg_ray.config.loading import default_out, set_values, with_settings
 from stg_ray.data import stage as parts
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, PartlyFailed, unknown
-from stg_ray.grouping import group_tasks
 from stg_ray.grouping.inputs import as_matrix
 from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.models import build_network
@@ -58,9 +57,9 @@ RUNS: dict[str, Work] = {
     "parts": parts.run,
     "tune": partial(tuning.run, networks=AllTaskNetworks),
     "profile": profiling.run,
-    "affinity": partial(affinities.run, group_tasks=group_tasks),
+    "affinity": partial(affinities.run, group_tasks=grouping.group_tasks),
     "group": grouping.run,
-    "retrain": partial(retraining.run, group_tasks=group_tasks),
+    "retrain": partial(retraining.run, group_tasks=grouping.group_tasks),
     "report": report.run,
 }
 """The work of each stage."""
@@ -127,8 +126,7 @@ def run(
         run_dir.write_config(config)
         sign_code(run_dir, config)
         names = [stage.name for stage in (*earlier(until), STAGES[until]) if stage.name in config.stages]
-        session = LazySession(address, verbose=verbose)
-        _run_stages(run_dir, config, names, session, reporter or Reporter(), works)
+        _run_stages(run_dir, config, names, LazySession(address, verbose=verbose), reporter or Reporter(), works)
     return Run(run_dir)
 
 
@@ -227,8 +225,7 @@ def _run_stages(
     reporter.whole.ahead = Ahead(run_dir, todo)
     with session:
         if session.is_elsewhere and any(STAGES[name].needs_ray for name in todo):
-            # A cluster that is of no use is refused before anything is laid out.
-            session.start()
+            session.start()  # a cluster that is of no use is refused before anything is laid out
             check_shared(run_dir)
         for name in names:
             if name not in todo:

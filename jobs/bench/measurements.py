@@ -21,9 +21,9 @@ HEAD = """\
 
 One value a row, with the command that measures it, the date on which it was written down, and the machine. This page
 is made from `jobs/bench/measurements.jsonl` by `python -m jobs.bench.measurements`. Times are of different machines of
-the same size. A value is of the version of its date, and all are from before mlp trunks got a recipe of their own
-([regularisation](regularisation.md)): those of yeast, tox21 and other tables had 128 units, no dropout, `lr` 0.005 and
-`weight_decay` 0.0001.
+the same size. A value is of the version of its date; those before 2026-11-27 are from before mlp trunks got a recipe of
+their own ([regularisation](regularisation.md)): those of yeast, tox21 and other tables had 128 units, no dropout,
+`lr` 0.005 and `weight_decay` 0.0001.
 
 Measured elsewhere, with tables of their own: [whether grouping helps](does_it_help.md), [how often a verdict is
 wrong](verdict.md), [regularisation](regularisation.md), [tuning](tuning.md), [the search](search.md), [clusterers on
