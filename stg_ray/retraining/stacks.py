@@ -16,6 +16,9 @@ from stg_ray.training.stacked import can_stack
 MOST = 32
 """Networks of a trial: more save little, and are lost together where a process dies."""
 
+MOST_LABELS = 2**26
+"""Numbers of training labels that a trial holds, each in float32, for all of its networks together."""
+
 
 def spec_stacks(config: Config, spec: NetworkSpec) -> bool:
     """Whether the settings of a network are those of a stack: plain float32, without draws or weights of its own."""
@@ -46,7 +49,8 @@ def in_trials(config: Config, index: PartIndex, specs: Sequence[NetworkSpec], at
         alike = (spec.draws, spec.epochs, spec.start, spec.settings, spec.fold, spec.pause)
         together.setdefault(alike if stacks else number, []).append(spec)
     n_stacked = sum(len(own) for own in together.values() if len(own) > 1)
-    most = min(MOST, max(1, math.ceil(n_stacked / at_once)))
+    labels = index.n_samples("train") * max((len(spec.tasks) for spec in specs), default=1)
+    most = max(1, min(MOST, math.ceil(n_stacked / at_once), MOST_LABELS // labels))
     return [part for own in together.values() for part in _cut(own, math.ceil(len(own) / most))]
 
 

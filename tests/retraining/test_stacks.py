@@ -17,6 +17,7 @@ from stg_ray.config.loading import load_config, set_values
 from stg_ray.data.parts import PartIndex, index_of, write_parts
 from stg_ray.errors import StgRayError
 from stg_ray.models import load_weights
+from stg_ray.retraining import stacks
 from stg_ray.retraining.kept import is_finished, network_folder, scores_until
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.stacks import MOST, in_trials
@@ -78,6 +79,12 @@ def test_others_have_a_trial_each(config: Config, index: PartIndex, changes: lis
     specs = specs_of(GROUPS)
     assert len(in_trials(config, index, specs, 1)) == 1
     assert in_trials(set_values(config, changes), index, specs, 1) == [[spec] for spec in specs]
+
+
+def test_the_labels_of_a_trial_are_bounded(config: Config, index: PartIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = specs_of(GROUPS)
+    monkeypatch.setattr(stacks, "MOST_LABELS", 2 * 6 * index.n_samples("train"))
+    assert [len(own) for own in in_trials(config, index, specs, 1)] == [1, 2, 2]
 
 
 def test_networks_of_other_kinds_have_a_trial_each(config: Config, index: PartIndex) -> None:
