@@ -119,7 +119,7 @@ class Ahead:
         pace = Pace(len(index.names), (step, step), (step * (1 - BACKWARD),) * 2, self._score)
         at_once = place(nodes, config.affinity.gpus).at_once
         networks = self._networks_of_groups if stage == "retrain" else self._networks_at_most
-        trainings = seconds_of_trials(networks, pace, index, of_trials.at_once, per_network) if networks else 0.0
+        trainings = seconds_of_trials(networks, pace, index, of_trials.at_once, config, per_network)
         return {
             "affinity": affinity_seconds(config, index, pace, epochs * seconds, at_once),
             "group": grouping_seconds(len(index.names)),

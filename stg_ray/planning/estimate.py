@@ -205,7 +205,7 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
     def text(networks: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
         cost = sum(sizes[spec.tasks, spec.branches] * int(spec.epochs) for spec in networks) * samples
         epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
-        seconds = start + seconds_of_trials(networks, pace, index, cpus, config.retrain.workers)
+        seconds = start + seconds_of_trials(networks, pace, index, cpus, config, config.retrain.workers)
         bound = at_most or epochs_bound  # of everything in the line
         return f"{bound}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, {rough_time(seconds)}"
 
@@ -216,7 +216,7 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
     distinct = distinct_networks(config, specs)
     rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
     rows += [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
-    return rows, START_SECONDS + seconds_of_trials(distinct, pace, index, cpus, config.retrain.workers)
+    return rows, START_SECONDS + seconds_of_trials(distinct, pace, index, cpus, config, config.retrain.workers)
 
 
 def _n_parameters(config: Config, index: PartIndex, tasks: Sequence[Task], branches: Sequence[int]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from stg_ray.config import Config, MetricConfig, ModelConfig, TrainingConfig
 from stg_ray.data.parts import PartIndex
 from stg_ray.models import build_network
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.stacks import in_trials
 from stg_ray.seeds import Stream
 from stg_ray.tasks import Task, TaskSet, observed
 from stg_ray.training.auto import DeviceFacts, resolve_auto
@@ -31,6 +32,11 @@ START_SECONDS = 4.0
 """Until the first worker of a stage trains: Ray's processes import torch."""
 TRIAL_SECONDS = 0.5
 """Of a trial beside its epochs: it is scheduled, reads its rows, is scored, writes its network."""
+
+
+IN_STEP = 0.4
+"""Of the time of a small network, what each further one takes that is trained in step with it: 0.2 with 16 units, 0.7
+with 256 (40 networks of yeast, jobs/bench/small_networks.py)."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +147,20 @@ def seconds(work: Callable[[], object], measured_seconds: float = MEASURED_SECON
 
 
 def seconds_of_trials(
-    specs: Iterable[NetworkSpec], pace: AnyPace, index: PartIndex, cpus: int, workers: int = 1
+    specs: Sequence[NetworkSpec], pace: AnyPace, index: PartIndex, cpus: int, config: Config, workers: int = 1
 ) -> float:
     """Estimate the seconds until networks are trained, as many at a time as there is room for.
 
     Args:
         specs: of the networks, with numbers of epochs.
         cpus: of the machine or cluster.
+        config: of the run, which decides which networks are trained in step.
         workers: that train one network together, a CPU each.
     """
     n_train, n_val = index.n_samples(), index.n_samples("val")
-    each = [TRIAL_SECONDS + int(spec.epochs) * pace.epoch(len(spec.tasks), n_train, n_val) for spec in specs]
+    trials = [[spec] for spec in specs] if workers > 1 else in_trials(config, index, specs, cpus)
+    each = []
+    for networks in trials:
+        alone = [TRIAL_SECONDS + int(own.epochs) * pace.epoch(len(own.tasks), n_train, n_val) for own in networks]
+        each.append(sum(alone) * (1 + IN_STEP * (len(alone) - 1)) / len(alone))
     return max(sum(each) / cpus, max(each, default=0.0) / min(cpus, workers))

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 import stg_ray as sr
+from stg_ray.config.loading import set_values
 from stg_ray.data.parts import index_of
-from stg_ray.planning.timing import TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
+from stg_ray.planning.timing import IN_STEP, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import resolve_recipe
@@ -40,6 +41,10 @@ def test_trials_share_the_cpus_and_the_longest_is_a_bound(make_task_set: Callabl
     pace = Pace(6, step=(0.01, 0.02), predict=(0.0, 0.0), score=0.0)
     alone = NetworkSpec("ours", 0, ("t",), 0, 0, epochs=10)
     seconds = TRIAL_SECONDS + 10 * 0.01 * index.n_samples()
-    np.testing.assert_allclose(seconds_of_trials([alone], pace, index, cpus=2), seconds)
-    np.testing.assert_allclose(seconds_of_trials([alone] * 6, pace, index, cpus=2), 3 * seconds)
+    config = sr.load_config({"data": {"npz": "x"}, "model": {"width": 8}, "retrain": {"stacked": "never"}})
+    np.testing.assert_allclose(seconds_of_trials([alone], pace, index, 2, config), seconds)
+    np.testing.assert_allclose(seconds_of_trials([alone] * 6, pace, index, 2, config), 3 * seconds)
+    in_step = set_values(config, ["retrain.stacked=auto"])
+    np.testing.assert_allclose(seconds_of_trials([alone] * 6, pace, index, 2, in_step), (1 + 2 * IN_STEP) * seconds)
+    assert seconds_of_trials([], pace, index, 2, in_step) == 0
     np.testing.assert_allclose(pace.epoch(6, 100, 0), 2 * pace.epoch(1, 100, 0))
