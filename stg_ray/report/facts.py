@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +15,14 @@ from stg_ray.config import Config
 from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import without_secrets
 from stg_ray.config.tuning import TUNED
+from stg_ray.models.files import load_weights
 from stg_ray.report.evidence import Evidence
 from stg_ray.stages import STAGES, TUNING
+
+PROFILED = "profile/network.pt"
+BUFFERS = r"^normalize\.|\.(running_mean|running_var|num_batches_tracked)$"
+"""Tensors of a network that are not trained."""
+OF_COST = "samples × epochs × parameters"
 
 SET_BY = ("", "given", "preset", "tuning", "auto")
 """Whom settings are set by, in the order in which they are shown."""
@@ -52,10 +59,9 @@ class Setting:
 def stages_of(evidence: Evidence) -> list[StageFacts]:
     """Return the stages that are done, with their time and their work."""
     index, costs = evidence.summary.index, evidence.costs
-    epochs = evidence.epochs
     work = {
         "parts": f"{len(index.tasks):,} tasks, {sum(map(sum, index.rows.values())):,} samples",
-        "profile": "" if epochs is None else f"{int(epochs['epoch'].max()):,} epochs of one network of all tasks",
+        "profile": _profiled(evidence),
         "affinity": ", ".join(evidence.config.affinity.methods),
         "group": evidence.groups.method,
         "retrain": _trained(costs),
@@ -68,12 +74,23 @@ def stages_of(evidence: Evidence) -> list[StageFacts]:
     return found
 
 
+def _profiled(evidence: Evidence) -> str:
+    """Say how long the profile trained, and what it cost; empty for a run that has no file of that."""
+    if evidence.epochs is None or not evidence.run.exists(PROFILED):
+        return ""
+    epochs = int(evidence.epochs["epoch"].max())
+    weights = load_weights(evidence.run, PROFILED).items()
+    n_parameters = sum(value.numel() for name, value in weights if not re.search(BUFFERS, name))
+    cost = evidence.summary.index.n_samples() * epochs * n_parameters
+    return f"{epochs:,} epochs of one network of all tasks, cost {cost:.2e} ({OF_COST})"
+
+
 def _trained(costs: pd.DataFrame) -> str:
     """Say how many networks were trained, and what they cost; empty where there are none."""
     if costs.empty:
         return ""
     seconds, cost = costs["seconds"].sum(), costs["cost"].sum()
-    return f"{len(costs):,} networks, {seconds:,.0f} s of training, cost {cost:.2e} (samples × epochs × parameters)"
+    return f"{len(costs):,} networks, {seconds:,.0f} s of training, cost {cost:.2e} ({OF_COST})"
 
 
 def versions_of(evidence: Evidence) -> dict[str, str]:

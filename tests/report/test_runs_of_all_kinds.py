@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import stg_ray as sr
 from stg_ray.artifacts.left_to_auto import note_auto
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.data.parts import read_index, read_split
+from stg_ray.models import TaskNetwork, save_network
+from stg_ray.models.network import Normalize
 from stg_ray.report import facts, task_samples
 from stg_ray.report.evidence import Evidence
 from stg_ray.report.groups_view import cards_of, known_of
@@ -60,6 +63,18 @@ def test_few_tasks_and_many_groups_are_drawn(tmp_path: Path, k: int, n_groups: i
     assert text.count('class="node"') == (k if k <= 150 else 0)
     assert text.count('class="cell"') == (0 if k <= 150 else n_groups**2)
     assert text.count('class="card"') == min(9, n_groups) - (n_groups > 9) + n_groups
+
+
+def test_the_profile_costs_what_a_network_of_all_tasks_costs(copied: RunDir) -> None:
+    index = read_index(copied.sub("parts"))
+    trunk = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    network = TaskNetwork(Normalize([0.0] * 3, [1.0] * 3, (3,)), trunk, 4, index.tasks)
+    save_network(copied, "profile/network.pt", network)
+    evidence = Evidence(copied, copied.read_config())
+    epochs = int(evidence.epochs["epoch"].max())  # type: ignore[index]
+    (profile,) = [stage for stage in facts.stages_of(evidence) if stage.name == "profile"]
+    cost = index.n_samples() * epochs * network.n_parameters
+    assert profile.work == f"{epochs} epochs of one network of all tasks, cost {cost:.2e} ({facts.OF_COST})"
 
 
 def test_samples_to_look_at_are_those_of_the_data_map(usual: RunDir) -> None:
