@@ -23,10 +23,7 @@ settings.load_profile("stg_ray")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let torch compute with one thread in all processes that are started: several that wait for each other on busy
-    cores take many times as long. And let pytest-xdist take files in the order that follows, not by numbers of tests.
-    """
-    os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+    """Let pytest-xdist take files in the order that follows, not by numbers of tests."""
     config.option.loadscopereorder = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -30,7 +31,8 @@ def training_process(threads: int) -> Iterator[None]:
     as a bare loop (small CNN, bf16) for the page faults of that, and is as fast without. Blocks of more than 32 MiB are
     given back all the same. The settings stay with the process.
     """
-    torch.set_num_threads(threads)
+    # A convolution of more threads than OpenMP gives it would wait for the others for ever.
+    torch.set_num_threads(min(threads, int(os.environ.get("OMP_THREAD_LIMIT") or threads)))
     if not sys.platform.startswith("linux"):
         yield
         return
