@@ -87,7 +87,9 @@ def _among_all(
         raise InputError(NONE_KEEPS)
     if chosen is None:
         return _search(affinity, unit, conditions, bound / len(affinity), seed)
-    return _served(affinity, members[chosen], conditions, bound / len(affinity), "all groups")
+    found = members[chosen]
+    found = found[np.lexsort(~found.T[::-1])]  # by their first tasks, as they are read
+    return _served(affinity, found, conditions, bound / len(affinity), "all groups")
 
 
 def _positions(members: np.ndarray, groups: np.ndarray) -> np.ndarray:
