@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import sys
@@ -120,3 +121,17 @@ thread.join()
     plain, training = measured("plain"), measured("training")
     assert training[0] < plain[0] / 4
     assert training[3] < training[1] - 100_000, "KiB: when the training ends its memory is given back"
+
+
+def test_a_limit_of_openmps_threads_is_kept() -> None:
+    """A convolution of more threads than there are waits for the others for ever."""
+    program = """
+import torch
+from stg_ray.training.compute import training_process
+for wanted in (3, 1):
+    with training_process(wanted):
+        print(torch.get_num_threads())
+"""
+    environment = {**os.environ, "OMP_THREAD_LIMIT": "2"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "1"]
