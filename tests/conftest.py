@@ -61,8 +61,8 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """A local Ray with two CPUs in name, whatever the machine has: every further one would
-    be one more process of each stage, which spends seconds on importing torch."""
+    """A local Ray with two CPUs in name, whatever the machine has: every further one would be one more process of each
+    stage, which spends seconds on importing torch."""
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     import ray
 

@@ -8,9 +8,8 @@ for all tasks, and tells nothing of who helps whom.
 That is TAG's lookahead without the lookahead: a look takes one forward pass, and K backward passes and K steps of the
 optimizer, instead of K forward passes more. With `profile.etap_every` the looks are taken in the profile, at its own
 batches (on every worker at its rows of them), and no other training is needed. Effects of several tasks' steps add, so
-those of a group are sums. The
-paper goes on with a non-linear map of them, and a ridge regression of what is left, both of measured groups: that is
-what the search's surrogate does, with any affinity.
+those of a group are sums. The paper goes on with a non-linear map of them, and a ridge regression of what is left, both
+of measured groups: the search's surrogate has such a regression, with any affinity, and no such map.
 """
 
 from __future__ import annotations

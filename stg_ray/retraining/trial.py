@@ -72,7 +72,7 @@ def train_networks(
 ) -> dict[NetworkSpec, Exception]:
     """Train networks as `train_network` does each: those whose `Learning.stack` is equal in step, the others in turn.
 
-    What a network becomes does not depend on the others.
+    What a network becomes does not depend on the others, but for rounding (see `StackedTrainer`).
 
     Args:
         report: called with the number of epochs done of all networks together, and, of a single one, its scores.
