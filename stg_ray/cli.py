@@ -7,8 +7,10 @@ import shlex
 import sys
 import webbrowser
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -83,10 +85,14 @@ def run_command(
     if not quiet:
         _say(f"run directory: {directory}")  # at once: the next import takes seconds
 
-    from stg_ray.pipeline import run
+    from stg_ray.artifacts.run_dir import RunDir
+    from stg_ray.cluster.session import starting_ahead
 
     def work() -> Any:
-        return run(config, directory, until=until, address=address, reporter=_reporter(quiet), verbose=verbose)
+        is_new = not RunDir(directory).has_config()
+        with starting_ahead(address, verbose=verbose) if is_new else nullcontext():
+            run = _pipeline(quiet).run
+            return run(config, directory, until=until, address=address, reporter=_reporter(quiet), verbose=verbose)
 
     _work_and_show(work, directory, until, quiet=quiet)
 
@@ -231,19 +237,17 @@ def _run_stage(
     """Run one stage again, and show its results."""
 
     def work() -> Any:
-        from stg_ray.pipeline import run_stage
-
-        return run_stage(
-            stage,
-            directory,
-            overrides=overrides or (),
-            address=address,
-            reporter=_reporter(quiet),
-            verbose=verbose,
-            trust_code=trust_code,
-        )
+        run_stage = partial(_pipeline(quiet).run_stage, address=address, verbose=verbose, trust_code=trust_code)
+        return run_stage(stage, directory, overrides=overrides or (), reporter=_reporter(quiet))
 
     _work_and_show(work, directory, stage, quiet=quiet)
+
+
+def _pipeline(quiet: bool) -> ModuleType:
+    """Import the pipeline, which takes seconds; a terminal shows that something is done."""
+    with nullcontext() if quiet else Console().status("starting"):
+        from stg_ray import pipeline
+    return pipeline
 
 
 def _reporter(quiet: bool) -> Reporter | None:

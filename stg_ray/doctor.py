@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.calls import root_cause
 from stg_ray.cluster.machine import UNUSABLE, MachineFacts, fact_finder
 from stg_ray.cluster.nodes import ask_nodes, named_nodes
 from stg_ray.cluster.places import check_settings, is_home_writable, local_settings, ray_temporary
-from stg_ray.cluster.session import ray_address, root_cause, session
+from stg_ray.cluster.session import ray_address, session
 from stg_ray.cluster.shared_storage import REMEDY, nodes_apart
 from stg_ray.config.data import DataConfig, data_root
 from stg_ray.errors import InputError, StgRayError, one_line

@@ -13,9 +13,9 @@ import torch
 
 from stg_ray.affinities.actor import AffinityActor
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.calls import LOOK_SECONDS, POLL_SECONDS, check_own_node, root_cause
 from stg_ray.cluster.nodes import ask_autoscaler, cluster_nodes
 from stg_ray.cluster.placement import Placement, place
-from stg_ray.cluster.session import LOOK_SECONDS, POLL_SECONDS, check_own_node, root_cause
 from stg_ray.cluster.telemetry import set_gauge
 from stg_ray.config import Config
 from stg_ray.errors import InputError, StgRayError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import resource
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -75,6 +77,26 @@ def start_patiently(start: Callable[[], None], clean_up: Callable[[], None]) -> 
                     f"Ray did not start here ({one_line(error)}; {why}); nothing is lost: give the same command again"
                 ) from error
         time.sleep(number)
+
+
+@contextmanager
+def on_any_port() -> Iterator[None]:
+    """Let the agent of a Ray that is started within the block listen on a port that is free.
+
+    Ray gives it a fixed one, for which it waits three seconds where another Ray of this machine has it; then it goes on
+    without.
+    """
+    from ray._private import parameter
+
+    name, default = "dashboard_agent_listen_port", parameter.RayParams
+    if name not in inspect.signature(default).parameters:  # another version of Ray
+        yield
+        return
+    parameter.RayParams = partial(default, **{name: 0})
+    try:
+        yield
+    finally:
+        parameter.RayParams = default
 
 
 @contextmanager
@@ -170,7 +192,7 @@ def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
         private = private_folder(os.environ)
         start_keeper(private or ray_temporary(os.environ))
         own = {} if private is None else {"_temp_dir": os.path.join(private, "ray")}
-        with on_loopback():
+        with on_loopback(), on_any_port():
             ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level, **own)
 
     remove_leftovers(os.environ)

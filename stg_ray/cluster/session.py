@@ -1,35 +1,23 @@
-"""The Ray session of a run (a local Ray, or a cluster that is joined), and waiting for Ray that can be interrupted.
-
-Ray Train and Tune install their own handlers of Ctrl-C when they run in the main thread, and these may end the process
-as if it had succeeded. So their blocking calls run in a thread, while the main thread waits, shows progress and
-receives the interrupt; leaving the session then ends whatever is still running.
-"""
+"""The Ray session of a run: a local Ray, or a cluster that is joined."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
+from stg_ray.cluster.calls import Call, lost, root_cause
 from stg_ray.cluster.own_ray import check_limits, descendants, end, start
 from stg_ray.cluster.places import check_settings, local_settings
-from stg_ray.errors import InputError, StgRayError, one_line
-from stg_ray.imports import is_installed, users_place
+from stg_ray.errors import InputError, one_line
 
-Result = TypeVar("Result")
-
-POLL_SECONDS = 0.25
 CONNECT_SECONDS = 10.0
-LOOK_SECONDS = 1.0
-"""Time between two looks at the nodes of the cluster."""
 
 RAY_SETTINGS = {
     # Ray's default of 2 s between looks at the workers is a quarter of a short epoch.
@@ -51,6 +39,8 @@ OWN_RAY_SETTINGS = {
     # The watcher of preempted nodes is one more process, and a laptop is not preempted.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Ray would start a worker for each CPU at once, and end them unused: those of Ray Train have other settings.
+    "RAY_prestart_worker_first_driver": "0",
 }
 """Further environment variables of a local session."""
 
@@ -72,34 +62,111 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         StgRayError: a local Ray does not start, or the cluster was lost.
     """
     target = ray_address(address)
+    begun = _ahead.pop() if _ahead else None
+    if begun is None:
+        level = _prepare(target, verbose)
+        import ray
+
+        if ray.is_initialized():
+            yield
+            return
+        if target != "local":
+            check_address(address)
+            with _joined(target, level, verbose):
+                yield
+            return
+        begun = _Start(level, verbose)
+    with begun:
+        begun.call.result()
+        yield
+
+
+def _prepare(target: str, verbose: bool) -> int:
+    """Set what Ray reads when it is imported, and how much it logs; return the level.
+
+    Raises:
+        InputError: Ray's settings or its temporary folder do not allow a run.
+    """
     check_settings(os.environ)
     own = OWN_RAY_SETTINGS | local_settings(os.environ) if target == "local" else {}
     for name, value in (RAY_SETTINGS | own).items():
         os.environ.setdefault(name, value)
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
-    check_address(address)
-    if target == "local":
-        check_limits()
     level = logging.INFO if verbose else logging.ERROR
-    logging.getLogger("ray").setLevel(level)
-    # Tune prints a traceback whenever a trial dies, even if the trial is retried.
-    logging.getLogger("ray.tune").setLevel(level if verbose else logging.CRITICAL)
-    before = descendants()
+    if not ray.is_initialized():
+        logging.getLogger("ray").setLevel(level)
+        # Tune prints a traceback whenever a trial dies, even if the trial is retried.
+        logging.getLogger("ray.tune").setLevel(level if verbose else logging.CRITICAL)
+    return level
+
+
+class _Start:
+    """A local Ray that is started in a thread, where it leaves this process's handlers of signals alone, and ended.
+
+    Attributes:
+        call: the start.
+    """
+
+    def __init__(self, level: int, verbose: bool) -> None:
+        check_limits()
+        self.before = descendants()
+        self.ended = threading.Event()
+        # Linux ends Ray's processes with the thread that has started them (PR_SET_PDEATHSIG).
+        self.call = Call(lambda: start(level, verbose, self.before), stay=self.ended)
+
+    def __enter__(self) -> _Start:
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        self.call.over.wait()  # an interrupted start is ended when it is whole
+        end(self.before)
+        self.ended.set()
+        _raise_iflost(error)
+
+
+@contextmanager
+def _joined(target: str, level: int, verbose: bool) -> Iterator[None]:
+    """Join a cluster for the length of a `with` block."""
     try:
         with _same_signal_handlers():
-            if target == "local":
-                start(level, verbose, before)
-            else:
-                _join(target, level, verbose)
+            _join(target, level, verbose)
         yield
-    except ray.exceptions.RayError as error:  # the stages handle all others: the cluster itself was lost
-        raise _lost(root_cause(error)) from error
+    except BaseException as error:
+        _raise_iflost(error)
+        raise
     finally:
-        end(before if target == "local" else None)
+        end(None)
+
+
+def _raise_iflost(error: BaseException | None) -> None:
+    """Raise what is said of an exception of Ray's that no stage has handled: Ray itself was lost."""
+    import ray
+
+    if isinstance(error, ray.exceptions.RayError):
+        raise lost(root_cause(error)) from error
+
+
+_ahead: list[_Start] = []
+"""A local Ray that was begun before its session, until the session takes it over."""
+
+
+@contextmanager
+def starting_ahead(address: str | None, *, verbose: bool = False) -> Iterator[None]:
+    """Begin to start the local Ray of the session to come, which takes seconds: meanwhile the block imports and reads.
+
+    Where the session will use a Ray that runs already, or Ray cannot be started, this does nothing. A Ray that no
+    session has taken over by the end of the block is ended.
+    """
+    if not is_elsewhere(address):
+        with suppress(InputError):  # the session will say it
+            _ahead.append(_Start(_prepare("local", verbose), verbose))
+    try:
+        yield
+    finally:
+        if _ahead:
+            with _ahead.pop():
+                pass
 
 
 class LazySession:
@@ -141,7 +208,7 @@ def ray_address(address: str | None) -> str:
 def is_elsewhere(address: str | None) -> bool:
     """Return whether a session would use a Ray that runs already instead of starting one."""
     ray = sys.modules.get("ray")  # not imported here: the environment variables must be set before
-    return ray_address(address) != "local" or (ray is not None and ray.is_initialized())
+    return ray_address(address) != "local" or (ray is not None and ray.is_initialized() and not _ahead)
 
 
 def check_address(address: str | None) -> None:
@@ -182,78 +249,3 @@ def _same_signal_handlers() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def wait_for(work: Callable[[], Result], poll: Callable[[], None] | None = None) -> Result:
-    """Run a blocking Ray call in a thread and wait for its result, so that the main thread can be interrupted.
-
-    Args:
-        work: the call; an exception that it raises is raised here.
-        poll: called every `POLL_SECONDS` while it runs.
-
-    Raises:
-        StgRayError: the node of this program is dead.
-    """
-    outcome: list[Result] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name="stg_ray-ray-call")
-    thread.start()
-    looked = time.monotonic()
-    while thread.is_alive():
-        thread.join(POLL_SECONDS)
-        if time.monotonic() - looked > LOOK_SECONDS:
-            check_own_node()
-            looked = time.monotonic()
-        if poll is not None:
-            poll()
-    if failure:
-        raise failure[0]
-    return outcome[0]
-
-
-def check_own_node() -> None:
-    """Check that the node that this program is connected to is alive: without it, Tune would wait forever.
-
-    Raises:
-        StgRayError: that node is dead.
-    """
-    import ray
-
-    node_id = ray.get_runtime_context().get_node_id()
-    if any(node["NodeID"] == node_id and not node["Alive"] for node in ray.nodes()):
-        raise _lost("the node of this program is dead")
-
-
-def _lost(why: str) -> StgRayError:
-    return StgRayError(f"Ray was lost: {why}; what is finished is kept: give the same command again when it is back")
-
-
-STEP = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
-"""A step of a traceback, of which Ray hands on the text."""
-
-
-def root_cause(error: BaseException) -> str:
-    """Return the last line of the innermost message of an exception that Ray wrapped, and where the user's code was."""
-    cause: BaseException = error
-    text = str(error)
-    for _ in range(20):
-        inner = getattr(cause, "cause", None) or cause.__cause__
-        failures = getattr(cause, "worker_failures", None)
-        if failures:
-            inner = next(iter(failures.values()))
-        if not isinstance(inner, BaseException) or inner is cause:
-            break
-        cause = inner
-        text += f"\n{cause}"
-    lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
-    said = lines[-1] if lines else type(cause).__name__
-    steps = [step for step in STEP.findall(text) if not is_installed(step[0])]
-    where = users_place(steps)
-    return f"{said} ({where})" if where else said

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.calls import root_cause
 from stg_ray.cluster.nodes import ask_nodes, cluster_nodes
-from stg_ray.cluster.session import root_cause
 from stg_ray.errors import InputError, one_line
 
 REMEDY = (

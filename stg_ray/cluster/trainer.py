@@ -15,12 +15,15 @@ OF_DATASETS = "DatasetsCallback"
 OF_CLUSTERS = "PlacementGroupCleanerCallback"
 """Starts an actor that gives resources back when the controller is lost: with a Ray of this program's own they end."""
 
+REQUESTS = ("_send_resource_request", "_maybe_send_resource_request", "_cancel_resource_request")
+"""Of a scaling policy, to an actor that asks an autoscaler for nodes: a Ray of this program's own has none."""
+
 
 def torch_trainer(*args: Any, **settings: Any) -> TorchTrainer:
     """Return Ray Train's `TorchTrainer` of these arguments.
 
-    Each process that it starts takes a second or two of a CPU to begin, and 200 MB. Two of them are not started, as far
-    as Ray has them.
+    Each process that it starts takes a second or two of a CPU to begin, and 200 MB. Three of them are not started, as
+    far as Ray has them.
     """
     from ray.train.torch import TorchTrainer
 
@@ -31,4 +34,14 @@ def torch_trainer(*args: Any, **settings: Any) -> TorchTrainer:
             callbacks = super()._create_default_callbacks()
             return [callback for callback in callbacks if type(callback).__name__ not in unused]
 
+        def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+            policy = arguments.get("scaling_policy")
+            if is_running() and type(policy).__name__ == "FixedScalingPolicy":  # an elastic one asks what there is
+                vars(policy).update(dict.fromkeys(REQUESTS, _nothing))
+            return super()._initialize_and_run_controller(**arguments)
+
     return Trainer(*args, **settings)
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing, in place of a request."""

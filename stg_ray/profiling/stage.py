@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.calls import root_cause, wait_for
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import Placement, Resources, place_workers
-from stg_ray.cluster.session import root_cause, wait_for
 from stg_ray.cluster.trainer import torch_trainer
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, part_name, read_index

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from stg_ray.artifacts.storage import Storage
 
 
@@ -21,6 +19,8 @@ def write_events(run: Storage, folder: str, about: dict[str, Any]) -> None:
     scores = about.get("course", [])
     if not run.is_local or not scores:
         return
+    from tensorboardX import SummaryWriter  # it imports boto3 where that is installed: a quarter of a second
+
     with SummaryWriter(run.path(folder)) as writer:
         for epoch, score in enumerate(scores, start=1):
             if score is not None:

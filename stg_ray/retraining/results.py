@@ -11,9 +11,9 @@ import pyarrow as pa
 from stg_ray.artifacts.groups import Serving
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.calls import wait_for
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place
-from stg_ray.cluster.session import wait_for
 from stg_ray.config import Config
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.plans import Plan

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.calls import wait_for
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import Placement, place_trials
-from stg_ray.cluster.session import wait_for
 from stg_ray.cluster.telemetry import SampleCounter
 from stg_ray.cluster.trainer import torch_trainer
 from stg_ray.config import Config

@@ -9,7 +9,7 @@ from typing import Any
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.cluster.session import root_cause
+from stg_ray.cluster.calls import root_cause
 from stg_ray.cluster.telemetry import set_gauge
 from stg_ray.config import Config
 from stg_ray.retraining.kept import is_trained, network_folder

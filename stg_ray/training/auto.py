@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from stg_ray.cluster.nodes import ask_nodes, cluster_nodes, cluster_total
 from stg_ray.config import Config, TrainingConfig
@@ -105,10 +106,33 @@ def bf16_to_float32_time() -> float:
 def trunk_flops(network: TaskNetwork, input_shape: tuple[int, ...]) -> float:
     """Count the floating-point operations of one sample in the trunk, forward, in matrix products and convolutions."""
     training = network.training
-    with FlopCounterMode(display=False) as counter:  # with gradients: without, fused layers are not counted
+    with _Operations() as operations:  # with gradients: without, fused layers are not counted
         network.eval().trunk(network.normalize(torch.zeros(2, *input_shape)))
     network.train(training)
-    return float(counter.get_total_flops()) / 2
+    return float(operations.number) / 2
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The number of floating-point operations within a `with` block, by torch's formulas for each kind.
+
+    Torch's own counter imports its compiler for this, which takes a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.number = 0.0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled within: torch need not ask its compiler to look away
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func.overloadpacket):
+            self.number += formula(*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 def resolve_recipe(config: Config, input_shape: tuple[int, ...]) -> Config:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
 
 from stg_ray.cluster import keeper
 from stg_ray.cluster.own_ray import MARK, check_limits, remove_leftovers, start_patiently
@@ -28,12 +29,13 @@ with session(None):
     ray.get(ray.remote(lambda: 1).remote())
     folder = _session_folder()
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    heard = [c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    listening = [c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     actor = ray.remote(type("Actor", (), {"work": lambda self: 1})).remote()
     ray.get(actor.work.remote())  # in a worker of its own, with which Ray opens its folders to all
     around = [place for place in (folder, *folder.parents) if not stat.S_IMODE(place.stat().st_mode) & 0o077]
 closed = [place.name for place in around]
-print(json.dumps({"heard": sorted(set(heard)), "closed": closed, "left": folder.exists(), "there": len(heard)}))
+heard, ports = sorted({own.ip for own in listening}), [own.port for own in listening]
+print(json.dumps({"heard": heard, "ports": ports, "closed": closed, "left": folder.exists()}))
 """
 
 
@@ -44,7 +46,8 @@ def test_it_listens_on_loopback_only_and_keeps_its_files_to_its_user() -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["there"] > 5, "the agents, the workers, the raylet"
+    assert len(found["ports"]) > 5, "the agents, the workers, the raylet"
+    assert DEFAULT_DASHBOARD_AGENT_LISTEN_PORT not in found["ports"], "another Ray may have it"
     assert {ip.removeprefix("::ffff:") for ip in found["heard"]} <= {"127.0.0.1", "::1"}
     assert f"sr-{os.getuid()}" in found["closed"]
     assert not found["left"], "it is removed at its end"

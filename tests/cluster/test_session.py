@@ -1,13 +1,18 @@
-"""What is said of an exception that Ray hands on."""
+"""A session that is begun ahead, and what is said of an exception that Ray hands on."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from stg_ray import imports
-from stg_ray.cluster.session import root_cause
+from stg_ray.cluster.calls import root_cause
+from tests.support.processes import without_ray
 
 
 class OfRay(Exception):
@@ -29,3 +34,42 @@ def test_where_none_of_the_code_is_the_users_there_is_no_place() -> None:
     of_ours = str(Path(imports.__file__).with_name("training") / "trainer.py")
     assert root_cause(OfRay(text_of(of_ours, np.__file__))) == "ValueError: late"
     assert root_cause(OfRay("")) == "OfRay"
+
+
+AHEAD = """
+import json, sys, time, psutil
+from stg_ray.cluster.own_ray import descendants
+from stg_ray.cluster.session import is_elsewhere, session, starting_ahead
+
+found = {}
+with starting_ahead(None):
+    began = time.monotonic()
+    while time.monotonic() < began + 60 and not ("ray" in sys.modules and sys.modules["ray"].is_initialized()):
+        time.sleep(0.1)
+    import ray
+    found["elsewhere"] = is_elsewhere(None)
+    if "taken" in sys.argv:
+        with session(None):
+            found["works"] = ray.get(ray.remote(lambda: 1).remote())
+            time.sleep(2)  # Ray's processes outlive the thread that has started them
+            found["still"] = ray.get(ray.remote(lambda: 2).remote())
+        found["after"] = ray.is_initialized()
+found["left"] = ray.is_initialized(), len(descendants())
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_ray_that_is_begun_ahead_is_the_sessions_own_and_ends(taken: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AHEAD, *["taken"] * taken],
+        env=without_ray(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    in_session = {"works": 1, "still": 2, "after": False} if taken else {}
+    assert json.loads(done.stdout.splitlines()[-1]) == {"elsewhere": False, **in_session, "left": [False, 0]}

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from stg_ray.cluster import own_ray
 from stg_ray.cluster.own_ray import is_running
+from stg_ray.cluster.session import OWN_RAY_SETTINGS
 from stg_ray.cluster.trainer import OF_CLUSTERS, OF_DATASETS, torch_trainer
+from tests.support.processes import without_ray
 
 
 def names_of_callbacks() -> list[str]:
@@ -25,3 +32,43 @@ def test_an_own_ray_ends_with_its_program(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(own_ray, "_keepers", [object()])
     assert is_running()
     assert not {OF_DATASETS, OF_CLUSTERS} & set(names_of_callbacks())
+
+
+NAMES = """
+import json, sys, psutil, ray.train
+from pathlib import Path
+from stg_ray.cluster.session import session
+from stg_ray.cluster.trainer import torch_trainer
+
+def train(given):
+    family = psutil.Process(given["driver"]).children(recursive=True)
+    names = [process.cmdline()[0] for process in family if process.status() != psutil.STATUS_ZOMBIE]
+    Path(given["folder"], "names.json").write_text(json.dumps(names))
+
+with session(None):
+    trainer = torch_trainer(
+        train,
+        train_loop_config={"driver": psutil.Process().pid, "folder": sys.argv[1]},
+        scaling_config=ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+        run_config=ray.train.RunConfig(storage_path=sys.argv[1]),
+    )
+    trainer.fit()
+"""
+
+
+@pytest.mark.slow
+def test_a_training_of_an_own_ray_has_a_controller_a_worker_and_what_synchronizes_them(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NAMES, str(tmp_path)],
+        env=without_ray() | OWN_RAY_SETTINGS,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = [
+        name.split("::")[1].split(".")[0] for name in json.loads((tmp_path / "names.json").read_text()) if "::" in name
+    ]
+    agents = {"DashboardAgent", "RuntimeEnvAgent"}
+    assert sorted(set(names) - agents) == ["RayTrainWorker", "SynchronizationActor", "TrainController"]

@@ -23,9 +23,9 @@ import torch
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.cluster.calls import wait_for
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place
-from stg_ray.cluster.session import wait_for
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
