@@ -42,13 +42,16 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
     if specs and "searched" in config.retrain.plans:
         short = next(spec for spec in specs if spec.plan == "searched")
         lengths = [size.epochs] * size.networks + [size.final_epochs] * size.n_finals
-        specs += [replace(short, plan="search", probe=True, draws=n, epochs=own) for n, own in enumerate(lengths)]
+        specs += [replace(short, plan="search", probe=True, group=n, epochs=own) for n, own in enumerate(lengths)]
     return config, specs
 
 
 def distinct_networks(config: Config, specs: Sequence[NetworkSpec]) -> list[NetworkSpec]:
-    """Return each of the networks once: equal ones of several plans are trained once."""
-    return list({spec.fingerprint(config): spec for spec in specs}.values())
+    """Return each of the networks once: equal ones of several plans are trained once.
+
+    Those of a search, whose groups are not known yet, stand for different ones.
+    """
+    return list({(spec.fingerprint(config), spec.group if spec.probe else None): spec for spec in specs}.values())
 
 
 def epochs_at_most(training: TrainingConfig, index: PartIndex) -> int:

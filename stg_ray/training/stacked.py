@@ -99,9 +99,9 @@ class StackedTrainer:
         self.optimization.hand_over()
 
     @staticmethod
-    def release(trainer: Trainer) -> None:
+    def release(network: nn.Module) -> None:
         """Give a network parameters of its own again."""
-        for parameter in trainer.network.parameters():
+        for parameter in network.parameters():
             parameter.data = parameter.data.clone()
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:

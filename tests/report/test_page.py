@@ -108,7 +108,8 @@ def test_the_page_is_small_and_quick(browser: Browser, runs: dict[int, RunDir], 
 
 
 @pytest.mark.parametrize(
-    ("k", "width", "dark"), [(15, 1280, False), (15, 400, True), (100, 400, False), (100, 1280, True)]
+    ("k", "width", "dark"),
+    [(15, 1280, False), (15, 400, True), (100, 400, False), (100, 1280, True), (1000, 1280, False), (1000, 400, True)],
 )
 def test_nobody_is_shut_out(browser: Browser, runs: dict[int, RunDir], k: int, width: int, dark: bool) -> None:
     """By axe-core's rules (WCAG 2 AA and best practices); of a long table the first rows stand for all."""

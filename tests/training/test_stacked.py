@@ -109,7 +109,7 @@ def test_a_stack_goes_on_with_those_that_are_left(optimizer: str) -> None:
             for own in (alone[1], together[1]):
                 own.optimization.lower(0.2)
     stack.hand_over()
-    stack.release(together[3])
+    stack.release(together[3].network)
     states = [own.state_dict() for own in together[:3]]
     kept = {name: value.clone() for name, value in together[3].network.state_dict().items()}
     fresh = [trainer(own, config) for own in GROUPS[:3]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.training.compute import Compute
 from stg_ray.training.optimization import Optimization
 from stg_ray.training.ranks import Ranks
+from stg_ray.training.stacked import StackedTrainer
 from stg_ray.training.trainer import RATES
 
 
@@ -113,6 +114,11 @@ class Learning(ABC):
     @abstractmethod
     def scores(self, split: str, outputs: torch.Tensor) -> Scores:
         """Return all metrics of the tasks by outputs on a split."""
+
+    @classmethod
+    def in_step(cls, learnings: Sequence[Any]) -> StackedTrainer:
+        """Return what trains networks of this class in step, those with one `stack`."""
+        raise NotImplementedError(f"{cls.__name__} has no stack")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which a later process can go on with the next epoch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from stg_ray.tasks import observed
 from stg_ray.training.adaptive import AdaptiveWeights
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.length import without_validation
-from stg_ray.training.stacked import can_stack
+from stg_ray.training.stacked import StackedTrainer, can_stack
 from stg_ray.training.trainer import Rows, Trainer
 from stg_ray.training.validation import Validation
 
@@ -67,6 +67,11 @@ class JointLearning(Learning):
         self.n_outputs = sum(task.n_outputs for task in setting.index.tasks)
         if setting.ranks.world == 1 and spec_stacks(config, spec) and can_stack(self.network, self.n_outputs):
             self.stack = (spec.draws, self.settings.model_dump_json(), train.samples.tobytes())
+
+    @classmethod
+    def in_step(cls, learnings: Sequence[JointLearning]) -> StackedTrainer:
+        """Return the trainer of all their networks, whose heads are filled up to one number of outputs."""
+        return StackedTrainer([learning.trainer for learning in learnings], learnings[0].n_outputs)
 
     def epoch(self, number: int, count: Callable[[int], None] | None) -> torch.Tensor:
         """Train on all rows once."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 
 from stg_ray.retraining.learning.base import Learning
-from stg_ray.retraining.learning.joint import JointLearning
 from stg_ray.training.stacked import StackedTrainer
 
 
@@ -15,15 +14,13 @@ class Steps:
     """The epochs of networks that take every step together: of one, or of those with equal `Learning.stack`.
 
     Args:
-        learnings: that have come equally far.
+        learnings: of at least one network, that have come equally far.
     """
 
     def __init__(self, learnings: Sequence[Learning]) -> None:
         self.learnings = learnings
-        self.stack: StackedTrainer | None = None
-        joint = [learning for learning in learnings if isinstance(learning, JointLearning)]
-        if joint and joint[0].stack is not None:
-            self.stack = StackedTrainer([learning.trainer for learning in joint], joint[0].n_outputs)
+        first = learnings[0]
+        self.stack: StackedTrainer | None = None if first.stack is None else first.in_step(learnings)
 
     def epoch(self, number: int, count: Callable[[int], None] | None) -> list[torch.Tensor]:
         """Train for one epoch, and return the sums of the losses of each, as `Learning.epoch` does."""
@@ -38,5 +35,5 @@ class Steps:
 
     def release(self, learning: Learning) -> None:
         """Give a network that leaves weights of its own."""
-        if self.stack is not None and isinstance(learning, JointLearning):
-            self.stack.release(learning.trainer)
+        if self.stack is not None:
+            self.stack.release(learning.network)
