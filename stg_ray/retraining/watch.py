@@ -35,8 +35,9 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # Ray's types are ski
         self.failures: dict[str, str] = {}
 
     def on_trial_result(self, *, trial: Any, result: Mapping[str, Any], **_info: Any) -> None:
-        """Note the epoch that a trial reports."""
-        self.epochs_of_trial[trial.trial_id] = result.get("epoch", self.epochs_of_trial.get(trial.trial_id, 0))
+        """Note the epochs that a trial reports: tried again, it leaves out those of networks that it has finished."""
+        before = self.epochs_of_trial.get(trial.trial_id, 0)
+        self.epochs_of_trial[trial.trial_id] = max(before, result.get("epoch", 0))
 
     def on_trial_complete(self, *, trial: Any, **_info: Any) -> None:
         """Note that a trial is over."""
