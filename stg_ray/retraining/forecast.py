@@ -86,7 +86,10 @@ def forecast(
     wanted = config.retrain.forecast
     if config.retrain.learner != "joint":  # what initialisations predict once they have adapted is not of these rows
         return None
-    if wanted == "never" or (wanted == "auto" and _seconds(run, config, specs) < LEAST_SECONDS):
+    is_needed = (
+        "searched" in config.retrain.plans and config.search.start == "auto"
+    )  # it decides how groups are measured
+    if wanted == "never" or (wanted == "auto" and not is_needed and _seconds(run, config, specs) < LEAST_SECONDS):
         return None
     epochs = round(LENGTH * epochs_of_plans(run, config))
     paused = {key: [replace(spec, pause=epochs) for spec in own] for key, own in _first(config, specs).items()}

@@ -132,7 +132,8 @@ def run_of(config: sr.Config, folder: Path, until: str = "report") -> sr.Run:
 
 @pytest.mark.slow
 def test_a_forecast_is_right_about_planted_conflicts_and_changes_no_network(tmp_path: Path) -> None:
-    told = run_of(config_of(tmp_path, forecast="tell"), tmp_path / "told")
+    plans = ["ours", "searched", "all_in_one", "all_in_one_ensemble", "random"]
+    told = run_of(config_of(tmp_path, plans=plans), tmp_path / "told")  # the search asks for it
     silent = run_of(config_of(tmp_path, plans=["ours", "all_in_one"]), tmp_path / "silent")
     assert silent.forecast is None, "a run of seconds has nothing to save"
     forecast = told.forecast
@@ -140,6 +141,8 @@ def test_a_forecast_is_right_about_planted_conflicts_and_changes_no_network(tmp_
     assert forecast["epochs"] == 5
     assert list(forecast["expected"]) == [ONE, ENSEMBLE, RANDOM]
     assert forecast["outlook"] == "gain"
+    assert told.search is not None
+    assert (told.search["start"], told.search["epochs"]) == ("scratch", 5), "it is the profile that is held back"
     rows = {row.plan.name: row.mean for row in told.summary.plans}
     gain = forecast["expected"][ONE]
     assert gain["mean"] > 0.02

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.outlook import FORECAST
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
@@ -25,7 +26,7 @@ from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.search.candidates import GroupTasks, candidates_of, mean_affinity, resampled
 from stg_ray.retraining.search.proposals import key_of, members_of
 from stg_ray.retraining.search.search import GroupSearch
-from stg_ray.retraining.search.size import Size
+from stg_ray.retraining.search.size import FINAL_LENGTH, Size
 from stg_ray.retraining.specs import NetworkSpec, epochs_of_plans
 from stg_ray.retraining.trained import Trained
 from stg_ray.seeds import Stream, generator
@@ -33,6 +34,8 @@ from stg_ray.shown import counted
 from stg_ray.tasks import Task
 from stg_ray.training.metrics import LEAST_R2, primary_metric
 
+STARTS = {"profiled": "from the profiled network", "scratch": "from scratch"}
+"""In words, by `search.start`."""
 N_RANDOM = 100
 """Random groupings that the best one is compared with, by what is expected of them."""
 MOST_NETWORKS = 20_000
@@ -56,12 +59,13 @@ def search_groups(
         StgRayError: the network of all tasks, which the others are compared with, could not be trained.
     """
     tasks = read_index(run.sub("parts")).tasks
+    config = settled(config, run.read_json(FORECAST) if run.exists(FORECAST) else None)
     size = Size.of(config, len(ours.groups), epochs_of_plans(run, config))
     search = _search_of(run, config, ours, size, group_tasks)
     then = f", then {size.finalists} groupings in trainings of {size.final_epochs}" if size.finalists else ""
     progress.note(
-        f"search: up to {size.networks} networks of {size.epochs} epochs{then}, {size.cost:.1f} times the training of "
-        f"{size.groups} groups"
+        f"search: up to {size.networks} networks of {size.epochs} epochs {STARTS[config.search.start]}{then}, "
+        f"{size.cost:.1f} times the training of {size.groups} groups"
     )
     measured = _Measured(run, config, tasks, size.epochs, profiled if config.search.start == "profiled" else None)
     while groups := search.ask(at_least=-(-size.networks // config.search.rounds)):
@@ -75,6 +79,7 @@ def search_groups(
         "groups": found.groups,
         **asdict(expected),
         "epochs": size.epochs,
+        "start": config.search.start,
         "cost": size.cost_of(len(measured.rows), len(longer.rows)),
         "networks": len(measured.rows),
         "measured": measured.rows,
@@ -84,6 +89,25 @@ def search_groups(
     run.write_json("search.json", about)
     progress.note(_text(about, len({**measured.trained.reasons, **longer.trained.reasons})))
     return found
+
+
+def settled(config: Config, told: Mapping[str, Any] | None) -> Config:
+    """Replace `search.start: auto` by where short trainings tell the most.
+
+    Where groups that are trained from scratch are clearly expected to beat one network, the profiled one holds tasks
+    back, and what goes on from it tells little; from scratch it takes half of a training
+    (jobs/bench/short_trainings.py, jobs/bench/what_to_deploy.py).
+
+    Args:
+        told: the forecast of the run, where it has one.
+    """
+    search = config.search
+    if search.start != "auto":
+        return config
+    changes: dict[str, Any] = {"start": "profiled"}
+    if told is not None and told["outlook"] == "gain" and config.retrain.start != "profiled":
+        changes = {"start": "scratch", "length": max(search.length, FINAL_LENGTH)}
+    return config.model_copy(update={"search": search.model_copy(update=changes)})
 
 
 def _search_of(run: RunDir, config: Config, ours: Groups, size: Size, group_tasks: GroupTasks) -> GroupSearch:

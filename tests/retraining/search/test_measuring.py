@@ -20,7 +20,7 @@ from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks
 from stg_ray.progress import Reporter
 from stg_ray.retraining.search.candidates import candidates_of
-from stg_ray.retraining.search.measuring import Expected, check_search
+from stg_ray.retraining.search.measuring import Expected, check_search, settled
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import Size
 from tests.support.processes import Program
@@ -50,6 +50,28 @@ def test_what_a_search_costs(settings: tuple[str, ...], ours: int, epochs: int, 
     found = (size.fewest, size.groups, size.networks, size.epochs, size.finalists, size.final_epochs)
     assert found == expected[:-1]
     assert size.cost == pytest.approx(expected[-1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "outlook", "start", "length"),
+    [
+        ((), None, "profiled", 0.2),
+        ((), "none", "profiled", 0.2),
+        ((), "open", "profiled", 0.2),
+        ((), "gain", "scratch", 0.5),
+        (("search.length=0.6",), "gain", "scratch", 0.6),
+        (("search.start=scratch",), "none", "scratch", 0.2),
+        (("search.start=profiled",), "gain", "profiled", 0.2),
+        (("retrain.start=profiled",), "gain", "profiled", 0.2),
+        (("retrain.start=both",), "gain", "scratch", 0.5),
+    ],
+)
+def test_short_trainings_start_where_they_tell_the_most(
+    settings: tuple[str, ...], outlook: str | None, start: str, length: float
+) -> None:
+    """The forecast compares networks from scratch, unless plans have none."""
+    search = settled(set_values(CONFIG, settings), outlook and {"outlook": outlook}).search
+    assert (search.start, search.length) == (start, length)
 
 
 @pytest.mark.parametrize(
