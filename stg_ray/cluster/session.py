@@ -155,8 +155,9 @@ _ahead: list[_Start] = []
 def starting_ahead(address: str | None, *, verbose: bool = False) -> Iterator[None]:
     """Begin to start the local Ray of the session to come, which takes seconds: meanwhile the block imports and reads.
 
-    Where the session will use a Ray that runs already, or Ray cannot be started, this does nothing. A Ray that no
-    session has taken over by the end of the block is ended.
+    Where the session will use a Ray that runs already, or Ray cannot be started, this does nothing. It is for programs
+    that end soon after the block: a Ray that no session has taken over, because the input was wrong, ends with the
+    program, and its keeper removes what is left.
     """
     if not is_elsewhere(address):
         with suppress(InputError):  # the session will say it
@@ -164,9 +165,7 @@ def starting_ahead(address: str | None, *, verbose: bool = False) -> Iterator[No
     try:
         yield
     finally:
-        if _ahead:
-            with _ahead.pop():
-                pass
+        _ahead.clear()
 
 
 class LazySession:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from stg_ray import imports
@@ -37,25 +39,26 @@ def test_where_none_of_the_code_is_the_users_there_is_no_place() -> None:
 
 
 AHEAD = """
-import json, sys, time, psutil
+import json, os, sys, time
 from stg_ray.cluster.own_ray import descendants
 from stg_ray.cluster.session import is_elsewhere, session, starting_ahead
 
 found = {}
 with starting_ahead(None):
     began = time.monotonic()
-    while time.monotonic() < began + 60 and not ("ray" in sys.modules and sys.modules["ray"].is_initialized()):
-        time.sleep(0.1)
     import ray
+    while time.monotonic() < began + 60 and not ray.is_initialized():
+        time.sleep(0.1)
     found["elsewhere"] = is_elsewhere(None)
+    found["pids"] = [process.pid for process in descendants()]
     if "taken" in sys.argv:
         with session(None):
             found["works"] = ray.get(ray.remote(lambda: 1).remote())
             time.sleep(2)  # Ray's processes outlive the thread that has started them
             found["still"] = ray.get(ray.remote(lambda: 2).remote())
-        found["after"] = ray.is_initialized()
-found["left"] = ray.is_initialized(), len(descendants())
-print(json.dumps(found))
+        found["after"] = ray.is_initialized(), len(descendants())
+print(json.dumps(found), flush=True)
+os._exit(2)  # as the command line ends
 """
 
 
@@ -70,6 +73,13 @@ def test_a_ray_that_is_begun_ahead_is_the_sessions_own_and_ends(taken: bool) -> 
         timeout=200,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    in_session = {"works": 1, "still": 2, "after": False} if taken else {}
-    assert json.loads(done.stdout.splitlines()[-1]) == {"elsewhere": False, **in_session, "left": [False, 0]}
+    assert done.returncode == 2, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    pids = found.pop("pids")
+    assert len(pids) > 3
+    in_session = {"works": 1, "still": 2, "after": [False, 0]} if taken else {}
+    assert found == {"elsewhere": False, **in_session}
+    until = time.monotonic() + 20
+    while time.monotonic() < until and any(map(psutil.pid_exists, pids)):
+        time.sleep(0.1)
+    assert not any(map(psutil.pid_exists, pids)), "none outlives the program"

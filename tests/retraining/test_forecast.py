@@ -14,6 +14,7 @@ import stg_ray as sr
 from jobs.bench.known_sets import KNOWN_SETS
 from stg_ray.artifacts.outlook import ENSEMBLE, ONE, RANDOM, outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config.loading import set_values
 from stg_ray.models import load_weights
 from stg_ray.planning.of_run import estimate_of_run
 from stg_ray.progress import Reporter
@@ -133,7 +134,8 @@ def run_of(config: sr.Config, folder: Path, until: str = "report") -> sr.Run:
 @pytest.mark.slow
 def test_a_forecast_is_right_about_planted_conflicts_and_changes_no_network(tmp_path: Path) -> None:
     plans = ["ours", "searched", "all_in_one", "all_in_one_ensemble", "random"]
-    told = run_of(config_of(tmp_path, plans=plans), tmp_path / "told")  # the search asks for it
+    config = set_values(config_of(tmp_path, plans=plans), ["search.start=auto"])  # which asks for it
+    told = run_of(config, tmp_path / "told")
     silent = run_of(config_of(tmp_path, plans=["ours", "all_in_one"]), tmp_path / "silent")
     assert silent.forecast is None, "a run of seconds has nothing to save"
     forecast = told.forecast

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import ProfileConfig
@@ -81,6 +82,11 @@ def test_operations_are_counted_as_multiplications_and_additions() -> None:
     layer = torch.nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
     images.trunk, images.normalize = layer, torch.nn.Identity()
     assert trunk_flops(images, (5, 8)) >= 2 * 5 * (8 * 24 + 8 * 8 + 2 * 8 * 16), "fused layers, too"
+    for trunk, shape in ((layer, (5, 8)), (network_of("cnn", IMAGES).trunk, IMAGES)):
+        images.trunk = trunk.eval()
+        with FlopCounterMode(display=False) as counter:
+            trunk(torch.zeros(2, *shape))
+        assert trunk_flops(images, shape) == counter.get_total_flops() / 2, "as torch's own counter has it"
 
 
 def test_without_onednn_there_is_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:

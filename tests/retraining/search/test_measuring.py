@@ -55,15 +55,15 @@ def test_what_a_search_costs(settings: tuple[str, ...], ours: int, epochs: int, 
 @pytest.mark.parametrize(
     ("settings", "outlook", "start", "length"),
     [
-        ((), None, "profiled", 0.2),
-        ((), "none", "profiled", 0.2),
-        ((), "open", "profiled", 0.2),
-        ((), "gain", "scratch", 0.5),
-        (("search.length=0.6",), "gain", "scratch", 0.6),
+        (("search.start=auto",), None, "profiled", 0.2),
+        (("search.start=auto",), "none", "profiled", 0.2),
+        (("search.start=auto",), "open", "profiled", 0.2),
+        (("search.start=auto",), "gain", "scratch", 0.5),
+        (("search.start=auto", "search.length=0.6"), "gain", "scratch", 0.6),
         (("search.start=scratch",), "none", "scratch", 0.2),
-        (("search.start=profiled",), "gain", "profiled", 0.2),
-        (("retrain.start=profiled",), "gain", "profiled", 0.2),
-        (("retrain.start=both",), "gain", "scratch", 0.5),
+        ((), "gain", "profiled", 0.2),
+        (("search.start=auto", "retrain.start=profiled"), "gain", "profiled", 0.2),
+        (("search.start=auto", "retrain.start=both"), "gain", "scratch", 0.5),
     ],
 )
 def test_short_trainings_start_where_they_tell_the_most(
