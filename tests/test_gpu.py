@@ -126,7 +126,12 @@ def image_tasks(n_samples: int = 400) -> TaskSet:
         ("landscape", {"statistic": "pooled"}, 1e-3),
         ("landscape", {"statistic": "sign"}, 1e-2),  # a value near 0 has either sign
         ("logit_correlation", {}, 1e-4),
+        ("gradient_cosine", {}, 1e-4),
+        ("head_cosine", {}, 1e-4),
+        ("grad_tag", {"grad_tag_dimension": 20}, 1e-3),
         ("tag", {"tag_every": 2, "profile": {"epochs": 1, "precision": "float32"}}, 1e-3),
+        ("transfer_gain", {"tag_every": 2, "profile": {"epochs": 1, "precision": "float32"}}, 1e-2),
+        ("etap", {"tag_every": 2, "profile": {"epochs": 1, "precision": "float32"}}, 1e-3),
     ],
 )
 def test_affinities_are_those_of_a_cpu(method: str, settings: dict, tolerance: float) -> None:
@@ -247,6 +252,15 @@ def test_networks_are_trained_on_fractions_of_a_gpu(gpu_session: None, quiet: Re
     inputs = np.random.default_rng(0).integers(0, 17, (50, 1, 8, 8)).astype(np.uint8)
     on_cpu, on_gpu = (sr.load(run, device=device).predict(inputs).array for device in ("cpu", "cuda"))
     np.testing.assert_allclose(on_gpu, on_cpu, atol=0.01)  # convolutions are in TF32
+
+
+def test_groups_are_searched_for_and_branch_on_a_gpu(gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:
+    overrides = ["profile.epochs=2", "retrain.epochs=2", "retrain.seeds=1", "retrain.gpus=0.25", "grouping.groups=2"]
+    config = sr.load_config("digits", [*overrides, "retrain.plans=[ours, searched, branches, all_in_one]"])
+    run = sr.run(config, str(tmp_path / "run"), reporter=quiet)
+    scores = run.results[run.results["metric"] == "average_precision"].groupby("plan")["value"].mean()
+    assert {"ours", "searched", "branches", "all_in_one"} <= set(scores.index)
+    assert np.isfinite(scores).all()
 
 
 def test_two_workers_train_a_network_together_on_one_gpu(gpu_session: None, quiet: Reporter, tmp_path: Path) -> None:

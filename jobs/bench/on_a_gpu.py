@@ -1,6 +1,6 @@
 """Profiling and the landscape affinity on one GPU, against a bare loop, a CPU, and what the GPU can do.
 
-    python -m jobs.bench.on_a_gpu [--quick] [--only profile|landscape]
+    python -m jobs.bench.on_a_gpu [--quick] [--only profile|landscape|networks]
 
     profile    images a second on random 32x32 images, K = 100 binary tasks, the small CNN and ResNet-18: a bare loop
                (forward, loss, backward, step) that takes its batches as we do, our training loop with and without the
@@ -8,6 +8,8 @@
     landscape  ms a sample of the distances in all layers, K = 15 and 100, and the roofline: the time that the
                operations (2 for each multiplication with its addition, 4 for each difference and its sum, which the
                GPU does at half that rate) take at the rate of a large product in float32, measured in the same run
+    networks   40 networks of an MLP on random rows of yeast's size (103 features, 14 tasks), trained in step and one by
+               one in one process on the GPU, widths 16 and 256, and what a CPU thread takes for them in step
 
 The sides take turns; what is printed are medians. Every time is taken when the GPU is done.
 """
@@ -17,17 +19,28 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from jobs.bench import profile_throughput
+from jobs.bench import profile_throughput, small_networks
 from jobs.bench.landscape_affinity import Rows, network_of, random_set
 from jobs.bench.measure import alternate, show, timed
 from stg_ray.affinities.aligned import aligned_l1, pairwise_l1
 from stg_ray.affinities.gradients.per_sample import MEMORY_ON_GPU, SampleGradients
+from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.config import Config
+from stg_ray.config.loading import load_config, set_values
+from stg_ray.data.parts import write_parts
 from stg_ray.models.outputs import as_labels
+from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.trial import train_networks
+from stg_ray.tasks import TaskSet
+from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.compute import exact_float32
 
 N_TASKS = 100
@@ -114,6 +127,44 @@ def products(engine: SampleGradients, inputs: torch.Tensor, labels: torch.Tensor
     return float(counter.get_total_flops()) / 2
 
 
+def networks(quick: bool) -> tuple[Rows, dict]:
+    rows: Rows = []
+    found: dict[str, Any] = {}
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(2400, 103)).astype(np.float32)
+    labels = (inputs @ rng.normal(size=(103, 14)) + 5 * rng.normal(size=(2400, 14)) > 0).astype(np.int8)
+    tasks = TaskSet.from_arrays(inputs, labels)
+    for width in (16, 256):
+        given = {"data": {"npz": "random"}, "model": {"width": width}, "retrain": {"epochs": 2 if quick else 8}}
+        config = resolve_recipe(load_config(given), inputs.shape[1:])
+        single = set_values(config, ["retrain.stacked=never"])
+        chosen = small_networks.specs_of(list(tasks.names), 4 if quick else 40, config.retrain.epochs)
+        specs = [replace(spec, probe=True) for spec in chosen]
+        with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as folder:
+            run = RunDir(folder)
+            write_parts(tasks, run.sub("parts"))
+            trained(run, config, specs, "cuda")  # the first call of a kernel loads it
+            speed = alternate(
+                {
+                    "in step": partial(trained, run, config, specs, "cuda"),
+                    "one by one": partial(trained, run, single, specs, "cuda"),
+                    "in step, one CPU thread": partial(trained, run, config, specs, "cpu"),
+                },
+                2 if quick else 3,
+            )
+        what = f"{len(specs)} networks, width {width}"
+        rows += [(f"{what}: {side}", f"{value:.2f} s", "") for side, value in speed.items()]
+        rows.append((f"width {width}: one by one / in step", f"{speed['one by one'] / speed['in step']:.1f}", "6"))
+        found[f"width {width}"] = speed
+    return rows, found
+
+
+def trained(run: RunDir, config: Config, specs: list[NetworkSpec], device: str) -> float:
+    """Seconds that the networks take."""
+    run.delete(".networks")
+    return timed(lambda: train_networks(run, config, specs, device=device, report=lambda *_: None))
+
+
 def product_rate() -> float:
     """Floating-point operations a second of a large product of random matrices."""
     a, b = (torch.randn(8192, 8192, device="cuda") for _ in range(2))
@@ -131,7 +182,11 @@ def once(work: Callable[[], object]) -> float:
     return float(start.elapsed_time(end)) / 1000
 
 
-PARTS: dict[str, Callable[[bool], tuple[Rows, dict]]] = {"profile": profile, "landscape": landscape}
+PARTS: dict[str, Callable[[bool], tuple[Rows, dict]]] = {
+    "profile": profile,
+    "landscape": landscape,
+    "networks": networks,
+}
 
 if __name__ == "__main__":
     main()
