@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from stg_ray.affinities.estimators import methods_for
 from stg_ray.config import Config
+from stg_ray.config.sections import TRAININGS
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import InputError
+from stg_ray.retraining.stacks import is_small
 from stg_ray.training.auto import resolve_recipe
 
 
 def settle(config: Config, index: PartIndex) -> Config:
-    """Replace what is `auto` in a configuration and depends on the tasks: the recipe of the trunk, and the affinities.
+    """Replace what is `auto` in a configuration and depends on the tasks: the recipe of the trunk, the
+    affinities, and whether GPUs pay.
 
     What depends on the devices that train is settled when there is a cluster (`training.auto`).
 
     Raises:
         InputError: `grouping.weights` or `grouping.files` do not fit the affinities.
     """
-    config = resolve_recipe(config, index.input_shape)
+    config = _with_gpus(resolve_recipe(config, index.input_shape), index)
     affinity = config.affinity.model_copy(update={"methods": methods_for(config.affinity, index)})
     config = config.model_copy(update={"affinity": affinity})
     try:
@@ -25,3 +28,14 @@ def settle(config: Config, index: PartIndex) -> Config:
     except ValueError as error:
         raise InputError(str(error)) from error
     return config
+
+
+def _with_gpus(config: Config, index: PartIndex) -> Config:
+    """Leave the GPUs to networks that keep one busy, where it is left to us."""
+    left = {name: training for name in TRAININGS if (training := getattr(config, name)).gpus == "auto"}
+    if not left:
+        return config
+    gpus = 0.0 if is_small(config, index) else 1.0
+    return config.model_copy(
+        update={name: training.model_copy(update={"gpus": gpus}) for name, training in left.items()}
+    )

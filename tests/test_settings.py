@@ -48,6 +48,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "workers": [1, 2],
             "snapshots": 2,
             "etap_every": 2,
+            "gpus": 0.5,
             "max_failures": 1,
         },
         "affinity": {

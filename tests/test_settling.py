@@ -49,6 +49,21 @@ def test_affinities_suit_the_tasks(make_task_set: Callable[..., TaskSet]) -> Non
         assert settle(settled, index_of(common)) == settled, "once"
 
 
+def test_gpus_are_left_to_networks_that_keep_one_busy(make_task_set: Callable[..., TaskSet]) -> None:
+    flat = make_task_set()
+    images = TaskSet.from_arrays(np.zeros((len(flat.labels), 1, 8, 8), np.uint8), flat.labels)
+    for settings, task_set, expected in (
+        ([], flat, 0.0),
+        (["model.width=4096"], flat, 1.0),
+        ([], images, 1.0),
+        (["profile.gpus=1", "retrain.gpus=0.25"], flat, (1.0, 0.25)),
+        (["retrain.gpus=0"], images, (1.0, 0.0)),
+    ):
+        config = settle(set_values(ANY, settings), index_of(task_set))
+        of_both = expected if isinstance(expected, tuple) else (expected, expected)
+        assert (config.profile.gpus, config.retrain.gpus) == of_both
+
+
 def test_methods_that_are_named_stay(make_task_set: Callable[..., TaskSet]) -> None:
     config = set_values(ANY, ["affinity.methods=[tag]"])
     assert settle(config, index_of(make_task_set())).affinity.methods == ["tag"]

@@ -69,7 +69,9 @@ def place(nodes: Sequence[Resources], gpus: float) -> Placement:
     return Placement(on_cpu, on_nodes, "on CPUs: no node has both a GPU and a CPU" if has_gpus else "")
 
 
-def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_parts: int) -> tuple[int, Placement]:
+def place_workers(
+    nodes: Sequence[Resources], workers: int | Literal["auto"], n_parts: int, gpus: float = 1.0
+) -> tuple[int, Placement]:
     """Choose how many workers train one network together, and where they fit.
 
     There are never more workers than parts, nor than the nodes hold. Each gets as many CPUs as fit.
@@ -78,6 +80,7 @@ def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_
         nodes: resources of each node.
         workers: the number that is asked for; auto: one per GPU, else one per CPU.
         n_parts: number of parts of the task set.
+        gpus: largest share of a GPU for one worker; 0 for none.
 
     Returns:
         The number of workers, and their placement.
@@ -85,16 +88,15 @@ def place_workers(nodes: Sequence[Resources], workers: int | Literal["auto"], n_
     Raises:
         StgRayError: there is no CPU.
     """
-    with_gpus = [node for node in nodes if node.get("GPU", 0) >= 1 and node.get("CPU", 0) >= 1]
+    with_gpus = [node for node in nodes if gpus and node.get("GPU", 0) >= 1 and node.get("CPU", 0) >= 1]
     usable = with_gpus or nodes
-    gpus = sum(int(node.get("GPU", 0)) for node in with_gpus)
+    n_gpus = sum(int(node.get("GPU", 0)) for node in with_gpus)
     cpus = [int(node.get("CPU", 0)) for node in usable]
     if not sum(cpus):
         raise _no_cpus()
-    count = min(n_parts, sum(cpus), (gpus or sum(cpus)) if workers == "auto" else workers)
-    gpu = (
-        {"GPU": 1 / math.ceil(count / gpus)} if gpus else {}
-    )  # where there are more workers than GPUs, they share them
+    count = min(n_parts, sum(cpus), (n_gpus or sum(cpus)) if workers == "auto" else workers)
+    # Where there are more workers than GPUs, they share them.
+    gpu = {"GPU": min(gpus, 1 / math.ceil(count / n_gpus))} if n_gpus else {}
 
     def room(cpus_each: int) -> int:
         return sum(fits(node, {"CPU": cpus_each} | gpu) for node in usable)

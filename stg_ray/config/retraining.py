@@ -80,8 +80,6 @@ class RetrainConfig(TrainingConfig):
     workers: Count = 1
     """Number of workers that train one network together, with equal shares of every batch; more than one use Ray
     Train."""
-    gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of a GPU for each worker, where there are GPUs; 0.25 trains four networks at a time on each."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Number of restarts of a trial."""
     loggers: Annotated[list[Literal["mlflow", "wandb"]], since("0.2")] = []

@@ -46,8 +46,11 @@ EPOCHS_OF_0_1 = 6
 BY_DEVICE = ("precision", "memory_format")
 """Keys of a training whose `auto` is resolved once, by the available devices."""
 
+BY_SIZE = ("gpus",)
+"""Keys of a training whose `auto` is resolved once, by the size of the network of all tasks."""
+
 RESOLVED: dict[str, tuple[str, ...]] = {
-    name: (*keys, *(BY_DEVICE if name in TRAININGS else ())) for name, keys in BY_TRUNK.items()
+    name: (*keys, *((*BY_DEVICE, *BY_SIZE) if name in TRAININGS else ())) for name, keys in BY_TRUNK.items()
 }
 """Keys whose `auto` is resolved before the first training and kept, by section."""
 

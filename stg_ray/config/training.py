@@ -92,6 +92,10 @@ class TrainingConfig(Section):
     of this size), resolved before the first training and kept in config.yaml."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """Memory format of images; auto: channels_last for trunks with convolutions, else contiguous."""
+    gpus: Annotated[Annotated[float, Field(ge=0, le=1)] | Auto, since("0.2", as_before=1.0)] = "auto"
+    """Largest share of a GPU for each worker, where there are GPUs: 0.25 trains four networks at a time on each, 0 on
+    CPUs only; auto: 1, but 0 for networks that are small enough for `retrain.stacked`, whose steps are over on a CPU
+    before a GPU's kernels are launched."""
     compile: bool = False
     """Whether the network is compiled by torch.compile, which needs a C++ compiler on CPUs."""
     flip: bool = False
@@ -99,6 +103,11 @@ class TrainingConfig(Section):
     crop: Annotated[int, Field(ge=0)] = 0
     """Largest shift of an image in each direction, in pixels, drawn anew in every epoch; the margin is filled with
     zeros."""
+
+    @property
+    def gpu_share(self) -> float:
+        """The largest share of a GPU for each worker: a whole one as long as that is not settled."""
+        return 1.0 if self.gpus == "auto" else self.gpus
 
 
 class ProfileConfig(TrainingConfig):

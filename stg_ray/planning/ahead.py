@@ -19,14 +19,14 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import Placement, Resources, place, place_trials, place_workers
+from stg_ray.cluster.placement import Placement, Resources, place, place_trials
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.models import build_network
 from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks
 from stg_ray.planning.rough import BACKWARD, affinity_seconds, grouping_seconds, report_seconds
 from stg_ray.planning.timing import START_SECONDS, Pace, seconds_of_score, seconds_of_trials
-from stg_ray.profiling.stage import most_workers
+from stg_ray.profiling.stage import place_profile
 from stg_ray.progress import Left, Standing
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.stages import STAGES
@@ -112,8 +112,8 @@ class Ahead:
         nodes = [node for node in cluster_nodes() if node.get("CPU", 0) >= 1]
         if not nodes or math.isnan(seconds):
             return {}
-        workers, of_profile = place_workers(nodes, most_workers(config, index, nodes), index.n_parts())
-        per_network, of_trials = place_trials(nodes, config.retrain.workers, config.retrain.gpus)
+        workers, of_profile = place_profile(config, index, nodes)
+        per_network, of_trials = place_trials(nodes, config.retrain.workers, config.retrain.gpu_share)
         of_thread = thread_seconds(seconds, cpu_seconds, self._threads(nodes, of_profile))
         step = of_thread * workers / index.n_samples()
         pace = Pace(len(index.names), (step, step), (step * (1 - BACKWARD),) * 2, self._score)

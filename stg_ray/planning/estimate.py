@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from stg_ray.affinities.estimators import estimators_of
 from stg_ray.affinities.gradients.estimator import GradientEstimator
 from stg_ray.checks import check
-from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials, place_workers
+from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import PartIndex, index_of
@@ -27,7 +27,7 @@ from stg_ray.planning.rough import (
     share_with_looks,
 )
 from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, AnyPace, Pace, measure_pace, seconds_of_trials
-from stg_ray.profiling.stage import most_workers
+from stg_ray.profiling.stage import most_workers, place_profile
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.settling import settle
 from stg_ray.shown import counted, rough_time
@@ -71,7 +71,7 @@ def estimate(
     n_tasks, cpus = len(index.names), cpus_here()
     pace = measure_pace(config, config.profile, task_set, index)
     here = [{"CPU": float(cpus)}]
-    workers, _ = place_workers(here, most_workers(config, index, here), index.n_parts())
+    workers, _ = place_profile(config, index, here)
     profile = START_SECONDS + epochs_at_most(config.profile, index) * index.n_samples() * pace.step[1] / workers
     looked = profile * share_with_looks(config, n_tasks)
     tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
@@ -163,9 +163,8 @@ def _tuning(config: Config, index: PartIndex, pace: Pace, cpus: int) -> tuple[st
 def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resources]) -> list[tuple[str, str]]:
     """Describe the work that the nodes of a cluster hold at once in each stage."""
     resources_of_nodes = list(nodes.values())
-    most = most_workers(config, index, resources_of_nodes)
-    workers, profile = place_workers(resources_of_nodes, most, index.n_parts())
-    workers_each, trials = place_trials(resources_of_nodes, config.retrain.workers, config.retrain.gpus)
+    workers, profile = place_profile(config, index, resources_of_nodes)
+    workers_each, trials = place_trials(resources_of_nodes, config.retrain.workers, config.retrain.gpu_share)
     stages = {
         "workers": profile,
         "actors": place(resources_of_nodes, config.affinity.gpus),

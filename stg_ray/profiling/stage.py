@@ -85,7 +85,7 @@ class _Workers:
     def of(cls, config: Config, index: PartIndex) -> _Workers:
         wanted, n_parts = config.profile.workers, index.n_parts()
         nodes = cluster_nodes()
-        number, placement = place_workers(nodes, most_workers(config, index, nodes), n_parts)
+        number, placement = place_profile(config, index, nodes)
         elastic = (min(wanted[0], number), min(wanted[1], n_parts)) if isinstance(wanted, tuple) else None
         return cls(number, placement, elastic)
 
@@ -94,6 +94,12 @@ class _Workers:
         if self.elastic:
             return f"{self.elastic[0]} to {self.elastic[1]} workers"
         return counted(self.number, "worker")
+
+
+def place_profile(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> tuple[int, Placement]:
+    """Return how many workers the profile has on these nodes, and their placement."""
+    most = most_workers(config, index, nodes)
+    return place_workers(nodes, most, index.n_parts(), config.profile.gpu_share)
 
 
 def most_workers(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> int | Literal["auto"]:
@@ -108,7 +114,8 @@ def most_workers(config: Config, index: PartIndex, nodes: Sequence[Resources]) -
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     bytes_of_a_row = 4 * math.prod(index.input_shape) + 9 * len(index.tasks)
     is_large = len(nodes) > 1 and index.n_samples() * bytes_of_a_row > MOST_BYTES_OF_ONE
-    if any(node.get("GPU", 0) >= 1 for node in nodes) or is_large or not sum(cpus):
+    has_gpus = config.profile.gpu_share > 0 and any(node.get("GPU", 0) >= 1 for node in nodes)
+    if has_gpus or is_large or not sum(cpus):
         return "auto"
     network = build_network(config.model, index, index.tasks, config.seed)
     return "auto" if workers_pay(network, index.input_shape, config.profile.batch_size, cpus) else 1
@@ -136,7 +143,7 @@ def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTra
             resources_per_worker=resources,
         ),
         # nccl refuses two workers on one GPU; gloo does not.
-        torch_config=TorchConfig(backend="gloo" if resources.get("GPU", 1) < 1 else None),
+        torch_config=TorchConfig(backend=None if resources.get("GPU", 0) >= 1 else "gloo"),
         run_config=ray.train.RunConfig(
             name="profile",
             storage_path=run_dir.path(".ray"),

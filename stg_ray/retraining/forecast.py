@@ -118,7 +118,7 @@ def _seconds(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> float
     if not run.exists("profile/metrics.parquet"):
         return 0.0
     epochs = run.read_parquet("profile/metrics.parquet").select(["epoch", "seconds"]).to_pandas().drop_duplicates()
-    workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpus)
+    workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpu_share)
     distinct = {network_folder(spec, config) for spec in specs}
     return float(epochs["seconds"].sum()) * len(distinct) * workers / placement.at_once
 

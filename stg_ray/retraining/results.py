@@ -86,7 +86,7 @@ def ensembles(
     ]
     if not wanted:
         return []
-    needs = place(cluster_nodes(), config.retrain.gpus).resources
+    needs = place(cluster_nodes(), config.retrain.gpu_share).resources
     score = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
         _score_ensemble
     )

@@ -44,7 +44,7 @@ def in_trials(config: Config, index: PartIndex, specs: Sequence[NetworkSpec], at
         own = spec.settled(config)
         model = own.model.model_dump_json()
         if model not in small:
-            small[model] = _is_small(own, index)
+            small[model] = is_small(own, index)
         stacks = small[model] and spec_stacks(own, spec) and not config.retrain.loggers
         alike = (spec.draws, spec.epochs, spec.start, spec.settings, spec.fold, spec.pause)
         together.setdefault(alike if stacks else number, []).append(spec)
@@ -54,8 +54,8 @@ def in_trials(config: Config, index: PartIndex, specs: Sequence[NetworkSpec], at
     return [part for own in together.values() for part in _cut(own, math.ceil(len(own) / most))]
 
 
-def _is_small(config: Config, index: PartIndex) -> bool:
-    """Whether the network of all tasks can be stacked."""
+def is_small(config: Config, index: PartIndex) -> bool:
+    """Return whether the network of all tasks can be stacked."""
     if trunk_name(config.model, index.input_shape) not in ("linear", "mlp"):
         return False
     network = build_network(config.model, index, index.tasks, config.seed)

@@ -47,7 +47,7 @@ def run_trials(
     from stg_ray.retraining.loggers import loggers_of
     from stg_ray.retraining.watch import Watch
 
-    workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpus)
+    workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpu_share)
     if placement.instead:
         progress.note(placement.instead)
     watch = Watch(run, config, progress.name)
@@ -162,7 +162,7 @@ def _train_together(job: dict[str, Any]) -> None:
 
     run, config = Storage(job["run"]), Config.model_validate(job["config"]).retrain
     # Nodes may have gone since the first try.
-    workers, placement = place_trials(cluster_nodes(), config.workers, config.gpus)
+    workers, placement = place_trials(cluster_nodes(), config.workers, config.gpu_share)
     gpu = placement.resources.get("GPU")
     reports = Queue(actor_options={"num_cpus": 0})
     trainer = torch_trainer(
@@ -172,7 +172,7 @@ def _train_together(job: dict[str, Any]) -> None:
             num_workers=workers, use_gpu=bool(gpu), resources_per_worker=placement.resources
         ),
         # nccl refuses two workers on one GPU; gloo does not.
-        torch_config=TorchConfig(backend="gloo" if gpu and gpu < 1 else None),
+        torch_config=TorchConfig(backend=None if gpu and gpu >= 1 else "gloo"),
         run_config=ray.train.RunConfig(
             name=f"{job['stage']}/workers-{uuid.uuid4().hex}",
             storage_path=run.path(".ray"),

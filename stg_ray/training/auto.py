@@ -182,11 +182,15 @@ def workers_pay(network: TaskNetwork, input_shape: tuple[int, ...], batch_size: 
     return seconds / sum(cpus) + message < seconds / min(max(cpus), THREADS)
 
 
-def device_facts() -> DeviceFacts:
-    """Ask the cluster's devices that will train for their facts; bf16 pays if it does on the CPUs of every node."""
+def device_facts(*, on_gpus: bool) -> DeviceFacts:
+    """Ask the cluster's devices that will train for their facts; bf16 pays if it does on the CPUs of every node.
+
+    Args:
+        on_gpus: whether GPUs train, where there are some.
+    """
     import ray
 
-    if cluster_total("GPU"):
+    if on_gpus and cluster_total("GPU"):
         on_a_gpu = ray.remote(num_cpus=0, num_gpus=0.01)(lambda: DeviceFacts.here())
         return cast("DeviceFacts", ray.get(on_a_gpu.remote()))
     if len(cluster_nodes()) == 1:
@@ -203,6 +207,9 @@ def resolve_auto_on_cluster(config: Config, network: TaskNetwork, input_shape: t
         network: of all tasks.
         input_shape: shape of one input.
     """
-    facts = device_facts()
-    sections = {name: resolve_auto(getattr(config, name), facts, network, input_shape) for name in TRAININGS}
+    trainings: dict[str, TrainingConfig] = {name: getattr(config, name) for name in TRAININGS}
+    facts = {on: device_facts(on_gpus=on) for on in {each.gpu_share > 0 for each in trainings.values()}}
+    sections = {
+        name: resolve_auto(each, facts[each.gpu_share > 0], network, input_shape) for name, each in trainings.items()
+    }
     return config.model_copy(update=sections)

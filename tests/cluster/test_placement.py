@@ -46,6 +46,8 @@ def test_what_is_missing_is_reported() -> None:
     count, placement = place_trials([{"CPU": 2}, {"CPU": 1}], 4, 1.0)
     assert (count, placement.at_once) == (3, 3)
     assert placement.instead == "3 workers for each network instead of 4: no more fit on the nodes"
+    assert place_workers([GPU_NODE], "auto", 4, gpus=0)[1].resources == {"CPU": 2}
+    assert place_workers([GPU_NODE], 2, 4, gpus=0.5)[1].resources == {"CPU": 4, "GPU": 0.5}
     assert place_trials([GPU_NODE], 2, 0.5) == (2, Placement({"CPU": 1, "GPU": 0.5}, [4]))
     for nodes in ([{"CPU": 0}], [{"memory": 1.0}]):
         with pytest.raises(StgRayError, match="no CPUs to work on"):
@@ -58,7 +60,7 @@ def test_more_is_asked_for_than_there_is(tmp_path: Path) -> None:
     """Two nodes of one CPU, one with GPUs in name on a node without CPUs: the plan and the run say what is done
     instead, and the run ends."""
     settings: tuple[str, ...] = ("--set", "profile.workers=7", "--set", "profile.epochs=2", "--set", "retrain.epochs=1")
-    settings += ("--set", "retrain.seeds=1", "--set", "retrain.plans=[all_in_one]")
+    settings += ("--set", "retrain.seeds=1", "--set", "retrain.plans=[all_in_one]", "--set", "retrain.gpus=1")
     with RayCluster(tmp_path / "cluster", cpus=1) as cluster:
         cluster.add_node(cpus=1)
         cluster.add_node(cpus=0, arguments=["--num-gpus=2"])

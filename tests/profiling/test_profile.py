@@ -205,6 +205,7 @@ def test_no_worker_asks_for_more_than_a_node_has(
         (["model.width=4096", "profile.batch_size=512"], [{"CPU": 4.0}] * 4, "auto"),
         (["model.width=4096", "profile.batch_size=512"], [{"CPU": 64.0}], "auto"),
         ([], [{"CPU": 8.0, "GPU": 2.0}], "auto"),
+        (["profile.gpus=0"], [{"CPU": 8.0, "GPU": 2.0}], 1),
         (["profile.workers=3"], [{"CPU": 8.0}], 3),
         (["profile.workers=[2,5]"], [{"CPU": 8.0}], 5),
     ],
@@ -212,7 +213,7 @@ def test_no_worker_asks_for_more_than_a_node_has(
 def test_a_step_that_is_too_short_to_be_shared_has_one_worker(
     settings: list[str], nodes: list[dict[str, float]], expected: int | str, make_task_set: Callable[..., TaskSet]
 ) -> None:
-    config = load_config({"data": {"npz": "planted"}}, settings)
+    config = load_config({"data": {"npz": "planted"}}, ["profile.gpus=1", *settings])
     index = index_of(make_task_set())
     assert most_workers(config, index, nodes) == expected
     rows = {"train": [10**9], "val": [], "test": []}

@@ -157,7 +157,7 @@ class Auxiliaries:
         """Predictions for test rows, by Ray tasks."""
         import ray
 
-        needs = place(cluster_nodes(), self.config.retrain.gpus).resources
+        needs = place(cluster_nodes(), self.config.retrain.gpu_share).resources
         predict = ray.remote(
             num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=self.config.retrain.max_failures
         )(predicted_test_rows)
