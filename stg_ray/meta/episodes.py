@@ -12,6 +12,7 @@ from torch.nn import functional
 from stg_ray.data.rows import MappedInputs, as_inputs
 from stg_ray.errors import InputError
 from stg_ray.tasks import Task, TaskSet, observed
+from stg_ray.training.evaluation import taken
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """The mean loss of outputs (n, O) for labels (n,)."""
@@ -156,7 +157,7 @@ class RowSampler:
         self, pool: Pool, rows: np.ndarray, tasks: np.ndarray, each: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs (E, n, ...) and labels (E, n) of episodes' rows (E, n)."""
-        inputs = pool.inputs[torch.from_numpy(rows.ravel())]
+        inputs = taken(pool.inputs, torch.from_numpy(rows.ravel()))
         return inputs.reshape(*rows.shape, *inputs.shape[1:]), self._labels(pool, rows, tasks, each)
 
     def _rows(self, of_class: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -46,6 +46,14 @@ def evaluate(model: nn.Module, inputs: Inputs, *, compute: Compute = PLAIN) -> t
     return torch.cat([compute.forward(model, compute.batch(block)).cpu() for block in inputs.split(size)])
 
 
+def taken(inputs: Inputs, index: torch.Tensor) -> torch.Tensor:
+    """Return a copy of the inputs (b, ...) at b positions.
+
+    Indexing would copy a tensor's rows element by element: 128 images of 3 x 32 x 32 bytes in 0.36 ms instead of 0.02.
+    """
+    return inputs.index_select(0, index) if isinstance(inputs, torch.Tensor) else inputs[index]
+
+
 def rows_at_once(values: int) -> int:
     """Return how many rows of so many numbers a CPU computes at once."""
     return max(FEWEST_ROWS, min(MOST_ROWS, VALUES_AT_ONCE // max(1, values)))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stg_ray.training.evaluation import taken
 from stg_ray.training.steps import effects_of_updates
 from stg_ray.training.trainer import Trainer
 
@@ -48,7 +49,7 @@ class Looks:
         if is_between:
             return
         trainer = self.trainer
-        inputs = trainer.rows.inputs[rows].to(trainer.compute.device)
+        inputs = taken(trainer.rows.inputs, torch.from_numpy(rows)).to(trainer.compute.device)
         if trainer.augment is not None:
             inputs = trainer.augment(inputs, torch.from_numpy(rows))
         effects = self.effects(trainer, inputs, target).cpu().numpy()

@@ -19,6 +19,7 @@ from stg_ray.models.dropout import dropped
 from stg_ray.models.outputs import as_labels
 from stg_ray.models.trunks import ReluDropout
 from stg_ray.seeds import torch_seed
+from stg_ray.training.evaluation import taken
 from stg_ray.training.optimization import Optimization
 from stg_ray.training.trainer import Trainer
 
@@ -84,8 +85,8 @@ class StackedTrainer:
         totals = torch.zeros(len(self.layout.tasks), dtype=torch.float64, device=compute.device)
         for steps in zip(*(trainer.batches.of_epoch(number) for trainer in self.trainers), strict=True):
             index = torch.from_numpy(steps[0][0])
-            outputs = self._forward(compute.batch(self.first.rows.inputs[index]))
-            losses = self.layout.losses(outputs, compute.batch(self.labels[index]), smoothing)
+            outputs = self._forward(compute.batch(taken(self.first.rows.inputs, index)))
+            losses = self.layout.losses(outputs, compute.batch(self.labels.index_select(0, index)), smoothing)
             with torch.no_grad():
                 totals += losses.sum(dim=0, dtype=torch.float64)
             divisors = torch.tensor([divisor for _, divisor in steps], device=compute.device)

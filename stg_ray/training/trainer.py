@@ -16,7 +16,7 @@ from stg_ray.seeds import torch_seed
 from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.batches import Batches
 from stg_ray.training.compute import CPU, Compute
-from stg_ray.training.evaluation import Inputs, evaluate
+from stg_ray.training.evaluation import Inputs, evaluate, taken
 from stg_ray.training.optimization import Optimization
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ class Trainer:
 
     def _forward(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Outputs (b, O) and labels (b, K) of some rows, on the device; the inputs with this epoch's augmentation."""
-        target = as_labels(self.compute.batch(self.rows.labels[index]))
-        batch = self.compute.batch(self.rows.inputs[index])
+        target = as_labels(self.compute.batch(self.rows.labels.index_select(0, index)))
+        batch = self.compute.batch(taken(self.rows.inputs, index))
         if self.augment is not None:
             batch = self.augment(batch, index)
         return self.compute.forward(self.model, batch), target

@@ -12,31 +12,42 @@ import pytest
 import torch
 
 from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
+from stg_ray.data import rows
 from stg_ray.data.parts import part_name, read_index, read_split, write_parts
 from stg_ray.data.rows import TaskRows, on_this_node
 from stg_ray.tasks import TaskSet, observed
+from stg_ray.training.evaluation import taken
 from tests.support.object_store import ObjectStore
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.6])
 @pytest.mark.parametrize("part_rows", [None, 7, 1000])
+@pytest.mark.parametrize("in_memory", [0, rows.BYTES_IN_MEMORY])
 def test_rows_are_those_of_the_split(
-    missing: float, part_rows: int | None, make_task_set: Callable[..., TaskSet], tmp_path: Path
+    missing: float,
+    part_rows: int | None,
+    in_memory: int,
+    make_task_set: Callable[..., TaskSet],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(rows, "BYTES_IN_MEMORY", in_memory)
     storage = Storage(tmp_path)
     write_parts(make_task_set(missing=missing), storage, part_rows=part_rows)
     index = read_index(storage)
     columns = [4, 1]
     whole = read_split(storage, index, "train")
     kept = observed(whole.labels[:, columns]).any(axis=1)
-    rows = TaskRows(storage, index, "train", columns)
-    assert len(rows) == len(rows.inputs) == kept.sum()
-    assert np.array_equal(rows.samples, whole.samples[kept])
-    assert np.array_equal(rows.labels, whole.labels[kept][:, columns])
+    mapped = TaskRows(storage, index, "train", columns)
+    assert len(mapped) == len(mapped.inputs) == kept.sum()
+    assert np.array_equal(mapped.samples, whole.samples[kept])
+    assert np.array_equal(mapped.labels, whole.labels[kept][:, columns])
     expected = torch.from_numpy(whole.inputs[kept])
-    chosen = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))[:50])
-    assert torch.equal(rows.inputs[chosen], expected[chosen])
-    blocks = list(rows.inputs.split(33))
+    chosen = torch.from_numpy(np.random.default_rng(0).permutation(len(mapped))[:50])
+    assert torch.equal(mapped.inputs[chosen], expected[chosen])
+    assert torch.equal(taken(mapped.inputs, chosen), taken(expected, chosen))
+    assert len(mapped.inputs.arrays) == (1 if in_memory else index.n_parts("train"))
+    blocks = list(mapped.inputs.split(33))
     assert [len(block) for block in blocks[:-1]] == [33] * (len(blocks) - 1)
     assert torch.equal(torch.cat(blocks), expected)
 
@@ -59,9 +70,9 @@ def test_every_fold_has_validation_rows_of_its_own(
         assert len(validated) <= n_val
         assert not np.intersect1d(validated, np.concatenate([*seen, [-1]])).size
         seen.append(validated)
-        for rows in of_split.values():
-            assert np.array_equal(rows.labels, task_set.labels[rows.samples])
-            assert torch.equal(rows.inputs[slice(None)], torch.from_numpy(task_set.inputs[rows.samples]))
+        for own in of_split.values():
+            assert np.array_equal(own.labels, task_set.labels[own.samples])
+            assert torch.equal(own.inputs[slice(None)], torch.from_numpy(task_set.inputs[own.samples]))
         assert np.array_equal(of_split["test"].samples, TaskRows(storage, index, "test", columns).samples)
 
 
