@@ -30,9 +30,9 @@ from stg_ray.tasks.sparse_rows import InputRows, SparseRows
 DENSE_BYTES = 2**27
 """Of sparse inputs that are made dense together."""
 
-BYTES_IN_MEMORY = 2**24
-"""Dense inputs up to this size are read into memory as one array: a batch of rows of 16 files takes 4 to 25 times as
-long to gather, which is much of a small network's step."""
+BYTES_IN_MEMORY = 2**21
+"""Dense inputs up to this size are read into memory as one array, for each network: a batch of rows of 16 files takes
+up to 25 times as long to gather, which is much of a small network's step."""
 
 UNUSED_SECONDS = 7 * 24 * 3600.0
 """Copies of parts on a node that were not used for this long are deleted."""
