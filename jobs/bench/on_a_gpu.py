@@ -1,4 +1,4 @@
-"""Profiling and the landscape affinity on one GPU, against a bare loop, a CPU, and what the GPU can do.
+"""Profiling, the landscape affinity and small networks on one GPU, against a bare loop, a CPU, and what the GPU can do.
 
     python -m jobs.bench.on_a_gpu [--quick] [--only profile|landscape|networks]
 
