@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.fingerprints import since
+from stg_ray.config.methods import DATA_FUNCTIONS
 from stg_ray.config.paths import expanded
 from stg_ray.config.plain_values import check_plain
 from stg_ray.config.presets import PRESETS
@@ -80,7 +81,8 @@ class DataConfig(Section):
     npy: Annotated[NpyConfig | None, since("0.2")] = None
     """Files of arrays, .npy or sparse matrices in .npz, of the inputs and of the labels."""
     function: str | None = None
-    """Name of a function that returns a TaskSet, as `module:function`; the module may be in the current directory."""
+    """Name of a function that returns a TaskSet, as `module:function`, whose module may be in the current directory, or
+    as an installed package offers it."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of `function`."""
     task_set: Annotated[str | None, since("0.2")] = None
@@ -124,7 +126,7 @@ class DataConfig(Section):
     @field_validator("function", mode="before")
     @classmethod
     def _function_by_name(cls, function: Any) -> Any:
-        return python_name(function, "data.function")
+        return DATA_FUNCTIONS.place_of(python_name(function, "data.function"))
 
     @field_validator("arguments")
     @classmethod

@@ -1,8 +1,11 @@
-"""Names of affinities and clusterers: those of stg_ray, those of installed packages, and classes `module:Class`.
+"""Names of affinities, clusterers, trunks and functions of data: those of stg_ray, those of installed packages, and
+`module:name`.
 
-A package offers a class by an entry point, `[project.entry-points."stg_ray.affinities"]` in its pyproject.toml, and its
-name is then as good as one of stg_ray's. Whether a name is known is asked where a user gives a configuration, not where
-one is read: networks are served, and reports are made, also where the package is not installed.
+A package offers a class or function by an entry point, `[project.entry-points."stg_ray.affinities"]` in its
+pyproject.toml, and its name is then as good as one of stg_ray's. Names of affinities and clusterers stay, as files and
+tables are called by them; whether one is known is asked where a user gives a configuration, not where one is read:
+networks are served, and reports are made, also where the package is not installed. Names of trunks and of functions of
+data, without which neither can be done, become their `module:name`.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ GroupingMethod = Literal[
     "auxiliary",
 ]
 
+TRUNKS = ("auto", "linear", "mlp", "cnn", "resnet18", "resnet34", "resnet50")
+
 T = TypeVar("T")
 
 
@@ -76,6 +81,16 @@ class Methods:
             check_importable(name)
         return name
 
+    def place_of(self, value: Any) -> Any:
+        """Return the `module:name` of a name that an installed package offers; stg_ray's and others as they are.
+
+        Raises:
+            ValueError: neither stg_ray nor an installed package has the name, or two packages have.
+        """
+        if not isinstance(value, str) or ":" in value or value in self.own:
+            return value
+        return self._place(value)
+
     def installed(self) -> dict[str, set[str]]:
         """Return the names that installed packages offer, each with its classes `module:Class`: one, or a conflict."""
         from importlib.metadata import entry_points  # which takes a while
@@ -92,8 +107,7 @@ class Methods:
             InputError: neither stg_ray nor an installed package has the name, or two packages have.
         """
         for name in names:
-            if name not in self.own and ":" not in name:
-                self._place(name)
+            self._place_by_key(name)
 
     def load(self, name: str, base: type[T]) -> type[T]:
         """Import the class of a name that is not stg_ray's.
@@ -101,7 +115,7 @@ class Methods:
         Raises:
             InputError: there is no such class, it cannot be imported, it is no `base`, or a method of it is missing.
         """
-        found: Any = resolve(name if ":" in name else self._place(name))
+        found: Any = resolve(self._place_by_key(name))
         if not (isinstance(found, type) and issubclass(found, base)):
             is_class = f"the class {found.__qualname__}" if isinstance(found, type) else type(found).__name__
             raise InputError(
@@ -113,18 +127,28 @@ class Methods:
             raise InputError(f"{self.setting}: {name} has no {missing}: {base.__qualname__} says what they return")
         return found
 
+    def _place_by_key(self, name: str) -> str:
+        """`place_of`, where no other will name the key."""
+        try:
+            return str(self.place_of(name))
+        except ValueError as error:
+            raise InputError(f"{self.setting}: {error}") from error
+
     def _place(self, name: str) -> str:
         installed = self.installed()
         if name not in installed:
-            message = unknown(name, [*self.own, *sorted(installed)], self.what)
-            raise InputError(f"{self.setting}: {message} (or module:Class of yours)")
+            known = [*self.own, *sorted(installed)]
+            if not known:
+                raise ValueError("expected module:function")
+            message = unknown(name, known, self.what)
+            raise ValueError(f"{message} (or module:name of yours)")
         places = sorted(installed[name])
         if len(places) > 1:
-            raise InputError(
-                f"{self.setting}: two installed packages offer {name!r}: give the class, {' or '.join(places)}"
-            )
+            raise ValueError(f"two installed packages offer {name!r}: give one of them, {' or '.join(places)}")
         return places[0]
 
 
 AFFINITY_METHODS = Methods("affinity.methods", "affinity", get_args(Affinity), "stg_ray.affinities")
 GROUPING_METHODS = Methods("grouping.method", "grouping method", get_args(GroupingMethod), "stg_ray.clusterers")
+TRUNK_NAMES = Methods("model.trunk", "trunk", TRUNKS, "stg_ray.trunks")
+DATA_FUNCTIONS = Methods("data.function", "function", (), "stg_ray.data")

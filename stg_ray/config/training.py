@@ -9,8 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from stg_ray.config.data import Auto, Count, Section
 from stg_ray.config.fingerprints import since
 from stg_ray.config.given import is_module, keep
-from stg_ray.errors import unknown
-from stg_ray.imports import check_importable, is_only_here, python_name
+from stg_ray.config.methods import TRUNK_NAMES
+from stg_ray.imports import is_only_here
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -21,7 +21,8 @@ class ModelConfig(Section):
     trunk: str = "auto"
     """Architecture of the trunk: linear, mlp, cnn, resnet18, resnet34, resnet50, or `module:function`, a function or
     class that is called with the shape of one input, or without arguments, and returns a module, or a module itself
-    (in Python also the function, class or module); auto: cnn for images, else mlp."""
+    (in Python also the function, class or module), or a name of an installed package; auto: cnn for images, else
+    mlp."""
     trunk_file: Annotated[str | None, since("0.2")] = None
     """Place of the module, in the run directory, where `trunk` was given as one; `sr.run` sets it."""
     width: Count | Auto = "auto"
@@ -41,17 +42,7 @@ class ModelConfig(Section):
     @classmethod
     def _by_name(cls, trunk: Any) -> Any:
         is_given = is_module(trunk) or is_only_here(trunk)
-        return keep(trunk, "model.trunk") if is_given else python_name(trunk, "model.trunk")
-
-    @field_validator("trunk")
-    @classmethod
-    def _known_trunk(cls, trunk: str) -> str:
-        known = ("auto", "linear", "mlp", "cnn", "resnet18", "resnet34", "resnet50")
-        if trunk not in known and ":" not in trunk:
-            raise ValueError(unknown(trunk, known, "trunk") + ", or module:function of yours")
-        if ":" in trunk:
-            check_importable(trunk)
-        return trunk
+        return keep(trunk, "model.trunk") if is_given else TRUNK_NAMES.place_of(TRUNK_NAMES.name_of(trunk))
 
 
 class TrainingConfig(Section):

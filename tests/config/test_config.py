@@ -87,7 +87,8 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
         "- 1": "expected sections",
         "model: {trunk: mlp}": "no data",
         "dta: {preset: digits}": r"did you mean 'data'\?",
-        "data: {npz: a, function: b}": "exactly one",
+        "data: {npz: a, function: my:load}": "exactly one",
+        "data: {function: load}": "data.function is 'load': expected module:function",
     }.items():
         path.write_text(text)
         with pytest.raises(InputError, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
 
 LONGEST = 35
-MODULES = ("my_affinities", "my_clusterers")
+MODULES = ("my_affinities", "my_clusterers", "my_trunk", "my_tasks")
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def here(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     for name, source in re.findall(r"```(?:python|yaml|toml)\n# (\S+)\n(.*?)```", guide, flags=re.DOTALL):
         assert source.count("\n") < LONGEST, name
         (tmp_path / name).write_text(source)
-    assert {path.stem for path in tmp_path.iterdir()} == {*MODULES, "mine", "pyproject"}
+    assert {path.stem for path in tmp_path.iterdir()} == {*MODULES[:2], "mine", "pyproject"}
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -40,8 +41,8 @@ def here(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture
 def installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, and the metadata that a package of it has once it is installed."""
-    lines = (here / "pyproject.toml").read_text()
-    points = re.sub(r'\[project.entry-points."(.*?)"\]', r"[\1]", lines).replace('"', "")
+    groups = tomllib.loads((here / "pyproject.toml").read_text())["project"]["entry-points"]
+    points = "".join(f"[{group}]\n" + "".join(f"{n} = {v}\n" for n, v in own.items()) for group, own in groups.items())
     package = here / "site" / "my_package-1.0.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
@@ -117,12 +118,37 @@ def test_an_installed_package_needs_its_names_only(here: Path) -> None:
         sr.load_config("digits", ["grouping.method=zzz"])
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("installed", "ray_session")
+def test_an_installed_trunk_and_function_of_data(here: Path, quiet: Reporter, repository: Path) -> None:
+    for guide, name in (("your_network", "my_trunk.py"), ("your_data", "my_tasks.py")):
+        text = (repository / "stg_ray" / "guides" / f"{guide}.md").read_text()
+        (found,) = re.findall(rf"```python\n# {name}\n(.*?)```", text, flags=re.DOTALL)
+        (here / name).write_text(found)
+    task_set = _task_set()
+    np.save(here / "features.npy", task_set.inputs)
+    np.save(here / "labels.npy", np.where(task_set.labels < 0, np.nan, task_set.labels))
+    values = {"data": {"function": "my_tasks"}, "model": {"trunk": "my_trunk"}}
+    more = {"profile": {"epochs": 1}, "grouping": {"groups": 2}, "retrain": {"plans": ["ours"], "epochs": 1}}
+    config = sr.load_config({**values, **more})
+    assert (config.data.function, config.model.trunk) == ("my_tasks:load", "my_trunk:Trunk")
+    run = sr.run(config, here / "run", reporter=quiet)
+    assert run.config.model.trunk == "my_trunk:Trunk"
+    assert sr.load(here / "run", trust_code=True).predict(task_set.inputs[:2]).array.shape == (2, 3)
+    for name, message in {
+        "data.function=my_task": "data.function is 'my_task': unknown function 'my_task': did you mean 'my_tasks'",
+        "model.trunk=my_trnk": "model.trunk is 'my_trnk': unknown trunk 'my_trnk': did you mean 'my_trunk'",
+    }.items():
+        with pytest.raises(InputError, match=re.escape(message)):
+            sr.load_config(values, [name])
+
+
 def test_names_that_are_offered_twice_are_refused(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = installed / "other-1.0.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
     (other / "entry_points.txt").write_text("[stg_ray.affinities]\ndice = other:Dice\ntag = other:Tag\n")
-    with pytest.raises(InputError, match="two installed packages offer 'dice': give the class, my_affinities:Dice"):
+    with pytest.raises(InputError, match="two installed packages offer 'dice': give one of them, my_affinities:Dice"):
         sr.load_config("digits", ["affinity.methods=[dice]"])
     assert sr.load_config("digits", ["affinity.methods=[tag]"]).affinity.methods == ["tag"], "stg_ray's own come first"
     assert AFFINITY_METHODS.installed()["tag"] == {"other:Tag"}
