@@ -14,7 +14,6 @@ from torch import nn
 
 import stg_ray as sr
 from stg_ray.affinities.aligned import CoordinateSample, aligned_l1, gpu_kernel, pairwise_l1, squared_form
-from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.session import session
 from stg_ray.config.loading import load_config, set_values, with_settings
@@ -30,6 +29,7 @@ from stg_ray.tasks import TaskSet
 from stg_ray.training import sparingly
 from stg_ray.training.auto import DeviceFacts
 from stg_ray.training.compute import Compute, exact_float32
+from stg_ray.training.effects import effects_of_steps
 from tests.support.families import SETTINGS, sines
 from tests.support.oracle import TASKS, TRUNKS, engine_of, example, looped
 

@@ -47,7 +47,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "crop": 1,
             "workers": [1, 2],
             "snapshots": 2,
-            "etap_every": 2,
+            "looks": {"etap": 2},
             "gpus": 0.5,
             "max_failures": 1,
         },

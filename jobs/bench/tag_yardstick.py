@@ -15,7 +15,6 @@ from sklearn.metrics import adjusted_rand_score
 
 import stg_ray as sr
 from jobs.bench.measure import timed
-from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import index_of
@@ -26,6 +25,7 @@ from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.batches import CommonBatches, Draws
+from stg_ray.training.effects import effects_of_steps
 from stg_ray.training.trainer import Rows as TrainingRows
 from stg_ray.training.trainer import Trainer
 

@@ -6,7 +6,7 @@ with respect to them, averaged over a training run on all tasks. It is directed.
 for all tasks, and tells nothing of who helps whom.
 
 That is TAG's lookahead without the lookahead: a look takes one forward pass, and K backward passes and K steps of the
-optimizer, instead of K forward passes more. With `profile.etap_every` the looks are taken in the profile, at its own
+optimizer, instead of K forward passes more. With `profile.looks` the looks are taken in the profile, at its own
 batches (on every worker at its rows of them), and no other training is needed. Effects of several tasks' steps add, so
 those of a group are sums. The paper goes on with a non-linear map of them, and a ridge regression of what is left, both
 of measured groups: the search's surrogate has such a regression, with any affinity, and no such map.
@@ -16,28 +16,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-
-from stg_ray.affinities.base import Partial
 from stg_ray.affinities.tag import TagAffinity
-from stg_ray.training.looks import effects_of_training
-from stg_ray.training.trainer import Trainer
 
 
 class Etap(TagAffinity):
-    """The mean effects over the profile, where `profile.etap_every` had them looked at; else over a training run like
-    tag's, looked at every `affinity.tag_every` steps."""
+    """The mean effects over the profile, or over a training run like tag's, looked at now and then."""
 
+    method: ClassVar[str] = "etap"
     about: ClassVar[str] = (
         "What the optimizer's step on the row's task does to the loss of the column's, to first order: positive where "
         "it lowers it."
     )
-
-    def partial(self, number: int) -> Partial:
-        """Return the sums of the looks that the profile took, or train."""
-        return self.source.effects() or super().partial(number)
-
-    @staticmethod
-    def effects(trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Compute the effects (K, K) of steps on the row's task on the column's, at a batch of the training."""
-        return effects_of_training(trainer, inputs, labels)

@@ -14,7 +14,7 @@ from stg_ray.config import AffinityConfig, Config, TrainingConfig
 from stg_ray.data.parts import Part, PartIndex, concatenated, part_name, read_index, read_part
 from stg_ray.data_maps.state import DataMapState
 from stg_ray.models import TaskNetwork, build_network
-from stg_ray.training.looks import EFFECTS
+from stg_ray.training.looks import looks_file
 
 CPU = torch.device("cpu")
 
@@ -63,8 +63,9 @@ class Source(ABC):
     def states(self, number: int) -> list[DataMapState]:
         """Return the data map of a part at each snapshot."""
 
-    def effects(self) -> dict[str, np.ndarray] | None:
-        """Return the sums of the tasks' effects on each other that the profile recorded; None where it did not."""
+    def looks(self, method: str) -> dict[str, np.ndarray] | None:
+        """Return the sums of the looks that the profile took for an affinity; None where it took none."""
+        del method
         return None
 
     @abstractmethod
@@ -107,9 +108,9 @@ class RunSource(Source):
             for snapshot in self.run.list("profile/data_map")
         ]
 
-    def effects(self) -> dict[str, np.ndarray] | None:
-        """Read the sums of the effects that the profile recorded, where `profile.etap_every` says so."""
-        return None if self.config.profile.etap_every is None else self.run.read_arrays(EFFECTS)
+    def looks(self, method: str) -> dict[str, np.ndarray] | None:
+        """Read the sums of the looks that the profile took for an affinity, where `profile.looks` says so."""
+        return self.run.read_arrays(looks_file(method)) if method in self.config.profile.looks else None
 
     def network(self) -> TaskNetwork:
         """Return a network with the weights, in evaluation mode."""

@@ -111,9 +111,9 @@ class ProfileConfig(TrainingConfig):
     snapshots: Count = 1
     """Number of snapshots of the data maps, at evenly spaced epochs that end with the last. They are cumulative; the
     last alone told the tasks of CIFAR-100 apart better than four together."""
-    etap_every: Annotated[Count | None, since("0.2")] = None
-    """Number of steps from one look at the tasks' effects on each other to the next, from which the affinity etap is
-    then computed; by default the profile takes none, and etap has a training of its own."""
+    looks: Annotated[dict[Literal["etap", "tag", "transfer_gain"], Count], since("0.2")] = {}
+    """Number of steps from one look at the tasks' effects on each other to the next, for each affinity that is then
+    computed from them: `{etap: 100}`. By default the profile takes none, and they have trainings of their own."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Number of restarts, from the last finished epoch, after workers died."""
 

@@ -18,10 +18,14 @@ REPORT_SECONDS = 0.5
 """Of the page, and as much for every 50 tasks."""
 BACKWARD = 2 / 3
 """Share of a training step's time that is spent backwards."""
-LOOK = 2.0
-"""Of a training step's time, for each task of a look of etap: 13 steps of an mlp of 6 tasks, 27 of 14."""
 TRAINS = ("tag", "transfer_gain", "etap")
-"""Affinities that train for themselves, and measure what every task's step does to all others."""
+"""Affinities of looks at what every task's step does to all others."""
+
+
+def look_steps(method: str, n_tasks: int) -> float:
+    """Return how many training steps a look takes: with 14 tasks (an mlp; jobs/bench/looks.py) 15 of tag, 27 of etap,
+    165 of transfer_gain, which takes a step on every pair of tasks."""
+    return {"tag": 1.0, "etap": 2.0, "transfer_gain": 0.8 * (n_tasks + 1)}[method] * n_tasks
 
 
 def layout_seconds(index: PartIndex) -> float:
@@ -49,15 +53,14 @@ def affinity_seconds(config: Config, index: PartIndex, pace: Pace, profile: floa
     for name, estimator in estimators_of(config.affinity, index).items():
         if issubclass(estimator, GradientEstimator):  # a pass backwards for each task
             seconds += rows_looked_at(config, index) * n_tasks * BACKWARD * pace.step[1] / cpus
-        elif name in TRAINS and not (name == "etap" and config.profile.etap_every):
-            seconds += profile * (1 + n_tasks / config.affinity.tag_every)
+        elif name in TRAINS and name not in config.profile.looks:
+            seconds += profile * (1 + look_steps(name, n_tasks) / config.affinity.tag_every)
     return seconds
 
 
 def share_with_looks(config: Config, n_tasks: int) -> float:
-    """Return how many times as long the profile takes with the looks of `profile.etap_every`; 1 without."""
-    every = config.profile.etap_every
-    return 1.0 if every is None else 1 + LOOK * n_tasks / every
+    """Return how many times as long the profile takes with the looks of `profile.looks`; 1 without."""
+    return 1 + sum(look_steps(method, n_tasks) / every for method, every in config.profile.looks.items())
 
 
 def grouping_seconds(n_tasks: int) -> float:

@@ -36,7 +36,7 @@ from stg_ray.tasks import observed
 from stg_ray.training.batches import Draws, ShardBatches
 from stg_ray.training.compute import training_process
 from stg_ray.training.length import LENGTH, Course, Length, without_validation
-from stg_ray.training.looks import EFFECTS, ProfileLooks
+from stg_ray.training.looks import ProfileLooks, looks_file
 from stg_ray.training.ranks import Ranks
 from stg_ray.training.trainer import Rows, Trainer, non_finite
 from stg_ray.training.validation import Validation
@@ -91,8 +91,9 @@ class _Worker:
             device=self.device,
         )
         self.recorder = Recorder(self.index, shard, self.data)
-        every = config.profile.etap_every
-        self.looks = None if every is None else ProfileLooks(self.trainer, every)
+        self.looks = {
+            method: ProfileLooks(self.trainer, every, method) for method, every in config.profile.looks.items()
+        }
         labels = torch.from_numpy(observed(self.data.labels).sum(axis=0))
         self.label_counts = self.ranks.sum(labels, self.device)
         self.history: list[EpochRecord] = []
@@ -125,8 +126,8 @@ class _Worker:
 
         def record(rows: np.ndarray, outputs: torch.Tensor, labels: torch.Tensor) -> None:
             self.recorder.record(rows, layout.confidences(outputs, labels))
-            if self.looks is not None:
-                self.looks.record(rows, outputs, labels)
+            for looks in self.looks.values():
+                looks.record(rows, outputs, labels)
             self.counter.add(len(rows))
             if self.progress is not None:
                 self.progress.step(epoch)
@@ -154,8 +155,8 @@ class _Worker:
     def _record(self, epoch: int) -> None:
         """Add the epoch to the data maps, which are written where the epoch has a snapshot."""
         self.recorder.finish_epoch()
-        if self.looks is not None:
-            self.looks.finish_epoch()
+        for looks in self.looks.values():
+            looks.finish_epoch()
         self.counter.flush()
         if self.course.ended or epoch in snapshot_epochs(self.length.most, self.config.profile.snapshots):
             self.recorder.save(self.run, f"profile/data_map/epoch-{epoch:04d}/")
@@ -169,8 +170,8 @@ class _Worker:
             self.run.write_parquet("profile/metrics.parquet", _history_table(self.index, self.history))
             write_events(self.run, self.index.names, self.history)
             if is_last:
-                if self.looks is not None:
-                    self.run.write_arrays(EFFECTS, self.looks.arrays(self.index.n_samples()))
+                for method, looks in self.looks.items():
+                    self.run.write_arrays(looks_file(method), looks.arrays(self.index.n_samples()))
                 if self.config.profile.epochs == "auto":
                     self.run.write_json(LENGTH, self.course.summary())
                 save_network(self.run, "profile/network.pt", self.trainer.network)
@@ -191,11 +192,9 @@ class _Worker:
         with tempfile.TemporaryDirectory(prefix="stg_ray-") as folder:
             self.recorder.save(Storage(folder))
             if self.ranks.is_first:
-                looks = {} if self.looks is None else {"looks": self.looks.state_dict()}
-                torch.save(
-                    {**self.trainer.state_dict(), **looks, "history": self.history, "course": vars(self.course)},
-                    Path(folder) / "state.pt",
-                )
+                own: dict[str, Any] = {"looks": {method: looks.state_dict() for method, looks in self.looks.items()}}
+                own |= {"history": self.history, "course": vars(self.course)}
+                torch.save({**self.trainer.state_dict(), **own}, Path(folder) / "state.pt")
             loss = float(np.nansum(self.history[-1]["loss"]))
             checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report({"epoch": len(self.history), "loss": loss}, checkpoint=checkpoint)
@@ -209,8 +208,8 @@ class _Worker:
             state = torch.load(Path(folder) / "state.pt", weights_only=True, map_location="cpu")
             self.trainer.load_state_dict(state)
             self.recorder.load(Storage(folder))
-            if self.looks is not None:
-                self.looks.load_state_dict(state["looks"])
+            for method, looks in self.looks.items():
+                looks.load_state_dict(state["looks"][method])
         self.history, self.course = state["history"], Course(**state.get("course", {}))
 
 

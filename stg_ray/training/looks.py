@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from stg_ray.training.effects import effects_of
 from stg_ray.training.evaluation import taken
-from stg_ray.training.steps import effects_of_updates
 from stg_ray.training.trainer import Trainer
 
 FOLDS = 4
 """Looks are dealt to so many folds in turn, for standard errors."""
 
-EFFECTS = "profile/etap.arrow"
-"""The sums of the looks of a profile."""
 
-Effects = Callable[[Trainer, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Computes effects (K, K) from a training, and the raw inputs (n, ...) and labels (n, K) of one of its batches."""
+def looks_file(method: str) -> str:
+    """Return the file of the sums of the looks that a profile took for an affinity."""
+    return f"profile/{method}.arrow"
 
 
 class Looks:
@@ -28,15 +26,15 @@ class Looks:
     Args:
         trainer: of all tasks; it is left as it was.
         every: number of steps from one look to the next.
-        effects: what is looked at.
+        method: the affinity whose effects are looked at (see `effects.effects_of`).
 
     Attributes:
         sums: `total` and `count` (FOLDS, K, K) of the effects that are defined; looks are dealt to folds in turn.
         n_steps: steps of the training so far.
     """
 
-    def __init__(self, trainer: Trainer, every: int, effects: Effects) -> None:
-        self.trainer, self.every, self.effects = trainer, every, effects
+    def __init__(self, trainer: Trainer, every: int, method: str) -> None:
+        self.trainer, self.every, self.method = trainer, every, method
         n_tasks = len(trainer.network.layout.tasks)
         self.sums = {key: np.zeros((FOLDS, n_tasks, n_tasks)) for key in ("total", "count")}
         self.n_steps = 0
@@ -52,21 +50,21 @@ class Looks:
         inputs = taken(trainer.rows.inputs, torch.from_numpy(rows)).to(trainer.compute.device)
         if trainer.augment is not None:
             inputs = trainer.augment(inputs, torch.from_numpy(rows))
-        effects = self.effects(trainer, inputs, target).cpu().numpy()
+        effects = effects_of(self.method, trainer, inputs, target).cpu().numpy()
         fold = number % FOLDS
         self.sums["count"][fold] += ~np.isnan(effects)
         self.sums["total"][fold] += np.nan_to_num(effects)
 
 
 class ProfileLooks(Looks):
-    """Looks at the updates of the profile's optimizer (see `affinities/etap.py`), every rank at its rows of a batch.
+    """Looks of a profile, every rank at its rows of a batch.
 
     Attributes:
         whole: (2, FOLDS, K, K) `total` and `count` over all ranks and the epochs that are finished.
     """
 
-    def __init__(self, trainer: Trainer, every: int) -> None:
-        super().__init__(trainer, every, effects_of_training)
+    def __init__(self, trainer: Trainer, every: int, method: str) -> None:
+        super().__init__(trainer, every, method)
         self.whole = torch.zeros(2, *self.sums["total"].shape, dtype=torch.float64)
 
     def finish_epoch(self) -> None:
@@ -88,9 +86,3 @@ class ProfileLooks(Looks):
         """Return what the file of the looks holds: the sums, and the number of training rows."""
         total, count = self.whole.numpy()
         return {"total": total, "count": count, "samples": np.array(samples)}
-
-
-def effects_of_training(trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Compute the effects (K, K) of the updates of a training's optimizer at one of its batches."""
-    optimization = trainer.optimization
-    return effects_of_updates(trainer.network, optimization.optimizer, inputs, labels, optimization.clip)

@@ -1,5 +1,4 @@
-"""Steps of a training's own optimizer that are taken by a copy and taken back: what tag's kin look at, and the effects
-of the tasks' steps on each other to first order (see `affinities/etap.py`)."""
+"""Steps of a training's own optimizer that are taken by a copy and taken back."""
 
 from __future__ import annotations
 
@@ -11,7 +10,6 @@ import torch
 from torch import nn
 
 from stg_ray.models import TaskNetwork
-from stg_ray.training.compute import exact_float32
 
 Look = TypeVar("Look")
 
@@ -90,44 +88,3 @@ class CopiedSteps:
     @property
     def _devices(self) -> list[torch.device]:
         return [self.inputs.device] if self.inputs.is_cuda else []
-
-
-@exact_float32()
-def effects_of_updates(
-    network: TaskNetwork,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    clip: float | None = None,
-) -> torch.Tensor:
-    """Compute Z (K, K) on one batch.
-
-    Steps are taken by a copy: the network, the optimizer and torch's random state are left as they were.
-
-    Args:
-        network: of K tasks; the effects are those through its trunk.
-        optimizer: of the network's parameters.
-        inputs: (n, ...) raw inputs.
-        labels: (n, K) floating point, NaN for missing.
-        clip: largest norm of a step's gradient.
-
-    Returns:
-        (K, K) shares by which the column's loss falls; NaN where a task has no label or a loss of 0.
-    """
-    steps = CopiedSteps(network, optimizer, inputs, labels, clip)
-    shared = list(steps.network.trunk.parameters())
-    start = [parameter.detach().clone() for parameter in shared]
-    number = {id(parameter): n for n, parameter in enumerate(steps.parameters)}
-    pulls = torch.stack(
-        [torch.cat([own[number[id(p)]].flatten() for p in shared]) for own in steps.gradients]
-    )  # (K, P)
-
-    def update(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-        """What a step with these gradients takes from the trunk's parameters (P,)."""
-        own = [gradient.clone() for gradient in gradients]  # clipped in place
-        return steps.after(own, lambda: torch.cat([(a - b).flatten() for a, b in zip(start, shared, strict=True)]))
-
-    common = update([torch.zeros_like(parameter) for parameter in steps.parameters])
-    effects = torch.stack([pulls @ (update(own) - common) for own in steps.gradients]) / steps.before
-    defined = steps.has_labels & (steps.before > 0)
-    return torch.where(defined[:, None] & defined, effects, torch.nan)

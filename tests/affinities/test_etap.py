@@ -14,12 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.config import TrainingConfig
 from stg_ray.models import TaskNetwork
 from stg_ray.tasks import TaskSet
+from stg_ray.training.effects import effects_of_steps, effects_of_updates
 from stg_ray.training.optimization import Optimization
-from stg_ray.training.steps import effects_of_updates
 from tests.support.oracle import compute, example
 
 OPTIMIZERS = get_args(TrainingConfig.model_fields["optimizer"].annotation)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from stg_ray.affinities.tag import effects_of_steps
 from stg_ray.tasks import TaskSet
+from stg_ray.training.effects import effects_of_steps
 from tests.support.oracle import compute, example
 
 

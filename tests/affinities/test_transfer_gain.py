@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from stg_ray.affinities.transfer_gain import gains_of_steps
 from stg_ray.config import TrainingConfig
 from stg_ray.models import TaskNetwork
 from stg_ray.tasks import TaskSet
+from stg_ray.training.effects import gains_of_steps
 from stg_ray.training.optimization import Optimization
 from tests.support.oracle import compute, example
 

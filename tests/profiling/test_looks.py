@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stg_ray.affinities.etap import Etap
+from stg_ray.affinities.estimators import ESTIMATORS
 from stg_ray.affinities.source import RunSource
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import TrainingConfig
@@ -25,7 +25,8 @@ from stg_ray.progress import Reporter
 from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet
 from stg_ray.training.batches import CommonBatches, Draws
-from stg_ray.training.looks import EFFECTS, ProfileLooks
+from stg_ray.training.effects import effects_of
+from stg_ray.training.looks import ProfileLooks, looks_file
 from stg_ray.training.trainer import Rows, Trainer
 from tests.profiling.test_profile import CONFIG, kill_a_worker, with_workers
 
@@ -89,20 +90,24 @@ def defined(trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> np.
     missing=st.sampled_from([0.0, 0.3, 0.9]),
     optimizer=st.sampled_from(["adamw", "sgd"]),
     clip=st.sampled_from([None, 0.3]),
+    method=st.sampled_from(["etap", "tag", "transfer_gain"]),
 )
 def test_the_sums_are_those_of_the_definition_and_the_training_is_as_without(
-    every: int, missing: float, optimizer: str, clip: float | None
+    every: int, missing: float, optimizer: str, clip: float | None, method: str
 ) -> None:
     task_set = drawn(6, missing=missing)
     trainer, plain = (a_trainer(task_set, optimizer=optimizer, clip=clip) for _ in range(2))
-    looks, expected = ProfileLooks(trainer, every), []
+    looks, expected = ProfileLooks(trainer, every, method), []
     n_steps = 0
 
     def record(rows: np.ndarray, outputs: torch.Tensor, labels: torch.Tensor) -> None:
         nonlocal n_steps
         if n_steps % every == 0:
-            with torch.enable_grad():
-                expected.append(defined(trainer, trainer.rows.inputs[rows], labels))
+            inputs = torch.as_tensor(trainer.rows.inputs[rows])
+            with torch.enable_grad():  # the definitions of the others have tests beside theirs
+                is_etap = method == "etap"
+                own = defined(trainer, inputs, labels) if is_etap else effects_of(method, trainer, inputs, labels)
+                expected.append(np.asarray(own))
         n_steps += 1
         looks.record(rows, outputs, labels)
 
@@ -112,7 +117,7 @@ def test_the_sums_are_those_of_the_definition_and_the_training_is_as_without(
         looks.finish_epoch()
         if epoch == 2:  # another process goes on
             state = copy.deepcopy(looks.state_dict())
-            looks = ProfileLooks(trainer, every)
+            looks = ProfileLooks(trainer, every, method)
             looks.load_state_dict(state)
     for one, other in zip(trainer.network.parameters(), plain.network.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -123,16 +128,16 @@ def test_the_sums_are_those_of_the_definition_and_the_training_is_as_without(
         np.testing.assert_allclose(found["total"][fold], np.nansum(expected[fold::4], axis=0), rtol=2e-4, atol=2e-5)
 
 
-def test_looks_are_at_the_inputs_that_the_training_sees() -> None:
+def test_looks_are_at_the_inputs_that_the_training_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = a_trainer(drawn(1, 4, 4), flip=True)
     seen: list[torch.Tensor] = []
-    looks = ProfileLooks(trainer, 1)
+    looks = ProfileLooks(trainer, 1, "etap")
 
-    def see(trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def see(method: str, trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         seen.append(inputs)
         return torch.zeros(4, 4)
 
-    looks.effects = see
+    monkeypatch.setattr("stg_ray.training.looks.effects_of", see)
     forwarded: list[torch.Tensor] = []
     trainer.network.register_forward_pre_hook(lambda module, arguments: forwarded.append(arguments[0]))
     trainer.epoch(1, looks.record)
@@ -144,13 +149,13 @@ def test_looks_are_at_the_inputs_that_the_training_sees() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-def test_the_profile_leaves_them_for_etap_also_after_a_lost_worker(
+def test_the_profile_leaves_them_for_the_affinities_also_after_a_lost_worker(
     make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
 ) -> None:
     runs = {name: RunDir(tmp_path / name) for name in ("whole", "killed", "without")}
-    killed: list[int] = []
+    looks, killed = {"etap": 3, "tag": 4, "transfer_gain": 5}, list[int]()
     for name, run in runs.items():
-        config = with_workers(2, epochs=40, snapshots=1, etap_every=None if name == "without" else 3)
+        config = with_workers(2, epochs=40, snapshots=1, looks={} if name == "without" else looks)
         write_parts(make_task_set(n_samples=301, missing=0.2), run.sub("parts"))
         if name == "killed":
             threading.Thread(target=kill_a_worker, args=(run, killed), daemon=True).start()
@@ -158,12 +163,15 @@ def test_the_profile_leaves_them_for_etap_also_after_a_lost_worker(
             profile(run, config, progress)
     assert len(killed) == 1
     whole, without = runs["whole"], runs["without"]
-    assert whole.read_bytes(EFFECTS) == runs["killed"].read_bytes(EFFECTS)
     assert whole.read_bytes("profile/network.pt") == without.read_bytes("profile/network.pt")
-    assert not without.exists(EFFECTS)
-    sums = whole.read_arrays(EFFECTS)
-    source = RunSource(whole, with_workers(2, epochs=40, etap_every=3))
-    matrix = Etap.combine([Etap(source).partial(0)], read_index(whole.sub("parts")).tasks)
-    np.testing.assert_allclose(matrix.values, sums["total"].sum(axis=0) / sums["count"].sum(axis=0))
-    assert sums["count"].max() * 4 >= 2 * 40  # two workers look at their own rows
-    assert (np.diag(matrix.values) > 0).all()
+    source = RunSource(whole, with_workers(2, epochs=40, looks=looks))
+    for method, every in looks.items():
+        file = looks_file(method)
+        assert whole.read_bytes(file) == runs["killed"].read_bytes(file)
+        assert not without.exists(file)
+        sums = whole.read_arrays(file)
+        estimator = ESTIMATORS[method]
+        matrix = estimator.combine([estimator(source).partial(0)], read_index(whole.sub("parts")).tasks)
+        np.testing.assert_allclose(matrix.values, sums["total"].sum(axis=0) / sums["count"].sum(axis=0))
+        assert sums["count"].max() * 4 >= 2 * 40 * 3 // every - 4  # two workers look at their own rows
+        assert (np.diag(matrix.values) > 0).all() or method == "transfer_gain"

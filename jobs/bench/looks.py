@@ -1,6 +1,6 @@
-"""What etap's looks add to a profile, and what fewer of them lose.
+"""What looks at the tasks' effects on each other (`profile.looks`) add to a profile, and what fewer of them lose.
 
-    python -m jobs.bench.etap_looks [--sets NAME ...] [--every N ...] [--epochs N] [--rounds N]
+    python -m jobs.bench.looks [--method NAME] [--sets NAME ...] [--every N ...] [--epochs N] [--rounds N]
 
 Networks of all tasks are trained as the profile trains them, without looks and with one every so many steps, in turn.
 Shown are the processor's seconds of each above those without (medians), and Spearman's correlation over directed pairs
@@ -36,6 +36,7 @@ from stg_ray.training.trainer import Trainer
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--method", choices=["etap", "tag", "transfer_gain"], default="etap")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["emotions", "yeast"])
     parser.add_argument("--every", nargs="+", type=int, default=[10, 30, 100, 300])
     parser.add_argument("--epochs", type=int, default=40)
@@ -46,13 +47,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as scratch:
         for name in arguments.sets:
             source = laid_out(name, Path(scratch))
-            own = looked_at(source, arguments.every, arguments.epochs, arguments.rounds)
+            own = looked_at(source, arguments.method, arguments.every, arguments.epochs, arguments.rounds)
             result[name] = own
             rows += [
                 (f"{name}, {own['tasks']} tasks: every {every} steps", text(own[str(every)]), "")
                 for every in arguments.every
             ]
-    show("Looks of etap in a profile", rows, {"benchmark": "etap_looks", "epochs": arguments.epochs, "sets": result})
+    about = {"benchmark": "looks", "method": arguments.method, "epochs": arguments.epochs}
+    show(f"Looks of {arguments.method} in a profile", rows, {**about, "sets": result})
 
 
 def laid_out(name: str, folder: Path) -> RunSource:
@@ -70,7 +72,7 @@ def text(own: dict[str, float]) -> str:
     return f"{own['looks']} looks, +{own['added']:.1%}; correlation {own['correlation']:.2f}"
 
 
-def looked_at(source: RunSource, intervals: list[int], epochs: int, rounds: int) -> dict:
+def looked_at(source: RunSource, method: str, intervals: list[int], epochs: int, rounds: int) -> dict:
     """Measure every interval, beside a training without looks."""
     found: dict[int, list[np.ndarray]] = {every: [] for every in intervals}
     n_looks: dict[int, int] = {}
@@ -85,7 +87,7 @@ def looked_at(source: RunSource, intervals: list[int], epochs: int, rounds: int)
         draws = Draws(seed, Stream.PROFILE_BATCHES)
         batches = CommonBatches(len(rows.samples), settings.batch_size, source.index.labels_per_sample, draws)
         trainer = Trainer(network, rows, batches, settings)
-        looks = ProfileLooks(trainer, every) if every else None
+        looks = ProfileLooks(trainer, every, method) if every else None
         began = time.process_time()
         for epoch in range(1, epochs + 1):
             trainer.epoch(epoch, looks.record if looks else None)
