@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 
 import stg_ray as sr
 from jobs.bench.measure import show
-from stg_ray.retraining.search.proposals import members_of
+from stg_ray.retraining.search.partitions import members_of
 from stg_ray.retraining.search.surrogate import GroupSurrogate
 
 BUDGETS = {"ETTm1": (10, 20, 30, 40), "Taskonomy": (8, 12, 15)}

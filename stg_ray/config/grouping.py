@@ -74,7 +74,7 @@ class GroupingConfig(Section):
     """Files with further affinities, by name: K x K, in Parquet as in affinity/, or in CSV with the tasks in the first
     row and column, where large values mean alike."""
     budget: BudgetConfig | None = None
-    """Limits on the groups of `method: budget`."""
+    """Limits on the groups of `method: budget`, which the plan `searched` keeps too, and what is deployed."""
 
     @field_validator("method", mode="before")
     @classmethod

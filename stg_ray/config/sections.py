@@ -203,15 +203,6 @@ class Config(Section):
             raise ValueError("grouping.weights are all zero: at least one affinity must count")
 
     @model_validator(mode="after")
-    def _search_without_budget(self) -> Config:
-        if "searched" in self.retrain.plans and self.grouping.budget is not None:
-            raise ValueError(
-                "the plan searched takes every task into one group and knows no grouping.budget: leave searched out of "
-                "retrain.plans, or group by another method"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _learner_alone(self) -> Config:
         check_learner(self)
         return self

@@ -36,7 +36,7 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
     epochs = epochs_at_most(config.retrain, index) if is_joint else of_episodes
     config = config.model_copy(update={"retrain": config.retrain.model_copy(update={"epochs": epochs})})
     number = config.grouping.groups if config.grouping.groups != "auto" else groups_at_most(config, index.names)
-    size = Size.of(config, number, epochs)
+    size = Size.of(config, number, epochs, index.names)
     plans = make_plans(ours or _assumed(index, number), index.tasks, config, _assumed(index, size.groups))
     specs = list(network_specs(plans, config))
     if specs and "searched" in config.retrain.plans:

@@ -3,6 +3,7 @@ cheapest to serve."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -46,6 +47,7 @@ def choose(
     index: PartIndex,
     failed: set[tuple[str, int]],
     metric: MetricConfig = DEFAULT,
+    broken: Mapping[str, str] | None = None,
 ) -> dict[str, Any] | None:
     """Choose what to deploy; no test row has a say.
 
@@ -59,11 +61,15 @@ def choose(
         costs: the rows of costs.parquet.
         failed: trainings (plan, seed) in which a network is missing; they are left out.
         metric: by which tasks are compared.
+        broken: which condition of `grouping.budget` plans break, by their names; they are left out.
 
     Returns:
-        The content of chosen.json; None where no plan was trained, or none has a score on validation rows.
+        The content of chosen.json; None where no plan was trained, none has a score on validation rows, or none keeps
+        the budget.
     """
-    candidates = _candidates(_scored(results, index, "val", metric), costs, failed)
+    broken = broken or {}
+    scored = _scored(results, index, "val", metric)
+    candidates = _candidates(scored[~scored["plan"].isin(list(broken))], costs, failed)
     if not candidates:
         return None
     near = [each for each in candidates if each.behind <= each.error]
@@ -76,9 +82,15 @@ def choose(
         "networks": chosen.networks,
         "validation": chosen.validation,
         "test": _score(_scored(results, index, "test", metric), chosen),
-        "why": _why(chosen, best, len(near)),
+        "why": _why(chosen, best, len(near)) + left_out(broken, scored["plan"]),
         "candidates": [asdict(each) for each in candidates],
     }
+
+
+def left_out(broken: Mapping[str, str], plans: Iterable[str]) -> str:
+    """Say which of the plans break a budget, for the end of a sentence; empty where none does."""
+    named = [f"{plan} ({broken[plan]})" for plan in dict.fromkeys(plans) if plan in broken]
+    return f"; left out, since grouping.budget does not allow them: {', '.join(named)}" if named else ""
 
 
 def _candidates(scored: pd.DataFrame, costs: pd.DataFrame, failed: set[tuple[str, int]]) -> list[Candidate]:

@@ -18,8 +18,9 @@ from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
+from stg_ray.retraining.budget import broken_plans
 from stg_ray.retraining.cards import write_cards
-from stg_ray.retraining.choice import choose
+from stg_ray.retraining.choice import choose, left_out
 from stg_ray.retraining.events import write_events
 from stg_ray.retraining.forecast import forecast
 from stg_ray.retraining.greedy import Greedy, greedy_plan
@@ -74,9 +75,12 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     if scores:
         count_look(run_dir, config)
     run_dir.write_parquet("costs.parquet", costs)
-    chosen = choose(results.to_pandas(), costs.to_pandas(), index, failed_trainings, config.metric)
+    broken = broken_plans(config, plans)
+    chosen = choose(results.to_pandas(), costs.to_pandas(), index, failed_trainings, config.metric, broken)
     if chosen is not None:
         run_dir.write_json("chosen.json", chosen)
+    elif broken and scores:
+        progress.note(f"nothing is chosen to deploy{left_out(broken, plans)}")
     write_cards(run_dir, config, index, plans, networks, chosen)
     run_dir.write_json("failures.json", [{**spec.to_dict(), "reason": reason} for spec, reason in failed.items()])
     if lengths := _lengths(networks):

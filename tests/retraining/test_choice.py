@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 
 import stg_ray as sr
+from stg_ray.artifacts.groups import Groups
 from stg_ray.data.parts import PartIndex, index_of
+from stg_ray.retraining.budget import broken_plans
 from stg_ray.retraining.choice import choose
+from stg_ray.retraining.plans import Plan
 
 NETWORKS = {"ours": 2, "all_in_one": 1, "all_in_one_ensemble": 2}
 
@@ -66,6 +69,29 @@ def test_a_plan_that_is_clearly_better_is_chosen_whatever_it_costs(index: PartIn
     assert found["validation"] == pytest.approx(0.7525 + 0.0005)
     assert found["test"] == pytest.approx(0.2475 + 0.001), "of the chosen training"
     assert "no other plan" in found["why"]
+
+
+def test_plans_that_break_the_budget_are_left_out(index: PartIndex) -> None:
+    scores = {("all_in_one", "argmax"): [0.8, 0.8, 0.8, 0.9], ("ours", "argmax"): [0.6, 0.6, 0.72, 0.8]}
+    groups = Groups.from_labels(index.names, np.array([0, 0, 1, 1]), "budget")
+    together = Groups.from_labels(index.names, np.zeros(4, dtype=int), "one")
+    plans = {"ours": Plan(groups, 1), "all_in_one": Plan(together, 1), "not trained": Plan(together, 1)}
+    budget = {"networks": 2, "max_size": 3}
+    config = sr.load_config({"data": {"preset": "digits"}})
+    assert broken_plans(config, plans) == {}
+    assert chosen(index, scores)["plan"] == "all_in_one"
+    grouping = {"method": "budget", "groups": "auto", "budget": budget}
+    broken = broken_plans(sr.load_config({"data": {"preset": "digits"}, "grouping": grouping}), plans)
+    found = choose(*tables(index, scores), index, set(), broken=broken)
+    assert found is not None
+    assert found["plan"] == "ours"
+    assert broken.keys() == {"all_in_one", "not trained"}
+    assert found["why"].endswith(
+        "; left out, since grouping.budget does not allow them: all_in_one (a network of 4 tasks, and 1 to 3 are "
+        "allowed)"
+    )
+    assert [each["plan"] for each in found["candidates"]] == ["ours"]
+    assert choose(*tables(index, scores), index, set(), broken=dict.fromkeys(plans, "")) is None
 
 
 def test_within_a_standard_error_the_cheapest_to_serve_is_chosen(index: PartIndex) -> None:

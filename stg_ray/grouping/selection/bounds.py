@@ -19,7 +19,7 @@ from scipy.linalg import eigh
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_matrix
 
-from stg_ray.grouping.selection.problem import Conditions
+from stg_ray.tasks.conditions import Conditions
 
 
 def upper_bound(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, *, seconds: float) -> float:

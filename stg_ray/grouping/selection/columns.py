@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_matrix, hstack, identity, vstack
 
-from stg_ray.grouping.selection.problem import Conditions
+from stg_ray.tasks.conditions import Conditions
 
 ADDED = 400
 """Groups that are added to the relaxation at a time."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stg_ray.grouping.selection.problem import Conditions, task_scores
+from stg_ray.grouping.selection.problem import task_scores
+from stg_ray.tasks.conditions import Conditions
 
 
 def add_helpers(affinity: np.ndarray, unit: np.ndarray, conditions: Conditions, members: np.ndarray) -> np.ndarray:

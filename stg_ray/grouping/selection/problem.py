@@ -1,4 +1,4 @@
-"""The problem of a selection under a budget: conditions on the groups, the tasks' scores, and the answer.
+"""The problem of a selection under a budget (`tasks.conditions`): the tasks' scores, and the answer.
 
 A task's score in a group is its mean affinity to the other members; alone it scores 0 (Standley et al. 2020; TAG: Fifty
 et al. 2021). Groups are chosen that together serve every task once, with the largest mean score. With the objective
@@ -7,173 +7,15 @@ et al. 2021). Groups are chosen that together serve every task once, with the la
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import combinations
-from typing import Any, Literal, cast
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from stg_ray.artifacts.evidence import DECIMALS, SelectionScore
-from stg_ray.errors import InputError, unknown
+from stg_ray.tasks.conditions import Conditions
 
 AT_ONCE = 65_536
 """Groups whose values are computed at once."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Conditions that the chosen groups keep: the budget (`grouping.budget`), with the tasks that it is for.
-
-    Attributes:
-        networks: groups at most; no limit if None.
-        cost: total cost at most, a group of s tasks costing `network_cost` + s `task_cost`; no limit if None.
-        network_cost, task_cost: cost of a network, and of each task in it.
-        min_size, max_size: tasks of a group, at least and at most.
-        together: lists of tasks of which a group has all or none; a task is a position, or one of `names`.
-        apart: lists of tasks of which a group has one at most.
-        overlap: whether a task may be in several groups. One of them serves it, in the others it helps.
-        networks_per_task: groups that a task is in at most, where they may overlap; no limit if None.
-        objective: tasks, the mean of the tasks' scores in the groups that serve them; or groups, the sum over all
-            groups of the affinities between their tasks, divided by their number (Wang et al., arXiv 2402.15328).
-        names: of the K tasks, in the order of their positions.
-
-    Example:
-        >>> budget = {"networks": 2, "together": [["cat", "dog", "fox"]], "apart": [["cat", "car"]]}
-        >>> conditions = Conditions.of(budget, ["car", "bus", "cat", "dog", "fox"])
-        >>> conditions.pairs_together, conditions.pairs_apart
-        ([(2, 3), (2, 4), (3, 4)], [(2, 0)])
-        >>> conditions.most_networks(5)
-        2
-    """
-
-    networks: int | None = None
-    cost: float | None = None
-    network_cost: float = 1.0
-    task_cost: float = 0.0
-    min_size: int = 1
-    max_size: int | None = None
-    together: Sequence[Sequence[int | str]] = ()
-    apart: Sequence[Sequence[int | str]] = ()
-    overlap: bool = False
-    networks_per_task: int | None = None
-    objective: Literal["tasks", "groups"] = "tasks"
-    names: Sequence[str] = ()
-
-    @classmethod
-    def of(cls, budget: Mapping[str, Any] | Conditions, tasks: Sequence[str]) -> Conditions:
-        """Return the conditions of a budget for these tasks, in this order.
-
-        Args:
-            budget: a mapping with the keys of `grouping.budget`, or conditions for the same tasks in another order.
-            tasks: names of the K tasks.
-
-        Raises:
-            InputError: an unknown key or task, or conditions that contradict each other.
-        """
-        if not isinstance(budget, Conditions):
-            keys = [key.name for key in fields(cls)]
-            for key in budget:
-                if key not in keys:
-                    raise InputError(unknown(key, keys, "key of grouping.budget"))
-            budget = cls(**budget)
-        before = budget.names or tasks
-        together, apart = (
-            [[task if isinstance(task, str) else before[task] for task in listed] for listed in lists]
-            for lists in (budget.together, budget.apart)
-        )
-        conditions = replace(budget, together=together, apart=apart, names=tuple(tasks))
-        conditions.units(len(tasks))
-        return conditions
-
-    @property
-    def pairs_together(self) -> list[tuple[int, int]]:
-        """Positions of all pairs of tasks that must be together.
-
-        Raises:
-            InputError: a name is none of the tasks'.
-        """
-        return self._pairs("together")
-
-    @property
-    def pairs_apart(self) -> list[tuple[int, int]]:
-        """Positions of all pairs of tasks that must be apart.
-
-        Raises:
-            InputError: a name is none of the tasks'.
-        """
-        return self._pairs("apart")
-
-    def _pairs(self, key: str) -> list[tuple[int, int]]:
-        position: dict[int | str, int] = {name: t for t, name in enumerate(self.names)}
-        lists: Sequence[Sequence[int | str]] = getattr(self, key)
-        for task in (task for listed in lists for task in listed):
-            if isinstance(task, str) and task not in position:
-                raise InputError(f"grouping.budget.{key}: {unknown(task, self.names, 'task')}")
-        at = [[position.get(task, task) for task in listed] for listed in lists]
-        return [pair for listed in at for pair in combinations(cast("list[int]", listed), 2)]
-
-    def cost_of(self, size: np.ndarray) -> np.ndarray:
-        """Return the costs of groups of these sizes, of the same shape."""
-        return self.network_cost + self.task_cost * size
-
-    @property
-    def places_tasks(self) -> bool:
-        """Whether it is open which of a task's groups counts for it."""
-        return self.overlap and self.objective == "tasks"
-
-    def shared_by(self, size: np.ndarray) -> np.ndarray:
-        """Return by what the affinities within groups of these sizes are divided: all tasks, or all others."""
-        shared: np.ndarray = np.maximum(size - (self.objective == "tasks"), 1)
-        return shared
-
-    def largest(self, n_tasks: int) -> int:
-        """Return the most tasks that a group may have."""
-        return min(n_tasks, self.max_size or n_tasks)
-
-    def most_networks(self, n_tasks: int) -> int:
-        """Return how many groups the budget pays for.
-
-        Every task is in one group at least, and no group is needed that serves no task.
-        """
-        most = n_tasks if self.networks is None else min(n_tasks, self.networks)
-        if self.cost is not None and self.network_cost > 0:
-            most = min(most, math.floor((self.cost - self.task_cost * n_tasks) / self.network_cost + 1e-9))
-        return most
-
-    def units(self, n_tasks: int) -> np.ndarray:
-        """Return the unit of each task: tasks that must be together, directly or through others, are one unit.
-
-        Returns:
-            (K,) number of each task's unit.
-
-        Raises:
-            InputError: tasks that must be together must also be apart, or are too many for any group; the budget pays
-                for too few groups.
-        """
-        pairs = np.array(self.pairs_together, dtype=np.intp).reshape(-1, 2)
-        links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_tasks, n_tasks))
-        unit: np.ndarray = connected_components(links, directed=False)[1]
-        clash = [(a, b) for a, b in self.pairs_apart if unit[a] == unit[b]]
-        if clash:
-            a, b = (repr(self.names[t]) if self.names else t for t in clash[0])
-            raise InputError(f"tasks {a} and {b} must be apart, but also together: leave one out")
-        largest, most = self.largest(n_tasks), self.most_networks(n_tasks)
-        if np.bincount(unit).max() > largest:
-            raise InputError(f"{np.bincount(unit).max()} tasks must be together, but a group has {largest} at most")
-        if self.networks_per_task is not None and not self.overlap:
-            raise InputError("grouping.budget.networks_per_task limits groups that overlap: set overlap: true, too")
-        if not 1 <= self.min_size <= largest:
-            raise InputError(f"groups of at least {self.min_size} and at most {largest} of {n_tasks} tasks: none")
-        if most * largest < n_tasks:
-            raise InputError(
-                f"the budget pays for {max(most, 0)} groups of at most {largest} tasks, too few for {n_tasks} tasks: "
-                "raise it, or max_size"
-            )
-        return unit
 
 
 @dataclass(frozen=True)

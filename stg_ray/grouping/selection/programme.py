@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_matrix, csr_matrix, hstack
 
-from stg_ray.grouping.selection.problem import Conditions
+from stg_ray.tasks.conditions import Conditions
 
 MAX_VARIABLES = 12_000
 """Where groups overlap: beyond this many, solving for all groups takes minutes."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stg_ray.grouping.selection.problem import Conditions
 from stg_ray.seeds import Stream, generator
+from stg_ray.tasks.conditions import Conditions
 
 BROKEN = 1e6
 """Weight of a broken condition: a task too many or too few, or a pair that should be apart."""

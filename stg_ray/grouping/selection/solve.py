@@ -12,7 +12,6 @@ from stg_ray.grouping.selection.bounds import upper_bound
 from stg_ray.grouping.selection.columns import best_choice
 from stg_ray.grouping.selection.helpers import add_helpers
 from stg_ray.grouping.selection.problem import (
-    Conditions,
     Selection,
     group_values,
     off_diagonal_centred,
@@ -21,6 +20,7 @@ from stg_ray.grouping.selection.problem import (
 )
 from stg_ray.grouping.selection.programme import all_groups, choose, kept_by
 from stg_ray.grouping.selection.search import beam_search
+from stg_ray.tasks.conditions import Conditions
 
 NONE_KEEPS = "no choice of groups keeps all conditions on cost, sizes and pairs: loosen one"
 

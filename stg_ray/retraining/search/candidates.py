@@ -13,7 +13,8 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
-from stg_ray.retraining.search.proposals import canonical
+from stg_ray.retraining.budget import conditions_of
+from stg_ray.retraining.search.partitions import canonical, members_of
 from stg_ray.retraining.search.size import Size
 
 CLUSTERERS = ("spectral", "agglomerative")
@@ -47,18 +48,28 @@ def candidates_of(
     wanted = max(len(candidates), int(SHARE_OF_CANDIDATES * size.networks / size.groups))
     sources = [matrices, *([matrix] for matrix in matrices)] if len(matrices) > 1 else [matrices]
     numbers = range(size.groups, size.fewest - 1, -1)
+    conditions, budget = conditions_of(config, ours.tasks), config.grouping.budget
+
+    def made_by(source: list[TaskMatrix], method: str, number: int) -> np.ndarray:
+        if budget is None:
+            return np.asarray(group_tasks(source, method=method, n_groups=number, seed=config.seed).labels)
+        within = budget.model_dump() | {"networks": number, "overlap": False, "networks_per_task": None}
+        return np.asarray(group_tasks(source, method="budget", budget=within, seed=config.seed).labels)
+
+    clusterers = CLUSTERERS if budget is None else ("budget",)
     made = (
-        group_tasks(source, method=method, n_groups=number, seed=config.seed).labels
+        made_by(source, method, number)
         for source, method, number in [
-            *((source, method, number) for method in CLUSTERERS for number in numbers for source in sources),
-            *(([matrix], CLUSTERERS[0], size.groups) for matrix in of_resampled),
+            *((source, method, number) for method in clusterers for number in numbers for source in sources),
+            *(([matrix], clusterers[0], size.groups) for matrix in of_resampled),
         ]
     )
     for labels in map(canonical, chain([ours.labels], made)):
         if len(candidates) >= wanted:
             break
         is_new = all(adjusted_rand_score(labels, other) < SAME for other in candidates)
-        if is_new and size.fewest <= labels.max() + 1 <= size.groups:
+        is_possible = size.fewest <= labels.max() + 1 <= size.groups and not conditions.broken_by(members_of(labels))
+        if is_new and is_possible:
             candidates.append(labels)
     return candidates
 

@@ -22,9 +22,10 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, StgRayError
 from stg_ray.progress import StageProgress
+from stg_ray.retraining.budget import conditions_of
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.search.candidates import GroupTasks, candidates_of, mean_affinity, resampled
-from stg_ray.retraining.search.proposals import key_of, members_of
+from stg_ray.retraining.search.partitions import key_of, members_of
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import FINAL_LENGTH, Size
 from stg_ray.retraining.specs import NetworkSpec, epochs_of_plans
@@ -60,7 +61,7 @@ def search_groups(
     """
     tasks = read_index(run.sub("parts")).tasks
     config = settled(config, run.read_json(FORECAST) if run.exists(FORECAST) else None)
-    size = Size.of(config, len(ours.groups), epochs_of_plans(run, config))
+    size = Size.of(config, len(ours.groups), epochs_of_plans(run, config), ours.tasks)
     search = _search_of(run, config, ours, size, group_tasks)
     then = f", then {size.finalists} groupings in trainings of {size.final_epochs}" if size.finalists else ""
     progress.note(
@@ -121,6 +122,7 @@ def _search_of(run: RunDir, config: Config, ours: Groups, size: Size, group_task
         candidates=candidates_of(config, ours, matrices, size, group_tasks, resampled(run, names, matrices)),
         affinity=mean_affinity(matrices),
         seed=config.seed,
+        conditions=conditions_of(config, ours.tasks),
     )
 
 
@@ -272,12 +274,16 @@ def check_search(config: Config, tasks: Sequence[str]) -> None:
     """Check the settings of a search before anything runs.
 
     Raises:
-        InputError: more groups than tasks, too many networks, or a candidate that lacks a task or has another.
+        InputError: more groups than tasks or than `grouping.budget` allows, too many networks, or a candidate that
+            lacks a task, has another, or breaks the budget.
     """
     if "searched" not in config.retrain.plans:
         return
     if len(tasks) < 2 or config.search.n_groups(1)[1] > len(tasks):
         raise InputError(f"search.groups={config.search.groups} but there are {len(tasks)} tasks: expected 1 to that")
+    conditions = conditions_of(config, tasks)
+    if config.search.groups != "auto" or config.search.candidates:
+        Size.of(config, 1, 1, tasks)
     for number, groups in enumerate(config.search.candidates):
         named = {name for group in groups for name in group}
         for odd, what in ((set(tasks) - named, "lacks"), (named - set(tasks), "names")):
@@ -285,6 +291,10 @@ def check_search(config: Config, tasks: Sequence[str]) -> None:
                 raise InputError(
                     f"search.candidates: candidate {number} {what} {sorted(odd)[0]!r}: expected every task in one group"
                 )
+        if broken := conditions.broken_by(np.array([[task in group for task in tasks] for group in groups])):
+            raise InputError(
+                f"search.candidates: candidate {number} breaks grouping.budget ({broken}): expected groupings that keep it"
+            )
     if (networks := config.search.cost * len(tasks) / config.search.length) > MOST_NETWORKS:
         raise InputError(
             f"search.cost={config.search.cost:g} and search.length={config.search.length:g} allow {networks:,.0f} "

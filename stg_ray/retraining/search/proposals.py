@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stg_ray.retraining.search.partitions import Partitions, canonical, key_of, members_of
 from stg_ray.retraining.search.surrogate import GroupSurrogate
 
 OPTIMISM = 1.0
@@ -49,72 +50,48 @@ class Prospects:
         return self.of_sums(np.add.reduceat(self.of_groups(np.concatenate(members)), starts, axis=0))
 
 
-def propose(prospects: Prospects, starts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Improve partitions by moving one task at a time, as long as their prospects grow.
+def propose(prospects: Prospects, partitions: Partitions, starts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Improve partitions by moving one task at a time (with those that it must be with), as long as their prospects
+    grow.
 
     Args:
         prospects: of groups.
-        starts: partitions (K,) of labels 0 to G - 1; none of their groups is emptied.
+        partitions: that may be proposed.
+        starts: some of them (K,), of labels 0 to G - 1; none of their groups is emptied.
 
     Returns:
         Different partitions, those of the best prospects first.
     """
     found: dict[bytes, tuple[float, np.ndarray]] = {}
     for start in starts:
-        labels = canonical(_improved(prospects, np.asarray(start).copy()))
+        labels = canonical(_improved(prospects, partitions, np.asarray(start).copy()))
         found.setdefault(labels.tobytes(), (float(prospects.of_partitions([labels])[0]), labels))
     return [labels for _, labels in sorted(found.values(), key=lambda each: -each[0])]
 
 
-def _improved(prospects: Prospects, labels: np.ndarray) -> np.ndarray:
-    """Move each task in turn to where it raises the prospect most, until none does."""
+def _improved(prospects: Prospects, partitions: Partitions, labels: np.ndarray) -> np.ndarray:
+    """Move each unit of tasks in turn to where it raises the prospect most, until none does."""
     members = members_of(labels)
-    of_groups = prospects.of_groups(members)
+    of_groups, allows = prospects.of_groups(members), partitions.conditions.allows
     for _ in range(MOST_SWEEPS):
         moved = False
-        for t in range(len(labels)):
-            old = labels[t]
-            if members[old].sum() == 1:
+        for unit in partitions.units:
+            old = labels[unit[0]]
+            without, with_unit = members[old].copy(), members.copy()
+            without[unit] = False
+            with_unit[:, unit] = True
+            allowed = allows(with_unit)
+            allowed[old] = False
+            if not (without.any() and allows(without) and allowed.any()):
                 continue
-            without, with_t = members[old].copy(), members.copy()
-            without[t] = False
-            with_t[:, t] = True
-            joined, left = prospects.of_groups(with_t), prospects.of_groups(without[None])[0]
+            joined, left = prospects.of_groups(with_unit[allowed]), prospects.of_groups(without[None])[0]
             now = of_groups.sum(axis=0)
-            values = prospects.of_sums(now - of_groups - of_groups[old] + joined + left)
-            values[old] = -np.inf
-            new = int(values.argmax())
-            if values[new] > prospects.of_sums(now) + 1e-9:
-                members[old], members[new] = without, with_t[new]
-                of_groups[old], of_groups[new], labels[t], moved = left, joined[new], new, True
+            values = prospects.of_sums(now - of_groups[allowed] - of_groups[old] + joined + left)
+            best = int(values.argmax())
+            if values[best] > prospects.of_sums(now) + 1e-9:
+                new = int(np.flatnonzero(allowed)[best])
+                members[old], members[new] = without, with_unit[new]
+                of_groups[old], of_groups[new], labels[unit], moved = left, joined[best], new, True
         if not moved:
             break
     return labels
-
-
-def neighbours(labels: np.ndarray) -> list[np.ndarray]:
-    """Return the partitions with one task elsewhere, in canonical form; no group is emptied."""
-    sizes = np.bincount(labels)
-    moved = []
-    for t, old in enumerate(labels):
-        for new in range(len(sizes)):
-            if new != old and sizes[old] > 1:
-                moved.append(labels.copy())
-                moved[-1][t] = new
-    return [canonical(each) for each in moved]
-
-
-def members_of(labels: np.ndarray) -> np.ndarray:
-    """Return the (G, K) boolean members of a partition's groups."""
-    return np.asarray(np.arange(int(labels.max()) + 1)[:, None] == labels)
-
-
-def canonical(labels: np.ndarray) -> np.ndarray:
-    """Number a partition's groups by their first tasks, so that equal partitions have equal labels."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first))[inverse])
-
-
-def key_of(group: np.ndarray) -> bytes:
-    """Return a key of a group (K,), boolean."""
-    return np.packbits(group).tobytes()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from stg_ray.errors import InputError
-from stg_ray.retraining.search.proposals import Prospects, canonical, key_of, members_of, neighbours, propose
+from stg_ray.retraining.search.partitions import Partitions, canonical, key_of, members_of
+from stg_ray.retraining.search.proposals import Prospects, propose
 from stg_ray.retraining.search.surrogate import GroupSurrogate
 from stg_ray.seeds import Stream, generator
+from stg_ray.tasks.conditions import Conditions
 
 N_RANDOM_STARTS = 8
 """Random partitions from which each proposal is also looked for."""
@@ -33,9 +36,12 @@ class GroupSearch:
         candidates: partitions (K,) into as many groups to measure first, the likeliest first; two random ones follow.
         affinity: (K, K) how alike tasks are, where it is known.
         seed: of what is drawn.
+        conditions: on the groups, with the keys of `grouping.budget`; the network of all tasks, which the others are
+            compared with, need not keep them. None: there are none.
 
     Raises:
-        InputError: more groups than tasks, or a candidate that is no partition into so many groups.
+        InputError: more groups than tasks, a candidate that is no partition into so many groups or breaks the
+            conditions, or conditions that allow no such number of groups.
 
     Example:
         >>> search = GroupSearch(n_tasks=4, n_groups=2, budget=10)
@@ -55,6 +61,7 @@ class GroupSearch:
         candidates: Sequence[np.ndarray] = (),
         affinity: np.ndarray | None = None,
         seed: int = 0,
+        conditions: Mapping[str, Any] | Conditions | None = None,
     ) -> None:
         fewest, most = (n_groups, n_groups) if isinstance(n_groups, int) else n_groups
         if not 1 <= fewest <= most <= n_tasks:
@@ -65,11 +72,16 @@ class GroupSearch:
                     f"a candidate has the shape {np.shape(labels)} and {len(np.unique(labels))} groups: expected a "
                     f"label for each of {n_tasks} tasks, {_numbers(fewest, most)} different ones"
                 )
+        conditions = conditions if isinstance(conditions, Conditions) else Conditions(**(conditions or {}))
+        self.partitions = Partitions(n_tasks, fewest, most, conditions)
+        for labels in candidates:
+            if broken := conditions.broken_by(members_of(canonical(np.asarray(labels)))):
+                raise InputError(f"a candidate breaks the conditions: {broken}; expected groups that keep them")
         self.n_tasks, self.fewest, self.most, self.budget = n_tasks, fewest, most, budget
         self.affinity = affinity
         self._rng = generator(Stream.GROUP_SEARCH, seed)
         self._queue = [canonical(np.asarray(labels)) for labels in candidates]
-        self._queue += [self._random() for _ in range(2)]
+        self._queue += self._random(2)
         self._groups: list[np.ndarray] = []
         self._scores: list[np.ndarray] = []
         self._asked: set[bytes] = set()
@@ -128,9 +140,9 @@ class GroupSearch:
         if number < 2:
             return found
         for labels in map(canonical, given):
-            is_possible = self.fewest <= labels.max() + 1 <= self.most
             is_measured = all(key_of(group) in self._asked for group in members_of(labels))
-            if len(found) < number and is_possible and is_measured and not _is_among(labels, found):
+            is_possible = is_measured and self.partitions.allows(labels)
+            if len(found) < number and is_possible and not _is_among(labels, found):
                 found.append(labels)
         expected = self.surrogate().predict(np.array(self._groups))[0].sum(axis=1)
         while len(found) < number:
@@ -147,13 +159,15 @@ class GroupSearch:
     def _proposals(self) -> Iterator[np.ndarray]:
         """Partitions that may be worth measuring next, the best prospects first."""
         best = self._best()
-        starts = [*([] if best is None else [best]), *(self._random() for _ in range(N_RANDOM_STARTS))]
+        starts = [*([] if best is None else [best]), *self._random(N_RANDOM_STARTS)]
         prospects = Prospects(self.surrogate(), self._sums())
-        found = propose(prospects, starts)
+        found = propose(prospects, self.partitions, starts)
         yield from found
         # Where the best prospects are measured already, something near them, or elsewhere, is not.
-        others = [labels for optimum in found[:N_NEIGHBOURHOODS] for labels in neighbours(optimum)]
-        others += [self._random() for _ in range(N_RANDOM_OTHERS)]
+        others = [labels for optimum in found[:N_NEIGHBOURHOODS] for labels in self.partitions.neighbours(optimum)]
+        others += self._random(N_RANDOM_OTHERS)
+        if not others:
+            return
         order = np.argsort(-prospects.of_partitions(others), kind="stable")
         yield from (others[i] for i in order)
 
@@ -173,11 +187,12 @@ class GroupSearch:
             LinearConstraint(members.T, 1, 1),
             LinearConstraint(np.ones(len(members)), self.fewest, self.most),
         ]
+        allowed = self.partitions.conditions.allows(members > 0)
         for labels in without:  # not all of its groups at once
             keys = {key_of(group) for group in members_of(labels)}
             of_it = np.array([key_of(group) in keys for group in self._groups], dtype=np.float64)
             constraints.append(LinearConstraint(of_it, 0, len(keys) - 1))
-        solution = milp(-sums, integrality=np.ones(len(members)), bounds=Bounds(0, 1), constraints=constraints)
+        solution = milp(-sums, integrality=np.ones(len(members)), bounds=Bounds(0, allowed), constraints=constraints)
         return None if solution.x is None else canonical(members[solution.x > 0.5].argmax(axis=0))
 
     def _wanted_of(self, labels: np.ndarray) -> list[np.ndarray]:
@@ -195,12 +210,10 @@ class GroupSearch:
         pairs = zip(self._groups, self._scores, strict=True)
         return {key_of(group): float(np.nansum(scores)) for group, scores in pairs}
 
-    def _random(self) -> np.ndarray:
-        """A partition into any number of groups of any sizes: each has one task at random, and the others are drawn."""
-        n_groups = self.most if self.fewest == self.most else int(self._rng.integers(self.fewest, self.most + 1))
-        labels = self._rng.integers(n_groups, size=self.n_tasks)
-        labels[self._rng.permutation(self.n_tasks)[:n_groups]] = np.arange(n_groups)
-        return canonical(labels)
+    def _random(self, number: int) -> list[np.ndarray]:
+        """Random partitions, fewer where conditions make them hard to find."""
+        drawn = [self.partitions.random(self._rng) for _ in range(number)]
+        return [labels for labels in drawn if labels is not None]
 
 
 def _is_among(labels: np.ndarray, others: Sequence[np.ndarray]) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stg_ray.config import Config
+from stg_ray.errors import InputError
+from stg_ray.retraining.budget import conditions_of
 
 FINAL_LENGTH = 0.5
 """Length of the trainings of finalists, as a share of a plan's: from scratch it takes half of a training to tell which
@@ -37,15 +40,19 @@ class Size:
     epochs_of_plan: int
 
     @classmethod
-    def of(cls, config: Config, ours: int, epochs: int) -> Size:
+    def of(cls, config: Config, ours: int, epochs: int, tasks: Sequence[str]) -> Size:
         """Return the size of a run's search.
 
         Args:
             config: of the run.
             ours: number of our groups.
             epochs: of a plan's networks, as far as they are known.
+            tasks: their names.
+
+        Raises:
+            InputError: `grouping.budget` allows no such number of groups.
         """
-        (fewest, groups), search = config.search.n_groups(ours), config.search
+        (fewest, groups), search = _numbers_of_groups(config, ours, tasks), config.search
         short, final = max(1, round(search.length * epochs)), max(1, round(FINAL_LENGTH * epochs))
         finalists = min(search.finalists, int(SHARE_OF_FINALS * search.cost * epochs / final))
         if finalists < 2 or final <= short:  # one has nothing to be compared with
@@ -67,3 +74,19 @@ class Size:
     def cost_of(self, networks: int, finals: int) -> float:
         """Return the cost of some short trainings, and of some of finalists, in trainings of a plan."""
         return (networks * self.epochs + finals * self.final_epochs) / (self.groups * self.epochs_of_plan)
+
+
+def _numbers_of_groups(config: Config, ours: int, tasks: Sequence[str]) -> tuple[int, int]:
+    """The fewest and the most groups of a partition; auto: within the budget."""
+    fewest, most = config.search.n_groups(ours)
+    if config.grouping.budget is None:
+        return fewest, most
+    least, largest = conditions_of(config, tasks).numbers(len(tasks))
+    if config.search.groups == "auto" and not config.search.candidates:
+        fewest, most = max(fewest, least), min(max(most, least), largest)
+    if not least <= fewest <= most <= largest:
+        raise InputError(
+            f"a search for {fewest} to {max(fewest, most)} groups, and grouping.budget allows {least} to {largest}: "
+            "give search.groups within these, or leave searched out of retrain.plans"
+        )
+    return fewest, most

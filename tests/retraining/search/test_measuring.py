@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from stg_ray.retraining.search.candidates import candidates_of
 from stg_ray.retraining.search.measuring import Expected, check_search, settled
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import Size
+from stg_ray.tasks.conditions import Conditions
 from tests.support.processes import Program
 
 CONFIG = load_config("digits", ["retrain.plans=[searched, all_in_one]"])
@@ -46,7 +48,7 @@ NAMES = ["a", "b", "c", "d"]
     ],
 )
 def test_what_a_search_costs(settings: tuple[str, ...], ours: int, epochs: int, expected: tuple[float, ...]) -> None:
-    size = Size.of(set_values(CONFIG, settings), ours, epochs)
+    size = Size.of(set_values(CONFIG, settings), ours, epochs, NAMES)
     found = (size.fewest, size.groups, size.networks, size.epochs, size.finalists, size.final_epochs)
     assert found == expected[:-1]
     assert size.cost == pytest.approx(expected[-1])
@@ -106,15 +108,23 @@ def test_candidates_that_are_no_groupings_are_refused(search: dict[str, Any], me
         load_config({"data": {"preset": "digits"}, "search": search})
 
 
-def test_a_budget_and_a_search_exclude_each_other() -> None:
-    with pytest.raises(InputError, match=r"knows no grouping.budget: leave searched out"):
-        load_config(
-            {
-                "data": {"preset": "digits"},
-                "grouping": {"groups": "auto", "method": "budget", "budget": {"networks": 2}},
-                "retrain": {"plans": ["searched"]},
-            }
-        )
+@pytest.mark.parametrize(
+    ("budget", "search", "message"),
+    [
+        ({"networks": 2}, {"groups": 3}, "a search for 3 to 3 groups, and grouping.budget allows 1 to 2"),
+        ({"max_size": 2}, {"candidates": [[["a", "b", "c"], ["d"]]]}, "a network of 3 tasks, and 1 to 2 are allowed"),
+        ({"apart": [["a", "b"]]}, {"candidates": [[["a", "b"], ["c", "d"]]]}, "'a' and 'b' must be apart"),
+        ({"apart": [["a", "b"]]}, {"candidates": [[["a", "c"], ["b", "d"]]]}, None),
+        ({"apart": [["a", "x"]]}, {}, "unknown task 'x'"),
+    ],
+)
+def test_a_search_keeps_to_the_budget_or_is_refused(
+    budget: dict[str, Any], search: dict[str, Any], message: str | None
+) -> None:
+    values = {"data": {"preset": "digits"}, "retrain": {"plans": ["searched"]}, "search": search}
+    config = load_config({**values, "grouping": {"groups": "auto", "method": "budget", "budget": budget}})
+    with nullcontext() if message is None else pytest.raises(InputError, match=message):
+        check_search(config, NAMES)
 
 
 def test_candidates_are_the_users_then_ours_then_those_of_each_affinity() -> None:
@@ -180,6 +190,30 @@ def opposites(n: int = 1200) -> sr.TaskSet:
     score = inputs[:, 1:4].sum(axis=1, keepdims=True) + 0.3 * rng.normal(size=(n, 6))
     turned = (inputs[:, :1] > 0) & (np.arange(6) % 2 == 1)
     return sr.TaskSet.from_arrays(inputs, ((score > 0) ^ turned).astype(np.int8), names=list("abcdef"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_budget_is_kept_by_the_search_and_by_what_is_deployed(quiet: Reporter, tmp_path: Path) -> None:
+    budget = {"networks": 3, "max_size": 3, "apart": [["a", "b"]]}
+    settings = {
+        "model": {"trunk": "mlp", "width": 8, "depth": 1},
+        "profile": {"epochs": 4, "workers": 1},
+        "grouping": {"method": "budget", "budget": budget},
+        "retrain": {"epochs": 4, "plans": ["ours", "searched", "all_in_one"]},
+        "search": {"cost": 6.0, "rounds": 2},
+    }
+    run = sr.run(opposites(600), str(tmp_path / "run"), settings=settings, until="retrain", reporter=quiet)
+    about = run.run_dir.read_json("search.json")
+    conditions = Conditions.of(budget, "abcdef")
+    for groups in (about["groups"], run.groups.groups):
+        assert conditions.broken_by(np.array([[t in group for t in "abcdef"] for group in groups])) == ""
+    assert len(about["measured"]) > 4
+    for row in about["measured"][1:]:  # the first is that of all tasks, which the others are compared with
+        assert conditions.allows(np.array([t in row["tasks"] for t in "abcdef"]))
+    chosen = run.run_dir.read_json("chosen.json")
+    assert {each["plan"] for each in chosen["candidates"]} == {"ours", "searched"}
+    assert "left out, since grouping.budget does not allow them: all_in_one" in chosen["why"]
 
 
 @pytest.mark.slow

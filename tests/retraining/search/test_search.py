@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import stg_ray as sr
-from stg_ray.retraining.search.proposals import Prospects, canonical, key_of, members_of, neighbours, propose
+from stg_ray.grouping import select
+from stg_ray.retraining.search.partitions import Partitions, canonical, key_of, members_of
+from stg_ray.retraining.search.proposals import Prospects, propose
 from stg_ray.retraining.search.surrogate import GroupSurrogate
+from stg_ray.tasks.conditions import Conditions
 
 
 def scores_of(group: np.ndarray, planted: np.ndarray, rng: np.random.Generator, noise: float) -> np.ndarray:
@@ -102,12 +109,13 @@ def test_proposals_are_partitions_that_no_single_move_improves() -> None:
     scores = np.array([scores_of(group, planted, rng, 0.05) for group in groups])
     sums = {key_of(group): float(np.nansum(row)) for group, row in zip(groups, scores, strict=True)}
     prospects = Prospects(GroupSurrogate(groups, scores), sums)
-    proposals = propose(prospects, [rng.permutation(planted) for _ in range(5)])
+    partitions = Partitions(12, 3, 3, Conditions())
+    proposals = propose(prospects, partitions, [rng.permutation(planted) for _ in range(5)])
     values = prospects.of_partitions(proposals).tolist()
     assert values == sorted(values, reverse=True)
     for labels, value in zip(proposals, values, strict=True):
         assert labels.max() == 2
-        assert prospects.of_partitions(neighbours(labels)).max() <= value + 1e-9
+        assert prospects.of_partitions(partitions.neighbours(labels)).max() <= value + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -126,6 +134,81 @@ def test_what_cannot_be_searched_is_said(
 ) -> None:
     with pytest.raises(sr.InputError, match=message):
         sr.GroupSearch(4, n_groups, budget=9, candidates=candidates)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_all_that_is_asked_under_conditions_keeps_them(data: st.DataObject) -> None:
+    n_tasks = data.draw(st.integers(4, 9))
+    tasks = st.lists(st.integers(0, n_tasks - 1), min_size=2, max_size=3, unique=True)
+    given_conditions = {
+        "min_size": data.draw(st.integers(1, 2)),
+        "max_size": data.draw(st.one_of(st.none(), st.integers(3, n_tasks))),
+        "together": data.draw(st.lists(tasks, max_size=1)),
+        "apart": data.draw(st.lists(tasks, max_size=2)),
+        "networks": data.draw(st.one_of(st.none(), st.integers(2, n_tasks))),
+    }
+    possible = (
+        [
+            labels
+            for labels in partitions_of(n_tasks)
+            if not Conditions(**given_conditions).broken_by(members_of(labels))
+        ]
+        if n_tasks < 7
+        else None
+    )
+    try:
+        fewest, most = Conditions(**given_conditions).numbers(n_tasks)
+        search = sr.GroupSearch(n_tasks, (fewest, most), 30, seed=1, conditions=given_conditions)
+    except sr.InputError:
+        assert not possible
+        return
+    rng, planted = np.random.default_rng(0), np.arange(n_tasks) % 2
+    everything = True
+    conditions = Conditions(**given_conditions)
+    while groups := search.ask():
+        for group in groups:
+            assert everything or conditions.allows(group)
+            everything = False
+            search.tell(group, scores_of(group, planted, rng, 0.05))
+    try:
+        assert conditions.broken_by(members_of(search.best())) == ""
+    except RuntimeError:
+        assert not possible
+
+
+def test_the_best_under_conditions_is_that_of_all_that_keep_them() -> None:
+    planted = np.repeat([0, 1, 2], 4)
+    conditions = {"max_size": 4, "together": [[0, 4]], "apart": [[1, 2]], "networks": 4}
+    search = sr.GroupSearch(12, (3, 4), 150, seed=0, conditions=conditions)
+    rng = np.random.default_rng(0)
+    while groups := search.ask():
+        for group in groups:
+            search.tell(group, scores_of(group, planted, rng, 0.0))
+    found = members_of(search.best())
+    assert Conditions(**conditions).broken_by(found) == ""
+    best = select(np.where(planted[:, None] == planted, 0.1, -0.1), Conditions(**conditions, objective="tasks"))
+    value = sum(float(np.nansum(scores_of(group, planted, rng, 0.0))) for group in found)
+    members = np.array([np.isin(np.arange(12), group) for group in best.groups])
+    assert value >= sum(float(np.nansum(scores_of(group, planted, rng, 0.0))) for group in members) - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"max_size": 1}, "the budget allows 4 to 4 groups: expected as many, not 2 to 2"),
+        ({"networks": 1}, "the budget allows 1 to 1 groups"),
+        ({"apart": [[0, 1]]}, "a candidate breaks the conditions: 0 and 1 must be apart"),
+        ({"together": [[2, 3]]}, "a candidate breaks the conditions: 2 and 3 must be together"),
+        ({"min_size": 2}, "a candidate breaks the conditions: a network of 1 tasks, and 2 to 4 are allowed"),
+        ({"cost": 2.5}, None),
+        ({"cost": 2.5, "task_cost": 0.2}, "the budget allows 1 to 1 groups"),
+    ],
+)
+def test_conditions_that_a_search_cannot_keep_are_refused(conditions: dict[str, Any], message: str | None) -> None:
+    candidates = [np.array([0, 0, 0, 1])]
+    with nullcontext() if message is None else pytest.raises(sr.InputError, match=message):
+        sr.GroupSearch(4, 2, budget=9, candidates=candidates, conditions=conditions)
 
 
 def partitions_of(n_tasks: int) -> list[np.ndarray]:
