@@ -21,7 +21,7 @@ from stg_ray.meta.network import check_tasks, kind_of, meta_network
 from stg_ray.models import build_network, split_layers
 from stg_ray.models.sizes import memory_bytes
 from stg_ray.retraining.plans import check_plans
-from stg_ray.retraining.search.measuring import check_search
+from stg_ray.retraining.search.size import check_search
 from stg_ray.stages import STAGES, earlier
 from stg_ray.training.augmentation import Augmentation
 from stg_ray.training.metrics import check_metrics

@@ -20,7 +20,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
-from stg_ray.errors import InputError, StgRayError
+from stg_ray.errors import StgRayError
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.budget import conditions_of
 from stg_ray.retraining.kept import network_folder
@@ -39,8 +39,6 @@ STARTS = {"profiled": "from the profiled network", "scratch": "from scratch"}
 """In words, by `search.start`."""
 N_RANDOM = 100
 """Random groupings that the best one is compared with, by what is expected of them."""
-MOST_NETWORKS = 20_000
-"""More short trainings than anybody waits for, nor the surrogate has memory for."""
 
 
 def search_groups(
@@ -268,35 +266,3 @@ class _Measured:
         if self.together is None:
             self.together = scores
         return np.asarray(scores - self.together)
-
-
-def check_search(config: Config, tasks: Sequence[str]) -> None:
-    """Check the settings of a search before anything runs.
-
-    Raises:
-        InputError: more groups than tasks or than `grouping.budget` allows, too many networks, or a candidate that
-            lacks a task, has another, or breaks the budget.
-    """
-    if "searched" not in config.retrain.plans:
-        return
-    if len(tasks) < 2 or config.search.n_groups(1)[1] > len(tasks):
-        raise InputError(f"search.groups={config.search.groups} but there are {len(tasks)} tasks: expected 1 to that")
-    conditions = conditions_of(config, tasks)
-    if config.search.groups != "auto" or config.search.candidates:
-        Size.of(config, 1, 1, tasks)
-    for number, groups in enumerate(config.search.candidates):
-        named = {name for group in groups for name in group}
-        for odd, what in ((set(tasks) - named, "lacks"), (named - set(tasks), "names")):
-            if odd:
-                raise InputError(
-                    f"search.candidates: candidate {number} {what} {sorted(odd)[0]!r}: expected every task in one group"
-                )
-        if broken := conditions.broken_by(np.array([[task in group for task in tasks] for group in groups])):
-            raise InputError(
-                f"search.candidates: candidate {number} breaks grouping.budget ({broken}): expected groupings that keep it"
-            )
-    if (networks := config.search.cost * len(tasks) / config.search.length) > MOST_NETWORKS:
-        raise InputError(
-            f"search.cost={config.search.cost:g} and search.length={config.search.length:g} allow {networks:,.0f} "
-            f"networks: expected at most {MOST_NETWORKS:,}"
-        )

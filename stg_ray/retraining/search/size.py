@@ -1,9 +1,11 @@
-"""The size of a search: how many networks it measures, for how long, and what that costs."""
+"""The size of a search: how many networks it measures, for how long, what that costs, and whether it can be."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from stg_ray.config import Config
 from stg_ray.errors import InputError
@@ -12,6 +14,9 @@ from stg_ray.retraining.budget import conditions_of
 FINAL_LENGTH = 0.5
 """Length of the trainings of finalists, as a share of a plan's: from scratch it takes half of a training to tell which
 groups are better (jobs/bench/short_trainings.py)."""
+
+MOST_NETWORKS = 20_000
+"""More short trainings than anybody waits for, nor the surrogate has memory for."""
 
 SHARE_OF_FINALS = 0.5
 """Share of the cost that finalists may take."""
@@ -90,3 +95,35 @@ def _numbers_of_groups(config: Config, ours: int, tasks: Sequence[str]) -> tuple
             "give search.groups within these, or leave searched out of retrain.plans"
         )
     return fewest, most
+
+
+def check_search(config: Config, tasks: Sequence[str]) -> None:
+    """Check the settings of a search before anything runs.
+
+    Raises:
+        InputError: more groups than tasks or than `grouping.budget` allows, too many networks, or a candidate that
+            lacks a task, has another, or breaks the budget.
+    """
+    if "searched" not in config.retrain.plans:
+        return
+    if len(tasks) < 2 or config.search.n_groups(1)[1] > len(tasks):
+        raise InputError(f"search.groups={config.search.groups} but there are {len(tasks)} tasks: expected 1 to that")
+    conditions = conditions_of(config, tasks)
+    if config.search.groups != "auto" or config.search.candidates:
+        Size.of(config, 1, 1, tasks)
+    for number, groups in enumerate(config.search.candidates):
+        named = {name for group in groups for name in group}
+        for odd, what in ((set(tasks) - named, "lacks"), (named - set(tasks), "names")):
+            if odd:
+                raise InputError(
+                    f"search.candidates: candidate {number} {what} {sorted(odd)[0]!r}: expected every task in one group"
+                )
+        if broken := conditions.broken_by(np.array([[task in group for task in tasks] for group in groups])):
+            raise InputError(
+                f"search.candidates: candidate {number} breaks grouping.budget ({broken}): expected groups that keep it"
+            )
+    if (networks := config.search.cost * len(tasks) / config.search.length) > MOST_NETWORKS:
+        raise InputError(
+            f"search.cost={config.search.cost:g} and search.length={config.search.length:g} allow {networks:,.0f} "
+            f"networks: expected at most {MOST_NETWORKS:,}"
+        )

@@ -21,9 +21,9 @@ from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks
 from stg_ray.progress import Reporter
 from stg_ray.retraining.search.candidates import candidates_of
-from stg_ray.retraining.search.measuring import Expected, check_search, settled
+from stg_ray.retraining.search.measuring import Expected, settled
 from stg_ray.retraining.search.search import GroupSearch
-from stg_ray.retraining.search.size import Size
+from stg_ray.retraining.search.size import Size, check_search
 from stg_ray.tasks.conditions import Conditions
 from tests.support.processes import Program
 
