@@ -25,7 +25,7 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.models import build_network
 from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks
 from stg_ray.planning.rough import BACKWARD, affinity_seconds, grouping_seconds, report_seconds
-from stg_ray.planning.timing import START_SECONDS, Pace, seconds_of_score, seconds_of_trials
+from stg_ray.planning.timing import Pace, seconds_of_score, seconds_of_starts, seconds_of_trials
 from stg_ray.profiling.stage import place_profile
 from stg_ray.progress import Left, Standing
 from stg_ray.retraining.specs import NetworkSpec
@@ -123,7 +123,7 @@ class Ahead:
         return {
             "affinity": affinity_seconds(config, index, pace, epochs * seconds, at_once),
             "group": grouping_seconds(len(index.names)),
-            "retrain": START_SECONDS + trainings,
+            "retrain": seconds_of_starts(config) + trainings,
             "report": report_seconds(len(index.names)),
         }
 

@@ -26,7 +26,15 @@ from stg_ray.planning.rough import (
     rows_looked_at,
     share_with_looks,
 )
-from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, AnyPace, Pace, measure_pace, seconds_of_trials
+from stg_ray.planning.timing import (
+    START_SECONDS,
+    TRIAL_SECONDS,
+    AnyPace,
+    Pace,
+    measure_pace,
+    seconds_of_starts,
+    seconds_of_trials,
+)
 from stg_ray.profiling.stage import most_workers, place_profile
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.settling import settle
@@ -183,7 +191,7 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
 def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[list[tuple[str, str]], float]:
     """Describe the training of all networks, each once, then of those of each plan (random groups are one line); and
     the seconds of all."""
-    cpus = cpus_here()
+    cpus, starts = cpus_here(), seconds_of_starts(config)
     epochs_bound = _at_most(config.retrain)
     config, specs = expected_networks(config, index)
     if not specs:
@@ -213,9 +221,9 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
     for spec in specs:
         by_plan.setdefault(titles.get(spec.plan, "of the search"), []).append(spec)
     distinct = distinct_networks(config, specs)
-    rows = [("retrain", f"{text(distinct, 'networks', START_SECONDS)} on {cpus} CPUs")]
+    rows = [("retrain", f"{text(distinct, 'networks', starts)} on {cpus} CPUs")]
     rows += [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
-    return rows, START_SECONDS + seconds_of_trials(distinct, pace, index, cpus, config, config.retrain.workers)
+    return rows, starts + seconds_of_trials(distinct, pace, index, cpus, config, config.retrain.workers)
 
 
 def _n_parameters(config: Config, index: PartIndex, tasks: Sequence[Task], branches: Sequence[int]) -> int:

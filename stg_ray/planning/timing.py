@@ -30,6 +30,9 @@ SCORED_CLASSES = 50
 """Classes of one task that are scored, at most; of more, the time grows with their number."""
 START_SECONDS = 4.0
 """Until the first worker of a stage trains: Ray's processes import torch."""
+NEXT_SECONDS = 3.0
+"""The same of each further experiment of a stage: Tune ends its workers with each, and the next ones import torch anew
+(3.1 to 3.7 s on two cores)."""
 TRIAL_SECONDS = 0.5
 """Of a trial beside its epochs: it is scheduled, reads its rows, is scored, writes its network."""
 
@@ -144,6 +147,16 @@ def seconds(work: Callable[[], object], measured_seconds: float = MEASURED_SECON
         work()
         times.append(time.perf_counter() - began)
     return float(np.median(times))
+
+
+def seconds_of_starts(config: Config) -> float:
+    """Return the seconds until the trainings of the retrain stage begin, of all of its experiments of Ray Tune: the
+    rounds of a search, and the plans whose length is what another plan spent, have experiments of their own."""
+    retrain, search = config.retrain, config.search
+    further = int(retrain.epochs == "auto" and "all_in_one_equal_cost" in retrain.plans)
+    if "searched" in retrain.plans:
+        further += search.rounds + (search.finalists > 1)
+    return START_SECONDS + NEXT_SECONDS * further
 
 
 def seconds_of_trials(

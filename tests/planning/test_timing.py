@@ -9,7 +9,15 @@ import numpy as np
 import stg_ray as sr
 from stg_ray.config.loading import set_values
 from stg_ray.data.parts import index_of
-from stg_ray.planning.timing import IN_STEP, TRIAL_SECONDS, Pace, measure_pace, seconds_of_trials
+from stg_ray.planning.timing import (
+    IN_STEP,
+    NEXT_SECONDS,
+    TRIAL_SECONDS,
+    Pace,
+    measure_pace,
+    seconds_of_starts,
+    seconds_of_trials,
+)
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import TaskSet
 from stg_ray.training.auto import resolve_recipe
@@ -48,3 +56,13 @@ def test_trials_share_the_cpus_and_the_longest_is_a_bound(make_task_set: Callabl
     np.testing.assert_allclose(seconds_of_trials([alone] * 6, pace, index, 2, in_step), (1 + 2 * IN_STEP) * seconds)
     assert seconds_of_trials([], pace, index, 2, in_step) == 0
     np.testing.assert_allclose(pace.epoch(6, 100, 0), 2 * pace.epoch(1, 100, 0))
+
+
+def test_every_round_of_a_search_starts_workers_anew() -> None:
+    plans = {"[ours]": 0, "[ours, all_in_one_equal_cost]": 1, "[ours, searched]": 4}
+    one = seconds_of_starts(sr.load_config("digits", ["retrain.plans=[all_in_one]", "retrain.epochs=3"]))
+    for names, further in plans.items():
+        config = sr.load_config("digits", [f"retrain.plans={names}", "retrain.epochs=auto", "search.rounds=4"])
+        assert seconds_of_starts(config) == one + further * NEXT_SECONDS
+    config = sr.load_config("digits", ["retrain.plans=[searched]", "search.rounds=4", "search.finalists=3"])
+    assert seconds_of_starts(config) == one + 5 * NEXT_SECONDS
