@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.calls import root_cause
-from stg_ray.cluster.machine import UNUSABLE, MachineFacts, fact_finder
+from stg_ray.cluster.machine import EXTRAS_OF_RAY, UNUSABLE, MachineFacts, fact_finder, missing_for_ray
 from stg_ray.cluster.nodes import ask_nodes, named_nodes
 from stg_ray.cluster.places import check_settings, is_home_writable, local_settings, ray_temporary
 from stg_ray.cluster.session import ray_address, session
@@ -56,6 +56,10 @@ def check_packages(here: MachineFacts) -> Finding:
     """Check that the packages can be imported."""
     shown = ", ".join(f"{name} {version}" for name, version in here.versions.items())
     broken = [name for name, version in here.versions.items() if version.startswith(UNUSABLE)]
+    missing = missing_for_ray()
+    if not broken and missing:
+        what = f"Ray may not start without {', '.join(missing)}: pip install 'ray[{','.join(EXTRAS_OF_RAY)}]'"
+        return Finding("warning", shown, what)
     if not broken:
         return Finding("ok", shown)
     again = "pip install -c jobs/constraints.txt . installs versions that belong together"

@@ -78,6 +78,13 @@ def test_nobody_at_the_address(tmp_path: Path) -> None:
 def test_little_room_and_broken_packages() -> None:
     facts = MachineFacts({"torch": "2.6.0"}, cuda=False, token=True, shared_memory=2**26, disk=2**40)
     assert check_packages(facts).state == "ok"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("stg_ray.doctor.missing_for_ray", lambda: ["smart-open"])
+        finding = check_packages(facts)
+    assert (finding.state, finding.advice) == (
+        "warning",
+        "Ray may not start without smart-open: pip install 'ray[default,train,tune]'",
+    )
     assert "0.1 GiB of shared memory" in check_room("here", facts).text
     assert check_room("here", facts).state == "warning"
     broken = MachineFacts({"torch": f"{UNUSABLE} (OSError)"}, False, True, None, 2**40)

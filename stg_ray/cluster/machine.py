@@ -8,6 +8,8 @@ from typing import Any
 
 UNUSABLE = "is missing or broken"
 """The beginning of the version of a package that cannot be imported."""
+EXTRAS_OF_RAY = ("default", "train", "tune")
+"""Those that stg_ray installs."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,23 @@ def fact_finder(temporary: str, unusable: str = UNUSABLE) -> Callable[[], dict[s
         }
 
     return look
+
+
+def missing_for_ray() -> list[str]:
+    """Return the names of the packages that Ray itself asks for, as stg_ray installs it, and that are not here.
+
+    Without one of them a process of Ray's may end while it starts, and Ray then says that it timed out.
+    """
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement  # which Ray brings
+
+    missing = set()
+    for line in requires("ray") or []:
+        wanted = Requirement(line)
+        if wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *EXTRAS_OF_RAY)):
+            try:
+                version(wanted.name)
+            except PackageNotFoundError:
+                missing.add(wanted.name)
+    return sorted(missing)

@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from stg_ray.cluster import keeper
+from stg_ray.cluster.machine import EXTRAS_OF_RAY, missing_for_ray
 from stg_ray.cluster.places import private_folder, ray_temporary
 from stg_ray.errors import InputError, StgRayError, one_line
 
@@ -69,14 +70,20 @@ def start_patiently(start: Callable[[], None], clean_up: Callable[[], None]) -> 
         except Exception as error:  # Ray's own are bare exceptions
             clean_up()
             if "timed out" not in str(error) or number == STARTS:
-                load, cpus = os.getloadavg()[0], os.cpu_count() or 1
-                why = (
-                    f"the machine is busy: a load of {load:.0f} on {cpus} CPUs" if load > cpus else "see stg-ray doctor"
-                )
                 raise StgRayError(
-                    f"Ray did not start here ({one_line(error)}; {why}); nothing is lost: give the same command again"
+                    f"Ray did not start here ({one_line(error)}; {_why_not()}); nothing is lost: give the same command "
+                    "again"
                 ) from error
         time.sleep(number)
+
+
+def _why_not() -> str:
+    """Say what may have kept Ray from starting."""
+    if missing := missing_for_ray():
+        extras = ",".join(EXTRAS_OF_RAY)
+        return f"packages that it needs are missing, {', '.join(missing)}: pip install 'ray[{extras}]'"
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    return f"the machine is busy: a load of {load:.0f} on {cpus} CPUs" if load > cpus else "see stg-ray doctor"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
 
 from stg_ray.cluster import keeper
+from stg_ray.cluster.machine import missing_for_ray
 from stg_ray.cluster.own_ray import MARK, check_limits, remove_leftovers, start_patiently
 from stg_ray.errors import InputError, StgRayError
 from tests.support.processes import without_ray
@@ -78,6 +79,24 @@ def test_a_start_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, why: st
         start_patiently(start, lambda: cleaned.append(1))
     assert len(cleaned) == starts
     assert "\n" not in str(raised.value)
+
+
+def test_a_start_that_fails_for_want_of_a_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own processes end without it, and Ray says that it timed out."""
+    assert missing_for_ray() == []
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    wanted = ["click>=7.0", "not-here>=1; extra == 'default'", "other; extra == 'serve'", "old; python_version < '3'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: wanted)
+    assert missing_for_ray() == ["not-here"]
+
+    def start() -> None:
+        raise Exception("The current node timed out during startup.")
+
+    message = (
+        r"packages that it needs are missing, not-here: pip install 'ray\[default,train,tune\]'\); nothing is lost"
+    )
+    with pytest.raises(StgRayError, match=message):
+        start_patiently(start, lambda: None)
 
 
 def test_a_limit_of_addresses_is_named() -> None:
