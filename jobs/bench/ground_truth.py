@@ -57,6 +57,8 @@ SETS = {
     "bibtex, 30": KnownSet(lambda _: _table("mulan/bibtex.parquet", 30, (0.02, 1)), 12, "mulan"),
     "cifar10": KnownSet(images("cifar10", 5_000), 8, "cifar10"),
 }
+ACTING = ("tag", "etap", "transfer_gain")
+"""Affinities whose rows are the tasks that help, not those that are helped."""
 LEAST, PROFILES, DRAWS = 3, 3, 1000
 """Trainings of each network at least; profiles at which affinities are computed; draws of the bootstrap."""
 SIZES = (3, 6)
@@ -239,9 +241,18 @@ def compared(gains: Gains, runs: list[RunDir]) -> dict[str, dict[str, list[float
             check_methods(source.settings, source.index)
         except InputError:
             continue
-        matrices = [computed(run, method) for run in runs]
-        found[method] = correlations(gains, [m.values if m.kind == "affinity" else -m.values for m in matrices])
+        own = [kept(run, method) for run in runs]
+        found[method] = correlations(gains, [values.T if method in ACTING else values for values in own])
     return found
+
+
+def kept(run: RunDir, method: str) -> np.ndarray:
+    """An affinity (K, K) of a run, large values alike; computed once."""
+    file = f"bench/{method}.arrow"
+    if not run.exists(file):
+        matrix = computed(run, method)
+        run.write_arrays(file, {"values": matrix.values if matrix.kind == "affinity" else -matrix.values})
+    return run.read_arrays(file)["values"]
 
 
 def correlations(gains: Gains, affinities: list[np.ndarray]) -> dict[str, list[float]]:

@@ -95,11 +95,19 @@ def _labels(groups: list[list[str]], tasks: list[str]) -> np.ndarray:
 
 
 def mean_affinity(matrices: list[TaskMatrix]) -> np.ndarray:
-    """Return the mean of the affinities, each in units of its standard deviation over pairs; larger is more alike."""
+    """Return the mean (K, K) of the affinities, in units of their standard deviations over pairs; larger is more alike.
+
+    Of directed ones the mean of both directions is taken, as in the task graph: rows of some are the tasks that help,
+    of others those that are helped.
+    """
     alike = []
     for matrix in matrices:
         values = np.array(matrix.values if matrix.kind == "affinity" else -matrix.values, dtype=np.float64)
         np.fill_diagonal(values, np.nan)
+        both = np.stack([values, values.T])
+        values = np.where(
+            np.isnan(both).all(axis=0), np.nan, np.nansum(both, axis=0) / (~np.isnan(both)).sum(axis=0).clip(1)
+        )
         known = values[np.isfinite(values)]
         if len(known) and known.std() > 0:
             alike.append(np.nan_to_num((values - known.mean()) / known.std()))

@@ -20,7 +20,7 @@ from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks
 from stg_ray.progress import Reporter
-from stg_ray.retraining.search.candidates import candidates_of
+from stg_ray.retraining.search.candidates import candidates_of, mean_affinity
 from stg_ray.retraining.search.measuring import Expected, settled
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import Size, check_search
@@ -139,6 +139,20 @@ def test_candidates_are_the_users_then_ours_then_those_of_each_affinity() -> Non
     assert all(labels in [each.tolist() for each in found] for labels in expected[2:]), "each affinity's own"
     assert len({labels.tobytes() for labels in found}) == len(found)
     assert len(candidates_of(config, ours, matrices, Size(2, 2, 12, 1, 0, 1, 1), group_tasks)) == 2, "a third of twelve"
+
+
+def test_of_directed_affinities_a_search_knows_the_mean_of_both_directions() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 4))
+    values[0, 1] = np.nan
+    one, other = (TaskMatrix(tuple("abcd"), own, "affinity") for own in (values, values.T))
+    found = mean_affinity([one])
+    np.testing.assert_array_equal(found, mean_affinity([other]))
+    np.testing.assert_array_equal(found, found.T)
+    both = (values + values.T) / 2
+    both[0, 1] = both[1, 0] = values[1, 0]
+    pairs = both[~np.eye(4, dtype=bool)]
+    np.testing.assert_allclose(found[2, 3], (both[2, 3] - pairs.mean()) / pairs.std())
+    np.testing.assert_allclose(found[0, 1], (values[1, 0] - pairs.mean()) / pairs.std())
 
 
 def test_candidates_have_every_number_of_groups_and_come_from_resampled_affinities_last() -> None:
