@@ -1,4 +1,4 @@
-"""Every affinity on real task sets: seconds, memory, known groups, agreement, stability, and gains that were measured.
+"""Every affinity on real task sets: seconds, memory, known groups, agreement, stability, and grad_tag's estimates.
 
     python -m jobs.bench.affinity_methods [--quick] [--keep FOLDER] [--sets NAME ...] [--methods NAME ...]
                                           [--seeds N]

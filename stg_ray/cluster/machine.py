@@ -83,10 +83,14 @@ def missing_for_ray() -> list[str]:
     """
     from importlib.metadata import PackageNotFoundError, requires, version
 
-    from packaging.requirements import Requirement  # which Ray brings
+    try:
+        from packaging.requirements import Requirement  # which Ray brings
 
+        lines = requires("ray") or []
+    except ImportError as error:  # also that Ray itself has no metadata, where it was built by hand
+        return [] if isinstance(error, PackageNotFoundError) else ["packaging"]
     missing = set()
-    for line in requires("ray") or []:
+    for line in lines:
         wanted = Requirement(line)
         if wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *EXTRAS_OF_RAY)):
             try:

@@ -31,6 +31,7 @@ from stg_ray.progress import Left, Standing
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.stages import STAGES
 from stg_ray.training.auto import workers_pay
+from stg_ray.training.looks import share_with_looks
 
 WITHOUT_A_PACE = ("parts", "tune")
 """Stages before the profile: nothing tells yet how long a training takes."""
@@ -115,7 +116,7 @@ class Ahead:
         workers, of_profile = place_profile(config, index, nodes)
         per_network, of_trials = place_trials(nodes, config.retrain.workers, config.retrain.gpu_share)
         of_thread = thread_seconds(seconds, cpu_seconds, self._threads(nodes, of_profile))
-        step = of_thread * workers / index.n_samples()
+        step = of_thread * workers / index.n_samples() / share_with_looks(config.profile, len(index.names))
         pace = Pace(len(index.names), (step, step), (step * (1 - BACKWARD),) * 2, self._score)
         at_once = place(nodes, config.affinity.gpus).at_once
         networks = self._networks_of_groups if stage == "retrain" else self._networks_at_most

@@ -24,7 +24,6 @@ from stg_ray.planning.rough import (
     layout_seconds,
     report_seconds,
     rows_looked_at,
-    share_with_looks,
 )
 from stg_ray.planning.timing import (
     START_SECONDS,
@@ -43,6 +42,7 @@ from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.notes import noted
+from stg_ray.training.looks import share_with_looks
 from stg_ray.tuning.stage import plan_trials
 
 ROUGH = ("parts", "affinity", "group", "report")
@@ -81,7 +81,7 @@ def estimate(
     here = [{"CPU": float(cpus)}]
     workers, _ = place_profile(config, index, here)
     profile = START_SECONDS + epochs_at_most(config.profile, index) * index.n_samples() * pace.step[1] / workers
-    looked = profile * share_with_looks(config, n_tasks)
+    looked = profile * share_with_looks(config.profile, n_tasks)
     tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
     trainings, retrain = _retraining(config, task_set, index)
     seconds = {

@@ -36,10 +36,11 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
     epochs = epochs_at_most(config.retrain, index) if is_joint else of_episodes
     config = config.model_copy(update={"retrain": config.retrain.model_copy(update={"epochs": epochs})})
     number = config.grouping.groups if config.grouping.groups != "auto" else groups_at_most(config, index.names)
-    size = Size.of(config, number, epochs, index.names)
-    plans = make_plans(ours or _assumed(index, number), index.tasks, config, _assumed(index, size.groups))
+    size = Size.of(config, number, epochs, index.names) if "searched" in config.retrain.plans else None
+    searched = None if size is None else _assumed(index, size.groups)
+    plans = make_plans(ours or _assumed(index, number), index.tasks, config, searched)
     specs = list(network_specs(plans, config))
-    if specs and "searched" in config.retrain.plans:
+    if specs and size is not None:
         short = next(spec for spec in specs if spec.plan == "searched")
         lengths = [size.epochs] * size.networks + [size.final_epochs] * size.n_finals
         specs += [replace(short, plan="search", probe=True, group=n, epochs=own) for n, own in enumerate(lengths)]

@@ -8,6 +8,7 @@ from stg_ray.affinities.gradients.samples import rows_per_part
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
 from stg_ray.planning.timing import START_SECONDS, Pace
+from stg_ray.training.looks import look_steps
 
 LAYOUT_SECONDS = 1e-7
 """Of a number in inputs or labels: CIFAR-100 takes 19 s, a million rows with 64 features and 1,000 tasks 101 s
@@ -20,12 +21,6 @@ BACKWARD = 2 / 3
 """Share of a training step's time that is spent backwards."""
 TRAINS = ("tag", "transfer_gain", "etap")
 """Affinities of looks at what every task's step does to all others."""
-
-
-def look_steps(method: str, n_tasks: int) -> float:
-    """Return how many training steps a look takes: with 14 tasks (an mlp; jobs/bench/looks.py) 15 of tag, 27 of etap,
-    165 of transfer_gain, which takes a step on every pair of tasks."""
-    return {"tag": 1.0, "etap": 2.0, "transfer_gain": 0.8 * (n_tasks + 1)}[method] * n_tasks
 
 
 def layout_seconds(index: PartIndex) -> float:
@@ -56,11 +51,6 @@ def affinity_seconds(config: Config, index: PartIndex, pace: Pace, profile: floa
         elif name in TRAINS and name not in config.profile.looks:
             seconds += profile * (1 + look_steps(name, n_tasks) / config.affinity.tag_every)
     return seconds
-
-
-def share_with_looks(config: Config, n_tasks: int) -> float:
-    """Return how many times as long the profile takes with the looks of `profile.looks`; 1 without."""
-    return 1 + sum(look_steps(method, n_tasks) / every for method, every in config.profile.looks.items())
 
 
 def grouping_seconds(n_tasks: int) -> float:

@@ -150,8 +150,9 @@ def seconds(work: Callable[[], object], measured_seconds: float = MEASURED_SECON
 
 
 def seconds_of_starts(config: Config) -> float:
-    """Return the seconds until the trainings of the retrain stage begin, of all of its experiments of Ray Tune: the
-    rounds of a search, and the plans whose length is what another plan spent, have experiments of their own."""
+    """Return the seconds until trainings of the retrain stage begin, over its experiments of Ray Tune: the rounds of a
+    search, and plans whose length is what another plan spent, have experiments of their own. The forecast's, which long
+    trainings have, is left out."""
     retrain, search = config.retrain, config.search
     further = int(retrain.epochs == "auto" and "all_in_one_equal_cost" in retrain.plans)
     if "searched" in retrain.plans:

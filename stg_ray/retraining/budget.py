@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from stg_ray.artifacts.groups import Groups
 from stg_ray.config import Config
-from stg_ray.retraining.plans import Plan
+from stg_ray.retraining.plans import Plan, n_networks
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks.conditions import Conditions
 
 
@@ -29,3 +31,21 @@ def broken_plans(config: Config, plans: Mapping[str, Plan]) -> dict[str, str]:
         if reason := conditions_of(config, plan.groups.tasks).broken_by(members):
             found[name] = reason
     return found
+
+
+def allows_one(config: Config, tasks: Sequence[str]) -> bool:
+    """Whether a network of all tasks keeps the budget."""
+    return not conditions_of(config, tasks).broken_by(np.ones((1, len(tasks)), dtype=bool))
+
+
+def allowed(config: Config, tasks: Sequence[str], specs: Sequence[NetworkSpec]) -> list[NetworkSpec]:
+    """Return those of some networks whose tasks may share one."""
+    members = np.array([[task in spec.tasks for task in tasks] for spec in specs]).reshape(-1, len(tasks))
+    keeps = conditions_of(config, tasks).allows(members)
+    return [spec for spec, keep in zip(specs, keeps, strict=True) if keep]
+
+
+def most_of_greedy(config: Config, ours: Groups) -> int:
+    """Return how many networks the plan greedy may serve."""
+    most = config.retrain.networks or n_networks(ours)
+    return min(most, conditions_of(config, ours.tasks).most_networks(len(ours.tasks)))

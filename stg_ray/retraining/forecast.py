@@ -31,6 +31,7 @@ from stg_ray.retraining.library import Library
 from stg_ray.retraining.plans import Plan, n_networks
 from stg_ray.retraining.specs import NetworkSpec, epochs_of_plans
 from stg_ray.retraining.trials import run_trials
+from stg_ray.training.looks import share_with_looks
 
 LENGTH = 0.5
 """Share of a training after which its networks are compared."""
@@ -120,7 +121,8 @@ def _seconds(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> float
     epochs = run.read_parquet("profile/metrics.parquet").select(["epoch", "seconds"]).to_pandas().drop_duplicates()
     workers, placement = place_trials(cluster_nodes(), config.retrain.workers, config.retrain.gpu_share)
     distinct = {network_folder(spec, config) for spec in specs}
-    return float(epochs["seconds"].sum()) * len(distinct) * workers / placement.at_once
+    seconds = float(epochs["seconds"].sum()) / share_with_looks(config.profile, len(read_index(run.sub("parts")).names))
+    return seconds * len(distinct) * workers / placement.at_once
 
 
 def _first(config: Config, specs: Iterable[NetworkSpec]) -> dict[str, list[NetworkSpec]]:

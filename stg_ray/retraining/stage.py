@@ -18,14 +18,14 @@ from stg_ray.config.plans import trained_plans
 from stg_ray.data.parts import read_index
 from stg_ray.errors import PartlyFailed
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.budget import broken_plans
+from stg_ray.retraining.budget import allowed, allows_one, broken_plans, most_of_greedy
 from stg_ray.retraining.cards import write_cards
 from stg_ray.retraining.choice import choose, left_out
 from stg_ray.retraining.events import write_events
 from stg_ray.retraining.forecast import forecast
 from stg_ray.retraining.greedy import Greedy, greedy_plan
 from stg_ray.retraining.kept import is_finished, network_folder
-from stg_ray.retraining.plans import Plan, Spent, make_plans, n_networks, network_specs
+from stg_ray.retraining.plans import Plan, Spent, make_plans, network_specs
 from stg_ray.retraining.results import Scored, argmax_scores, costs_table, ensembles, results_table
 from stg_ray.retraining.search.measuring import search_groups
 from stg_ray.retraining.specs import NetworkSpec
@@ -110,7 +110,9 @@ def _planned(
     plans = make_plans(ours, tasks, config)
     told = forecast(run, config, plans, list(network_specs(plans, config, profiled)), progress)
     if told is not None:
-        none, stops = told["outlook"] == "none", config.retrain.forecast == "stop"
+        none = told["outlook"] == "none"
+        # Where the budget allows no network of all tasks, groups are needed whatever they bring.
+        stops = config.retrain.forecast == "stop" and allows_one(config, ours.tasks)
         then = "; groups are trained no further (retrain.forecast=tell trains them)" if stops else HOW_TO_STOP
         progress.note(f"forecast: {outlook_sentence(told)}{then if none else ''}")
         if none and stops:
@@ -133,8 +135,8 @@ def _selected(
     if "greedy" not in config.retrain.plans:
         return None
     tasks = read_index(run.sub("parts")).tasks
-    most = config.retrain.networks or n_networks(ours)
-    found = greedy_plan(run, config, specs, tasks, most)
+    most = most_of_greedy(config, ours)
+    found = greedy_plan(run, config, allowed(config, ours.tasks, specs), tasks, most)
     if found is None:
         progress.note(f"greedy: no plan has all tasks in at most {most} networks; set retrain.networks higher")
         return None

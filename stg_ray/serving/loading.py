@@ -67,6 +67,11 @@ def load(
         chosen = run.read_json("chosen.json")
         plan, serves_by = chosen["plan"], chosen["serving"]
         seed = chosen["seed"] if seed is None else seed
+    elif plan is None and config.grouping.budget is not None and "ours" not in plans:
+        raise InputError(
+            f"{run.uri}: none of its plans keeps grouping.budget, so none was chosen: name one of {', '.join(plans)}, "
+            "or train ours (retrain.plans)"
+        )
     elif plan is None:  # a run of version 0.1
         plan = "ours" if "ours" in plans or "all_in_one" not in plans else "all_in_one"
     if plan not in plans:

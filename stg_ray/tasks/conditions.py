@@ -136,8 +136,10 @@ class Conditions:
         return most
 
     def numbers(self, n_tasks: int) -> tuple[int, int]:
-        """Return the fewest and the most groups that tasks can be divided into, as far as sizes and costs tell."""
-        fewest, n_units = -(-n_tasks // self.largest(n_tasks)), int(self.units(n_tasks).max()) + 1
+        """Return the fewest and the most groups that tasks can be divided into, as far as sizes, costs and the lists
+        of tasks to be apart tell; there may be none with so many."""
+        n_units = int(self.units(n_tasks).max()) + 1
+        fewest = max([-(-n_tasks // self.largest(n_tasks)), *(len(set(listed)) for listed in self.apart)])
         return fewest, min(self.most_networks(n_tasks), n_tasks // self.min_size, n_units)
 
     def allows(self, members: np.ndarray) -> np.ndarray:

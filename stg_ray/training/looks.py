@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stg_ray.config import ProfileConfig
 from stg_ray.training.effects import effects_of
 from stg_ray.training.evaluation import taken
 from stg_ray.training.trainer import Trainer
@@ -18,6 +19,17 @@ FOLDS = 4
 def looks_file(method: str) -> str:
     """Return the file of the sums of the looks that a profile took for an affinity."""
     return f"profile/{method}.arrow"
+
+
+def look_steps(method: str, n_tasks: int) -> float:
+    """Return how many training steps a look takes: with 14 tasks (an mlp; jobs/bench/looks.py) 15 of tag, 27 of etap,
+    165 of transfer_gain, which takes a step on every pair of tasks."""
+    return {"tag": 1.0, "etap": 2.0, "transfer_gain": 0.8 * (n_tasks + 1)}[method] * n_tasks
+
+
+def share_with_looks(profile: ProfileConfig, n_tasks: int) -> float:
+    """Return how many times as long an epoch of the profile takes with the looks of `profile.looks`; 1 without."""
+    return 1 + sum(look_steps(method, n_tasks) / every for method, every in profile.looks.items())
 
 
 class Looks:

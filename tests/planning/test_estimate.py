@@ -53,6 +53,13 @@ def test_every_stage_has_a_time_and_the_total_is_their_sum() -> None:
     assert "(1 snapshot)" in rows["profile"]
 
 
+@pytest.mark.parametrize("search", [[], ["search.groups=4"]])
+def test_a_budget_that_no_search_could_keep_is_planned_where_there_is_none(search: list[str]) -> None:
+    for budget in ("{networks: 1}", "{min_size: 10}"):
+        changes = ["grouping.method=budget", "grouping.groups=auto", f"grouping.budget={budget}", *search]
+        assert "at most" in dict(estimate(sr.load_config("digits", changes)))["retrain"]
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_the_cost_of_initialisations_is_of_their_episodes(tmp_path: Path) -> None:
     """As network.json of one has it, whatever the rows."""

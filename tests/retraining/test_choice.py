@@ -12,9 +12,10 @@ import pytest
 import stg_ray as sr
 from stg_ray.artifacts.groups import Groups
 from stg_ray.data.parts import PartIndex, index_of
-from stg_ray.retraining.budget import broken_plans
+from stg_ray.retraining.budget import allowed, allows_one, broken_plans, most_of_greedy
 from stg_ray.retraining.choice import choose
 from stg_ray.retraining.plans import Plan
+from stg_ray.retraining.specs import NetworkSpec
 
 NETWORKS = {"ours": 2, "all_in_one": 1, "all_in_one_ensemble": 2}
 
@@ -85,6 +86,12 @@ def test_plans_that_break_the_budget_are_left_out(index: PartIndex) -> None:
     found = choose(*tables(index, scores), index, set(), broken=broken)
     assert found is not None
     assert found["plan"] == "ours"
+    config = sr.load_config({"data": {"preset": "digits"}, "grouping": grouping})
+    assert not allows_one(config, index.names)
+    assert most_of_greedy(config, groups) == 2
+    names = [tuple(index.names[:2]), tuple(index.names), tuple(index.names[1:])]
+    specs = [NetworkSpec("ours", n, tasks, 0, 0, 1) for n, tasks in enumerate(names)]
+    assert allowed(config, index.names, specs) == [specs[0], specs[2]]
     assert broken.keys() == {"all_in_one", "not trained"}
     assert found["why"].endswith(
         "; left out, since grouping.budget does not allow them: all_in_one (a network of 4 tasks, and 1 to 3 are "

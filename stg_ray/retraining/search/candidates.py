@@ -13,6 +13,7 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
+from stg_ray.errors import InputError
 from stg_ray.retraining.budget import conditions_of
 from stg_ray.retraining.search.partitions import canonical, members_of
 from stg_ray.retraining.search.size import Size
@@ -54,7 +55,10 @@ def candidates_of(
         if budget is None:
             return np.asarray(group_tasks(source, method=method, n_groups=number, seed=config.seed).labels)
         within = budget.model_dump() | {"networks": number, "overlap": False, "networks_per_task": None}
-        return np.asarray(group_tasks(source, method="budget", budget=within, seed=config.seed).labels)
+        try:
+            return np.asarray(group_tasks(source, method="budget", budget=within, seed=config.seed).labels)
+        except InputError:  # so few groups cannot keep it, or it adds gains and this is a distance
+            return ours.labels
 
     clusterers = CLUSTERERS if budget is None else ("budget",)
     made = (

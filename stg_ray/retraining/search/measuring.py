@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ STARTS = {"profiled": "from the profiled network", "scratch": "from scratch"}
 """In words, by `search.start`."""
 N_RANDOM = 100
 """Random groupings that the best one is compared with, by what is expected of them."""
+N_TRIED = 10_000
+"""Random groupings that are drawn until there are as many that keep a budget; without one, the first hundred do."""
 
 
 def search_groups(
@@ -186,7 +189,9 @@ class Expected:
         """Predict the partition (K,) that a search has found, and random ones, drawn with a seed."""
         surrogate, rng = search.surrogate(), generator(Stream.FORECAST, seed)
         mean, deviation = surrogate.predict(members_of(best))
-        others = np.array([surrogate.predict(members_of(rng.permutation(best)))[0].sum() for _ in range(N_RANDOM)])
+        drawn = (rng.permutation(best) for _ in range(N_TRIED))
+        allowed = list(islice(filter(search.partitions.allows, drawn), N_RANDOM))
+        others = np.array([surrogate.predict(members_of(labels))[0].sum() for labels in allowed or [best]])
         n_tasks = len(best)
         return cls(
             expected=float(mean.sum() / n_tasks),

@@ -86,9 +86,21 @@ class Partitions:
         pairs = [(a, b) for pair in self.conditions.pairs_apart for a, b in (pair, pair[::-1]) if a in unit]
         return np.array(sorted({b for _, b in pairs}), dtype=np.intp)
 
+    def swaps(self, labels: np.ndarray, unit: np.ndarray) -> list[np.ndarray]:
+        """Return those of the partitions in which a unit has changed places with another, not in canonical form."""
+        swapped = []
+        for other in self.units:
+            if labels[other[0]] != labels[unit[0]]:
+                both = labels.copy()
+                both[unit], both[other] = labels[other[0]], labels[unit[0]]
+                if self.allows(both):
+                    swapped.append(both)
+        return swapped
+
     def neighbours(self, labels: np.ndarray) -> list[np.ndarray]:
-        """Return those of the partitions with one unit elsewhere, in canonical form; no group is emptied."""
-        sizes, moved = np.bincount(labels), []
+        """Return those of the partitions with one unit elsewhere, in canonical form; no group is emptied. Where sizes
+        leave no room for that, two units change places."""
+        sizes, moved = np.bincount(labels), list[np.ndarray]()
         for unit in self.units:
             old = labels[unit[0]]
             for new in range(len(sizes)):
@@ -97,7 +109,7 @@ class Partitions:
                     other[unit] = new
                     if self._is_free or self.allows(other):
                         moved.append(canonical(other))
-        return moved
+        return moved or [canonical(other) for unit in self.units for other in self.swaps(labels, unit)]
 
 
 def members_of(labels: np.ndarray) -> np.ndarray:

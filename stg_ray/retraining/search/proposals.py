@@ -51,8 +51,8 @@ class Prospects:
 
 
 def propose(prospects: Prospects, partitions: Partitions, starts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Improve partitions by moving one task at a time (with those that it must be with), as long as their prospects
-    grow.
+    """Improve partitions by moving one task at a time (with those that it must be with), or two where sizes leave no
+    room for one, as long as their prospects grow.
 
     Args:
         prospects: of groups.
@@ -74,7 +74,7 @@ def _improved(prospects: Prospects, partitions: Partitions, labels: np.ndarray) 
     members = members_of(labels)
     of_groups, allows = prospects.of_groups(members), partitions.conditions.allows
     for _ in range(MOST_SWEEPS):
-        moved = False
+        moved = has_room = False
         for unit in partitions.units:
             old = labels[unit[0]]
             without, with_unit = members[old].copy(), members.copy()
@@ -84,6 +84,7 @@ def _improved(prospects: Prospects, partitions: Partitions, labels: np.ndarray) 
             allowed[old] = False
             if not (without.any() and allows(without) and allowed.any()):
                 continue
+            has_room = True
             joined, left = prospects.of_groups(with_unit[allowed]), prospects.of_groups(without[None])[0]
             now = of_groups.sum(axis=0)
             values = prospects.of_sums(now - of_groups[allowed] - of_groups[old] + joined + left)
@@ -92,6 +93,23 @@ def _improved(prospects: Prospects, partitions: Partitions, labels: np.ndarray) 
                 new = int(np.flatnonzero(allowed)[best])
                 members[old], members[new] = without, with_unit[new]
                 of_groups[old], of_groups[new], labels[unit], moved = left, joined[best], new, True
+        if not has_room:
+            return _swapped(prospects, partitions, labels)
         if not moved:
+            break
+    return labels
+
+
+def _swapped(prospects: Prospects, partitions: Partitions, labels: np.ndarray) -> np.ndarray:
+    """Let units of tasks change places as long as that raises the prospect."""
+    for _ in range(MOST_SWEEPS):
+        before = labels
+        for unit in partitions.units:
+            others = partitions.swaps(labels, unit)
+            if others:
+                values = prospects.of_partitions([labels, *others])
+                if values[1:].max() > values[0] + 1e-9:
+                    labels = others[int(values[1:].argmax())]
+        if labels is before:
             break
     return labels

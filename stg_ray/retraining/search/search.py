@@ -82,6 +82,11 @@ class GroupSearch:
         self._rng = generator(Stream.GROUP_SEARCH, seed)
         self._queue = [canonical(np.asarray(labels)) for labels in candidates]
         self._queue += self._random(2)
+        if not self._queue:
+            raise InputError(
+                f"no partition into {_numbers(fewest, most)} groups was found that keeps the conditions: loosen them, "
+                "or allow other numbers of groups"
+            )
         self._groups: list[np.ndarray] = []
         self._scores: list[np.ndarray] = []
         self._asked: set[bytes] = set()

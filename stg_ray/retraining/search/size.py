@@ -109,8 +109,6 @@ def check_search(config: Config, tasks: Sequence[str]) -> None:
     if len(tasks) < 2 or config.search.n_groups(1)[1] > len(tasks):
         raise InputError(f"search.groups={config.search.groups} but there are {len(tasks)} tasks: expected 1 to that")
     conditions = conditions_of(config, tasks)
-    if config.search.groups != "auto" or config.search.candidates:
-        Size.of(config, 1, 1, tasks)
     for number, groups in enumerate(config.search.candidates):
         named = {name for group in groups for name in group}
         for odd, what in ((set(tasks) - named, "lacks"), (named - set(tasks), "names")):
@@ -122,6 +120,7 @@ def check_search(config: Config, tasks: Sequence[str]) -> None:
             raise InputError(
                 f"search.candidates: candidate {number} breaks grouping.budget ({broken}): expected groups that keep it"
             )
+    Size.of(config, 1, 1, tasks)
     if (networks := config.search.cost * len(tasks) / config.search.length) > MOST_NETWORKS:
         raise InputError(
             f"search.cost={config.search.cost:g} and search.length={config.search.length:g} allow {networks:,.0f} "

@@ -19,6 +19,7 @@ from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks
+from stg_ray.pipeline import run_stage
 from stg_ray.progress import Reporter
 from stg_ray.retraining.search.candidates import candidates_of, mean_affinity
 from stg_ray.retraining.search.measuring import Expected, settled
@@ -116,6 +117,11 @@ def test_candidates_that_are_no_groupings_are_refused(search: dict[str, Any], me
         ({"apart": [["a", "b"]]}, {"candidates": [[["a", "b"], ["c", "d"]]]}, "'a' and 'b' must be apart"),
         ({"apart": [["a", "b"]]}, {"candidates": [[["a", "c"], ["b", "d"]]]}, None),
         ({"apart": [["a", "x"]]}, {}, "unknown task 'x'"),
+        ({"networks": 1}, {}, "a search for 2 to 2 groups, and grouping.budget allows 1 to 1"),
+        ({"min_size": 3}, {}, "grouping.budget allows 1 to 1"),
+        ({"apart": [["a", "b", "c"]]}, {"groups": 2}, "a search for 2 to 2 groups, and grouping.budget allows 3 to 4"),
+        ({"apart": [["a", "b", "c"]]}, {}, None),
+        ({"networks": 2}, {"candidates": [[["a"], ["b"], ["c", "d"]]]}, "3 networks, and 2 are allowed"),
     ],
 )
 def test_a_search_keeps_to_the_budget_or_is_refused(
@@ -139,6 +145,30 @@ def test_candidates_are_the_users_then_ours_then_those_of_each_affinity() -> Non
     assert all(labels in [each.tolist() for each in found] for labels in expected[2:]), "each affinity's own"
     assert len({labels.tobytes() for labels in found}) == len(found)
     assert len(candidates_of(config, ours, matrices, Size(2, 2, 12, 1, 0, 1, 1), group_tasks)) == 2, "a third of twelve"
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {"apart": [["a", "b", "c"]], "networks": 3},
+        {"max_size": 2, "together": [["a", "b"]]},
+        {"objective": "groups", "networks": 3},
+        {"apart": [["a", "b"]], "overlap": True, "networks_per_task": 2},
+    ],
+)
+def test_candidates_keep_a_budget_and_what_cannot_is_left_out(budget: dict[str, Any]) -> None:
+    values = {"data": {"preset": "digits"}, "retrain": {"plans": ["searched"]}}
+    config = load_config({**values, "grouping": {"groups": "auto", "method": "budget", "budget": budget}})
+    conditions, rng = Conditions.of(budget, NAMES), np.random.default_rng(0)
+    size = Size(2, 4, 60, 1, 0, 1, 1)
+    matrices = [
+        TaskMatrix(tuple(NAMES), rng.normal(size=(4, 4)), "affinity"),
+        TaskMatrix(tuple(NAMES), rng.random((4, 4)), "distance"),
+    ]
+    ours = Groups.from_labels(tuple(NAMES), np.array([0, 1, 2, 2]), "budget")
+    found = candidates_of(config, ours, matrices, size, group_tasks)
+    assert found
+    assert all(conditions.broken_by(np.arange(4)[:, None][: labels.max() + 1] == labels) == "" for labels in found)
 
 
 def test_of_directed_affinities_a_search_knows_the_mean_of_both_directions() -> None:
@@ -228,6 +258,11 @@ def test_a_budget_is_kept_by_the_search_and_by_what_is_deployed(quiet: Reporter,
     chosen = run.run_dir.read_json("chosen.json")
     assert {each["plan"] for each in chosen["candidates"]} == {"ours", "searched"}
     assert "left out, since grouping.budget does not allow them: all_in_one" in chosen["why"]
+    only = run_stage("retrain", str(tmp_path / "run"), overrides=["retrain.plans=[all_in_one]"], reporter=quiet)
+    assert only.chosen is None
+    with pytest.raises(InputError, match=r"none of its plans keeps grouping.budget, so none was chosen: name one of"):
+        sr.load(tmp_path / "run")
+    assert len(sr.load(tmp_path / "run", "all_in_one").networks) == 1
 
 
 @pytest.mark.slow

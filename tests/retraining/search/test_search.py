@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
 
 import stg_ray as sr
 from stg_ray.grouping import select
@@ -139,7 +140,7 @@ def test_what_cannot_be_searched_is_said(
 @settings(max_examples=60)
 @given(data=st.data())
 def test_all_that_is_asked_under_conditions_keeps_them(data: st.DataObject) -> None:
-    n_tasks = data.draw(st.integers(4, 9))
+    n_tasks = data.draw(st.integers(4, 6))
     tasks = st.lists(st.integers(0, n_tasks - 1), min_size=2, max_size=3, unique=True)
     given_conditions = {
         "min_size": data.draw(st.integers(1, 2)),
@@ -148,33 +149,46 @@ def test_all_that_is_asked_under_conditions_keeps_them(data: st.DataObject) -> N
         "apart": data.draw(st.lists(tasks, max_size=2)),
         "networks": data.draw(st.one_of(st.none(), st.integers(2, n_tasks))),
     }
-    possible = (
-        [
-            labels
-            for labels in partitions_of(n_tasks)
-            if not Conditions(**given_conditions).broken_by(members_of(labels))
-        ]
-        if n_tasks < 7
-        else None
-    )
+    conditions = Conditions(**given_conditions)
     try:
-        fewest, most = Conditions(**given_conditions).numbers(n_tasks)
+        fewest, most = conditions.numbers(n_tasks)
+    except sr.InputError:  # they contradict each other
+        return
+    possible = [labels for labels in partitions_of(n_tasks) if not conditions.broken_by(members_of(labels))]
+    assert all(fewest <= labels.max() + 1 <= most for labels in possible)
+    try:
         search = sr.GroupSearch(n_tasks, (fewest, most), 30, seed=1, conditions=given_conditions)
     except sr.InputError:
         assert not possible
         return
     rng, planted = np.random.default_rng(0), np.arange(n_tasks) % 2
-    everything = True
-    conditions = Conditions(**given_conditions)
+    is_first = True
     while groups := search.ask():
         for group in groups:
-            assert everything or conditions.allows(group)
-            everything = False
+            assert is_first or conditions.allows(group), "the first is of all tasks, with which all are compared"
+            is_first = False
             search.tell(group, scores_of(group, planted, rng, 0.05))
-    try:
-        assert conditions.broken_by(members_of(search.best())) == ""
-    except RuntimeError:
-        assert not possible
+    assert conditions.broken_by(members_of(search.best())) == ""
+
+
+@pytest.mark.parametrize(
+    "conditions", [{"max_size": 4}, {"min_size": 4}, {"max_size": 4, "together": [[0, 1]]}, {"apart": [[0, 4, 8]]}]
+)
+def test_planted_groups_are_found_where_sizes_leave_no_room_for_a_move(conditions: dict[str, Any]) -> None:
+    planted, scores = np.repeat([0, 1, 2], 4), []
+    for seed in range(3):
+        search, rng = sr.GroupSearch(12, 3, budget=60, seed=seed, conditions=conditions), np.random.default_rng(seed)
+        while groups := search.ask():
+            for group in groups:
+                search.tell(group, scores_of(group, planted, rng, 0.02))
+        scores.append(adjusted_rand_score(planted, search.best()))
+    assert np.mean(scores) > 0.9
+
+
+def test_without_a_partition_to_begin_with_a_search_is_refused() -> None:
+    conditions = {"min_size": 2, "together": [[0, 1, 2, 3, 4]]}
+    with pytest.raises(sr.InputError, match="no partition into 2 groups was found that keeps the conditions"):
+        sr.GroupSearch(6, 2, budget=9, conditions=conditions)
 
 
 def test_the_best_under_conditions_is_that_of_all_that_keep_them() -> None:
@@ -201,6 +215,7 @@ def test_the_best_under_conditions_is_that_of_all_that_keep_them() -> None:
         ({"apart": [[0, 1]]}, "a candidate breaks the conditions: 0 and 1 must be apart"),
         ({"together": [[2, 3]]}, "a candidate breaks the conditions: 2 and 3 must be together"),
         ({"min_size": 2}, "a candidate breaks the conditions: a network of 1 tasks, and 2 to 4 are allowed"),
+        ({"apart": [[0, 1, 3]]}, "the budget allows 3 to 4 groups"),
         ({"cost": 2.5}, None),
         ({"cost": 2.5, "task_cost": 0.2}, "the budget allows 1 to 1 groups"),
     ],
