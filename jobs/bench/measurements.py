@@ -25,9 +25,10 @@ the same size. A value is of the version of its date; those before 2026-11-27 ar
 their own ([regularisation](regularisation.md)): those of yeast, tox21 and other tables had 128 units, no dropout,
 `lr` 0.005 and `weight_decay` 0.0001.
 
-Measured elsewhere, with tables of their own: [whether grouping helps](does_it_help.md), [which affinity says
-who helps whom](measured_gains.md), [how often a verdict is wrong](verdict.md), [regularisation](regularisation.md), [tuning](tuning.md), [the search](search.md), [clusterers on
-Taskonomy](choosing.md), [GPUs](gpus.md), [faults](fault_tolerance.md), [damage and kills](damage.md).
+Measured elsewhere, with tables of their own: [whether grouping helps](does_it_help.md), [which affinity says who helps
+whom](measured_gains.md), [how often a verdict is wrong](verdict.md), [regularisation](regularisation.md),
+[tuning](tuning.md), [the search](search.md), [clusterers on Taskonomy](choosing.md), [GPUs](gpus.md),
+[faults](fault_tolerance.md), [damage and kills](damage.md).
 """
 
 
