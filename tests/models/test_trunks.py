@@ -14,5 +14,5 @@ def test_the_configuration_knows_every_trunk() -> None:
         assert ModelConfig(trunk=name).trunk == name
     with pytest.raises(ValidationError) as raised:
         ModelConfig(trunk="?")
-    known = str(raised.value).partition("known: ")[2].partition(", or module:function")[0]
+    known = str(raised.value).partition("known: ")[2].partition(" (or module:name")[0]
     assert set(known.split(", ")) == {"auto", *TRUNKS}
