@@ -35,6 +35,7 @@ from rich.console import Console
 from scipy.stats import rankdata
 
 import stg_ray as sr
+from jobs.bench.affinity_methods import SETS as OF_METHODS
 from jobs.bench.affinity_methods import computed, source_of
 from jobs.bench.known_sets import KNOWN_SETS, KnownSet, _table, images
 from jobs.bench.measure import show
@@ -51,7 +52,7 @@ from stg_ray.retraining.stacks import in_trials
 from stg_ray.retraining.trial import train_networks
 
 SETS = {
-    "emotions": KnownSet(lambda _: _table("mulan/emotions.parquet"), 60, "mulan"),
+    "emotions": OF_METHODS["emotions"],
     "yeast": KNOWN_SETS["yeast"],
     "landmine": KNOWN_SETS["landmine"],
     "bibtex, 30": KnownSet(lambda _: _table("mulan/bibtex.parquet", 30, (0.02, 1)), 12, "mulan"),

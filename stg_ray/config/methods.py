@@ -49,8 +49,6 @@ GroupingMethod = Literal[
     "auxiliary",
 ]
 
-TRUNKS = ("auto", "linear", "mlp", "cnn", "resnet18", "resnet34", "resnet50")
-
 T = TypeVar("T")
 
 
@@ -150,5 +148,7 @@ class Methods:
 
 AFFINITY_METHODS = Methods("affinity.methods", "affinity", get_args(Affinity), "stg_ray.affinities")
 GROUPING_METHODS = Methods("grouping.method", "grouping method", get_args(GroupingMethod), "stg_ray.clusterers")
-TRUNK_NAMES = Methods("model.trunk", "trunk", TRUNKS, "stg_ray.trunks")
+TRUNK_NAMES = Methods(
+    "model.trunk", "trunk", ("auto", "linear", "mlp", "cnn", "resnet18", "resnet34", "resnet50"), "stg_ray.trunks"
+)
 DATA_FUNCTIONS = Methods("data.function", "function", (), "stg_ray.data")

@@ -13,6 +13,7 @@ from stg_ray.training.steps import CopiedSteps
 from stg_ray.training.trainer import Trainer
 
 
+@exact_float32()
 def effects_of(method: str, trainer: Trainer, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Compute the effects (K, K) of the row's task on the column's, at a batch of a training that stays as it is.
 
@@ -26,7 +27,7 @@ def effects_of(method: str, trainer: Trainer, inputs: torch.Tensor, labels: torc
     if method == "tag":
         return effects_of_steps(network, inputs, labels, optimization.learning_rate)
     by_optimizer = {"etap": effects_of_updates, "transfer_gain": gains_of_steps}[method]
-    return by_optimizer(network, optimization.optimizer, inputs, labels, optimization.clip)
+    return by_optimizer(CopiedSteps(network, optimization.optimizer, inputs, labels, optimization.clip))
 
 
 @exact_float32()
@@ -76,29 +77,15 @@ def effects_of_steps(network: TaskNetwork, inputs: torch.Tensor, labels: torch.T
     return torch.where(defined[:, None] & defined, torch.stack(effects), torch.nan).detach()
 
 
-@exact_float32()
-def effects_of_updates(
-    network: TaskNetwork,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    clip: float | None = None,
-) -> torch.Tensor:
-    """Compute etap's Z (K, K) on one batch (see `affinities/etap.py`).
-
-    Steps are taken by a copy: the network, the optimizer and torch's random state are left as they were.
+def effects_of_updates(steps: CopiedSteps) -> torch.Tensor:
+    """Compute etap's Z (K, K) on one batch, through the trunk (see `affinities/etap.py`).
 
     Args:
-        network: of K tasks; the effects are those through its trunk.
-        optimizer: of the network's parameters.
-        inputs: (n, ...) raw inputs.
-        labels: (n, K) floating point, NaN for missing.
-        clip: largest norm of a step's gradient.
+        steps: of K tasks on a batch.
 
     Returns:
         (K, K) shares by which the column's loss falls; NaN where a task has no label or a loss of 0.
     """
-    steps = CopiedSteps(network, optimizer, inputs, labels, clip)
     shared = list(steps.network.trunk.parameters())
     start = [parameter.detach().clone() for parameter in shared]
     number = {id(parameter): n for n, parameter in enumerate(steps.parameters)}
@@ -117,37 +104,23 @@ def effects_of_updates(
     return torch.where(defined[:, None] & defined, effects, torch.nan)
 
 
-@exact_float32()
-def gains_of_steps(
-    network: TaskNetwork,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    clip: float | None = None,
-) -> torch.Tensor:
+def gains_of_steps(steps: CopiedSteps) -> torch.Tensor:
     """Compute transfer_gain's S (K, K) on one batch (see `affinities/transfer_gain.py`).
 
-    Steps are taken by a copy: the network, the optimizer and torch's random state are left as they were.
-
     Args:
-        network: of K tasks.
-        optimizer: of the network's parameters.
-        inputs: (n, ...) raw inputs.
-        labels: (n, K) floating point, NaN for missing.
-        clip: largest norm of a step's gradient.
+        steps: of K tasks on a batch.
 
     Returns:
         (K, K) shares by which the column's loss is lower; NaN where a task has no label or a loss of 0.
     """
-    steps = CopiedSteps(network, optimizer, inputs, labels, clip)
 
     def after(*tasks: int) -> torch.Tensor:
         own = [torch.stack(of_tasks).sum(dim=0) for of_tasks in zip(*(steps.gradients[t] for t in tasks), strict=True)]
         return steps.after(own, steps.losses)
 
-    n_tasks = labels.shape[1]
+    n_tasks = len(steps.gradients)
     alone = torch.stack([after(t)[t] for t in range(n_tasks)])
-    gains = inputs.new_zeros(n_tasks, n_tasks, dtype=alone.dtype)
+    gains = alone.new_zeros(n_tasks, n_tasks)
     for i in range(n_tasks):
         for j in range(i):
             found = after(i, j)

@@ -39,7 +39,7 @@ class CopiedSteps:
         optimizer: torch.optim.Optimizer,
         inputs: torch.Tensor,
         labels: torch.Tensor,
-        clip: float | None,
+        clip: float | None = None,
     ) -> None:
         self.inputs, self.labels, self.clip = inputs, labels, clip
         count = (~torch.isnan(labels)).sum(dim=0)

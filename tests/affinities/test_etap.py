@@ -19,6 +19,7 @@ from stg_ray.models import TaskNetwork
 from stg_ray.tasks import TaskSet
 from stg_ray.training.effects import effects_of_steps, effects_of_updates
 from stg_ray.training.optimization import Optimization
+from stg_ray.training.steps import CopiedSteps
 from tests.support.oracle import compute, example
 
 OPTIMIZERS = get_args(TrainingConfig.model_fields["optimizer"].annotation)
@@ -46,7 +47,7 @@ def test_effects_are_derivatives_of_losses_along_steps_that_are_taken(optimizer:
     for _ in range(3):  # so that there is momentum
         optimization.step(_losses(network, inputs, labels).sum())
     before = copy.deepcopy((network.state_dict(), optimization.state_dict()))
-    found = effects_of_updates(network, optimization.optimizer, inputs, labels, clip)
+    found = effects_of_updates(CopiedSteps(network, optimization.optimizer, inputs, labels, clip))
 
     def update(task: int, weight: float) -> list[torch.Tensor]:
         stepped, stepper = copy.deepcopy((network, optimization.optimizer))
@@ -73,7 +74,7 @@ def test_plain_small_steps_are_those_that_tag_looks_ahead_at(rows: int, seed: in
     network, inputs, labels = example("mlp", rows, seed, missing)
     network.eval()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
-    found = effects_of_updates(network, optimizer, inputs, labels)
+    found = effects_of_updates(CopiedSteps(network, optimizer, inputs, labels))
     ahead = effects_of_steps(network, inputs, labels, 1e-6)
     np.testing.assert_allclose(found.numpy() * 1e6, ahead.numpy() * 1e6, rtol=1e-3, atol=1e-4)
 
@@ -82,7 +83,7 @@ def test_a_task_without_labels_in_the_batch_has_no_effect_that_is_known() -> Non
     network, inputs, labels = example("mlp", 4, 0)
     labels[:, 1] = torch.nan
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
-    unknown = torch.isnan(effects_of_updates(network, optimizer, inputs, labels))
+    unknown = torch.isnan(effects_of_updates(CopiedSteps(network, optimizer, inputs, labels)))
     assert unknown[1].all()
     assert unknown[:, 1].all()
     assert not unknown[[0, 2, 3]][:, [0, 2, 3]].any()

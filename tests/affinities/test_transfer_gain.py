@@ -16,6 +16,7 @@ from stg_ray.models import TaskNetwork
 from stg_ray.tasks import TaskSet
 from stg_ray.training.effects import gains_of_steps
 from stg_ray.training.optimization import Optimization
+from stg_ray.training.steps import CopiedSteps
 from tests.support.oracle import compute, example
 
 OPTIMIZERS = get_args(TrainingConfig.model_fields["optimizer"].annotation)
@@ -50,7 +51,7 @@ def test_gains_are_those_of_trainings_that_take_the_steps(optimizer: str, clip: 
     for _ in range(3):
         optimization.step(_losses(network, inputs, labels).sum())
     before = copy.deepcopy((network.state_dict(), optimization.state_dict()))
-    found = gains_of_steps(network, optimization.optimizer, inputs, labels, clip)
+    found = gains_of_steps(CopiedSteps(network, optimization.optimizer, inputs, labels, clip))
     for i in range(4):
         for j in range(4):
             together = _replayed(optimizer, clip, inputs, labels, [j] if i == j else [i, j])
@@ -65,7 +66,7 @@ def test_a_task_without_labels_in_the_batch_has_no_gain_that_is_known() -> None:
     network, inputs, labels = example("mlp", 4, 0)
     labels[:, 1] = torch.nan
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    unknown = torch.isnan(gains_of_steps(network, optimizer, inputs, labels))
+    unknown = torch.isnan(gains_of_steps(CopiedSteps(network, optimizer, inputs, labels)))
     assert unknown[1].all()
     assert unknown[:, 1].all()
     assert not unknown[[0, 2, 3]][:, [0, 2, 3]].any()

@@ -51,22 +51,23 @@ def candidates_of(
     numbers = range(size.groups, size.fewest - 1, -1)
     conditions, budget = conditions_of(config, ours.tasks), config.grouping.budget
 
-    def made_by(source: list[TaskMatrix], method: str, number: int) -> np.ndarray:
+    def made_by(source: list[TaskMatrix], method: str, number: int) -> list[np.ndarray]:
         if budget is None:
-            return np.asarray(group_tasks(source, method=method, n_groups=number, seed=config.seed).labels)
+            return [group_tasks(source, method=method, n_groups=number, seed=config.seed).labels]
         within = budget.model_dump() | {"networks": number, "overlap": False, "networks_per_task": None}
         try:
-            return np.asarray(group_tasks(source, method="budget", budget=within, seed=config.seed).labels)
+            return [group_tasks(source, method="budget", budget=within, seed=config.seed).labels]
         except InputError:  # so few groups cannot keep it, or it adds gains and this is a distance
-            return ours.labels
+            return []
 
     clusterers = CLUSTERERS if budget is None else ("budget",)
     made = (
-        made_by(source, method, number)
+        labels
         for source, method, number in [
             *((source, method, number) for method in clusterers for number in numbers for source in sources),
             *(([matrix], clusterers[0], size.groups) for matrix in of_resampled),
         ]
+        for labels in made_by(source, method, number)
     )
     for labels in map(canonical, chain([ours.labels], made)):
         if len(candidates) >= wanted:
