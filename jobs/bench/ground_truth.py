@@ -1,7 +1,7 @@
 """Ground truth for affinities: gains of all pairs of tasks and of random groups, trained for real, several times.
 
     python -m jobs.bench.ground_truth [--sets NAME ...] [--trainings MOST] [--groups N] [--keep FOLDER]
-                                      [--processes N] [--quick]
+                                      [--processes N] [--device cuda] [--quick]
 
 Every task is trained alone, with each of the others, and in random groups of 3 to 6, from scratch, each network until
 its score on validation rows no longer improves. The gain of a task in a network is its score there above that alone,
@@ -65,7 +65,7 @@ LEAST, PROFILES, DRAWS = 3, 3, 1000
 SIZES = (3, 6)
 SCORES = ("average_precision", "r2", "accuracy")
 
-Job = tuple[str, dict[str, Any], list[dict[str, Any]]]
+Job = tuple[str, dict[str, Any], list[dict[str, Any]], str]
 
 
 def main() -> None:
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=60, help="number of random groups")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the networks here, and go on with those that are there")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="where networks are trained; all processes share a GPU")
     parser.add_argument("--quick", action="store_true", help="few epochs and groups, to see that it works")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -85,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as scratch:
         for name in [name for name in arguments.sets if SETS[name].is_there]:
             runs = [profiled(name, seed, Path(arguments.keep or scratch), arguments.quick) for seed in range(PROFILES)]
-            gains = measured(runs[0], arguments.groups, arguments.trainings, arguments.processes)
+            gains = measured(runs[0], arguments)
             result["sets"][name] = gains.about() | {"methods": compared(gains, [run.run_dir for run in runs])}
             rows += rows_of(name, result["sets"][name])
     show("Affinities and measured gains", rows, result)
@@ -160,17 +161,17 @@ class Gains:
         }
 
 
-def measured(run: sr.Run, n_groups: int, most: int, processes: int) -> Gains:
+def measured(run: sr.Run, arguments: argparse.Namespace) -> Gains:
     """Train the networks that are not there yet, until gains are known well enough."""
     config, storage = run.config, run.run_dir
     names = list(read_index(storage.sub("parts")).names)
-    groups = random_groups(len(names), n_groups)
+    groups = random_groups(len(names), arguments.groups)
     pairs = list(itertools.combinations(range(len(names)), 2))
     members = [(t,) for t in range(len(names))] + pairs + groups
     began, trainings = time.monotonic(), list[np.ndarray]()
     while True:
         specs = [spec_of(config, names, own, len(trainings)) for own in members]
-        train_all(storage, config, specs, processes)
+        train_all(storage, config, specs, arguments.processes, arguments.device)
         scores = np.full((len(members), len(names)), np.nan)
         for m, spec in enumerate(specs):
             own = storage.read_json(f"{network_folder(spec, config)}/network.json")["scores"]["val"]
@@ -179,7 +180,7 @@ def measured(run: sr.Run, n_groups: int, most: int, processes: int) -> Gains:
         trainings.append(scores - np.diag(scores[: len(names)]))
         gains = as_gains(np.array(trainings), names, pairs, groups)
         gains.seconds = time.monotonic() - began
-        if len(trainings) >= most or (len(trainings) >= LEAST and gains.error < gains.spread / 2):
+        if len(trainings) >= arguments.trainings or (len(trainings) >= LEAST and gains.error < gains.spread / 2):
             return gains
 
 
@@ -201,11 +202,11 @@ def random_groups(n_tasks: int, n_groups: int) -> list[tuple[int, ...]]:
     return groups
 
 
-def train_all(storage: Storage, config: Config, specs: list[NetworkSpec], processes: int) -> None:
+def train_all(storage: Storage, config: Config, specs: list[NetworkSpec], processes: int, device: str) -> None:
     """Train networks in processes of one thread each, small ones in step."""
     left = [spec for spec in specs if not is_finished(storage, network_folder(spec, config))]
     stacks = in_trials(config, read_index(storage.sub("parts")), left, processes)
-    jobs: list[Job] = [(storage.uri, config.model_dump(), [spec.to_dict() for spec in own]) for own in stacks]
+    jobs: list[Job] = [(storage.uri, config.model_dump(), [spec.to_dict() for spec in own], device) for own in stacks]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for _ in pool.imap_unordered(train, jobs):
             pass
@@ -216,9 +217,9 @@ def train(job: Job) -> None:
     import torch
 
     torch.set_num_threads(1)
-    uri, config, own = job
+    uri, config, own, device = job
     specs = [NetworkSpec.from_dict(spec) for spec in own]
-    failures = train_networks(Storage(uri), Config.model_validate(config), specs, device="cpu", report=lambda *_: None)
+    failures = train_networks(Storage(uri), Config.model_validate(config), specs, device=device, report=lambda *_: None)
     for error in failures.values():
         raise error
 

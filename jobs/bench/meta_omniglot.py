@@ -1,7 +1,7 @@
 """Omniglot by initialisations, 5-way within an alphabet: how well do they adapt, and do groups of alphabets help?
 
     python -m jobs.bench.meta_omniglot DATA_ROOT [--minutes 5 10 20 40]
-    python -m jobs.bench.meta_omniglot DATA_ROOT --groups OUT [--seeds 3] [--epochs 20]
+    python -m jobs.bench.meta_omniglot DATA_ROOT --groups OUT [--seeds 3] [--epochs 20] [--set SECTION.KEY=VALUE]
 
 One initialisation for all alphabets, by ANIL: the accuracy on drawings of five people that no training has seen, after
 minutes of one thread's work (whatever else the machine does), and at the end by the numbers of steps and of shots.
@@ -90,12 +90,10 @@ def one_for_all(root: str, minutes: list[float], rows: list[tuple[str, str, str]
     result["accuracy"] = {what: text for what, text, _ in rows}
 
 
-def groups(
-    root: str, out: str, seeds: int, epochs: int, rows: list[tuple[str, str, str]], result: dict[str, Any]
-) -> None:
+def groups(arguments: argparse.Namespace, rows: list[tuple[str, str, str]], result: dict[str, Any]) -> None:
     """A whole run of groups of alphabets; an interrupted one goes on."""
     settings = {
-        "data": {"root": root},
+        "data": {"preset": "omniglot", "root": arguments.root},
         "model": {"trunk": "jobs.bench.meta_omniglot:trunk", "dropout": 0.0},
         "profile": {"epochs": 1, "workers": 1},
         "affinity": {"methods": ["landscape"], "statistic": "sign", "start": "initial", "layers": "all"},
@@ -104,13 +102,13 @@ def groups(
         "retrain": {
             "learner": "anil",
             "plans": ["ours", "all_in_one", "all_in_one_equal_cost", "random"],
-            "seeds": seeds,
-            "epochs": epochs,
+            "seeds": arguments.seeds,
+            "epochs": arguments.epochs,
             "lr": 2e-3,
             "optimizer": "adam",
         },
     }
-    run = sr.run("omniglot", out, settings=settings)
+    run = sr.run(sr.load_config(settings, arguments.set), arguments.groups)
     scores = run.results.query("split == 'test' and metric == 'accuracy'").groupby("plan")["value"].mean()
     rows += [(f"accuracy of {plan}", f"{score:.3f}", "") for plan, score in scores.items()]
     for name, gain in run.summary.against.items():
@@ -126,12 +124,13 @@ def main() -> None:
     parser.add_argument("--groups", metavar="OUT", help="folder of a whole run")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of every plan of the run")
     parser.add_argument("--epochs", type=int, default=20, help="of 50 steps each, for every network of the run")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one setting")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str]] = []
     result: dict[str, Any] = {"benchmark": "meta_omniglot"}
     if arguments.groups:
-        groups(arguments.root, arguments.groups, arguments.seeds, arguments.epochs, rows, result)
+        groups(arguments, rows, result)
     else:
         one_for_all(arguments.root, arguments.minutes, rows, result)
     show("Omniglot by initialisations", rows, result)
