@@ -45,6 +45,7 @@ from stg_ray.progress import Reporter, StageProgress
 from stg_ray.retraining import stage as retraining
 from stg_ray.retraining.all_tasks import AllTaskNetworks
 from stg_ray.retraining.learning.meta import check_rows
+from stg_ray.retraining.meta_profile import meta_profile
 from stg_ray.runs import Run
 from stg_ray.settling import settle
 from stg_ray.stages import STAGES, earlier
@@ -57,13 +58,12 @@ RUNS: dict[str, Work] = {
     "parts": parts.run,
     "tune": partial(tuning.run, networks=AllTaskNetworks),
     "profile": profiling.run,
-    "affinity": partial(affinities.run, group_tasks=grouping.group_tasks),
+    "affinity": partial(affinities.run, group_tasks=grouping.group_tasks, meta_profile=meta_profile),
     "group": grouping.run,
     "retrain": partial(retraining.run, group_tasks=grouping.group_tasks),
     "report": report.run,
 }
 """The work of each stage."""
-
 Source = TaskSet | Config | Mapping[str, Any] | str | os.PathLike[str]
 """Anything that can be run: a task set, a configuration or its sections, a preset's name, a YAML file."""
 

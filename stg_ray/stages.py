@@ -78,7 +78,7 @@ STAGES: dict[str, Stage] = {
             "affinity",
             adds=("affinity",),
             artifacts=("affinity", AUXILIARY),
-            scratch=("affinity/partials",),
+            scratch=("affinity/partials", ".ray/affinity"),
             needs_ray=True,
             changes=("0.2 draws affinity.coordinates and the dropout of tag anew",),
         ),

@@ -169,9 +169,10 @@ PACKS: dict[str, dict[str, Any]] = {
         "data": {"npz": "numbers.npz"},
         "model": {"trunk": "mlp", "width": 8, "dropout": 0.0},
         "profile": {"epochs": 1, "workers": 1},
-        "affinity": {"methods": ["random"]},
+        "affinity": {"methods": ["landscape"], "start": "meta"},
         "grouping": {"groups": 2},
         "meta": {
+            "profile_epochs": 2,
             "steps": 2,
             "rate": 0.2,
             "learn_rates": True,

@@ -30,6 +30,7 @@ from stg_ray.data.parts import PartIndex, part_name
 from stg_ray.data_maps.state import DataMapState
 from stg_ray.grouping import group_tasks
 from stg_ray.progress import Reporter
+from stg_ray.retraining.meta_profile import meta_profile
 from stg_ray.tasks import Task
 
 PART_ROWS = 8192
@@ -58,7 +59,7 @@ def main() -> None:
         watch.start()
         began = time.perf_counter()
         with Reporter(Console(quiet=True)).stage("affinity") as progress:
-            compute_affinities(run, config, progress, group_tasks=group_tasks)
+            compute_affinities(run, config, progress, group_tasks=group_tasks, meta_profile=meta_profile)
         seconds = time.perf_counter() - began
         watch.ended.set()
         watch.join()

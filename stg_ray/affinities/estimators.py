@@ -71,7 +71,7 @@ def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:
     """Return the statistic of the landscape, with `auto` resolved for these tasks."""
     if settings.statistic != "auto":
         return settings.statistic
-    return "sign" if index.common_pairs < FEW_COMMON_PAIRS or settings.start == "initial" else "aligned"
+    return "sign" if index.common_pairs < FEW_COMMON_PAIRS or settings.has_one_head else "aligned"
 
 
 def estimators_of(settings: AffinityConfig, index: PartIndex) -> dict[str, type[Estimator]]:
@@ -116,9 +116,10 @@ def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
             "affinity.coordinates estimates distances, and these tasks are compared by the sign statistic, which takes "
             "every coordinate: leave it out, or set affinity.statistic=pooled"
         )
-    if settings.start == "initial" and HeadCosine in estimators.values():
+    if settings.has_one_head and HeadCosine in estimators.values():
         raise InputError(
-            "affinity.methods has head_cosine, but affinity.start=initial gives all tasks the same head: leave one out"
+            f"affinity.methods has head_cosine, but affinity.start={settings.start} gives all tasks the same head: "
+            "leave one out"
         )
     if index.n_samples("val") == 0 and (by_validation := needing("validation_rows")):
         raise InputError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from stg_ray.affinities.actor import partial_name
 from stg_ray.affinities.auto_samples import GroupTasks, enough_parts, grows_by_parts
@@ -23,15 +25,23 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.progress import StageProgress
 
+MetaProfile = Callable[[RunDir, Config, StageProgress], Mapping[str, torch.Tensor]]
+
 LANDSCAPE_SETTINGS = {"sampling", "layers", "normalize", "start", "precision", "coordinates"}
 """Keys of the `affinity` section that are kept with the landscape's matrix."""
 
 
-def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks: GroupTasks) -> None:
+def run(
+    run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks: GroupTasks, meta_profile: MetaProfile
+) -> None:
     """Compute every affinity of `affinity.methods`; units whose sums are there already are not computed again.
 
     Writes affinity/NAME.parquet, NAME.stderr.parquet and, where units are parts, NAME.resamples.arrow; limits.json says
     what keeps them from being trusted.
+
+    Args:
+        group_tasks: makes groups of affinities, where these tell how many rows are enough.
+        meta_profile: learns one initialisation for all tasks, where they are compared there.
 
     Raises:
         StgRayError: a unit failed more often than `affinity.max_retries` allows.
@@ -40,7 +50,9 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     index = read_index(run_dir.sub("parts"))
     estimators = estimators_of(config.affinity, index)
     at_network = any("network" in estimator.needs for estimator in estimators.values())
-    weights = starting_weights(run_dir, config) if at_network else None
+    weights = (
+        starting_weights(run_dir, config, partial(meta_profile, run_dir, config, progress)) if at_network else None
+    )
     source = RunSource(run_dir, config, weights)
     with ActorPool(run_dir, config, weights, progress) as pool:
         n_units = _compute(pool, source, estimators, group_tasks)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from stg_ray.config.data import Count
 from stg_ray.config.section import Section
-from stg_ray.config.training import Positive
+from stg_ray.config.training import Positive, TrainingConfig
 
 if TYPE_CHECKING:
     from stg_ray.config.sections import Config
 
 PLANS = ("ours", "all_in_one", "all_in_one_equal_cost", "random", "single_task", "known")
 """Plans whose networks may be initialisations: they have no heads of the tasks, and no outputs to be averaged."""
+
+OF_BATCHES = {"batch_size", "precision", "memory_format"}
+"""Settings of joint trainings, which initialisations do not have."""
 
 
 class MetaConfig(Section):
@@ -38,12 +42,21 @@ class MetaConfig(Section):
     """Number of other rows of each class (of a regression in all) by which it is judged."""
     episodes: Count = 8
     """Number of episodes in a training step, each of one task; all tasks of a network are as frequent."""
+    profile_epochs: Count = 5
+    """Number of epochs in which all tasks learn one initialisation, at which they are then compared: where
+    `affinity.start` is meta."""
     steps_per_epoch: Count = 50
     """Number of training steps that count as an epoch."""
     scored: Annotated[int, Field(ge=2)] = 50
     """Number of episodes that a task's score is of, the same for all networks: their rows to adapt to are training
     rows, those to be judged by of the split that is scored. Where a class has fewer than `queries` of them, all of its
     rows are taken."""
+
+
+def of_initialisations(retrain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those values of the `retrain` section that decide an initialisation of a given length."""
+    keys = {"learner", *TrainingConfig.model_fields} - {"epochs", "patience", "min_steps", "max_epochs"} - OF_BATCHES
+    return {key: value for key, value in retrain.items() if key in keys}
 
 
 def check_learner(config: Config) -> None:
@@ -54,6 +67,11 @@ def check_learner(config: Config) -> None:
     """
     retrain, learner = config.retrain, config.retrain.learner
     if learner == "joint":
+        if config.affinity.start == "meta":
+            raise ValueError(
+                "affinity.start=meta is where an initialisation begins that retrain.learner trains, which is joint: "
+                "expected maml, anil or reptile"
+            )
         return
     beside = f"retrain.learner={learner} trains initialisations"
     if stray := [plan for plan in retrain.plans if plan not in PLANS]:

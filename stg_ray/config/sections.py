@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from stg_ray.config.data import Auto, Count, DataConfig, Section
 from stg_ray.config.fingerprints import fingerprint_values, since
 from stg_ray.config.grouping import GroupingConfig
-from stg_ray.config.meta import MetaConfig, check_learner
+from stg_ray.config.meta import MetaConfig, check_learner, of_initialisations
 from stg_ray.config.methods import AFFINITY_METHODS
 from stg_ray.config.metric import MetricConfig
 from stg_ray.config.recipes import BY_TRUNK
@@ -79,10 +79,12 @@ class AffinityConfig(Section):
     statistic: Literal["auto", "aligned", "pooled", "sign"] = "auto"
     """Comparison of gradients: aligned takes distances at the same sample; for tasks that share no samples, pooled
     takes distances between different samples, and sign the agreement of signs over all samples. auto: aligned where at
-    least half of the pairs of tasks share samples, unless `start` is initial; else sign."""
+    least half of the pairs of tasks share samples, unless `start` is initial or
+    meta; else sign."""
     start: str = "profiled"
     """Network at which gradients are taken: profiled, the profiled one; initial, its initialization with one head for
-    all tasks; or the path or URI of a checkpoint of the network or of its trunk, which every node must reach."""
+    all tasks; meta, an initialisation that all tasks learned together, shortly (`meta.profile_epochs`); or the path or
+    URI of a checkpoint of the network or of its trunk, which every node must reach."""
     layers: Literal["last", "all"] | list[str] = "last"
     """Shared parameters whose gradients are compared: last, the last layer of the trunk with a weight matrix; all; or
     names of modules and parameters, with wildcards. On four sets, all layers told known groups apart a little better
@@ -120,7 +122,12 @@ class AffinityConfig(Section):
     @property
     def starts_from_checkpoint(self) -> bool:
         """Whether gradients are taken at a checkpoint of the user's."""
-        return self.start not in ("profiled", "initial")
+        return self.start not in ("profiled", "initial", "meta")
+
+    @property
+    def has_one_head(self) -> bool:
+        """Whether all tasks have the same head where gradients are taken, unless it is in a checkpoint."""
+        return self.start in ("initial", "meta")
 
     @field_validator("layers")
     @classmethod
@@ -230,6 +237,8 @@ class Config(Section):
         """
         covered = fingerprint_values(self, exclude=WHERE_IT_RUNS)
         values = {name: covered[name] for name in set(sections) & set(covered)}
+        if "affinity" in values and self.affinity.start == "meta":
+            values["of the meta-profile"] = [covered["meta"], of_initialisations(covered["retrain"])]
         text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)  # YAML has dates
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

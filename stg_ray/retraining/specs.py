@@ -12,6 +12,7 @@ from stg_ray.artifacts.run_dir import network_place
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.config.fingerprints import fingerprint_values
+from stg_ray.config.meta import OF_BATCHES
 from stg_ray.config.tuning import with_tuned
 from stg_ray.training.length import LENGTH
 
@@ -23,9 +24,6 @@ OF_BRANCHES = {"shared_layers", "freeze_shared"}
 
 OF_AUTO = {"patience", "min_steps", "max_epochs"}
 """Settings of trainings whose length is `auto`."""
-
-OF_BATCHES = {"batch_size", "precision", "memory_format"}
-"""Settings of joint trainings, which initialisations do not have."""
 
 OF_FEW = ("settings", "pause", "fold", "main", "adaptive")
 """Values of a spec that plans' networks do not have."""

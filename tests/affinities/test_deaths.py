@@ -18,6 +18,7 @@ from stg_ray.data.parts import write_parts
 from stg_ray.grouping import group_tasks
 from stg_ray.models import build_network, save_network
 from stg_ray.progress import Reporter
+from stg_ray.retraining.meta_profile import meta_profile
 
 MORTAL = """
 import os
@@ -59,7 +60,7 @@ def test_killed_actors_leave_the_same_values(
     network = build_network(config.model, index, index.tasks, 0)
     save_network(run, "profile/network.pt", network)
     with quiet.stage("affinity") as progress:
-        compute_affinities(run, config, progress, group_tasks=group_tasks)
+        compute_affinities(run, config, progress, group_tasks=group_tasks, meta_profile=meta_profile)
     sys.modules.pop("mortal")
     assert {path.name for path in tmp_path.glob("died of *")} == {"died of GradTag 1", "died of GradientCosine 1"}
     for name, method in methods.items():
@@ -69,6 +70,6 @@ def test_killed_actors_leave_the_same_values(
         write_parts(task_set, undisturbed.sub("parts"), part_rows=30)
         save_network(undisturbed, "profile/network.pt", network)
         with quiet.stage("affinity") as progress:
-            compute_affinities(undisturbed, config, progress, group_tasks=group_tasks)
+            compute_affinities(undisturbed, config, progress, group_tasks=group_tasks, meta_profile=meta_profile)
         expected = TaskMatrix.from_table(undisturbed.read_parquet(f"affinity/{method}.parquet"))
         np.testing.assert_array_equal(found.values, expected.values)

@@ -26,6 +26,7 @@ from stg_ray.data.parts import write_parts
 from stg_ray.grouping import group_tasks
 from stg_ray.models import build_network, save_network
 from stg_ray.progress import Reporter
+from stg_ray.retraining.meta_profile import meta_profile
 from tests.support.processes import Program
 
 ALL_OF_DIGITS = (
@@ -59,7 +60,7 @@ def test_actors_compute_what_one_process_does(
     network = build_network(config.model, index, index.tasks, 0)
     save_network(run, "profile/network.pt", network)
     with quiet.stage("affinity") as progress:
-        compute_affinities(run, config, progress, group_tasks=group_tasks)
+        compute_affinities(run, config, progress, group_tasks=group_tasks, meta_profile=meta_profile)
     for method in methods:
         expected = sr.affinity(network.eval(), task_set, method=method, profile={"epochs": 2}, **settings)
         np.testing.assert_allclose(matrix(run, method), expected.values, rtol=1e-6, atol=1e-7, err_msg=method)
@@ -82,7 +83,7 @@ def test_samples_are_taken_until_the_groups_stay(
     index = write_parts(task_set, run.sub("parts"))
     save_network(run, "profile/network.pt", build_network(config.model, index, index.tasks, 0))
     with quiet.stage("affinity") as progress:
-        compute_affinities(run, config, progress, group_tasks=group_tasks)
+        compute_affinities(run, config, progress, group_tasks=group_tasks, meta_profile=meta_profile)
     partials = len(run.list("affinity/partials/landscape"))
     assert partials in (8, 16)
     found = TaskMatrix.from_table(run.read_parquet("affinity/landscape.parquet"))

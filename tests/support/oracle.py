@@ -203,7 +203,7 @@ def compute(
         "affinity": affinity,
     }
     config = load_config({"data": {"npz": "none"}, **sections})
-    source = RunSource(run, config, starting_weights(run, config))
+    source = RunSource(run, config, starting_weights(run, config, dict))
     estimator = estimator_of(method, config.affinity, source.index)
     instance = estimator(source)
     partials = [instance.partial(number) for number in range(estimator.n_units(source))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 
@@ -14,12 +16,19 @@ from stg_ray.models.files import load_trunk, read_checkpoint
 from stg_ray.models.outputs import as_labels
 from stg_ray.tasks import observed
 
+Learn = Callable[[], Mapping[str, torch.Tensor]]
+"""Learns one initialisation for all tasks, and returns its tensors: trunk.*, and heads.* of one head."""
 
-def starting_weights(run: Storage, config: Config) -> dict[str, torch.Tensor]:
-    """Return the weights of the profiled network, of a network as it is initialised, or of a checkpoint of the user's.
+
+def starting_weights(run: Storage, config: Config, learn: Learn) -> dict[str, torch.Tensor]:
+    """Return the weights of the network at which gradients are taken: of `affinity.start`.
 
     Separate random heads would decide which tasks look alike, and the affinity would be noise (on CIFAR-100 an adjusted
-    Rand index of -0.03). So all tasks get one copied head, unless the heads are trained.
+    Rand index of -0.03). So all tasks get one copied head, unless the heads are trained; at an initialisation that was
+    learned, the head from which it adapts to any of them.
+
+    Args:
+        learn: called where it is to be learned.
 
     Raises:
         InputError: the checkpoint cannot be read, or is of another network.
@@ -30,6 +39,14 @@ def starting_weights(run: Storage, config: Config) -> dict[str, torch.Tensor]:
     network = build_network(config.model, index, index.tasks, config.seed)
     if config.affinity.start == "initial":
         copy_one_head(network)
+    elif config.affinity.start == "meta":
+        tensors, prefix = learn(), "trunk."
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        network.trunk.load_state_dict(own)
+        weight, bias = tensors["heads.weight"], tensors["heads.bias"]
+        if index.tasks[0].kind == "binary":  # the logit of two classes' outputs
+            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+        give_one_head(network, weight, bias)
     else:
         load_checkpoint(network, config.affinity.start)
     return network.state_dict()
@@ -66,10 +83,15 @@ def load_checkpoint(network: TaskNetwork, source: str) -> None:
 def copy_one_head(network: TaskNetwork) -> None:
     """Give all tasks the same head: class c of every task the same output, a single output that of class 0."""
     widest = max(network.layout.columns, key=_width)
-    weight, bias = network.heads.weight[widest].clone(), network.heads.bias[widest].clone()
+    give_one_head(network, network.heads.weight[widest].clone(), network.heads.bias[widest].clone())
+
+
+@torch.no_grad()
+def give_one_head(network: TaskNetwork, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Give all tasks a head, weight (O, d) and bias (O,): class c of every task output c, from 0 again after O."""
     for columns in network.layout.columns:
-        width = _width(columns)
-        network.heads.weight[columns], network.heads.bias[columns] = weight[:width], bias[:width]
+        rows = torch.arange(_width(columns)) % len(bias)
+        network.heads.weight[columns], network.heads.bias[columns] = weight[rows], bias[rows]
 
 
 def has_one_head(network: TaskNetwork) -> bool:
