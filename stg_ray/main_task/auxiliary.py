@@ -13,6 +13,7 @@ from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.errors import InputError, PartlyFailed
+from stg_ray.pipeline import run_stage
 from stg_ray.progress import Reporter
 from stg_ray.retraining.auxiliary.measuring import Auxiliaries, check_main
 from stg_ray.stages import AUXILIARY, STAGES
@@ -93,6 +94,8 @@ def auxiliary(  # noqa: PLR0913  what the command has as options
                 run.forget_from("group")  # which is by what was found before, if it is done
             run.write_json(AUXILIARY, {"candidates": candidates, "trainings": trainings, "mains": found})
             run.record("affinity", AUXILIARY)
+    if run.is_done("report", config):
+        run_stage("report", run.uri, reporter=reporter)  # the page shows it
     if failed := {tasks: reason for about in found.values() for tasks, reason in about["failed"].items()}:
         tasks, reason = next(iter(failed.items()))
         raise PartlyFailed(

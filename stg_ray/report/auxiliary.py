@@ -1,4 +1,4 @@
-"""What helps a main task, in the terminal."""
+"""What helps a main task, in words and in the terminal."""
 
 from __future__ import annotations
 
@@ -53,10 +53,9 @@ def _effects(main: str, about: Mapping[str, Any]) -> Table:
     table.add_column(Text(shown(f"what helps {main}")), overflow="fold")
     for header in ("estimate", f"{about['metric']} (val)", "95 % interval", "kept"):
         table.add_column(header, justify="right")
-    tried = {name: task for name, task in about["tasks"].items() if "effect" in task}
-    for name, task in sorted(tried.items(), key=lambda item: -item[1]["effect"]["mean"]):
+    for name, task in tried_of(about):
         estimate = "" if task["estimate"] is None else f"{task['estimate']:+.2f}"
-        table.add_row(Text(shown(name)), estimate, *_difference(task["effect"]), "yes" if task["kept"] else "")
+        table.add_row(Text(shown(name)), estimate, *difference_of(task["effect"]), "yes" if task["kept"] else "")
     return table
 
 
@@ -66,10 +65,17 @@ def _ways(about: Mapping[str, Any]) -> Table:
     for header in ("tasks", "val", "test", "vs alone", "95 % interval"):
         table.add_column(header, justify="right")
     for way, row in about["ways"].items():
-        gain = _difference(row["gain"]) if "gain" in row else ("", "")
+        gain = difference_of(row["gain"]) if "gain" in row else ("", "")
         table.add_row(TITLES[way], str(1 + len(row["tasks"])), f"{row['val']:.4f}", f"{row['test']:.4f}", *gain)
     return table
 
 
-def _difference(effect: Mapping[str, float]) -> tuple[str, str]:
+def tried_of(about: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the tasks that were trained with a main task, by name, the most helpful first."""
+    tried = [(name, task) for name, task in about["tasks"].items() if "effect" in task]
+    return sorted(tried, key=lambda item: -item[1]["effect"]["mean"])
+
+
+def difference_of(effect: Mapping[str, float]) -> tuple[str, str]:
+    """Return the mean of an effect and its 95 % interval, in words."""
     return f"{effect['mean']:+.4f}", f"{effect['low']:+.4f} {effect['high']:+.4f}"

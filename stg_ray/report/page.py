@@ -26,6 +26,7 @@ from stg_ray.report.charts.palette import css_variables
 from stg_ray.report.evidence import Evidence
 from stg_ray.report.groups_view import MOST_CARDS, SHOWN_IN_MANY, cards_of, known_of
 from stg_ray.report.headline import headline_of, tiles_of
+from stg_ray.report.main_tasks import main_tasks_of
 from stg_ray.report.samples import ambiguous_of, suspects_of
 from stg_ray.report.sections import curves_of, map_of, matrices_of, membership_of, number_of_groups, search_of
 from stg_ray.report.task_samples import samples_of_tasks
@@ -113,6 +114,7 @@ def _sections(evidence: Evidence) -> dict[str, Any]:
         "suspects": suspects_of(evidence),
         "ambiguous": ambiguous_of(evidence),
         "curves": curves_of(evidence),
+        "mains": main_tasks_of(evidence),
         "learner_text": learner_sentence(evidence.config),
         "forecast_text": "" if summary.forecast is None else f"Forecast: {outlook_sentence(summary.forecast)}.",
         "search_chart": search_of(evidence),

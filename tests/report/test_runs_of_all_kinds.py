@@ -23,6 +23,7 @@ from stg_ray.report.groups_view import cards_of, known_of
 from stg_ray.report.page import page_of
 from stg_ray.report.samples import ambiguous_of, suspects_of
 from stg_ray.report.task_samples import OF_A_TASK, samples_of_tasks
+from stg_ray.stages import AUXILIARY
 from tests.support.run_maker import PLANS, make_run
 
 ONE = {"retrain": {"plans": ["ours", "all_in_one"]}}
@@ -228,3 +229,35 @@ def test_pictures_of_all_tasks_have_a_limit(tmp_path: Path, monkeypatch: pytest.
     few = samples_of_tasks(evidence).pictures
     assert 0 < len(few) < 10
     assert few.items() <= all_of_them.pictures.items()
+
+
+def test_what_helps_a_main_task_has_a_section(copied: RunDir) -> None:
+    """Kept tasks first, names as they are, and a bar for each effect."""
+
+    def effect(mean: float) -> dict[str, float]:
+        return {"mean": mean, "low": mean - 0.02, "high": mean + 0.03}
+
+    way = {"tasks": [], "val": 0.5, "test": 0.4567}
+    about = {
+        "metric": "average_precision",
+        "kept": ["<b>twin</b>"],
+        "tasks": {
+            "other": {"estimate": None, "kept": False, "effect": effect(-0.05)},
+            "<b>twin</b>": {"estimate": 1.25, "kept": True, "effect": effect(0.04)},
+            "untried": {"estimate": 0.1, "kept": False},
+        },
+        "ways": {"alone": way, "adaptive": way | {"tasks": ["<b>twin</b>"], "gain": effect(0.1)}},
+    }
+    assert 'id="mains"' not in page(copied)
+    copied.write_json(AUXILIARY, {"candidates": 3, "trainings": 2, "mains": {"main": about}})
+    text = page(copied)
+    section = text[text.index('<section id="mains"') :].split("</section>")[0]
+    assert "Of 2 tasks &lt;b&gt;twin&lt;/b&gt; clearly helps main" in section
+    assert section.index("<bdi>&lt;b&gt;twin") < section.index("<bdi>other")
+    assert section.count('class="badge">kept') == 1
+    assert section.count("mean better") == 2
+    assert section.count("mean worse") == 1
+    assert "<b>" not in section
+    assert "untried" not in section
+    assert "+0.1000</td>" in section
+    assert '<a href="#mains">' in text

@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 from markupsafe import Markup
 
 from stg_ray.report.charts.lines import BOTTOM, PLOT, TOP, axes
 from stg_ray.report.charts.svg import NAME_WIDTH, drawing, free_place, short, tag
-from stg_ray.report.comparison import Difference
 from stg_ray.report.summary import PlanRow
 
 WIDTH, HEIGHT = 240, 26
 
 
-def reach(differences: Sequence[Difference]) -> float:
+class Interval(Protocol):
+    """A difference with its 95 % interval, where that is known."""
+
+    @property
+    def mean(self) -> float:
+        """The difference."""
+        ...
+
+    @property
+    def low(self) -> float:
+        """The lower end of its interval."""
+        ...
+
+    @property
+    def high(self) -> float:
+        """The upper end of its interval."""
+        ...
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is an interval."""
+        ...
+
+
+def reach(differences: Sequence[Interval]) -> float:
     """Return the largest distance from zero of what bars of one scale have to show."""
     ends = [abs(v) for d in differences for v in (d.mean, d.low, d.high) if math.isfinite(v)]
     return max(ends, default=0.0) or 1.0
 
 
-def interval_bar(difference: Difference, largest: float, outcome: str, title: str) -> Markup:
+def interval_bar(difference: Interval, largest: float, outcome: str, title: str) -> Markup:
     """Draw a difference and its 95 % interval on a scale from -largest to largest.
 
     Args:

@@ -47,7 +47,8 @@ def tasks(n: int = 900) -> sr.TaskSet:
 @pytest.mark.timeout(600)
 def test_the_twin_is_kept_also_after_a_kill(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    sr.run(tasks(), run, settings=SETTINGS, until="affinity", reporter=quiet)
+    sr.run(tasks(), run, settings=SETTINGS, reporter=quiet)
+    assert "main task" not in (run / "report.html").read_text()
     killed = Program("auxiliary", str(run), "--main", "main", "--trainings", "3", log=tmp_path / "killed.log")
     killed.wait_until(lambda: len(list(run.glob(".networks/*/network.json"))) >= 3)
     killed.kill()
@@ -82,6 +83,7 @@ def test_the_twin_is_kept_also_after_a_kill(ray_session: None, quiet: Reporter, 
         with pytest.raises(InputError, match=message):
             sr.load_auxiliary(run, **{"main": "main", **wrong})
     assert n_looks(RunDir(run)) == 1, "its test rows were looked at"
+    assert f"<p>{said}</p>" in (run / "report.html").read_text(), "the page is made anew"
     assert "auxiliary.json" in json.loads((run / ".stages" / "affinity.json").read_text())["contents"]
     grouped = run_stage("group", str(run), overrides=["grouping.method=auxiliary"], reporter=quiet)
     assert grouped.groups.groups == [["main", "twin"], ["twin", "other"]]
