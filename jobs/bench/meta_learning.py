@@ -9,7 +9,7 @@ the sign statistic. Then an initialisation for all, one for each of our groups, 
 the error on query rows of new tasks after one step on ten rows; a new task is routed to the group whose initialisation
 adapts best on its support rows. --speed: meta-gradients of 5-way 5-shot episodes of images, and of sinusoids, by the
 learner and by a loop over episodes. --runs: the same comparison by whole runs with `retrain.learner`, new tasks by
-`adapt` of the run's networks. Omniglot has a benchmark of its own (meta_omniglot.py).
+`adapt` of the run's networks. Omniglot has a benchmark of its own (meta_omniglot.py), and real sets (meta_sets.py).
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""Omniglot by initialisations, 5-way within an alphabet: how well do they adapt, and do groups of alphabets help?
+"""Omniglot by one initialisation for all alphabets, 5-way within an alphabet: how well does it adapt?
 
     python -m jobs.bench.meta_omniglot DATA_ROOT [--minutes 5 10 20 40]
-    python -m jobs.bench.meta_omniglot DATA_ROOT --groups OUT [--seeds 3] [--epochs 20] [--set SECTION.KEY=VALUE]
 
-One initialisation for 40 alphabets without a quarter of their characters, by ANIL, on drawings that are turned, scaled
+It is trained on 40 alphabets without a quarter of their characters, by ANIL, on drawings that are turned, scaled
 and moved a little at random: the accuracy on drawings of five people that no training has seen, of the characters of
 the training, of the others, and of the ten other alphabets, after minutes of one thread's work (whatever else the
 machine does; the learning rate falls until the last), and at the end by the numbers of steps and of shots.
---groups: a whole run in the folder OUT compares it with initialisations of our groups and of random ones.
+Whether groups of alphabets help is what `meta_sets` says.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import stg_ray as sr
 from jobs.bench.measure import show
 from stg_ray.data.omniglot import omniglot
 from stg_ray.meta import LEARNERS, Episodes, Initialisation, Sampler, after_steps, train
@@ -142,49 +140,15 @@ def one_for_all(root: str, minutes: list[float], rows: list[tuple[str, str, str]
     result["accuracy"] = {what: text for what, text, _ in rows}
 
 
-def groups(arguments: argparse.Namespace, rows: list[tuple[str, str, str]], result: dict[str, Any]) -> None:
-    """A whole run of groups of alphabets; an interrupted one goes on."""
-    settings = {
-        "data": {"preset": "omniglot", "root": arguments.root},
-        "model": {"trunk": "jobs.bench.meta_omniglot:trunk", "dropout": 0.0},
-        "profile": {"epochs": 1, "workers": 1},
-        "affinity": {"methods": ["landscape"], "statistic": "sign", "start": "initial", "layers": "all"},
-        "grouping": {"min_groups": 2},
-        "meta": {"steps": STEPS, "learn_rates": True, "episodes": 16},
-        "retrain": {
-            "learner": "anil",
-            "plans": ["ours", "all_in_one", "all_in_one_equal_cost", "random"],
-            "seeds": arguments.seeds,
-            "epochs": arguments.epochs,
-            "lr": 2e-3,
-            "optimizer": "adam",
-        },
-    }
-    run = sr.run(sr.load_config(settings, arguments.set), arguments.groups)
-    scores = run.results.query("split == 'test' and metric == 'accuracy'").groupby("plan")["value"].mean()
-    rows += [(f"accuracy of {plan}", f"{score:.3f}", "") for plan, score in scores.items()]
-    for name, gain in run.summary.against.items():
-        rows.append((f"ours minus {name}", f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})", ""))
-    result["groups"] = {what: text for what, text, _ in rows}
-    print(run.summary.verdict)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", help="folder of omniglot/omniglot28.npz")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5, 10, 20, 40], help="of one thread's work")
-    parser.add_argument("--groups", metavar="OUT", help="folder of a whole run")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of every plan of the run")
-    parser.add_argument("--epochs", type=int, default=20, help="of 50 steps each, for every network of the run")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one setting")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[tuple[str, str, str]] = []
     result: dict[str, Any] = {"benchmark": "meta_omniglot"}
-    if arguments.groups:
-        groups(arguments, rows, result)
-    else:
-        one_for_all(arguments.root, arguments.minutes, rows, result)
+    one_for_all(arguments.root, arguments.minutes, rows, result)
     show("Omniglot by initialisations", rows, result)
 
 
