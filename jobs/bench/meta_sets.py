@@ -40,6 +40,8 @@ SETS: dict[str, dict[str, Any]] = {
 }
 ARRAYS = {"landmine": KNOWN_SETS["landmine"].build, "school": school}
 KINDS = {"landmine": {"missing": [-1]}, "school": {"kind": "regression"}}
+GROUPS = {"landmine": 2, "school": 4, "omniglot": 5, "cifar100": 5}
+"""How many, whatever the structure: as many as there are terrains, and few."""
 METRICS = ("accuracy", "average_precision", "r2")
 
 
@@ -71,7 +73,7 @@ def compared(name: str, arguments: argparse.Namespace) -> dict[str, str]:
         "data": about.get("data", {}) | (npz_of(name, folder) if name in ARRAYS else {"root": arguments.root}),
         "profile": {"epochs": 1, "workers": 1},
         "affinity": {"methods": ["landscape"], "statistic": "sign", "start": "initial", "layers": "all"},
-        "grouping": {"min_groups": 2},
+        "grouping": {"groups": GROUPS[name], "min_groups": 2},
         "retrain": about["retrain"] | {"plans": plans, "seeds": arguments.seeds, "epochs": arguments.epochs},
     }
     run = sr.run(sr.load_config(settings, arguments.set), folder / name)
