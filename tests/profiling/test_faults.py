@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 import stg_ray as sr
 from stg_ray.data_maps.state import DataMapState
+from tests.support.processes import QUICK_TO_NOTICE, without_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -66,7 +66,7 @@ def test_a_lost_node_costs_an_epoch(tmp_path: Path) -> None:
     epoch: the counts say so."""
     (tmp_path / "lose_a_node.py").write_text(LOSE_A_NODE)
     run = tmp_path / "run"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    env = without_ray() | QUICK_TO_NOTICE
     env["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "15"  # of a group for which there is no room any more
     program = [sys.executable, str(tmp_path / "lose_a_node.py"), str(run)]
     ended = subprocess.run(program, env=env, capture_output=True, text=True, timeout=400)
