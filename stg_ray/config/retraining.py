@@ -59,7 +59,8 @@ class RetrainConfig(TrainingConfig):
     five times as many rows, where a set is small. The groups and the search are those of the split, and networks start
     from scratch: the profile has seen the training rows."""
     random_groups: Annotated[int, Field(ge=1, le=MAX_DRAWS)] = 2
-    """Number of draws of random groups of the same sizes as ours."""
+    """Number of draws of random groups of the same sizes as ours, which keep `grouping.budget` too, as far as that is
+    found in a thousand draws."""
     membership_above: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Smallest membership at which a task is in a group's network of ours_soft: other tasks would hardly count in its
     loss, but cost time."""

@@ -8,27 +8,18 @@ import numpy as np
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.config import Config
-from stg_ray.retraining.plans import Plan, n_networks
+from stg_ray.retraining.plans import Plan, conditions_of, members_of, n_networks
 from stg_ray.retraining.specs import NetworkSpec
-from stg_ray.tasks.conditions import Conditions
-
-
-def conditions_of(config: Config, tasks: Sequence[str]) -> Conditions:
-    """Return the conditions that groups keep: those of `grouping.budget`, or none."""
-    budget = config.grouping.budget
-    return Conditions(names=tuple(tasks)) if budget is None else Conditions.of(budget.model_dump(), tasks)
 
 
 def broken_plans(config: Config, plans: Mapping[str, Plan]) -> dict[str, str]:
     """Return which condition plans break, by the names of those that do.
 
-    The plans without groups of ours are trained all the same: they are what ours are compared with.
+    They are trained all the same: they are what ours are compared with.
     """
     found = {}
     for name, plan in plans.items():
-        groups = [set(group) for group in plan.groups.groups]
-        members = np.array([[task in group for task in plan.groups.tasks] for group in groups])
-        if reason := conditions_of(config, plan.groups.tasks).broken_by(members):
+        if reason := conditions_of(config, plan.groups.tasks).broken_by(members_of(plan.groups)):
             found[name] = reason
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,10 @@ from stg_ray.errors import InputError
 from stg_ray.retraining.specs import Epochs, NetworkSpec, fold_of, most_epochs
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
+from stg_ray.tasks.conditions import Conditions
+
+DRAWS = 1000
+"""Of random groups, until they keep the budget."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: C
     if trained.base == "ours_and_all":
         return Plan(_with_all(ours), epochs, ensemble=True)
     assert trained.draw is not None, "only random groups are left, which are drawn"
-    return Plan(_random_groups(ours, config.seed, trained.draw), epochs)
+    return Plan(_random_groups(ours, config, trained.draw), epochs)
 
 
 def n_networks(ours: Groups) -> int:
@@ -202,7 +206,25 @@ def _branches(ours: Groups, epochs: Epochs) -> Plan:
     return Plan(groups, epochs, branches=tuple(len(members) for members in served if members))
 
 
-def _random_groups(ours: Groups, seed: int, draw: int) -> Groups:
-    """Random groups of the sizes of ours."""
-    order = generator(Stream.RANDOM_GROUPS, seed, draw).permutation(len(ours.tasks))
-    return replace(ours.with_tasks_permuted(order, "random"), seed=seed, draw=draw)
+def conditions_of(config: Config, tasks: Sequence[str]) -> Conditions:
+    """Return the conditions that groups keep: those of `grouping.budget`, or none."""
+    budget = config.grouping.budget
+    return Conditions(names=tuple(tasks)) if budget is None else Conditions.of(budget.model_dump(), tasks)
+
+
+def members_of(groups: Groups) -> np.ndarray:
+    """Return which tasks (G, K) are in each group."""
+    return np.array([np.isin(groups.tasks, group) for group in groups.groups])
+
+
+def _random_groups(ours: Groups, config: Config, draw: int) -> Groups:
+    """Random groups of the sizes of ours, which keep `grouping.budget` where that is found among so many draws."""
+    rng, conditions = generator(Stream.RANDOM_GROUPS, config.seed, draw), conditions_of(config, ours.tasks)
+    found = (ours.with_tasks_permuted(rng.permutation(len(ours.tasks)), "random") for _ in range(DRAWS))
+    drawn = first = next(found)
+    while conditions.broken_by(members_of(drawn)):
+        if (after := next(found, None)) is None:
+            drawn = first
+            break
+        drawn = after
+    return replace(drawn, seed=config.seed, draw=draw)

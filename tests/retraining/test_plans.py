@@ -52,6 +52,39 @@ def test_overlapping_groups_are_trained_whole_and_each_task_is_served_once() -> 
     assert plans["random_0"].groups.groups != ours.groups
 
 
+def test_random_groups_keep_the_budget() -> None:
+    given = [
+        "grouping.groups=auto",
+        "grouping.method=budget",
+        "grouping.budget={networks: 3, together: [[t0, t1]], apart: [[t0, t2], [t3, t4]]}",
+    ]
+    ours = Groups.from_labels(NAMES, np.array([0, 0, 1, 0, 1, 2]), "budget")
+    config = set_values(CONFIG, ["retrain.plans=[ours, random]", "retrain.random_groups=12", *given])
+    drawn = [plan.groups for name, plan in make_plans(ours, TASKS, config).items() if name != "ours"]
+    assert len({str(groups.groups) for groups in drawn}) > 3, "they are drawn all the same"
+    for groups in drawn:
+        assert sorted(map(len, groups.groups)) == [1, 2, 3]
+        assert groups.serving["t0"] == groups.serving["t1"] != groups.serving["t2"]
+        assert groups.serving["t3"] != groups.serving["t4"]
+    free = make_plans(ours, TASKS, set_values(CONFIG, ["retrain.plans=[ours, random]", "retrain.random_groups=12"]))
+    assert any(plan.groups.serving["t0"] != plan.groups.serving["t1"] for name, plan in free.items() if name != "ours")
+
+
+def test_random_groups_of_a_budget_that_leaves_none_are_as_without() -> None:
+    ours = Groups.from_labels(NAMES, np.array([0, 0, 0, 1, 1, 1]), "by hand")
+    config = set_values(
+        CONFIG,
+        [
+            "retrain.plans=[ours, random]",
+            "grouping.groups=auto",
+            "grouping.method=budget",
+            "grouping.budget={networks: 2, min_size: 3, max_size: 3, apart: [[t0, t1, t2]]}",
+        ],
+    )
+    free = set_values(CONFIG, ["retrain.plans=[ours, random]"])
+    assert make_plans(ours, TASKS, config) == make_plans(ours, TASKS, free)
+
+
 def test_soft_groups_weight_the_losses_by_membership() -> None:
     """A task is in every network where its membership reaches the threshold, and in the one that serves it."""
     membership = np.array([[0.9, 0.06, 0.04], [0.6, 0.4, 0], [1, 0, 0], [0.3, 0.7, 0], [0, 1, 0], [0.34, 0.33, 0.33]])

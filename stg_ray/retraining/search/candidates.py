@@ -14,7 +14,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
 from stg_ray.errors import InputError
-from stg_ray.retraining.budget import conditions_of
+from stg_ray.retraining.plans import conditions_of
 from stg_ray.retraining.search.partitions import canonical, members_of
 from stg_ray.retraining.search.size import Size
 

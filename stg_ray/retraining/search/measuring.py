@@ -23,8 +23,8 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import StgRayError
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.budget import conditions_of
 from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.plans import conditions_of
 from stg_ray.retraining.search.candidates import GroupTasks, candidates_of, mean_affinity, resampled
 from stg_ray.retraining.search.partitions import key_of, members_of
 from stg_ray.retraining.search.search import GroupSearch

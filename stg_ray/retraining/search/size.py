@@ -9,7 +9,7 @@ import numpy as np
 
 from stg_ray.config import Config
 from stg_ray.errors import InputError
-from stg_ray.retraining.budget import conditions_of
+from stg_ray.retraining.plans import conditions_of
 
 FINAL_LENGTH = 0.5
 """Length of the trainings of finalists, as a share of a plan's: from scratch it takes half of a training to tell which
