@@ -31,7 +31,7 @@ from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import adjusted_rand_score
 
 import stg_ray as sr
-from jobs.bench.known_sets import KNOWN_SETS, KnownSet, _table, alphabets, images, school
+from jobs.bench.known_sets import KNOWN_SETS, KnownSet, _table, alphabets, images, school, told
 from jobs.bench.measure import run_measured, show
 from stg_ray.affinities.estimators import check_methods, estimator_of
 from stg_ray.affinities.grad_tag import KEYS, SPLITS, GradTag, gains_of
@@ -108,11 +108,11 @@ def profiled(name: str, seed: int, folder: Path, *, quick: bool) -> RunDir:
     if not path.exists():
         np.savez(path, **about.build(0))
     with np.load(path) as arrays:
-        missing = {} if arrays["labels"].dtype.kind == "f" else {"tasks": {"*": {"missing": [-1]}}}
+        tasks = told(arrays["labels"])
     method = "landscape" if about.own_rows else "label_correlation"  # which have a meaning; not computed here
     values = {
         "seed": seed,
-        "data": {"npz": str(path), "constant_tasks": "drop", **missing},
+        "data": {"npz": str(path), "constant_tasks": "drop", "tasks": tasks},
         "profile": {"epochs": 2 if quick else "auto", "workers": 1},
         "affinity": {"methods": [method]},
     }

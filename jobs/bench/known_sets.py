@@ -138,6 +138,13 @@ def school(seed: int) -> Arrays:
     return {"inputs": inputs, "labels": frame[columns].to_numpy(np.float32), "names": np.array(columns)}
 
 
+def told(labels: np.ndarray) -> dict[str, dict[str, object]]:
+    """Return what is to be said of labels: numbers are regressions, the whole ones of small schools too, else -1 is
+    missing."""
+    numbers = labels.dtype.kind == "f" and np.nanmax(labels) > 1
+    return {"*": {"kind": "regression"} if numbers else {"missing": [-1]}}
+
+
 def alphabets(seed: int) -> Arrays:
     """Read Omniglot's 50 alphabets: characters of their own images, of which nothing is known."""
     from stg_ray.data.sources import load_task_set

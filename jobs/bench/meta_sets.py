@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import stg_ray as sr
-from jobs.bench.known_sets import KNOWN_SETS, school
+from jobs.bench.known_sets import KNOWN_SETS, school, told
 from jobs.bench.measure import show
 
 IMAGES = {"steps": 3, "learn_rates": True, "episodes": 16}
@@ -39,7 +39,6 @@ SETS: dict[str, dict[str, Any]] = {
     },
 }
 ARRAYS = {"landmine": KNOWN_SETS["landmine"].build, "school": school}
-KINDS = {"landmine": {"missing": [-1]}, "school": {"kind": "regression"}}
 GROUPS = {"landmine": 2, "school": 4, "omniglot": 5, "cifar100": 5}
 """How many, whatever the structure: as many as there are terrains, and few."""
 METRICS = ("accuracy", "average_precision", "r2")
@@ -94,7 +93,9 @@ def npz_of(name: str, folder: Path) -> dict[str, Any]:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(path, **ARRAYS[name](0))
-    return {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": KINDS[name]}}
+    with np.load(path) as arrays:
+        tasks = told(arrays["labels"])
+    return {"npz": str(path), "constant_tasks": "drop", "tasks": tasks}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 
 import stg_ray as sr
+from jobs.bench.known_sets import told
 from jobs.bench.measure import show
 from jobs.bench.what_to_deploy import REAL
 from stg_ray.artifacts.run_dir import RunDir
@@ -78,7 +79,7 @@ def gains_of(name: str, split: int, folder: Path) -> dict[str, list[float]]:
     arrays = dict(REAL[name](0))
     arrays["split"] = np.where(rng.permutation(len(arrays["inputs"])) % 4 == 3, "test", "train")
     np.savez(path, **arrays)
-    data = {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}}
+    data = {"npz": str(path), "constant_tasks": "drop", "tasks": told(arrays["labels"])}
     config = sr.load_config({"data": data, "seed": split})
     run = sr.run(config, folder / f"{name}-{split}", until="parts", reporter=Reporter(Console(quiet=True))).run_dir
     config = run.read_config()  # with the recipe of the trunk

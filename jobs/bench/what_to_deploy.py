@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 
 import stg_ray as sr
-from jobs.bench.known_sets import KNOWN_SETS, read_table
+from jobs.bench.known_sets import KNOWN_SETS, read_table, told
 from jobs.bench.measure import show
 from jobs.bench.planted_sets import Arrays, digits
 from stg_ray.cluster.session import session
@@ -164,12 +164,14 @@ def deployed(name: str, folder: Path, quick: bool, overrides: list[str]) -> tupl
         if "split" not in arrays:
             arrays["split"] = np.where(np.arange(len(arrays["inputs"])) % 4 == 3, "test", "train")
         np.savez(path, **arrays)
+    with np.load(path) as arrays:
+        tasks = told(arrays["labels"])
     method = {"affinity": {"methods": ["landscape"]}} if name in OWN_ROWS else {}
     fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": SEEDS}
     plans = [plan for plan in PLANS if plan != "branches" or name not in SETTINGS]  # a trunk of one layer has none
     config = sr.load_config(
         {
-            "data": {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}},
+            "data": {"npz": str(path), "constant_tasks": "drop", "tasks": tasks},
             "profile": {"workers": 1, **({"epochs": 2} if quick else {})},
             "grouping": {"min_groups": 2},
             "retrain": {"plans": plans, **fast},

@@ -97,39 +97,45 @@ class Habits:
     quantities: bool = False
 
     @classmethod
-    def of(cls, columns: Sequence[Distinct], given: Sequence[Sequence[Any]] = ()) -> Habits:
-        """Return those of the columns that no setting is about, and of the marks that settings give."""
+    def of(cls, every: Sequence[Distinct], marks: Sequence[Sequence[Any] | None]) -> Habits:
+        """Return those of K columns, and of the marks of missing labels that settings give for some of them.
+
+        What such a setting is about says nothing of -1 elsewhere.
+        """
+        columns = [column for column, own in zip(every, marks, strict=True) if own is None]
         return cls(
             signs=any(column.has(-1, 1) for column in columns),
             zero_one=any(column.has(0, 1) for column in columns),
-            marks=any(-1 in marks for marks in given)
+            marks=any(-1 in own for own in marks if own is not None)
             or any(
                 column.texts is None and len(column.values) > 3 and (column.values[:3] == (-1, 0, 1)).all()
                 for column in columns
             ),
             quantities=any(
-                column.is_real and len(column.values) > FEW and bool((column.values % 1 == 0).all())
-                for column in columns
+                column.is_real and len(column.values) > FEW and bool((column.values % 1 == 0).all()) for column in every
             ),
         )
 
 
-def meaning_of(name: str, column: Distinct, kind: TaskKind | None, habits: Habits | None) -> Meaning:
+def meaning_of(
+    name: str, column: Distinct, kind: TaskKind | None, habits: Habits, *, marks_given: bool = False
+) -> Meaning:
     """Tell what a column means.
 
     Args:
         name: of the task.
         column: its distinct values, without those that a setting calls missing.
         kind: the one that is given, if any.
-        habits: of the columns of its set; None where a setting says which values are missing.
+        habits: of the columns of its set.
+        marks_given: whether a setting says which values are missing.
 
     Raises:
         InputError: there is no value, they do not fit the kind that is given, or they may mean two things.
     """
-    if column.n_rows == 0 or (habits is not None and kind != "regression" and column.has(-1)):
+    if column.n_rows == 0 or (not marks_given and kind != "regression" and column.has(-1)):
         raise InputError(f"task {name!r} has no label at all: remove it, or set data.constant_tasks=drop")
     if column.texts is not None:
-        return _of_texts(name, column, kind, may_ask=habits is not None)
+        return _of_texts(name, column, kind, may_ask=not marks_given)
     values = column.values
     if not np.isfinite(values[[0, -1]].astype(np.float64)).all():
         raise InputError(f"task {name!r} has infinite labels: remove them, or make them missing")
@@ -138,17 +144,17 @@ def meaning_of(name: str, column: Distinct, kind: TaskKind | None, habits: Habit
         if kind not in (None, "regression"):
             strange = values[values % 1 != 0][0]
             raise InputError(f"task {name!r} is {kind} and has the label {strange:g}: expected whole numbers")
-        if habits is not None:
+        if not marks_given:
             _ask_about_extremes(name, column)
         return Meaning("regression")
-    missing = () if habits is None else _marks(name, column, kind, habits)
+    missing = () if marks_given else _marks(name, column, kind, habits)
     classes = values[~np.isin(values, missing)]
     if kind is None and len(classes) > FEW and not column.is_category:
-        _check_quantity(name, column, classes, missing, asks=habits is not None)
+        _check_quantity(name, column, classes, missing, asks=not marks_given)
         return Meaning("regression")
     if kind == "binary" and len(classes) > 2:
         raise InputError(f"task {name!r} is binary and has the labels {listed(classes)}: expected two values")
-    if kind is None and column.is_real and len(classes) > 2 and habits is not None and habits.quantities:
+    if kind is None and column.is_real and len(classes) > 2 and habits.quantities:
         raise _kind_question(name, f"{len(classes)} distinct whole numbers, where columns beside it have many more")
     return Meaning(kind or ("binary" if len(classes) <= 2 else "multiclass"), tuple(map(int, classes)), missing)
 

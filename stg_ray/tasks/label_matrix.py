@@ -163,11 +163,10 @@ def meanings_of(
         InputError: a column has no label, does not fit the kind that is given, or may mean two things.
     """
     found = columns.distinct(names, missing)
-    untold = [column for column, marks in zip(found, missing, strict=True) if marks is None]
-    habits = Habits.of(untold, [marks for marks in missing if marks is not None])
+    habits = Habits.of(found, missing)
     return [
         NOTHING
         if may_be_empty and (column.n_rows == 0 or (marks is None and column.has(MISSING)))
-        else meaning_of(name, column, kind, habits if marks is None else None)
+        else meaning_of(name, column, kind, habits, marks_given=marks is not None)
         for name, column, kind, marks in zip(names, found, kinds, missing, strict=True)
     ]

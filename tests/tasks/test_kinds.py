@@ -132,6 +132,9 @@ def test_what_may_mean_two_things_is_asked_and_each_answer_is_taken(name: str) -
     inputs = np.zeros((n_rows, 1))
     with pytest.raises(InputError, match=message):
         TaskSet.from_arrays(inputs, labels)
+    if "kinds" in answers[0]:  # what is missing is another question
+        with pytest.raises(InputError, match=message):
+            TaskSet.from_arrays(inputs, labels, missing=[-1])
     for answer in answers:
         TaskSet.from_arrays(inputs, labels, **answer)
 
