@@ -92,15 +92,19 @@ class TimeLeft:
         self.pace: float | None = None
         self.last: float | None = None
 
-    def after(self, done: float, total: float) -> float | None:
-        """Return the seconds that are left; None while nothing is known."""
-        now = time.monotonic()
-        if done <= 0:
+    def after(self, done: float, total: float, before: float = 0) -> float | None:
+        """Return the seconds that are left; None while nothing is known.
+
+        Args:
+            before: how much of what is done was done by others before, which tells no pace.
+        """
+        now, own = time.monotonic(), done - before
+        if own <= 0:
             return None
         if self.first is None:
-            self.first = (now, done)
+            self.first = (now, own)
             return None
-        elapsed, steps = now - self.first[0], done - self.first[1]
+        elapsed, steps = now - self.first[0], own - self.first[1]
         if steps <= 0 or elapsed < PACE_SECONDS:
             return self.last
         self.pace = elapsed / steps
@@ -160,17 +164,18 @@ class StageProgress:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def update(self, done: float, total: float, unit: str) -> None:
+    def update(self, done: float, total: float, unit: str, before: float = 0) -> None:
         """Show how much of the stage is done.
 
         Args:
             unit: the plural of what is counted, such as `epochs`.
+            before: how much of it an interrupted run had done, which tells no pace.
         """
         raise NotImplementedError
 
-    def left_in_words(self, done: float, total: float) -> str:
+    def left_in_words(self, done: float, total: float, before: float = 0) -> str:
         """Return the time that is left of the stage, and of the run, as far as they are known."""
-        left = self.left.after(done, total)
+        left = self.left.after(done, total, before)
         work = None if self.left.pace is None else self.left.pace * total
         now = Standing(self.name, time.monotonic() - self.began, left, work)
         return ", ".join(filter(None, (in_words(left), self.whole.words(now))))
@@ -217,8 +222,8 @@ class _Bar(StageProgress):
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def update(self, done: float, total: float, unit: str) -> None:
-        left = self.left_in_words(done, total)
+    def update(self, done: float, total: float, unit: str, before: float = 0) -> None:
+        left = self.left_in_words(done, total, before)
         self.progress.update(self.bar, completed=done, total=total, unit=unit, left=left)
 
 
@@ -230,8 +235,8 @@ class _Lines(StageProgress):
         self.shown_done = -1.0
         return self
 
-    def update(self, done: float, total: float, unit: str) -> None:
-        left = self.left_in_words(done, total)
+    def update(self, done: float, total: float, unit: str, before: float = 0) -> None:
+        left = self.left_in_words(done, total, before)
         now = time.monotonic()
         if now - self.said < LINE_SECONDS or done >= total or done == self.shown_done:
             return

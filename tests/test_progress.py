@@ -137,3 +137,17 @@ def test_work_after_other_work_of_a_stage_has_a_pace_of_its_own(clock: Clock) ->
         clock.now += 10
     assert texts[1] == "", "the first work was done in no time, which says nothing of this"
     assert texts[-1] == "about 16 min left"
+
+
+def test_what_an_interrupted_run_had_done_tells_no_pace(clock: Clock) -> None:
+    """Two networks go on from epoch 40, one after the other, at ten seconds an epoch."""
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    with Reporter(console).stage("retrain") as stage:
+        for seconds, done, before in ((1, 40, 40), (2, 80, 80), (11, 81, 80), (21, 82, 80), (31, 83, 80)):
+            clock.now = seconds
+            stage.update(done, 100, "epochs", before)
+    assert lines(console)[:-1] == [
+        "retrain   81 of 100 epochs",
+        "retrain   82 of 100 epochs, about 3 min left",
+        "retrain   83 of 100 epochs, about 3 min left",
+    ]

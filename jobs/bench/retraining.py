@@ -130,7 +130,7 @@ class Times(StageProgress):
         super().__init__(console, name)
         self.times: list[float] = []
 
-    def update(self, done: float, total: float, unit: str) -> None:
+    def update(self, done: float, total: float, unit: str, before: float = 0) -> None:
         self.times += [time.monotonic()] * (int(done) - len(self.times))
 
 

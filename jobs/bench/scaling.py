@@ -51,7 +51,7 @@ DIGITS_SECONDS = 60.0
 
 
 class Quiet(StageProgress):
-    def update(self, done: float, total: float, unit: str) -> None:
+    def update(self, done: float, total: float, unit: str, before: float = 0) -> None:
         pass
 
 

@@ -71,7 +71,7 @@ def main() -> None:
 class Silent(StageProgress):
     """Shows nothing."""
 
-    def update(self, done: float, total: float, unit: str) -> None:
+    def update(self, done: float, total: float, unit: str, before: float = 0) -> None:
         """Nothing."""
 
 

@@ -218,13 +218,14 @@ def members_of(groups: Groups) -> np.ndarray:
 
 
 def _random_groups(ours: Groups, config: Config, draw: int) -> Groups:
-    """Random groups of the sizes of ours, which keep `grouping.budget` where that is found among so many draws."""
+    """Random groups of the sizes of ours, which keep `grouping.budget` where ours do and one of so many draws does."""
     rng, conditions = generator(Stream.RANDOM_GROUPS, config.seed, draw), conditions_of(config, ours.tasks)
-    found = (ours.with_tasks_permuted(rng.permutation(len(ours.tasks)), "random") for _ in range(DRAWS))
-    drawn = first = next(found)
-    while conditions.broken_by(members_of(drawn)):
-        if (after := next(found, None)) is None:
-            drawn = first
-            break
-        drawn = after
-    return replace(drawn, seed=config.seed, draw=draw)
+    members, orders = members_of(ours), (rng.permutation(len(ours.tasks)) for _ in range(DRAWS))
+    order = first = next(orders)
+    if conditions.allows(members).all():  # numbers, sizes and costs are those of ours
+        while not conditions.allows(members[:, order]).all():
+            if (after := next(orders, None)) is None:
+                order = first
+                break
+            order = after
+    return replace(ours.with_tasks_permuted(order, "random"), seed=config.seed, draw=draw)

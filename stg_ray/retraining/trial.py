@@ -60,13 +60,14 @@ def train_network(
         raise failures[spec]
 
 
-def train_networks(
+def train_networks(  # noqa: PLR0913  what it tells, each by a function
     run: Storage,
     config: Config,
     specs: Sequence[NetworkSpec],
     *,
     device: torch.device | str,
     report: Report,
+    goes_on: Callable[[int], None] | None = None,
     count: Callable[[int], None] | None = None,
     ranks: Ranks = ALONE,
 ) -> dict[NetworkSpec, Exception]:
@@ -76,6 +77,7 @@ def train_networks(
 
     Args:
         report: called with the number of epochs done of all networks together, and, of a single one, its scores.
+        goes_on: called first with the number of epochs that earlier trials have done, if there are any.
 
     Returns:
         Why those that could not be trained were not.
@@ -88,6 +90,8 @@ def train_networks(
                 left.append(NetworkTraining(run, config, spec, device, ranks))
             except Exception as error:  # whatever it is, the others go on
                 failures[spec] = error
+    if goes_on is not None and (epochs := sum(training.state.epoch for training in left)):
+        goes_on(epochs)
     reports = _Reports(report, left)
     for members in _alike(left):
         failures |= _train_in_step(members, reports, count)

@@ -66,7 +66,7 @@ def run_trials(
             progress.waits_for(f"room for a network ({placement.times(workers)})")
         done = sum(watch.epochs_of_trial.values())
         if len(known) == len(specs):
-            progress.update(done, sum(known), f"epochs of {networks}")
+            progress.update(done, sum(known), f"epochs of {networks}", sum(watch.before.values()))
         else:
             progress.update(sum(watch.ended.values()), len(specs), f"networks {what}".strip() + f" after {done} epochs")
 
@@ -214,6 +214,7 @@ def _train(job: dict[str, Any], report: Callable[[dict[str, Any]], None], ranks:
                 specs_of(job),
                 device=device_here(),
                 report=lambda epoch, scores: report({"epoch": epoch, "scores": list(scores)}),
+                goes_on=lambda epochs: report({"epoch": epochs, "before": epochs}),
                 count=samples.add,
                 ranks=ranks,
             )

@@ -24,6 +24,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # Ray's types are ski
     Attributes:
         stage: whose trainings they are.
         epochs_of_trial: epochs that each trial has reported, by its id.
+        before: of these, those that an interrupted run had trained, by the trial's id.
         ended: numbers of networks of the trials that are over, by their ids.
         failures: reasons of the networks that are not finished in the end, by their folders.
     """
@@ -31,11 +32,14 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # Ray's types are ski
     def __init__(self, run: RunDir, config: Config, stage: str) -> None:
         self.run, self.config, self.stage = run, config, stage
         self.epochs_of_trial: dict[str, int] = {}
+        self.before: dict[str, int] = {}
         self.ended: dict[str, int] = {}
         self.failures: dict[str, str] = {}
 
     def on_trial_result(self, *, trial: Any, result: Mapping[str, Any], **_info: Any) -> None:
         """Note the epochs that a trial reports: tried again, it leaves out those of networks that it has finished."""
+        if "before" in result and trial.trial_id not in self.epochs_of_trial:  # not those of its own first try
+            self.before[trial.trial_id] = result["before"]
         before = self.epochs_of_trial.get(trial.trial_id, 0)
         self.epochs_of_trial[trial.trial_id] = max(before, result.get("epoch", 0))
 

@@ -146,15 +146,19 @@ def test_networks_that_were_interrupted_go_on_in_step(
         if epochs == 2 * len(GROUPS) + 4:
             raise _Stopped
 
-    train_networks(runs[0], config, specs, device="cpu", report=lambda *_: None)
+    train_networks(runs[0], config, specs, device="cpu", report=lambda *_: None, goes_on=pytest.fail)
     ahead = replace(specs[0], pause=4)
     train_networks(runs[1], config, [ahead], device="cpu", report=lambda *_: None)
     assert scores_until(runs[1], network_folder(ahead, config), 4) is not None
     with pytest.raises(_Stopped):  # the first ends by itself; the others, three epochs behind, are stopped
         train_networks(runs[1], config, specs, device="cpu", report=stop)
-    reported: list[int] = []
-    train_networks(runs[1], config, specs, device="cpu", report=lambda epochs, _: reported.append(epochs))
+    reported, before = list[int](), list[int]()
+    train_networks(
+        runs[1], config, specs, device="cpu", report=lambda epochs, _: reported.append(epochs), goes_on=before.append
+    )
     assert reported[0] > len(GROUPS) - 1, "not from the first epoch"
+    assert len(before) == 1
+    assert 0 < before[0] < reported[0], "what was trained before is told first"
     for spec in specs:
         (weights, course), (expected, scores) = (found(run, config, spec) for run in runs)
         assert course == pytest.approx(scores, abs=1e-5)

@@ -115,7 +115,7 @@ def now_running():
 
 
 class Quiet(StageProgress):
-    def update(self, done, total, unit):
+    def update(self, done, total, unit, before=0):
         pass
 
 
