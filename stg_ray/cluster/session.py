@@ -42,7 +42,8 @@ OWN_RAY_SETTINGS = {
     # Ray would start a worker for each CPU at once, and end them unused: those of Ray Train have other settings.
     "RAY_prestart_worker_first_driver": "0",
     # glibc gives the threads of a process heaps of their own, of which each keeps what was freed: a tenth of a trial.
-    "MALLOC_ARENA_MAX": "1",
+    # With two trials are as small as with one, and with one digits took 4 % longer.
+    "MALLOC_ARENA_MAX": "2",
 }
 """Further environment variables of a local session."""
 
