@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ARGUMENTS = (
     *("run", "digits", "--set", "data.limit=600", "--set", "profile.epochs=24", "--set", "profile.snapshots=4"),
     *("--set", "retrain.epochs=6", "--set", "retrain.seeds=1", "--set", "retrain.plans=[ours, all_in_one]"),
+    *("--set", "retrain.stacked=never"),  # one network ends after the other: so there is a moment between them
     *("--set", "affinity.samples=512", "--set", "profile.precision=float32", "--set", "retrain.precision=float32"),
 )
 
@@ -64,7 +65,7 @@ def test_interrupted_in_every_stage(undisturbed: Path, tmp_path: Path) -> None:
         assert not (run / ".stages" / f"{stage}.json").exists(), f"too late to interrupt {stage}"
         code, seconds = program.interrupt()
         assert code == 130, program.output
-        assert seconds < 10
+        assert seconds < 20, "the terminal is free again"
         assert program.left_behind() == []
         assert "the same command goes on from there" in program.output
         assert "Traceback" not in program.output
