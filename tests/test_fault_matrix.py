@@ -190,7 +190,7 @@ def test_two_runs_at_once(cluster: RayCluster, reference: Path, tmp_path: Path) 
     for run in runs:
         run.struck()
     with cluster.nodes(1):
-        programs = [run.start(until="affinity") for run in runs]
+        programs = [run.start(until="group") for run in runs]
         for program in programs:
             assert program.wait(300) == 0, program.output
     for run in runs:
