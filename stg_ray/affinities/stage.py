@@ -26,6 +26,7 @@ from stg_ray.data.parts import read_index
 from stg_ray.progress import StageProgress
 
 MetaProfile = Callable[[RunDir, Config, StageProgress], Mapping[str, torch.Tensor]]
+"""Learns one initialisation for all tasks of a run: see `retraining.meta_profile`."""
 
 LANDSCAPE_SETTINGS = {"sampling", "layers", "normalize", "start", "precision", "coordinates"}
 """Keys of the `affinity` section that are kept with the landscape's matrix."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stg_ray.config.data import Count
 from stg_ray.config.section import Section
-from stg_ray.config.training import Positive, TrainingConfig
+from stg_ray.config.training import OF_AUTO, Positive, TrainingConfig
 
 if TYPE_CHECKING:
     from stg_ray.config.sections import Config
@@ -55,7 +55,7 @@ class MetaConfig(Section):
 
 def of_initialisations(retrain: Mapping[str, Any]) -> dict[str, Any]:
     """Return those values of the `retrain` section that decide an initialisation of a given length."""
-    keys = {"learner", *TrainingConfig.model_fields} - {"epochs", "patience", "min_steps", "max_epochs"} - OF_BATCHES
+    keys = {"learner", *TrainingConfig.model_fields} - {"epochs", *OF_AUTO, *OF_BATCHES}
     return {key: value for key, value in retrain.items() if key in keys}
 
 

@@ -79,8 +79,7 @@ class AffinityConfig(Section):
     statistic: Literal["auto", "aligned", "pooled", "sign"] = "auto"
     """Comparison of gradients: aligned takes distances at the same sample; for tasks that share no samples, pooled
     takes distances between different samples, and sign the agreement of signs over all samples. auto: aligned where at
-    least half of the pairs of tasks share samples, unless `start` is initial or
-    meta; else sign."""
+    least half of the pairs of tasks share samples, unless `start` is initial or meta; else sign."""
     start: str = "profiled"
     """Network at which gradients are taken: profiled, the profiled one; initial, its initialization with one head for
     all tasks; meta, an initialisation that all tasks learned together, shortly (`meta.profile_epochs`); or the path or

@@ -45,6 +45,10 @@ class ModelConfig(Section):
         return keep(trunk, "model.trunk") if is_given else TRUNK_NAMES.place_of(TRUNK_NAMES.name_of(trunk))
 
 
+OF_AUTO = {"patience", "min_steps", "max_epochs"}
+"""Settings of trainings whose length is `auto`."""
+
+
 class TrainingConfig(Section):
     """One training run on the sum of the tasks' losses."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -220,12 +221,8 @@ def members_of(groups: Groups) -> np.ndarray:
 def _random_groups(ours: Groups, config: Config, draw: int) -> Groups:
     """Random groups of the sizes of ours, which keep `grouping.budget` where ours do and one of so many draws does."""
     rng, conditions = generator(Stream.RANDOM_GROUPS, config.seed, draw), conditions_of(config, ours.tasks)
-    members, orders = members_of(ours), (rng.permutation(len(ours.tasks)) for _ in range(DRAWS))
-    order = first = next(orders)
+    members, order = members_of(ours), rng.permutation(len(ours.tasks))
     if conditions.allows(members).all():  # numbers, sizes and costs are those of ours
-        while not conditions.allows(members[:, order]).all():
-            if (after := next(orders, None)) is None:
-                order = first
-                break
-            order = after
+        orders = itertools.chain([order], (rng.permutation(len(ours.tasks)) for _ in range(DRAWS - 1)))
+        order = next((own for own in orders if conditions.allows(members[:, own]).all()), order)
     return replace(ours.with_tasks_permuted(order, "random"), seed=config.seed, draw=draw)

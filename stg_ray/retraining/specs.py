@@ -13,6 +13,7 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.config import WHERE_IT_RUNS, Config
 from stg_ray.config.fingerprints import fingerprint_values
 from stg_ray.config.meta import OF_BATCHES
+from stg_ray.config.training import OF_AUTO
 from stg_ray.config.tuning import with_tuned
 from stg_ray.training.length import LENGTH
 
@@ -21,9 +22,6 @@ OF_PLANS = {"plans", "seeds", "folds", "random_groups", "networks", "membership_
 
 OF_BRANCHES = {"shared_layers", "freeze_shared"}
 """Settings of networks with branches."""
-
-OF_AUTO = {"patience", "min_steps", "max_epochs"}
-"""Settings of trainings whose length is `auto`."""
 
 OF_FEW = ("settings", "pause", "fold", "main", "adaptive")
 """Values of a spec that plans' networks do not have."""
