@@ -19,7 +19,7 @@ from rich.console import Console
 from stg_ray.config.loading import default_out, load_config
 from stg_ray.config.secrets import no_credentials
 from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
-from stg_ray.exits import exit_code, plain_warnings, with_interrupts
+from stg_ray.exits import command_line, with_interrupts
 from stg_ray.main_task.command import auxiliary_command
 from stg_ray.options import (
     STAGE_NAMES,
@@ -286,13 +286,7 @@ def _say(text: str) -> None:
 
 def main() -> NoReturn:
     """Run the command line: the entry point of `stg-ray` and `python -m stg_ray`."""
-    verbose, code = bool({"--verbose", "-v"} & set(sys.argv[1:])), 0
-    plain_warnings()
-    try:
-        code = app(standalone_mode=False) or 0  # of typer.Exit; commands return nothing
-        sys.stdout.flush()
-    except BaseException as error:
-        code = exit_code(error, verbose=verbose)
+    code = command_line(app, sys.argv[1:])
     with suppress(OSError):  # whoever read the output is gone
         sys.stdout.flush()
         sys.stderr.flush()

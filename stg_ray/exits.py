@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +30,17 @@ KEPT = "what is finished is kept, and the same command goes on from there"
 
 TOO_LITTLE_MEMORY = ("can't allocate memory", "can't start new thread", "failed to map segment")
 """In the messages of torch, of threads, and of imports."""
+
+
+def command_line(app: Callable[..., int | None], arguments: Sequence[str]) -> int:
+    """Run the command of an application that the arguments name, and return its exit code."""
+    plain_warnings()
+    try:
+        code = app(list(arguments), standalone_mode=False) or 0  # of typer.Exit; commands return nothing
+        sys.stdout.flush()
+    except BaseException as error:
+        return exit_code(error, verbose=bool({"--verbose", "-v"} & set(arguments)))
+    return code
 
 
 def with_interrupts(work: Callable[[], Any], directory: str) -> None:

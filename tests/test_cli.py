@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -14,17 +15,21 @@ from PIL import Image
 
 from stg_ray.findings import Finding
 from stg_ray.tables import STYLE_OF_STATE
+from tests.support.commands import Done, stg_ray
+
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def stg_ray(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def as_a_program(*arguments: str, cwd: Path | None = None) -> Done:
+    """In a process of its own, with a Ray of its own."""
     return subprocess.run(
         [sys.executable, "-m", "stg_ray", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
     )
 
 
-def refused(*arguments: str, cwd: Path | None = None) -> str:
+def refused(*arguments: str, cwd: Path | None = None, by: Callable[..., Done] = stg_ray) -> str:
     """The one line that a refused command prints."""
-    done = stg_ray(*arguments, cwd=cwd)
+    done = by(*arguments, cwd=cwd)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     lines = done.stderr.strip().splitlines()
@@ -47,6 +52,10 @@ def two_tasks(tmp_path: Path) -> Path:
     (tmp_path / "bad.yaml").write_text("data: {npz: two.npz\n")
     (tmp_path / "unknown.yaml").write_text("data: {npz: two.npz}\nprofile: {epoch: 3}\n")
     return tmp_path
+
+
+OF_OWN_RAY = (["one.yaml"], ["two.yaml", "--out", "/proc/nowhere"], ["two.yaml", "--address", "127.0.0.1:1"])
+"""Refused while a Ray is starting, or for want of one."""
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,8 @@ def two_tasks(tmp_path: Path) -> Path:
 def test_wrong_input(two_tasks: Path, arguments: list[str], message: str) -> None:
     if arguments[-1] == "/proc/nowhere" and not Path("/proc").exists():
         pytest.skip("there is no /proc, where nobody can write")
-    assert message in refused(*arguments, cwd=two_tasks)
+    by = as_a_program if arguments[1:] in OF_OWN_RAY else stg_ray
+    assert message in refused(*arguments, cwd=two_tasks, by=by)
 
 
 def test_a_file_where_the_run_directory_should_be(two_tasks: Path) -> None:
@@ -157,9 +167,9 @@ def test_what_code_of_the_user_raises_is_one_line_and_a_traceback_if_asked(tmp_p
     (tmp_path / "mine.py").write_text("def load():\n    raise KeyError('no such column')\n")
     (tmp_path / "mine.yaml").write_text("data: {function: 'mine:load'}\n")
     place = f"{tmp_path / 'mine.py'}, line 2, in load"
-    said = refused("plan", "mine.yaml", cwd=tmp_path)
+    said = refused("plan", "mine.yaml", cwd=tmp_path, by=as_a_program)
     assert said == f"stg-ray: data.function=mine:load was called, and it raised KeyError: 'no such column' ({place})"
-    done = stg_ray("plan", "mine.yaml", "--verbose", cwd=tmp_path)
+    done = as_a_program("plan", "mine.yaml", "--verbose", cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback (most recent call last)" in done.stderr
     assert "raise KeyError('no such column')" in done.stderr

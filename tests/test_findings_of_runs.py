@@ -22,15 +22,12 @@ def groups_by_data_maps(seed: int, folder: Path, quiet: Reporter) -> sr.Groups:
 
 @pytest.mark.slow
 def test_data_maps_alone_tell_what_belongs_together(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
-    """The same question asked twice ends in one group; random labels stay away from the digits: 2 of 3 seeds."""
-    together = apart = 0
-    for seed in range(3):
+    """The same question asked twice ends in one group; random labels stay away from the digits."""
+    for seed in range(2):
         groups = groups_by_data_maps(seed, tmp_path / str(seed), quiet)
         assert len(groups.groups) == 4
-        together += groups.serving["closed loop"] == groups.serving["no closed loop"]
-        apart += sum(groups.serving[f"digit {d}"] == groups.serving["random labels"] for d in range(10)) <= 1
-    assert together >= 2
-    assert apart >= 2
+        assert groups.serving["closed loop"] == groups.serving["no closed loop"]
+        assert sum(groups.serving[f"digit {d}"] == groups.serving["random labels"] for d in range(10)) <= 1
 
 
 @pytest.mark.slow

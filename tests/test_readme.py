@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from stg_ray import cli
-from tests.test_cli import stg_ray
+from tests.test_cli import as_a_program
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_the_example_of_your_own_data(readme: str, tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "mine.csv", index=False)
     (block,) = re.findall(r"```yaml\n# mine.yaml\n(.*?)```", readme, flags=re.DOTALL)
     (tmp_path / "mine.yaml").write_text(block)
-    plan = stg_ray("plan", "mine.yaml", cwd=tmp_path)
+    plan = as_a_program("plan", "mine.yaml", cwd=tmp_path)
     assert plan.returncode == 0, plan.stderr
     assert "4 tasks" in plan.stdout
 

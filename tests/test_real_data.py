@@ -41,7 +41,6 @@ SETS: dict[str, tuple[str, dict[str, Any], int, str]] = {
         603,
         "aligned",
     ),
-    "omniglot": ("omniglot", {"preset": "omniglot", "limit": 6000}, 50, "sign"),
     "joined": (
         "cifar100",
         {

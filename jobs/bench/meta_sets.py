@@ -41,7 +41,6 @@ SETS: dict[str, dict[str, Any]] = {
 ARRAYS = {"landmine": KNOWN_SETS["landmine"].build, "school": school}
 GROUPS = {"landmine": 2, "school": 4, "omniglot": 5, "cifar100": 5}
 """How many, whatever the structure: as many as there are terrains, and few."""
-METRICS = ("accuracy", "average_precision", "r2")
 
 
 def main() -> None:
@@ -77,9 +76,8 @@ def compared(name: str, arguments: argparse.Namespace) -> dict[str, str]:
     }
     run = sr.run(sr.load_config(settings, arguments.set), folder / name)
     found = {"groups": ", ".join(str(len(group)) for group in run.groups.groups)}
-    scores = run.results.query("split == 'test'").groupby(["plan", "metric"])["value"].mean().unstack()
-    for plan, values in scores.iterrows():
-        found[f"{plan}"] = ", ".join(f"{values[metric]:.3f} {metric}" for metric in METRICS if metric in values)
+    for row in run.summary.plans:
+        found[row.plan.name] = f"{row.mean:.3f} {run.summary.metric}"
     for against, gain in run.summary.against.items():
         interval = f"({gain.low:+.3f} to {gain.high:+.3f})" if gain.is_known else "(noise not known)"
         found[f"ours minus {against}, {run.summary.metric}"] = f"{gain.mean:+.3f} {interval}"

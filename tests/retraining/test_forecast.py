@@ -136,7 +136,7 @@ def test_a_forecast_is_right_about_planted_conflicts_and_changes_no_network(tmp_
     plans = ["ours", "searched", "all_in_one", "all_in_one_ensemble", "random"]
     config = set_values(config_of(tmp_path, plans=plans), ["search.start=auto"])  # which asks for it
     told = run_of(config, tmp_path / "told")
-    silent = run_of(config_of(tmp_path, plans=["ours", "all_in_one"]), tmp_path / "silent")
+    silent = run_of(config_of(tmp_path, plans=["ours", "all_in_one"]), tmp_path / "silent", until="retrain")
     assert silent.forecast is None, "a run of seconds has nothing to save"
     forecast = told.forecast
     assert forecast is not None
