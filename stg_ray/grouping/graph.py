@@ -7,13 +7,16 @@ different units can be added.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.errors import InputError
+
+CACHED = 2**16
+"""Values of a matrix that are worked on at a time."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +48,10 @@ class TaskGraph:
         if self.neighbours is None or self.neighbours >= len(self.affinity) - 1:
             return self.affinity
         # Equally near tasks are all neighbours, or the order of the tasks would decide.
-        least = -np.partition(-self.affinity, self.neighbours - 1, axis=1)[:, self.neighbours - 1]
+        at = len(self.affinity) - self.neighbours
+        least = np.partition(self.affinity, at, axis=1)[:, at]
         near = self.affinity >= least[:, None]
         return np.where(near | near.T, self.affinity, 0)
-
-    def permuted(self, rng: np.random.Generator) -> TaskGraph:
-        """Return the graph with its pairs shuffled: as many strong edges, but no structure."""
-        upper = np.triu_indices(len(self.affinity), 1)
-        order = rng.permutation(len(upper[0]))
-        shuffled: list[np.ndarray] = []
-        for values in (self.affinity, self.distance, self.given_distance):
-            matrix = np.zeros_like(values)
-            matrix[upper] = values[upper][order]
-            shuffled.append(matrix + matrix.T)
-        return replace(self, affinity=shuffled[0], distance=shuffled[1], given_distance=shuffled[2])
 
 
 def task_graph(
@@ -85,33 +78,40 @@ def task_graph(
         True
     """
     tasks = matrices[0].tasks
-    affinity, distance, given_distance, total = np.zeros((4, len(tasks), len(tasks)))
+    n_tasks = len(tasks)
+    affinity, distance, given_distance, total = np.zeros((4, n_tasks, n_tasks))
     for position, matrix in enumerate(matrices):
         if matrix.tasks != tasks:
             raise InputError("the affinities to be combined name different tasks, or in a different order")
         weight = 1.0 if weights is None else weights.get(position, 1.0)
         given = as_distance(matrix)
         seen = seen_from_centre(given) if matrix.kind == "distance" else given
-        present = np.isfinite(seen)
-        affinity += weight * local_scaling(seen)
-        distance += weight * _in_units_of_mean(seen)
-        given_distance += weight * _in_units_of_mean(given)
-        total += weight * present
-    if not (total[~np.eye(len(tasks), dtype=bool)] > 0).any():
+        np.add(total, weight, out=total, where=np.isfinite(seen))
+        for mean, values in (
+            (affinity, local_scaling(seen)),
+            (distance, _in_units_of_mean(seen)),
+            (given_distance, _in_units_of_mean(given)),
+        ):
+            values *= weight
+            mean += values
+    known = total > 0
+    if np.count_nonzero(known) <= np.count_nonzero(np.diag(known)):
         raise InputError("no pair of tasks has a value in the affinities: there is nothing to group by")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        affinity, distance, given_distance = (
-            np.where(total > 0, v / total, np.nan) for v in (affinity, distance, given_distance)
-        )
-    filled = [np.where(np.isnan(values), np.nanmax(values), values) for values in (distance, given_distance)]
-    return TaskGraph(np.nan_to_num(affinity), filled[0], filled[1], neighbours)
+    for mean in (affinity, distance, given_distance):
+        np.divide(mean, total, out=mean, where=known)
+    if not known.all():
+        affinity[~known] = 0
+        distance[~known], given_distance[~known] = (v.max(where=known, initial=0) for v in (distance, given_distance))
+    return TaskGraph(affinity, distance, given_distance, neighbours)
 
 
 def _in_units_of_mean(distance: np.ndarray) -> np.ndarray:
     """Divide distances by their mean over pairs; pairs without a value become 0."""
-    pairs = distance[np.triu_indices(len(distance), 1)]
-    unit = np.nanmean(pairs) if np.isfinite(pairs).any() else 0.0
-    scaled: np.ndarray = np.nan_to_num(distance) / (unit if unit > 0 else 1.0)
+    present = np.isfinite(distance)
+    n_pairs = np.count_nonzero(present) - len(distance)  # in both directions, without the diagonal, which is 0
+    unit = distance.sum(where=present) / n_pairs if n_pairs > 0 else 0.0
+    scaled: np.ndarray = np.where(present, distance, 0)
+    scaled /= unit if unit > 0 else 1.0
     return scaled
 
 
@@ -137,13 +137,14 @@ def as_distance(matrix: TaskMatrix) -> np.ndarray:
     values = np.asarray(matrix.values, dtype=np.float64)
     if np.isinf(values).any():
         raise InputError("the matrix has infinite values: a pair without a value must be NaN")
-    stacked = np.stack([values, values.T])
-    present = ~np.isnan(stacked)
-    with np.errstate(invalid="ignore"):
-        symmetric: np.ndarray = np.where(present, stacked, 0).sum(axis=0) / present.sum(axis=0)
-    off_diagonal = ~np.eye(len(values), dtype=bool)
-    if matrix.kind == "affinity" and np.isfinite(symmetric[off_diagonal]).any():
-        symmetric = np.nanmax(symmetric[off_diagonal]) - symmetric
+    symmetric: np.ndarray = values + values.T
+    symmetric /= 2
+    if np.isnan(symmetric).any():
+        symmetric = np.where(np.isnan(values), values.T, np.where(np.isnan(values.T), values, symmetric))
+    if matrix.kind == "affinity":
+        np.fill_diagonal(symmetric, np.nan)
+        if np.isfinite(symmetric).any():
+            symmetric = np.nanmax(symmetric) - symmetric
     np.fill_diagonal(symmetric, 0)
     return symmetric
 
@@ -159,18 +160,25 @@ def seen_from_centre(distance: np.ndarray) -> np.ndarray:
     Rand index of 0.28 to 0.36 for data maps, from 0.39 to 0.41 for data maps and landscape; of k-means on data maps
     from 0.07 to 0.32.
     """
-    squared = np.square(distance)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        present = np.isfinite(squared)
-        mean = np.where(present, squared, 0).sum(axis=1) / present.sum(axis=1)
-        gram = -0.5 * (squared - (mean[:, None] + mean) + mean.mean())
-        norm = np.sqrt(np.maximum(np.diag(gram), 0))
-        at_centre = norm <= 1e-9 * max(norm.max(), 1e-300)
-        cosine = gram / np.outer(norm, norm)
-    # A task at the centre has no direction: it is as far from all others.
-    cosine = np.where(np.logical_or.outer(at_centre, at_centre) & np.isfinite(squared), 0, cosine)
-    result: np.ndarray = np.sqrt(np.clip(2 - 2 * cosine, 0, 4))
-    result[squared == 0] = 0
+    n_tasks, result = len(distance), np.empty_like(distance)
+    mean, present = np.empty((2, n_tasks))
+    for rows in _blocks(n_tasks):
+        squared = np.square(distance[rows])
+        known = np.isfinite(squared)
+        present[rows] = known.sum(axis=1)
+        mean[rows] = squared.sum(axis=1, where=known) / present[rows]
+    of_all = mean.mean()
+    norm = np.sqrt(np.maximum(mean - 0.5 * of_all, 0))  # the Gram matrix's diagonal, where distances are 0
+    at_centre = norm <= 1e-9 * max(norm.max(), 1e-300)
+    for rows in _blocks(n_tasks):
+        squared = np.square(distance[rows])
+        gram = -0.5 * (squared - (mean[rows, None] + mean) + of_all)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gram /= np.outer(norm[rows], norm)
+        if at_centre.any():  # a task at the centre has no direction: it is as far from all others
+            gram[np.logical_or.outer(at_centre[rows], at_centre) & np.isfinite(squared)] = 0
+        np.sqrt(np.clip(2 - 2 * gram, 0, 4), out=result[rows])
+        result[rows][squared == 0] = 0
     return result
 
 
@@ -180,16 +188,32 @@ def local_scaling(distance: np.ndarray) -> np.ndarray:
 
     Pairs whose distance is NaN, and the diagonal, are 0.
     """
-    n_tasks = len(distance)
-    others = np.where(np.eye(n_tasks, dtype=bool), np.inf, np.where(np.isnan(distance), np.inf, distance))
+    n_tasks, scaled = len(distance), np.empty_like(distance)
     neighbour = min(7, max(1, n_tasks // 2))
     at = min(neighbour, n_tasks - 1) - 1
-    sigma = np.partition(others, at, axis=1)[:, at]
-    finite = others[np.isfinite(others)]
-    if len(finite) == 0:
+    sigma, largest = np.empty(n_tasks, distance.dtype), -np.inf
+    for rows in _blocks(n_tasks):
+        others = _others(distance, rows)
+        sigma[rows] = np.partition(others, at, axis=1)[:, at]
+        largest = max(largest, float(others.max(where=np.isfinite(others), initial=-np.inf)))
+    if largest < 0:  # there is no pair
         return np.zeros_like(distance)
     # A task with few neighbours has no such distance, identical tasks have 0: both must leave a usable scale.
-    sigma = np.where(np.isfinite(sigma), sigma, finite.max())
-    sigma = np.maximum(sigma, 1e-9 * finite.max() if finite.max() > 0 else 1.0)
-    scaled: np.ndarray = np.exp(-np.square(others) / np.outer(sigma, sigma))
+    sigma = np.where(np.isfinite(sigma), sigma, largest)
+    sigma = np.maximum(sigma, 1e-9 * largest if largest > 0 else 1.0)
+    for rows in _blocks(n_tasks):
+        np.exp(-np.square(_others(distance, rows)) / np.outer(sigma[rows], sigma), out=scaled[rows])
     return scaled
+
+
+def _others(distance: np.ndarray, rows: slice) -> np.ndarray:
+    """Return rows of distances, infinite where there is no value and to the task itself."""
+    others = np.where(np.isnan(distance[rows]), np.inf, distance[rows])
+    np.fill_diagonal(others[:, rows], np.inf)
+    return others
+
+
+def _blocks(n_tasks: int) -> Iterator[slice]:
+    """Divide the rows of a matrix (K, K) into blocks whose intermediate results stay in the processor's cache."""
+    size = max(1, CACHED // n_tasks)
+    return (slice(first, min(first + size, n_tasks)) for first in range(0, n_tasks, size))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -136,13 +136,12 @@ class _Problem:
         """Return the graph of other values of the same matrices."""
         return task_graph(matrices, self.weights, self.neighbours)
 
-    def graphs_alone(self) -> list[TaskGraph]:
-        """Return the graph of each matrix that counts and has a value, where there are several."""
-        if len(self.matrices) == 1:
-            return []
-        counting = [m for i, m in enumerate(self.matrices) if self.weights is None or self.weights[i] > 0]
+    def graphs_alone(self) -> Iterator[TaskGraph]:
+        """Yield the graph of each matrix that counts and has a value, where there are several."""
         off_diagonal = ~np.eye(len(self.tasks), dtype=bool)
-        return [task_graph([m], None, self.neighbours) for m in counting if np.isfinite(m.values[off_diagonal]).any()]
+        for i, matrix in enumerate(self.matrices if len(self.matrices) > 1 else []):
+            if (self.weights is None or self.weights[i] > 0) and np.isfinite(matrix.values[off_diagonal]).any():
+                yield task_graph([matrix], None, self.neighbours)
 
 
 def _matrices(sources: Sequence[Any], names: Sequence[str] | None, kind: Kind) -> list[TaskMatrix]:
@@ -156,12 +155,24 @@ def _prepare(
 ) -> _Problem:
     """Put the tasks in an order that follows from their values (sorted rows, then columns), and make their graph."""
     tasks = matrices[0].tasks
-    keys = [np.sort(side, axis=1) for matrix in matrices for side in (matrix.values, matrix.values.T)]
-    order = np.lexsort(np.concatenate(keys, axis=1).T[::-1])
+    order = _order(matrices)
     ordered = [in_order_of(matrix, [tasks[t] for t in order], "the affinity") for matrix in matrices]
     edges = default_neighbours(len(tasks)) if neighbours == "auto" else None if neighbours == "all" else neighbours
     by_position = None if weights is None else dict(enumerate(weights))
     return _Problem(tasks, order, ordered, by_position, edges, task_graph(ordered, by_position, edges))
+
+
+def _order(matrices: Sequence[TaskMatrix]) -> np.ndarray:
+    """Return the order (K,) of the tasks by the values of their rows, then columns, each from its least on."""
+    values = matrices[0].values
+    n = min(8, len(values))
+    least = np.sort(np.partition(values, n - 1, axis=1)[:, :n], axis=1)
+    order = np.lexsort(least.T[::-1])
+    differ = (least[order[1:]] != least[order[:-1]]).any(axis=1)
+    if differ.all() and not np.isnan(least).any():
+        return order  # the others would not change it
+    keys = [np.sort(side, axis=1) for matrix in matrices for side in (matrix.values, matrix.values.T)]
+    return np.lexsort(np.concatenate(keys, axis=1).T[::-1])
 
 
 def _select(problem: _Problem, budget: Mapping[str, Any] | Conditions, seed: int) -> Groups:

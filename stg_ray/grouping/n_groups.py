@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -93,7 +94,7 @@ def choose_n_groups(
     rounded = {n: round(score, DECIMALS) for n, score in curve.items()}
     if min_groups > 1:
         return best, NumberChoice(criterion, rounded)
-    structure = _structure([graph, *alone], range(2, most_groups(n_tasks) + 1), seed)
+    structure = _structure(chain([graph], alone), range(2, most_groups(n_tasks) + 1), seed)
     return best if structure.is_found else 1, NumberChoice(criterion, rounded, structure.rounded())
 
 

@@ -15,7 +15,10 @@ from stg_ray.seeds import Stream, generator
 
 Item = TypeVar("Item")
 
-N_RESAMPLES = 20
+N_RESAMPLES, N_RESAMPLES_OF_MANY = 20, 10
+"""Where they are drawn: of more than `MANY` tasks the half."""
+
+MANY = 1000
 
 
 class Resamples(Sequence[Item]):
@@ -66,10 +69,11 @@ def resampled_graphs(
     nothing = [None] * len(matrices)
     given = zip(matrices, resamples or nothing, errors or nothing, strict=True)
     # Without two parts there are no errors, which does not mean that they are 0.
-    known = [(m, r, e if e is not None and np.isfinite(e).any() else None) for m, r, e in given]
-    numbers = [len(r) for _, r, _ in known if r is not None]
-    n = min(numbers) if numbers else N_RESAMPLES if any(e is not None for *_, e in known) else 0
     pairs = np.ix_(order, order)
+    known = [(m, r, e[pairs] if e is not None and np.isfinite(e).any() else None) for m, r, e in given]
+    numbers = [len(r) for _, r, _ in known if r is not None]
+    usual = N_RESAMPLES if len(order) <= MANY else N_RESAMPLES_OF_MANY
+    n = min(numbers) if numbers else usual if any(e is not None for *_, e in known) else 0
 
     def make(number: int) -> TaskGraph:
         rng = generator(Stream.RESAMPLED_GRAPHS, seed, number)
@@ -78,7 +82,7 @@ def resampled_graphs(
             if resampled is not None:
                 drawn.append(replace(matrix, values=np.asarray(resampled[number], np.float64)[pairs]))
             else:
-                drawn.append(matrix if error is None else with_noise(matrix, error[pairs], rng))
+                drawn.append(matrix if error is None else with_noise(matrix, error, rng))
         return graph_of(drawn)
 
     return Resamples(n, make)
@@ -87,8 +91,10 @@ def resampled_graphs(
 def with_noise(matrix: TaskMatrix, error: np.ndarray, rng: np.random.Generator) -> TaskMatrix:
     """Add normal errors (K, K) to the pairs of a matrix; distances do not fall below 0."""
     noise = np.triu(rng.normal(size=error.shape), 1)
-    values = matrix.values + np.nan_to_num(error) * (noise + noise.T)
-    return replace(matrix, values=np.maximum(values, 0) if matrix.kind == "distance" else values)
+    noise += noise.T
+    noise *= np.where(np.isnan(error), 0, error)
+    noise += matrix.values
+    return replace(matrix, values=np.maximum(noise, 0, out=noise) if matrix.kind == "distance" else noise)
 
 
 def resampled_points(histogram: PointHistogram, *, seed: int) -> Resamples[PointHistogram]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from stg_ray.grouping.graph import TaskGraph
+
+MANY = 200
+"""Below so many tasks, dense products are faster."""
 
 
 def silhouettes(graph: TaskGraph, memberships: Sequence[np.ndarray]) -> list[float]:
@@ -20,18 +24,17 @@ def silhouettes(graph: TaskGraph, memberships: Sequence[np.ndarray]) -> list[flo
     """
     dissimilarity = 1 - graph.affinity
     np.fill_diagonal(dissimilarity, 0)
-    all_labels = [np.unique(u.argmax(axis=1), return_inverse=True)[1] for u in memberships]
-    inside = [np.eye(labels.max() + 1)[labels] for labels in all_labels]
-    sums = np.split(
-        dissimilarity @ np.concatenate(inside, axis=1), np.cumsum([m.shape[1] for m in inside])[:-1], axis=1
-    )
     rows = np.arange(len(dissimilarity))
     scores = []
-    for labels, group_sums, members in zip(all_labels, sums, inside, strict=True):
-        sizes = members.sum(axis=0)
+    for u in memberships:
+        labels = np.unique(u.argmax(axis=1), return_inverse=True)[1]
+        sizes = np.bincount(labels)
         if len(sizes) == 1:
             scores.append(-1.0)
             continue
+        members = np.eye(len(sizes), dtype=dissimilarity.dtype)[labels].T
+        # One pass over the rows adds them, whatever the number of groups.
+        group_sums = ((members if len(rows) < MANY else csr_array(members)) @ dissimilarity).T
         within = group_sums[rows, labels] / np.maximum(sizes[labels] - 1, 1)
         others = group_sums / sizes
         others[rows, labels] = np.inf

@@ -18,14 +18,16 @@ about 4 %, one common factor in 1 %, shuffled pairs and Gaussian points in 0 to 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from scipy.linalg import eigvalsh
 
 from stg_ray.artifacts.evidence import Structure
-from stg_ray.grouping.clusterers.kmeans import classical_scaling
+from stg_ray.grouping.clusterers.kmeans import centred_gram
 from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, local_scaling, seen_from_centre
 from stg_ray.grouping.silhouette import silhouettes
@@ -47,8 +49,11 @@ of Gaussian points have much of the spread of the groups themselves: at three, p
 LEAST_DEVIATION = 1e-3
 """Of the silhouettes of graphs without structure: a smaller one is a chance of the draws."""
 
-Draw = Callable[[np.random.Generator], TaskGraph]
-"""Draws a graph without structure."""
+CLEARLY = 5
+"""Thresholds from which on half as many graphs without structure of more than `MANY` tasks are enough."""
+
+Draw = Callable[[np.random.Generator], np.ndarray]
+"""Draws the affinities (K, K) of a graph without structure."""
 
 
 def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -> Structure:
@@ -67,25 +72,48 @@ def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -
         n_null = N_NULL_OF_MANY
         numbers = np.unique(np.geomspace(min(numbers), max(numbers), NUMBERS_OF_MANY).round().astype(int)).tolist()
     of_tasks = _silhouettes_of(graph, numbers)
-    spread, of_root = (classical_scaling(d).std(axis=0) for d in (graph.given_distance, np.sqrt(graph.given_distance)))
-    draws: list[tuple[Draw, float]] = [
-        (graph.permuted, DEVIATIONS),
-        (partial(_common_factor, graph), DEVIATIONS),
-        (partial(_gaussian, graph, spread), DEVIATIONS),
-        (partial(_gaussian_squared, graph, of_root), OF_SQUARED),
-    ]
+    draws = _draws(graph)
     comparisons = []
     for draw, beyond in draws:
 
         def of_draw(own: np.random.Generator, draw: Draw = draw) -> np.ndarray:
-            return _silhouettes_of(draw(own), numbers)
+            return _silhouettes_of(replace(graph, affinity=draw(own)), numbers)
 
-        values = np.array(in_threads(of_draw, rng.spawn(n_null), n_tasks=len(graph.affinity)))
-        # Each null graph is compared with the others, as the tasks' graph is with all of them.
-        among = np.array([deviations(values[i], np.delete(values, i, axis=0)) for i in range(n_null)])
-        threshold = among.mean() + beyond * among.std(ddof=1)
-        comparisons.append(Structure(deviations(of_tasks, values), float(threshold), "deviations"))
+        drawn: list[np.ndarray] = []
+        generators = rng.spawn(n_null)
+        for some in (generators[: n_null // 2], generators[n_null // 2 :]):
+            drawn += in_threads(of_draw, some, n_tasks=len(graph.affinity))
+            structure = _compare(of_tasks, np.array(drawn), beyond)
+            if len(graph.affinity) > MANY and structure.excess > CLEARLY * structure.threshold:
+                break
+        comparisons.append(structure)
     return min(comparisons, key=lambda structure: structure.excess - structure.threshold)
+
+
+def _draws(graph: TaskGraph) -> list[tuple[Draw, float]]:
+    """Return what draws each kind of graphs without structure, with the deviations that are beyond it."""
+    # Of many tasks most of the time is that of memory, and a draw needs no more digits.
+    dtype = np.float32 if len(graph.affinity) > MANY else np.float64
+    both = (graph.given_distance, np.sqrt(graph.given_distance))
+    spread, of_root = in_threads(_spread, both, n_tasks=len(graph.affinity))
+    pairs = graph.affinity[np.triu_indices(len(graph.affinity), 1)]
+    common, residuals = _common_and_residuals(graph)
+    return [
+        (partial(_shuffled, pairs.astype(dtype)), DEVIATIONS),
+        (partial(_common_factor, common.astype(dtype), residuals.astype(dtype)), DEVIATIONS),
+        (partial(_gaussian, spread, len(graph.affinity), dtype), DEVIATIONS),
+        (partial(_gaussian_squared, of_root, len(graph.affinity), dtype), OF_SQUARED),
+    ]
+
+
+def _compare(of_tasks: np.ndarray, values: np.ndarray, beyond: float) -> Structure:
+    """Compare silhouettes (n,) with those of N graphs without structure, (N, n).
+
+    Each of these is compared with the others, as the tasks' graph is with all of them.
+    """
+    among = np.array([deviations(values[i], np.delete(values, i, axis=0)) for i in range(len(values))])
+    threshold = among.mean() + beyond * among.std(ddof=1)
+    return Structure(deviations(of_tasks, values), float(threshold), "deviations")
 
 
 def deviations(values: np.ndarray, null: np.ndarray) -> float:
@@ -97,39 +125,69 @@ def _silhouettes_of(graph: TaskGraph, numbers: Sequence[int]) -> np.ndarray:
     return np.array(silhouettes(graph, Spectral().memberships(graph, numbers)))
 
 
-def _gaussian(graph: TaskGraph, spread: np.ndarray, rng: np.random.Generator) -> TaskGraph:
-    """Draw a graph of as many Gaussian points with this spread in each direction."""
-    distance = np.sqrt(_squared_distances(len(graph.affinity), spread, rng))
-    seen = seen_from_centre(distance)
-    return TaskGraph(local_scaling(seen), seen, distance, graph.neighbours)
+def _spread(distance: np.ndarray) -> np.ndarray:
+    """Return the standard deviations of tasks with these distances (K, K) along their principal axes.
+
+    They are those of classical scaling (Torgerson 1952): eigenvectors times the roots of the eigenvalues.
+    """
+    values = eigvalsh(centred_gram(distance))
+    kept = values[values > 1e-12 * max(values.max(), 1e-300)]
+    return np.sqrt(kept / len(distance)) if len(kept) else np.zeros(1)
 
 
-def _gaussian_squared(graph: TaskGraph, spread: np.ndarray, rng: np.random.Generator) -> TaskGraph:
-    """Draw a graph whose distances are the squared distances of Gaussian points."""
-    distance = _squared_distances(len(graph.affinity), spread, rng)
-    return TaskGraph(local_scaling(distance), distance, distance, graph.neighbours)
+def _gaussian(spread: np.ndarray, n_tasks: int, dtype: type, rng: np.random.Generator) -> np.ndarray:
+    """Draw affinities of Gaussian points with this spread in each direction."""
+    squared = _squared_distances(spread, n_tasks, dtype, rng)
+    return local_scaling(seen_from_centre(np.sqrt(squared, out=squared)))
 
 
-def _squared_distances(n_tasks: int, spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    cloud = rng.normal(size=(n_tasks, len(spread))) * spread
+def _gaussian_squared(spread: np.ndarray, n_tasks: int, dtype: type, rng: np.random.Generator) -> np.ndarray:
+    """Draw affinities of Gaussian points, from their squared distances."""
+    return local_scaling(_squared_distances(spread, n_tasks, dtype, rng))
+
+
+def _squared_distances(spread: np.ndarray, n_tasks: int, dtype: type, rng: np.random.Generator) -> np.ndarray:
+    cloud = (rng.normal(size=(n_tasks, len(spread))) * spread).astype(dtype)
     squared = np.square(cloud).sum(axis=1)
-    distances: np.ndarray = np.maximum(squared[:, None] + squared - 2 * cloud @ cloud.T, 0)
+    distances: np.ndarray = cloud @ cloud.T
+    distances *= -2
+    distances += squared[:, None] + squared
+    np.maximum(distances, 0, out=distances)
     np.fill_diagonal(distances, 0)
     return distances
 
 
-def _common_factor(graph: TaskGraph, rng: np.random.Generator) -> TaskGraph:
-    """Draw a graph whose nearness, the largest distance minus a pair's, is h_a h_b and shuffled residuals."""
+def _shuffled(pairs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw affinities with the pairs shuffled: as many strong edges, but no structure."""
+    return _of_pairs(rng.permutation(pairs))
+
+
+def _common_and_residuals(graph: TaskGraph) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distances of all pairs by one common factor, and what is left of them.
+
+    A pair's nearness, the largest distance minus its own, is h_a h_b and a residual.
+    """
     upper = np.triu_indices(len(graph.distance), 1)
     largest = graph.distance[upper].max()
     nearness = largest - graph.distance
     np.fill_diagonal(nearness, 0)
     h = one_factor(nearness)
-    residuals = (nearness - np.outer(h, h))[upper]
-    drawn = np.zeros_like(nearness)
-    drawn[upper] = largest - np.outer(h, h)[upper] - residuals[rng.permutation(len(residuals))]
-    distance = np.maximum(drawn + drawn.T, 0)
-    return TaskGraph(local_scaling(distance), distance, distance, graph.neighbours)
+    common = np.outer(h, h)[upper]
+    return largest - common, nearness[upper] - common
+
+
+def _common_factor(common: np.ndarray, residuals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw affinities from the distances by one common factor, with the residuals shuffled."""
+    return local_scaling(_of_pairs(np.maximum(common - rng.permutation(residuals), 0)))
+
+
+def _of_pairs(values: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix (K, K) of the values of its pairs, with 0 on its diagonal."""
+    n_tasks = (1 + math.isqrt(1 + 8 * len(values))) // 2
+    matrix = np.zeros((n_tasks, n_tasks), values.dtype)
+    matrix[np.triu_indices(n_tasks, 1)] = values
+    matrix += matrix.T
+    return matrix
 
 
 def one_factor(nearness: np.ndarray, iterations: int = 50) -> np.ndarray:

@@ -42,7 +42,16 @@ def classical_scaling(distance: np.ndarray) -> np.ndarray:
 
     Parts of the distances that are not Euclidean are left out. The last coordinate has the largest spread.
     """
-    centre = np.eye(len(distance)) - 1 / len(distance)
-    values, vectors = eigh(-0.5 * centre @ np.square(distance) @ centre)
+    values, vectors = eigh(centred_gram(distance))
     kept = values > 1e-12 * max(values.max(), 1e-300)
     return vectors[:, kept] * np.sqrt(values[kept]) if kept.any() else np.zeros((len(distance), 1))
+
+
+def centred_gram(distance: np.ndarray) -> np.ndarray:
+    """Return the inner products (K, K), from their centre, of points with these distances (Torgerson 1952)."""
+    gram: np.ndarray = np.square(distance)
+    mean = gram.mean(axis=1)
+    gram -= mean[:, None] + mean
+    gram += mean.mean()
+    gram *= -0.5
+    return gram
