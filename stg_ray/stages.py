@@ -100,7 +100,7 @@ STAGES: dict[str, Stage] = {
             changes=(
                 "0.2 trains all_in_one_equal_cost and all_in_one_ensemble, as two networks, beside one group too",
                 "0.2 scores validation rows by an epoch that others of them chose",
-                "0.2 draws random groups that keep grouping.budget",
+                "0.2 draws random groups anew where there is a grouping.budget",
             ),
             counted=(LOOKS,),
         ),

@@ -16,7 +16,7 @@ from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.meta.network import meta_network
 from stg_ray.models import BranchedNetwork, build_network
-from stg_ray.planning.episodes import measure_episodes, samples_of_epoch
+from stg_ray.planning.episodes import EpisodePace, measure_episodes, samples_of_epoch
 from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks, groups_at_most
 from stg_ray.planning.rough import (
     affinity_seconds,
@@ -83,12 +83,14 @@ def estimate(
     profile = START_SECONDS + epochs_at_most(config.profile, index) * index.n_samples() * pace.step[1] / workers
     looked = profile * share_with_looks(config.profile, n_tasks)
     tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
-    trainings, retrain = _retraining(config, task_set, index)
+    episodes = measure_episodes(config, task_set, index) if config.retrain.learner != "joint" else None
+    trainings, retrain = _retraining(config, task_set, index, episodes)
     seconds = {
         "parts": layout_seconds(index),
         "tune": tuning[1],
         "profile": looked,
-        "affinity": affinity_seconds(config, index, pace, profile, cpus),
+        "affinity": affinity_seconds(config, index, pace, profile, cpus)
+        + _meta_profile_seconds(config, index, episodes),
         "group": grouping_seconds(n_tasks),
         "retrain": retrain,
         "report": report_seconds(n_tasks),
@@ -139,7 +141,16 @@ def _affinity_text(config: Config, index: PartIndex) -> str:
     at_most = "at most " if config.affinity.samples == "auto" else ""
     by_gradients = any(issubclass(each, GradientEstimator) for each in estimators_of(config.affinity, index).values())
     gradients = f", gradients of {at_most}{rows_looked_at(config, index):,} samples" if by_gradients else ""
-    return f"{', '.join(config.affinity.methods)}: {len(index.names)} x {len(index.names)}{gradients}"
+    meta = f", after {config.meta.profile_epochs} epochs of one initialisation" * (config.affinity.start == "meta")
+    return f"{', '.join(config.affinity.methods)}: {len(index.names)} x {len(index.names)}{gradients}{meta}"
+
+
+def _meta_profile_seconds(config: Config, index: PartIndex, episodes: EpisodePace | None) -> float:
+    """Seconds of the initialisation of all tasks at which they are compared, if they are."""
+    if config.affinity.start != "meta" or episodes is None:
+        return 0.0
+    epoch = episodes.epoch(len(index.names), index.n_samples(), index.n_samples("val"))
+    return TRIAL_SECONDS + config.meta.profile_epochs * epoch
 
 
 def _total_text(config: Config, seconds: float, cpus: int) -> str:
@@ -188,9 +199,11 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
     return rows
 
 
-def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[list[tuple[str, str]], float]:
+def _retraining(
+    config: Config, task_set: TaskSet, index: PartIndex, episodes: EpisodePace | None
+) -> tuple[list[tuple[str, str]], float]:
     """Describe the training of all networks, each once, then of those of each plan (random groups are one line); and
-    the seconds of all."""
+    the seconds of all. Initialisations have a pace of episodes."""
     cpus, starts = cpus_here(), seconds_of_starts(config)
     epochs_bound = _at_most(config.retrain)
     config, specs = expected_networks(config, index)
@@ -201,11 +214,7 @@ def _retraining(config: Config, task_set: TaskSet, index: PartIndex) -> tuple[li
         (members, branches): _n_parameters(config, index, [tasks[name] for name in members], branches)
         for members, branches in {(spec.tasks, spec.branches) for spec in specs}
     }
-    pace: AnyPace
-    if config.retrain.learner == "joint":
-        pace = measure_pace(config, config.retrain, task_set, index)
-    else:
-        pace = measure_episodes(config, task_set, index)
+    pace: AnyPace = episodes or measure_pace(config, config.retrain, task_set, index)
     samples = samples_of_epoch(config, index)
     at_most = "at most " if config.grouping.groups == "auto" else ""
 

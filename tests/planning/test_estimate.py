@@ -74,3 +74,7 @@ def test_the_cost_of_initialisations_is_of_their_episodes(tmp_path: Path) -> Non
     assert f"3 epochs, cost {about['cost']:.2e}" in one
     bound = dict(estimate(set_values(config, ["retrain.epochs=auto", "retrain.max_epochs=4"])))["retrain"]
     assert "at most 3 networks, 8 epochs" in bound, "of 40 steps: 300 steps at least"
+    long = dict(estimate(set_values(config, ["affinity.start=meta", "meta.profile_epochs=100000"])))
+    assert "after 100000 epochs of one initialisation; roughly" in long["affinity"]
+    assert " h" in long["affinity"]
+    assert " h" in long["total"]
