@@ -1,6 +1,6 @@
-"""Distances of 1,000 tasks from the data maps of 1,000,000 samples, on Ray: seconds, and the memory of every process.
+"""Distances of a thousand tasks or more from the data maps of a million samples, on Ray: seconds, and the memory of every process.
 
-    python -m jobs.bench.data_map_gram [--quick]
+    python -m jobs.bench.data_map_gram [--quick] [--tasks 1000] [--samples 1000000]
 
 The states are made for this: one part of 8,192 random samples on disk, which all parts are names of, so that the disk
 need not hold 8 GB. Every part is read and computed on its own.
@@ -39,13 +39,15 @@ PART_ROWS = 8192
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--tasks", type=int, default=1_000)
+    parser.add_argument("--samples", type=int, default=1_000_000)
     parser.add_argument("--make", nargs=3, metavar="ARG", help=argparse.SUPPRESS)  # not in the driver that is measured
     arguments = parser.parse_args()
     if arguments.make:
         make_states(RunDir(arguments.make[0]), *map(int, arguments.make[1:]))
         return
     quick = arguments.quick
-    n_samples, n_tasks = (40_000, 200) if quick else (1_000_000, 1_000)
+    n_samples, n_tasks = (40_000, 200) if quick else (arguments.samples, arguments.tasks)
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as folder:
         run = RunDir(folder)

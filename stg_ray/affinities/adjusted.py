@@ -26,17 +26,16 @@ groups explain 0.04 of the variance of log(positives), instead of 0.51 and 0.58.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from stg_ray.affinities.base import Need, Partial, task_names
+from stg_ray.affinities.base import Need, Partial
 from stg_ray.affinities.confidence import ConfidenceCorrelation
-from stg_ray.affinities.correlation import KEYS, LabelCorrelation, LogitCorrelation, correlations
+from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
 from stg_ray.affinities.gradients.samples import class_counts
-from stg_ray.affinities.jackknife import Sums, fold_sums, jackknife
-from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.affinities.jackknife import Sums
 from stg_ray.tasks import Task
 
 SPREAD = 0.3
@@ -59,6 +58,7 @@ class Adjusted(LabelCorrelation):
     """
 
     signed: ClassVar[bool]
+    keys: ClassVar[tuple[str, ...]] = (*LabelCorrelation.keys, "classes")
 
     def partial(self, number: int) -> Partial:
         """Compute the moments of a part's columns, and `classes` (K, C), the rows of each class."""
@@ -66,20 +66,12 @@ class Adjusted(LabelCorrelation):
         return {**super().partial(number), "classes": padded(counts)}
 
     @classmethod
-    def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
-        """Compute the adjusted correlations, with jackknife errors over folds of the parts."""
-        folds = fold_sums({key: partial[key] for key in (*KEYS, "classes")} for partial in partials)
-        owner = cls.column_owners(tasks)
-
-        def statistic(sums: Sums) -> np.ndarray:
-            values = correlations(sums, owner)
-            if cls.signed:
-                values = oriented(values, sums["classes"], tasks)
-            return without_rates(values, rate_columns(sums["classes"], tasks))
-
-        values, errors = jackknife(folds, statistic)
-        samples = int(sum(fold["samples"] for fold in folds))
-        return TaskMatrix(task_names(tasks), values, cls.kind, samples=samples, errors=errors)
+    def statistic(cls, sums: Sums, tasks: Sequence[Task]) -> np.ndarray:
+        """Compute the adjusted correlations (K, K) from sums over all rows."""
+        values = super().statistic(sums, tasks)
+        if cls.signed:
+            values = oriented(values, sums["classes"], tasks)
+        return without_rates(values, rate_columns(sums["classes"], tasks))
 
 
 class ConfidenceAdjusted(Adjusted, ConfidenceCorrelation):
@@ -183,13 +175,14 @@ def without_rates(values: np.ndarray, rates: np.ndarray) -> np.ndarray:
     if n_tasks < 3:
         return values
     pairs = np.ix_(usable, usable)
-    known = np.nan_to_num(values[pairs])
-    projection = np.eye(n_tasks)
-    if n_tasks >= MIN_TASKS:
+    left = np.nan_to_num(values[pairs])
+    left -= left.mean(axis=1, keepdims=True)
+    left -= left.mean(axis=0)
+    if n_tasks >= MIN_TASKS:  # from both sides, as products of K x F: P itself would make them K x K
         v = rates[usable] - rates[usable].mean(axis=0)
-        projection -= v @ np.linalg.solve(v.T @ v + n_tasks * SPREAD**2 * np.eye(v.shape[1]), v.T)
-    projection -= projection.mean(axis=1, keepdims=True)
-    left = projection @ known @ projection.T
+        fitted = np.linalg.solve(v.T @ v + n_tasks * SPREAD**2 * np.eye(v.shape[1]), v.T)
+        left -= v @ (fitted @ left)
+        left -= (left @ fitted.T) @ v.T
     scale = np.sqrt(np.maximum(np.diag(left), 0))
     scale[scale <= 1e-6] = np.nan
     result = np.full_like(values, np.nan)

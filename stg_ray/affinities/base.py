@@ -64,6 +64,11 @@ class Estimator(ABC):
             tasks: the K tasks.
         """
 
+    @classmethod
+    def values(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> np.ndarray:
+        """Compute the matrix (K, K) alone, of parts that were drawn: where its errors take long, without them."""
+        return cls.combine(partials, tasks).values
+
 
 def task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
     """Return the names of tasks, as a matrix keeps them."""

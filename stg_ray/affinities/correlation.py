@@ -22,19 +22,23 @@ from stg_ray.tasks import Task
 from stg_ray.tasks.labels import MISSING, observed
 from stg_ray.training.evaluation import evaluate
 
-KEYS = ("count", "sums", "squares", "products", "samples")
-"""The sums of a partial. Those of a run that an older version began have another, which is not needed."""
+ROUNDING, LEAST_VARIANCE = 1e-9, 1e-12
+"""A task that is constant has no correlation. What is left of its variance is rounding, in units of its squares."""
 
 
 class LabelCorrelation(Estimator):
     """The correlation of labels over the rows that both tasks have labels for.
 
     A class of a multi-class task is a column of zeros and ones. Subclasses correlate other columns.
+
+    Attributes:
+        keys: the sums of a partial. Those of a run that an older version began have another, which is not needed.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"common_samples"})
     kind: ClassVar[Kind] = "affinity"
     about: ClassVar[str] = "Correlation of the tasks' labels."
+    keys: ClassVar[tuple[str, ...]] = ("count", "sums", "squares", "products", "samples")
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -55,13 +59,27 @@ class LabelCorrelation(Estimator):
         return {**moments(*self.columns(number)), "samples": np.array(self.source.index.rows["train"][number])}
 
     @classmethod
+    def statistic(cls, sums: Sums, tasks: Sequence[Task]) -> np.ndarray:
+        """Compute the correlations (K, K) from sums over all rows."""
+        return correlations(sums, cls.column_owners(tasks))
+
+    @classmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
         """Compute the correlations, with jackknife errors over folds of the parts."""
-        folds = fold_sums({key: partial[key] for key in KEYS} for partial in partials)
-        owner = cls.column_owners(tasks)
-        values, errors = jackknife(folds, lambda sums: correlations(sums, owner))
+        folds = fold_sums(cls._sums(partials))
+        values, errors = jackknife(folds, lambda sums: cls.statistic(sums, tasks))
         samples = int(sum(fold["samples"] for fold in folds))
         return TaskMatrix(task_names(tasks), values, cls.kind, samples=samples, errors=errors)
+
+    @classmethod
+    def values(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> np.ndarray:
+        """Compute the correlations alone: errors take four times as long."""
+        (total,) = fold_sums(cls._sums(partials), n_folds=1)
+        return cls.statistic(total, tasks)
+
+    @classmethod
+    def _sums(cls, partials: Iterable[Partial]) -> Iterable[Sums]:
+        return ({key: partial[key] for key in cls.keys} for partial in partials)
 
 
 class LogitCorrelation(LabelCorrelation):
@@ -115,13 +133,12 @@ def moments(values: np.ndarray, present: np.ndarray) -> Sums:
 
     Returns:
         `count` (K, K) of common rows, `sums` and `squares` (O, K) of a column's values over the rows that a task has,
-        and `products` (O, O).
+        and `products` (O, O). Where every task has all rows, the same in one column: `count` (1, 1), the others (O, 1).
     """
     products = values.T @ values
-    if present.all():  # then the rows of any two tasks are all rows: two products less
-        shape = (values.shape[1], present.shape[1])
-        count = np.full((present.shape[1],) * 2, float(len(present)))
-        sums, squares = (np.broadcast_to(v.sum(axis=0)[:, None], shape).copy() for v in (values, values**2))
+    if present.all():
+        count = np.full((1, 1), float(len(present)))
+        sums, squares = (v.sum(axis=0)[:, None] for v in (values, values**2))
     else:
         mask = present.astype(np.float64)
         count, sums, squares = mask.T @ mask, values.T @ mask, (values**2).T @ mask
@@ -135,21 +152,36 @@ def correlations(sums: Sums, owner: np.ndarray) -> np.ndarray:
         sums: as `moments` returns them.
         owner: (O,) the task of each column, in ascending order.
     """
-    n_tasks = len(sums["count"])
+    n_tasks = owner[-1] + 1
+    if len(owner) == n_tasks:
+        return _of_single_columns(sums)
     starts = np.searchsorted(owner, np.arange(n_tasks))
     single = np.bincount(owner, minlength=n_tasks) == 1
+    counts = np.broadcast_to(sums["count"], (n_tasks, n_tasks))
+    of_columns, of_squares = (np.broadcast_to(sums[key], (len(owner), n_tasks)) for key in ("sums", "squares"))
     with np.errstate(invalid="ignore", divide="ignore"):
-        count = sums["count"][np.ix_(owner, owner)]
-        means = sums["sums"][:, owner] / count
+        count = counts[np.ix_(owner, owner)]
+        means = of_columns[:, owner] / count
         covariance = sums["products"] / count - means * means.T
         squares = np.add.reduceat(np.add.reduceat(covariance**2, starts, axis=0), starts, axis=1)
         # |C_aa|_F over the rows common with b: of one column its variance there; of several, over all rows of a.
-        variance = sums["squares"][starts] / sums["count"] - (sums["sums"][starts] / sums["count"]) ** 2
+        variance = of_squares[starts] / counts - (of_columns[starts] / counts) ** 2
         norms = np.where(single[:, None], variance, np.sqrt(np.diag(squares))[:, None])
-        # A task that is constant has no correlation. What is left of its variance is rounding, in units of its squares.
-        rounding = np.where(single[:, None], 1e-9 * sums["squares"][starts] / sums["count"], 0)
-        norms[norms <= np.maximum(rounding, 1e-12)] = np.nan
+        rounding = np.where(single[:, None], ROUNDING * of_squares[starts] / counts, 0)
+        norms[norms <= np.maximum(rounding, LEAST_VARIANCE)] = np.nan
         size = np.sqrt(squares / (norms * norms.T))
     sign = np.where(np.outer(single, single), np.sign(covariance[np.ix_(starts, starts)]), 1)
     clipped: np.ndarray = np.clip(sign * size, -1, 1)
     return clipped
+
+
+def _of_single_columns(sums: Sums) -> np.ndarray:
+    """Compute the correlations (K, K) of tasks with a column each."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean, square = sums["sums"] / sums["count"], sums["squares"] / sums["count"]
+        variance = square - mean**2
+        variance[variance <= np.maximum(ROUNDING * square, LEAST_VARIANCE)] = np.nan
+        result: np.ndarray = sums["products"] / sums["count"]
+        result -= mean * mean.T
+        result /= np.sqrt(variance * variance.T)
+    return np.clip(result, -1, 1, out=result)

@@ -10,7 +10,7 @@ FOLDS = 4
 """Units are dealt to so many folds in turn."""
 
 Sums = dict[str, np.ndarray]
-"""Sums by name, which add over units."""
+"""Sums by name, which add over units; of one of them, what is the same in all columns may be a single column."""
 
 
 def fold_sums(units: Iterable[Sums], n_folds: int = FOLDS) -> list[Sums]:
@@ -27,7 +27,7 @@ def fold_sums(units: Iterable[Sums], n_folds: int = FOLDS) -> list[Sums]:
 
 def jackknife(folds: list[Sums], statistic: Callable[[Sums], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Compute a statistic of all folds' sums, and its standard error, of the same shape: NaN with one fold only."""
-    total = {key: np.sum([fold[key] for fold in folds], axis=0) for key in folds[0]}
+    (total,) = fold_sums(folds, n_folds=1)
     value = statistic(total)
     if len(folds) == 1:
         return value, np.full_like(value, np.nan)

@@ -18,15 +18,17 @@ from stg_ray.tasks import Task
 MAX_BLOCKS = 20
 """The driver holds the sums of so many blocks, in single precision, whatever the number of parts."""
 
-N_RESAMPLES = 20
-"""Matrices that are drawn for each affinity."""
+N_RESAMPLES, N_RESAMPLES_OF_MANY = 20, 10
+"""Matrices that are drawn for each affinity; of more than `MANY` tasks the half, which is a gigabyte for 5,000."""
+
+MANY = 1000
 
 
 class BlockSums:
     """Sums of an estimator's partials by block.
 
     Attributes:
-        sums: of each block, at most `MAX_BLOCKS`; the first partial of a block in single precision.
+        sums: of each block, at most `MAX_BLOCKS`, in single precision.
         n_parts: partials that were added.
     """
 
@@ -46,18 +48,20 @@ class BlockSums:
         else:
             # A run that an older version began may have partials with a key more.
             sums = self.sums[block]
-            self.sums[block] = {key: values + partial[key] for key, values in sums.items() if key in partial}
+            added = {key: values + partial[key] for key, values in sums.items() if key in partial}
+            self.sums[block] = {key: values.astype(np.float32) for key, values in added.items()}
         self.n_parts += 1
         return partial
 
     def resampled(self, estimator: type[Estimator], tasks: Sequence[Task], seed: int) -> np.ndarray | None:
-        """Return values (B, K, K), float32, of B = `N_RESAMPLES` draws of blocks; None with fewer than two blocks."""
+        """Return values (B, K, K), float32, of `N_RESAMPLES` draws of blocks or so; None with fewer than two blocks."""
         n_blocks = len(self.sums)
         if n_blocks < 2:
             return None
         rng = generator(Stream.RESAMPLED_PARTS, seed)
-        draws = rng.integers(0, n_blocks, (N_RESAMPLES, n_blocks - 1))
-        values = np.empty((N_RESAMPLES, len(tasks), len(tasks)), np.float32)
+        n = N_RESAMPLES if len(tasks) <= MANY else N_RESAMPLES_OF_MANY
+        draws = rng.integers(0, n_blocks, (n, n_blocks - 1))
+        values = np.empty((n, len(tasks), len(tasks)), np.float32)
         for matrix, blocks in zip(values, draws, strict=True):
-            matrix[:] = estimator.combine((self.sums[block] for block in blocks), tasks).values
+            matrix[:] = estimator.values((self.sums[block] for block in blocks), tasks)
         return values

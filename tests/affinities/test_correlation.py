@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from stg_ray.affinities.correlation import LabelCorrelation, correlations, label_columns, moments
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.labels import observed
+from stg_ray.tasks.task import TaskKind
 from tests.support.oracle import compute
 
 
@@ -81,3 +83,24 @@ def test_parts_of_an_older_version_and_of_this_one_are_combined() -> None:
         assert again.errors is not None
         assert matrix.errors is not None
         assert np.array_equal(again.errors, matrix.errors)
+
+
+@pytest.mark.parametrize("kinds", [("binary", "regression", "binary"), ("multiclass", "binary", "regression")])
+def test_parts_with_all_labels_and_parts_with_some_add_up(kinds: tuple[TaskKind, ...]) -> None:
+    """Where a part has all labels its sums are shorter; with the others they are those of all rows."""
+    rng = np.random.default_rng(0)
+    tasks = [Task(f"t{t}", kind, 3 if kind == "multiclass" else 2) for t, kind in enumerate(kinds)]
+    labels = np.stack([rng.normal(size=90) if k == "regression" else rng.integers(0, 2, 90) for k in kinds], axis=1)
+    labels[60:][rng.random((30, 3)) < 0.4] = np.nan
+    partials = [
+        {**moments(label_columns(part, tasks), observed(part)), "samples": np.array(len(part))}
+        for part in (labels[:30], labels[30:60], labels[60:])
+    ]
+    assert partials[0]["count"].shape == (1, 1)
+    assert partials[2]["count"].shape == (3, 3)
+    whole = {**moments(label_columns(labels, tasks), observed(labels)), "samples": np.array(90)}
+    expected = LabelCorrelation.combine([whole], tasks).values
+    for order in ([0, 1, 2], [2, 0, 1]):
+        drawn = [partials[number] for number in order]
+        np.testing.assert_allclose(LabelCorrelation.combine(drawn, tasks).values, expected, atol=1e-12)
+        np.testing.assert_allclose(LabelCorrelation.values(drawn, tasks), expected, atol=1e-12)
