@@ -1,4 +1,4 @@
-"""Distances of a thousand tasks or more from the data maps of a million samples, on Ray: seconds, and the memory of every process.
+"""Distances of a thousand tasks from the data maps of a million samples, on Ray: seconds, and every process's memory.
 
     python -m jobs.bench.data_map_gram [--quick] [--tasks 1000] [--samples 1000000]
 
@@ -120,7 +120,7 @@ class Watch(threading.Thread):
             self.driver_own = max(self.driver_own, memory.rss - memory.shared)
             for child in me.children(recursive=True):
                 try:
-                    if child.name().startswith("ray::_Worker"):
+                    if child.name().startswith("ray::AffinityAc"):
                         self.actor = max(self.actor, child.memory_info().rss)
                 except psutil.NoSuchProcess:
                     continue

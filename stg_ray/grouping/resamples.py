@@ -70,7 +70,7 @@ def resampled_graphs(
     given = zip(matrices, resamples or nothing, errors or nothing, strict=True)
     # Without two parts there are no errors, which does not mean that they are 0.
     pairs = np.ix_(order, order)
-    known = [(m, r, e[pairs] if e is not None and np.isfinite(e).any() else None) for m, r, e in given]
+    known = [(m, r, e[pairs] if r is None and e is not None and np.isfinite(e).any() else None) for m, r, e in given]
     numbers = [len(r) for _, r, _ in known if r is not None]
     usual = N_RESAMPLES if len(order) <= MANY else N_RESAMPLES_OF_MANY
     n = min(numbers) if numbers else usual if any(e is not None for *_, e in known) else 0

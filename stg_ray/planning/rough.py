@@ -13,8 +13,8 @@ from stg_ray.training.looks import look_steps
 LAYOUT_SECONDS = 1e-7
 """Of a number in inputs or labels: CIFAR-100 takes 19 s, a million rows with 64 features and 1,000 tasks 101 s
 (jobs/bench/data_layout.py)."""
-GROUPING_SECONDS = 16e-6
-"""Of a pair of tasks: 1,000 tasks take 15 to 18 s (jobs/bench/grouping.py)."""
+GROUPING_SECONDS = 5.5e-6
+"""Of a pair of tasks: 1,000 tasks take 5 s, 3,000 take 45 (jobs/bench/grouping.py)."""
 REPORT_SECONDS = 0.5
 """Of the page, and as much for every 50 tasks."""
 BACKWARD = 2 / 3
