@@ -6,6 +6,7 @@ import errno
 import re
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,6 +31,10 @@ KEPT = "what is finished is kept, and the same command goes on from there"
 
 TOO_LITTLE_MEMORY = ("can't allocate memory", "can't start new thread", "failed to map segment")
 """In the messages of torch, of threads, and of imports."""
+
+
+process_ends = threading.Event()
+"""Set where this process ends with its command, whatever still runs in it: that of `stg-ray`, not a notebook's."""
 
 
 def command_line(app: Callable[..., int | None], arguments: Sequence[str]) -> int:

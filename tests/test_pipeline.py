@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -162,7 +163,8 @@ def test_it_ends_in_time_and_memory_and_leaves_nothing_behind(
         again = Program("run", "digits", "--out", str(tmp_path / "again"), log=tmp_path / "log")
         assert again.wait() == 0, again.output
         seconds = time.monotonic() - began
-    assert seconds <= 90
+    # Alone it has a load of some two for each CPU, and shares the machine with whatever is more.
+    assert seconds <= 90 * max(1.0, os.getloadavg()[0] / (2 * (os.cpu_count() or 1)))
     assert program.peak_rss < 4 * 2**30
     assert program.left_behind() == []
 

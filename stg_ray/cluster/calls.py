@@ -11,7 +11,8 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from stg_ray.errors import StgRayError
 from stg_ray.imports import is_installed, users_place
@@ -21,6 +22,14 @@ Result = TypeVar("Result")
 POLL_SECONDS = 0.25
 LOOK_SECONDS = 1.0
 """Time between two looks at the nodes of the cluster."""
+
+
+_calls: WeakSet[Call[Any]] = WeakSet()
+
+
+def is_calling() -> bool:
+    """Whether a call of a thread is within Ray."""
+    return any(not call.over.is_set() for call in _calls)
 
 
 class Call(Generic[Result]):
@@ -39,6 +48,7 @@ class Call(Generic[Result]):
         self.over = threading.Event()
         self.outcome: list[Result] = []
         self.failure: list[BaseException] = []
+        _calls.add(self)
         threading.Thread(target=self._run, daemon=True, name="stg_ray-ray-call").start()
 
     def _run(self) -> None:

@@ -21,9 +21,11 @@ from pathlib import Path
 import psutil
 
 from stg_ray.cluster import keeper
+from stg_ray.cluster.calls import is_calling
 from stg_ray.cluster.machine import EXTRAS_OF_RAY, missing_for_ray
 from stg_ray.cluster.places import private_folder, ray_temporary
 from stg_ray.errors import InputError, StgRayError, one_line
+from stg_ray.exits import process_ends
 
 STARTS = 3
 """Ray gives a start up after 30 seconds, which a loaded machine may exceed."""
@@ -220,15 +222,22 @@ def end(before: set[psutil.Process] | None) -> None:
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # shutting down takes a second
     try:
         started, folder = descendants(), _session_folder()
-        ray.shutdown()
+        # Ray's own code must not be taken down under a call that is within it: now and then the process crashes. Where
+        # the process ends anyway, its Ray is killed instead.
+        abandoned = before is not None and process_ends.is_set() and is_calling()
+        if not abandoned:
+            ray.shutdown()
         if before is not None:
             rays = {process for process in (started | descendants()) - before if _is_rays(process)}
-            _, alive = psutil.wait_procs(rays, timeout=1)
+            _, alive = psutil.wait_procs(rays, timeout=0 if abandoned else 1)
             for process in alive:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             psutil.wait_procs(alive, timeout=5)
             if folder is not None:
+                for process in keeper.processes_of([os.path.realpath(folder)]) if abandoned else ():
+                    with suppress(psutil.NoSuchProcess):  # started since they were listed
+                        process.kill()
                 remove_session(folder)
             end_keeper()
     finally:
