@@ -20,7 +20,7 @@ from tests.support.faults import STAGES, Disturbed, fill, make_reference, read_o
 pytestmark = [pytest.mark.fault_matrix, pytest.mark.timeout(400)]
 
 TELLING = {
-    ("head", "profile"), ("added", "affinity"), ("driver", "retrain"), ("full", "affinity"), ("unwritable", "profile"),
+    ("head", "profile"), ("driver", "retrain"), ("full", "affinity"), ("unwritable", "profile"),
 }  # fmt: skip
 """One of every fault that has no test beside its stage: these run with the slow tests. Killed workers and lost nodes
 are in test_trial_faults.py, and in profiling/ and affinities/."""

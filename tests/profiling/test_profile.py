@@ -119,7 +119,7 @@ def profile_elsewhere(folder: Path, workers: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("workers", [1, 2, 3])
 def test_data_maps_are_those_of_one_process(
     workers: int, make_task_set: Callable[..., TaskSet], quiet: Reporter, tmp_path: Path
 ) -> None:
