@@ -65,7 +65,7 @@ def main() -> None:
     rows += [
         ("networks", f"{networks}", ""),
         ("affinity actors at once", f"{watch.most[ACTOR]}", f"{arguments.nodes}"),
-        ("trials at once", f"{watch.most[TRIAL]}", f"up to {min(arguments.nodes, 70)}"),
+        ("trials at once", f"{watch.most[TRIAL]}", f"up to {arguments.nodes}"),
     ]
     show("The whole path on a simulated cluster", rows, {"nodes": arguments.nodes, "seconds": seconds} | watch.most)
 

@@ -12,16 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.artifacts.evidence import n_resamples
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 
 MAX_BLOCKS = 20
 """The driver holds the sums of so many blocks, in single precision, whatever the number of parts."""
-
-N_RESAMPLES, N_RESAMPLES_OF_MANY = 20, 10
-"""Matrices that are drawn for each affinity; of more than `MANY` tasks the half, which is a gigabyte for 5,000."""
-
-MANY = 1000
 
 
 class BlockSums:
@@ -54,12 +50,12 @@ class BlockSums:
         return partial
 
     def resampled(self, estimator: type[Estimator], tasks: Sequence[Task], seed: int) -> np.ndarray | None:
-        """Return values (B, K, K), float32, of `N_RESAMPLES` draws of blocks or so; None with fewer than two blocks."""
+        """Return values (B, K, K), float32, of B = `n_resamples` draws of blocks; None with fewer than two blocks."""
         n_blocks = len(self.sums)
         if n_blocks < 2:
             return None
         rng = generator(Stream.RESAMPLED_PARTS, seed)
-        n = N_RESAMPLES if len(tasks) <= MANY else N_RESAMPLES_OF_MANY
+        n = n_resamples(len(tasks))
         draws = rng.integers(0, n_blocks, (n, n_blocks - 1))
         values = np.empty((n, len(tasks), len(tasks)), np.float32)
         for matrix, blocks in zip(values, draws, strict=True):

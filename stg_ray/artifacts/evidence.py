@@ -12,6 +12,14 @@ DECIMALS = 6
 """Of scores, memberships and bounds in groups.json."""
 
 
+def n_resamples(n_tasks: int) -> int:
+    """Return how many matrices or graphs that other samples might have given are drawn, for the certainty of groups.
+
+    Of more than a thousand tasks, whose matrices take memory and time, they are half as many.
+    """
+    return 20 if n_tasks <= 1000 else 10
+
+
 @dataclass(frozen=True)
 class Structure:
     """Whether tasks have any structure, measured by their graph's spectral groups.

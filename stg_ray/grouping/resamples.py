@@ -8,17 +8,13 @@ from typing import TypeVar, overload
 
 import numpy as np
 
+from stg_ray.artifacts.evidence import n_resamples
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.grouping.graph import TaskGraph
 from stg_ray.seeds import Stream, generator
 
 Item = TypeVar("Item")
-
-N_RESAMPLES, N_RESAMPLES_OF_MANY = 20, 10
-"""Where they are drawn: of more than `MANY` tasks the half."""
-
-MANY = 1000
 
 
 class Resamples(Sequence[Item]):
@@ -72,8 +68,7 @@ def resampled_graphs(
     pairs = np.ix_(order, order)
     known = [(m, r, e[pairs] if r is None and e is not None and np.isfinite(e).any() else None) for m, r, e in given]
     numbers = [len(r) for _, r, _ in known if r is not None]
-    usual = N_RESAMPLES if len(order) <= MANY else N_RESAMPLES_OF_MANY
-    n = min(numbers) if numbers else usual if any(e is not None for *_, e in known) else 0
+    n = min(numbers) if numbers else n_resamples(len(order)) if any(e is not None for *_, e in known) else 0
 
     def make(number: int) -> TaskGraph:
         rng = generator(Stream.RESAMPLED_GRAPHS, seed, number)
@@ -107,4 +102,4 @@ def resampled_points(histogram: PointHistogram, *, seed: int) -> Resamples[Point
         counts = generator(Stream.RESAMPLED_GRAPHS, seed, number).poisson(histogram.counts)
         return PointHistogram(histogram.tasks, counts.astype(np.float64))
 
-    return Resamples(N_RESAMPLES, make)
+    return Resamples(n_resamples(len(histogram.tasks)), make)

@@ -84,7 +84,7 @@ def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -
         for some in (generators[: n_null // 2], generators[n_null // 2 :]):
             drawn += in_threads(of_draw, some, n_tasks=len(graph.affinity))
             structure = _compare(of_tasks, np.array(drawn), beyond)
-            if len(graph.affinity) > MANY and structure.excess > CLEARLY * structure.threshold:
+            if len(graph.affinity) > MANY and structure.excess > CLEARLY * max(structure.threshold, beyond):
                 break
         comparisons.append(structure)
     return min(comparisons, key=lambda structure: structure.excess - structure.threshold)

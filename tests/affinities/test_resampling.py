@@ -7,7 +7,8 @@ import pytest
 
 from stg_ray.affinities.base import Partial
 from stg_ray.affinities.landscape import LandscapeDistance
-from stg_ray.affinities.resampling import MAX_BLOCKS, N_RESAMPLES, BlockSums
+from stg_ray.affinities.resampling import MAX_BLOCKS, BlockSums
+from stg_ray.artifacts.evidence import n_resamples
 from stg_ray.tasks import Task
 
 TASKS = (Task("a"), Task("b"), Task("c"))
@@ -33,7 +34,7 @@ def test_a_resampling_is_the_affinity_of_the_parts_that_were_drawn() -> None:
     partials = parts(4)
     resampled = blocks_of(partials).resampled(LandscapeDistance, TASKS, 0)
     assert resampled is not None
-    assert resampled.shape == (N_RESAMPLES, 3, 3)
+    assert resampled.shape == (n_resamples(3), 3, 3)
     every = np.array(np.meshgrid(*[range(4)] * 3)).reshape(3, -1).T
     possible = [LandscapeDistance.combine([partials[p] for p in drawn], TASKS).values for drawn in every]
     for values in resampled:

@@ -7,8 +7,9 @@ import pytest
 from scipy.linalg import eigh
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
+from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.grouping import graph as graphs
-from stg_ray.grouping import group_tasks, task_graph
+from stg_ray.grouping import group_tasks, structure, task_graph
 from stg_ray.grouping.clusterers import spectral
 from stg_ray.grouping.clusterers.spectral import normalized_affinity, spectral_embedding
 from stg_ray.grouping.graph import TaskGraph
@@ -87,3 +88,22 @@ def test_tasks_that_look_alike_at_first_are_told_apart_by_the_rest() -> None:
     own = group_tasks(values, names=names, kind="distance", n_groups=4)
     other = group_tasks(values[np.ix_(order, order)], names=[names[t] for t in order], kind="distance", n_groups=4)
     assert {frozenset(group) for group in own.groups} == {frozenset(group) for group in other.groups}
+
+
+@pytest.mark.parametrize("noise", [0.4, 0.6])
+def test_structure_of_many_tasks_is_found_with_half_of_the_graphs(noise: float) -> None:
+    matrix, _ = blocks(structure.MANY + 50, 10, noise, 0)
+    assert structure.find_structure(task_graph([matrix]), range(2, 33)).is_found
+
+
+def test_noise_of_many_tasks_is_hardly_ever_taken_for_structure() -> None:
+    """Pairs that are independent, and points in a cloud of six directions."""
+    n_tasks, found = structure.MANY + 50, 0
+    for seed in range(6):
+        rng = np.random.default_rng([2, seed])
+        pairs = np.triu(rng.random((n_tasks, n_tasks)), 1)
+        points = rng.normal(size=(n_tasks, 6)) * [8, 4, 2, 1, 1, 1]
+        for values in (pairs + pairs.T, np.linalg.norm(points[:, None] - points, axis=2)):
+            matrix = TaskMatrix(tuple(f"t{t}" for t in range(n_tasks)), values, "distance")
+            found += structure.find_structure(task_graph([matrix]), range(2, 33), seed=seed).is_found
+    assert found <= 2

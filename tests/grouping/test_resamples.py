@@ -10,7 +10,7 @@ import pytest
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.data_maps.histogram import BINS, PointHistogram
 from stg_ray.grouping.graph import TaskGraph, task_graph
-from stg_ray.grouping.resamples import N_RESAMPLES, Resamples, resampled_graphs, resampled_points
+from stg_ray.grouping.resamples import Resamples, resampled_graphs, resampled_points
 from tests.grouping.test_group_tasks import blocks
 
 ORDER = np.arange(12)
@@ -54,7 +54,7 @@ def test_noise_is_that_of_the_errors_and_seeded() -> None:
     assert np.array_equal(first.affinity, again.affinity)
     list(graphs)
     moved = np.stack([own.values - matrix.values for own in seen[2:]])
-    assert len(moved) == N_RESAMPLES
+    assert len(moved) == 20
     assert 0.05 < moved[:, 2, 5].std() < 0.2
     moved[:, 2, 5] = moved[:, 5, 2] = 0
     assert not moved.any()
@@ -74,7 +74,7 @@ def test_counts_of_points_are_drawn_around_those_there_are() -> None:
     counts = np.zeros((2, BINS, BINS))
     counts[0, 3, 4], counts[1, 5, 6] = 400, 100
     drawn = resampled_points(PointHistogram(("a", "b"), counts), seed=0)
-    assert len(drawn) == N_RESAMPLES
+    assert len(drawn) == 20
     values = np.stack([own.counts for own in drawn])
     assert values[:, 0, 3, 4].mean() == pytest.approx(400, abs=20)
     assert values[:, 0, 3, 4].std() == pytest.approx(20, rel=0.5)
