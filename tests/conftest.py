@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 from rich.console import Console
 
+from stg_ray.cluster import forks
+from stg_ray.cluster.own_ray import PARAMETERS, with_parameters
 from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.progress import Reporter
 from stg_ray.tasks import TaskSet
@@ -61,14 +63,17 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """A local Ray with two CPUs in name, whatever the machine has: every further one would be one more process of each
-    stage, which spends seconds on importing torch."""
+    """A local Ray as a run starts it, with two CPUs in name, whatever the machine has: every further one would be one
+    more process of each stage."""
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with with_parameters(**PARAMETERS, **forks.start()):
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    forks.ray_is_up()
     yield
     ray.shutdown()
+    forks.end()
 
 
 @pytest.fixture(scope="module")

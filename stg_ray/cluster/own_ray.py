@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from stg_ray.cluster import keeper
+from stg_ray.cluster import forks, keeper
 from stg_ray.cluster.calls import is_calling
 from stg_ray.cluster.machine import EXTRAS_OF_RAY, missing_for_ray
 from stg_ray.cluster.places import private_folder, ray_temporary
@@ -36,6 +36,14 @@ With 8 GB Ray's own processes crash."""
 
 MARK = ".stg_ray"
 """File in the folder of a session that was begun here."""
+
+PARAMETERS = {
+    # Ray's agent has a fixed port, and it waits three seconds for it where another Ray of this machine has it.
+    "dashboard_agent_listen_port": 0,
+    # The autoscaler's process: there are no nodes to be had.
+    "no_monitor": True,
+}
+"""Of a local Ray, which `ray.init` does not take."""
 
 _keepers: list[subprocess.Popen[bytes]] = []
 """The process beside the local Ray of this program, while there is one."""
@@ -89,19 +97,16 @@ def _why_not() -> str:
 
 
 @contextmanager
-def on_any_port() -> Iterator[None]:
-    """Let the agent of a Ray that is started within the block listen on a port that is free.
+def with_parameters(**values: object) -> Iterator[None]:
+    """Let a Ray that is started within the block have parameters that `ray.init` does not take.
 
-    Ray gives it a fixed one, for which it waits three seconds where another Ray of this machine has it; then it goes on
-    without.
+    Those that this version of Ray does not know are left out.
     """
     from ray._private import parameter
 
-    name, default = "dashboard_agent_listen_port", parameter.RayParams
-    if name not in inspect.signature(default).parameters:  # another version of Ray
-        yield
-        return
-    parameter.RayParams = partial(default, **{name: 0})
+    default = parameter.RayParams
+    known = inspect.signature(default).parameters
+    parameter.RayParams = partial(default, **{name: value for name, value in values.items() if name in known})
     try:
         yield
     finally:
@@ -201,11 +206,12 @@ def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
         private = private_folder(os.environ)
         start_keeper(private or ray_temporary(os.environ))
         own = {} if private is None else {"_temp_dir": os.path.join(private, "ray")}
-        with on_loopback(), on_any_port():
+        with on_loopback(), with_parameters(**PARAMETERS, include_log_monitor=verbose, **forks.start()):
             ray.init(address="local", include_dashboard=False, log_to_driver=verbose, logging_level=level, **own)
 
     remove_leftovers(os.environ)
     start_patiently(once, lambda: end(before))
+    forks.ray_is_up()
     if (folder := _session_folder()) is not None:
         make_private(folder)
 
@@ -229,7 +235,7 @@ def end(before: set[psutil.Process] | None) -> None:
             ray.shutdown()
         if before is not None:
             rays = {process for process in (started | descendants()) - before if _is_rays(process)}
-            _, alive = psutil.wait_procs(rays, timeout=0 if abandoned else 1)
+            _, alive = psutil.wait_procs(rays, timeout=0 if abandoned else 0.1)  # an agent would take its time
             for process in alive:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -239,6 +245,7 @@ def end(before: set[psutil.Process] | None) -> None:
                     with suppress(psutil.NoSuchProcess):  # started since they were listed
                         process.kill()
                 remove_session(folder)
+            forks.end()
             end_keeper()
     finally:
         if in_main:

@@ -1,0 +1,245 @@
+"""Workers that are forked are as those that Ray starts, and start whatever becomes of the fork server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from stg_ray.cluster import fork_client, fork_server, forks
+from stg_ray.cluster.fork_client import ADDRESS, CONTEXT, OF_RAY, variables_of
+from tests.support.processes import without_ray
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
+
+STATE = """
+import json, os, signal, sys, threading
+from pathlib import Path
+
+def state():
+    status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+    return {
+        "arguments": [word for word in sys.argv if "worker-id" not in word and "launch-time" not in word],
+        "environment": {k: v for k, v in os.environ.items() if k not in ("PYTHONHASHSEED", "SHLVL", "_", "LC_CTYPE")},
+        "folders of modules": sys.path,
+        "directory": os.getcwd(),
+        "mask": status["Umask"].strip(),
+        "priority": os.getpriority(os.PRIO_PROCESS, 0),
+        "first to go": open("/proc/self/oom_score_adj").read().strip(),
+        "blocked": sorted(int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "handlers": {n.name: str(signal.getsignal(n)).split(" at ")[0] for n in signal.valid_signals()
+                     if isinstance(n, signal.Signals) and n not in (signal.SIGKILL, signal.SIGSTOP)},
+        "ignored": status["SigIgn"].strip(),
+        "main": sys.modules["__main__"].__name__,
+        "flags": [getattr(sys.flags, name) for name in ("safe_path", "no_site", "dev_mode", "isolated", "optimize")],
+        "files": sorted(name for name in os.listdir("/proc/self/fd") if int(name) < 3),
+        "limits": open("/proc/self/limits").read(),
+        "of the user": status["Uid"].strip(),
+    }
+"""
+WRITES = STATE + "\nPath(sys.argv[1]).write_text(json.dumps(state() | {'parent': os.getppid(), 'pid': os.getpid()}))\n"
+
+
+@contextmanager
+def served(address: str, *modules: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A fork server without Ray."""
+    what = json.dumps([sys.path, modules, []])
+    command = [sys.executable, fork_server.__file__, address, str(os.getpid()), what]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        while server.poll() is None:
+            with suppress(OSError), fork_client.connected(address):
+                break
+            time.sleep(0.01)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def asked(tmp_path: Path, address: str, *, context: str | None = None, **settings: Any) -> dict[str, Any]:
+    """What a program says of itself that the client has started."""
+    program, out = tmp_path / "program.py", tmp_path / "out.json"
+    program.write_text(WRITES)
+    out.unlink(missing_ok=True)
+    setup = tmp_path / "setup.py"
+    setup.write_text("import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:3]])")
+    command = [sys.executable, fork_client.__file__, str(program), str(out), f"--worker-id={out}"]
+    command += [] if context is None else ["--language=PYTHON", CONTEXT + context]
+    environment = os.environ | {ADDRESS: address, OF_RAY: str(setup)}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=100, check=False, **settings)
+    assert done.returncode == 0, done.stderr
+    for _ in range(1000):  # the client ends when the fork is there
+        if out.exists() and out.stat().st_size:
+            break
+        time.sleep(0.1)
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
+
+
+def test_a_fork_is_as_a_process_that_was_started(tmp_path: Path) -> None:
+    def before() -> None:
+        os.nice(3)
+        os.umask(0o027)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+
+    (tmp_path / "else where").mkdir()
+    settings: dict[str, Any] = {"cwd": tmp_path / "else where", "preexec_fn": before}
+    context = json.dumps({"env_vars": {"SOME_VARIABLE": "with a space, ü"}})
+    with served("stg_ray-test-state") as server:
+        fork = asked(tmp_path, "stg_ray-test-state", context=context, **settings)
+    plain = asked(tmp_path, "stg_ray-test-no-server", context=context, **settings)
+    assert fork.pop("parent") == server.pid
+    assert plain.pop("parent") != server.pid
+    assert fork.pop("pid") != plain.pop("pid")
+    assert fork["environment"].pop("SOME_VARIABLE") == "with a space, ü"
+    for one in (fork, plain):  # Ray's own script, which sets the variables, is not the one of this test
+        one["environment"].pop(ADDRESS)
+    assert fork == plain
+
+
+def test_a_worker_of_ray_is_as_one_that_ray_starts(ray_session: None) -> None:
+    import ray
+
+    names: dict[str, Any] = {}
+    exec(STATE, names)
+    ask = ray.remote(lambda: (names["state"](), os.getppid(), "torch" in sys.modules))
+    variables = {"SOME_VARIABLE": "1"}
+    fork, parent, has_torch = ray.get(ask.options(runtime_env={"env_vars": variables}).remote())
+    # Of this variable a Python that runs already would take no notice.
+    plain, other, not_yet = ray.get(
+        ask.options(runtime_env={"env_vars": variables | {"PYTHONHASHSEED": "0"}}).remote(), timeout=100
+    )
+    (server,) = forks._servers
+    assert (parent, has_torch) == (server.pid, True)
+    assert other != server.pid
+    assert not not_yet
+    for one in (fork, plain):
+        one["arguments"] = [word for word in one["arguments"] if "runtime-env" not in word]
+    assert fork == plain
+    assert (fork["priority"], fork["first to go"]) == (15, "1000"), "as Ray sets them"
+
+
+def test_forks_draw_different_numbers(ray_session: None) -> None:
+    import ray
+
+    def drawn() -> tuple[Any, ...]:
+        import random
+        import uuid
+
+        import numpy as np
+        from ray._raylet import UniqueID
+
+        return os.getpid(), random.random(), uuid.uuid4(), np.random.default_rng().random(), UniqueID.from_random()
+
+    class Drawing:
+        draw = staticmethod(drawn)
+
+    actors = [ray.remote(num_cpus=0)(Drawing).remote() for _ in range(4)]
+    for own in zip(*ray.get([actor.draw.remote() for actor in actors]), strict=True):
+        assert len(set(own)) == 4
+
+
+@pytest.mark.parametrize(
+    ("context", "variables"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({"env_vars": {"A": "1"}, "command_prefix": [], "java_jars": [], "py_executable": sys.executable}, {"A": "1"}),
+        ({"env_vars": {"PYTHONPATH": "/somewhere"}}, None),
+        ({"env_vars": {"LD_PRELOAD": "/some.so"}}, None),
+        ({"py_executable": "/another/python"}, None),
+        ({"command_prefix": ["cd", "/somewhere", "&&"]}, None),
+        ({"override_worker_entrypoint": "/a/worker.py"}, None),
+        ({"something": "of a later version"}, None),
+    ],
+)
+def test_what_a_fork_cannot_have_is_left_to_ray(context: dict[str, Any] | None, variables: dict[str, str]) -> None:
+    assert variables_of(None if context is None else json.dumps(context)) == variables
+
+
+def test_a_server_whose_modules_start_threads_does_not_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "with_a_thread.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with served("stg_ray-test-threads", "with_a_thread") as server:
+        assert asked(tmp_path, "stg_ray-test-threads")["parent"] != server.pid
+        assert server.stderr is not None
+        assert b"a process with threads cannot be forked" in server.stderr.read()
+
+
+def test_a_module_that_is_not_there_is_left_to_who_needs_it(tmp_path: Path) -> None:
+    with served("stg_ray-test-module", "no_such_module") as server:
+        assert asked(tmp_path, "stg_ray-test-module")["parent"] == server.pid
+
+
+def test_a_killed_server_is_done_without(tmp_path: Path) -> None:
+    with served("stg_ray-test-killed") as server:
+        assert asked(tmp_path, "stg_ray-test-killed")["parent"] == server.pid
+        server.kill()
+        server.wait()
+        assert asked(tmp_path, "stg_ray-test-killed")["parent"] != server.pid
+
+
+def test_a_server_that_stops_in_a_request_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_client, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setenv(ADDRESS, "stg_ray-test-stopped")
+    with served("stg_ray-test-stopped") as server:
+        asked(tmp_path, "stg_ray-test-stopped")
+        server.send_signal(signal.SIGSTOP)
+        assert not fork_client.handed_over(["never"], {})
+
+
+ENDS = """
+import json, os, subprocess, sys
+from stg_ray.cluster import forks
+forks.start()
+print(forks._servers[0].pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_server_ends_with_a_killed_program() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=without_ray()
+    ) as program:
+        assert program.stdout is not None
+        server = psutil.Process(int(program.stdout.readline()))
+        program.kill()
+    _gone, alive = psutil.wait_procs([server], timeout=60)
+    assert not alive
+
+
+WITHOUT = """
+import os, sys
+import ray
+from stg_ray.cluster import forks
+from stg_ray.cluster.session import session
+
+with session(None):
+    servers = list(forks._servers)
+    for server in servers:
+        server.kill()
+        server.wait()
+    print(len(servers), ray.get(ray.remote(lambda: os.getppid()).remote()) != os.getpid())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("off", [False, True])
+def test_a_ray_works_without_its_server(off: bool) -> None:
+    environment = without_ray() | ({forks.OFF: "1"} if off else {})
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.stdout.split() == ["0" if off else "1", "True"], done.stderr
