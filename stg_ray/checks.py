@@ -78,6 +78,8 @@ def _check_trunk(config: Config, index: PartIndex) -> None:
     check_network(config.affinity, index, network)
     if "branches" in config.retrain.plans:
         split_layers(network.trunk, config.retrain.shared_layers)
+    if "searched" in config.retrain.plans and config.search.frozen:
+        split_layers(network.trunk, config.search.frozen)
 
 
 def check_settings(config: Config, index: PartIndex) -> None:

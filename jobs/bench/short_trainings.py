@@ -1,11 +1,13 @@
 """What short trainings tell: gains of random groups by short trainings on validation rows, and by full ones on test.
 
-    STG_RAY_DATA=... python -m jobs.bench.short_trainings [--sets conflict yeast] [--groups 30] [--keep FOLDER]
+    STG_RAY_DATA=... python -m jobs.bench.short_trainings [--sets NAME ...] [--groups 30] [--keep FOLDER]
 
 Networks of random groups of tasks, and one of all tasks, are trained in full three times from scratch, and for a tenth,
 a fifth and half of the length from scratch and from the profile. Gains are scores less those of the network of all
 tasks that was trained alike; compared are the ranks of all tasks in all groups with the mean gains of full trainings
-on test rows (a full training with the others' mean). `search.start` and `search.length` stand on this.
+on test rows (a full training with the others' mean). `search.start` and `search.length` stand on this. Where the trunk
+has several layers, short trainings from the profile are also made with half of them frozen (`search.frozen`), and the
+seconds of both are compared.
 """
 
 from __future__ import annotations
@@ -24,18 +26,27 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 import stg_ray as sr
-from jobs.bench.known_sets import KNOWN_SETS
+from jobs.bench.known_sets import KNOWN_SETS, KnownSet, images
 from jobs.bench.measure import show
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
-from stg_ray.data.parts import read_index
+from stg_ray.data.parts import read_index, read_part
 from stg_ray.progress import Reporter
+from stg_ray.retraining.frozen import SPLITS, features_folder, index_of_features, write_part
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
 
-ABOUT = {"conflict": {"epochs": 40, "width": 16}, "yeast": {"epochs": 20, "width": 64}}
-"""Epochs of a full training, and units of the only hidden layer."""
+NARROW = {"trunk": "mlp", "width": 16, "depth": 1}
+ABOUT: dict[str, tuple[KnownSet, int, dict[str, Any]]] = {
+    "conflict": (KNOWN_SETS["conflict"], 40, NARROW),
+    "yeast": (KNOWN_SETS["yeast"], 20, NARROW | {"width": 64}),
+    "conflict, three layers": (KNOWN_SETS["conflict"], 40, NARROW | {"depth": 3}),
+    "yeast, three layers": (KNOWN_SETS["yeast"], 20, NARROW | {"width": 64, "depth": 3}),
+    "cifar10, cnn": (KnownSet(images("cifar10", 2_500), 8, "cifar10"), 10, {"trunk": "cnn"}),
+}
+"""The set, epochs of a full training, and a narrow network, in which tasks are in each other's way."""
+FROZEN = 0.5
 FULL = ("full 0", "full 1", "full 2")
 SHARES = (0.1, 0.2, 0.5)
 
@@ -44,7 +55,7 @@ Job = tuple[str, dict[str, Any], dict[str, Any]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", nargs="+", choices=list(ABOUT), default=list(ABOUT))
+    parser.add_argument("--sets", nargs="+", choices=list(ABOUT), default=["conflict", "yeast"])
     parser.add_argument("--groups", type=int, default=30, help="number of random groups")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the networks here, and go on with those that are there")
     arguments = parser.parse_args()
@@ -55,7 +66,10 @@ def main() -> None:
         for name in arguments.sets:
             began = time.monotonic()
             found = compared(name, Path(arguments.keep or scratch), arguments.groups)
-            rows += [(f"{name}: {what}", f"{value:+.2f}", "") for what, value in found.items()]
+            rows += [
+                (f"{name}: {what}", f"{value:.2f}" if "seconds" in what else f"{value:+.2f}", "")
+                for what, value in found.items()
+            ]
             result["sets"][name] = {what: round(value, 3) for what, value in found.items()}
             result["sets"][name]["seconds"] = round(time.monotonic() - began, 1)
     show("Rank correlation with the gains of full trainings", rows, result)
@@ -67,10 +81,12 @@ def compared(name: str, folder: Path, n_groups: int) -> dict[str, float]:
     config, storage = run.config, run.run_dir
     names = list(read_index(storage.sub("parts")).names)
     start = hashlib.sha256(storage.read_bytes("profile/network.pt")).hexdigest()[:16]
-    groups, kinds = random_groups(names, n_groups), trainings(config.retrain.epochs, start)
+    groups, kinds = random_groups(names, n_groups), trainings(name, start)
     specs = {
-        (kind, group): NetworkSpec("bench", 0, group, seed, seed, epochs, start=from_profile, probe=kind not in FULL)
-        for kind, (seed, epochs, from_profile) in kinds.items()
+        (kind, group): NetworkSpec(
+            "bench", 0, group, seed, seed, epochs, start=from_profile, probe=kind not in FULL, frozen=frozen
+        )
+        for kind, (seed, epochs, from_profile, frozen) in kinds.items()
         for group in groups
     }
     jobs: list[Job] = [
@@ -78,15 +94,22 @@ def compared(name: str, folder: Path, n_groups: int) -> dict[str, float]:
         for spec in specs.values()
         if not is_finished(storage, network_folder(spec, config))
     ]
+    if any(spec.frozen for spec in specs.values()):
+        write_features(storage, config, start)
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         for _ in pool.imap_unordered(train, jobs, chunksize=4):
             pass
+
+    def about(kind: str, group: tuple[str, ...]) -> dict[str, Any]:
+        """What is known of a network."""
+        found: dict[str, Any] = storage.read_json(f"{network_folder(specs[kind, group], config)}/network.json")
+        return found
 
     def gains(kind: str, split: str) -> np.ndarray:
         """(M, K) gains of the tasks of the random groups; NaN where a task is not in a group."""
         scores = np.full((len(groups), len(names)), np.nan)
         for m, group in enumerate(groups):
-            own = storage.read_json(f"{network_folder(specs[kind, group], config)}/network.json")["scores"][split]
+            own = about(kind, group)["scores"][split]
             for task, metrics in own.items():
                 scores[m, names.index(task)] = metrics["average_precision"]
         return np.asarray(scores[1:] - scores[0])
@@ -98,23 +121,26 @@ def compared(name: str, folder: Path, n_groups: int) -> dict[str, float]:
         short = gains(kind, "val")
         known = np.isfinite(short) & np.isfinite(others)
         found[kind] = float(spearmanr(short[known], others[known])[0])
+        if kind not in FULL:
+            seconds = [about(kind, group)["seconds"] for group in groups]
+            found[f"{kind}: seconds a network"] = float(np.median(seconds))
     return found
 
 
 def profiled(name: str, folder: Path) -> sr.Run:
     """Profile a set with a narrow network, in which tasks are in each other's way."""
     folder.mkdir(parents=True, exist_ok=True)
+    known, epochs, model = ABOUT[name]
     path = folder / f"{name}.npz"
     if not path.exists():
-        arrays = dict(KNOWN_SETS[name].build(0))
+        arrays = dict(known.build(0))
         arrays.pop("groups", None)
         np.savez(path, split=np.where(np.arange(len(arrays["inputs"])) % 4 == 3, "test", "train"), **arrays)
-    about = ABOUT[name]
-    training = {"epochs": about["epochs"], "batch_size": 32, "precision": "float32", "memory_format": "contiguous"}
+    training = {"epochs": epochs, "batch_size": 32, "precision": "float32", "memory_format": "contiguous"}
     config = sr.load_config(
         {
             "data": {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}},
-            "model": {"trunk": "mlp", "width": about["width"], "depth": 1},
+            "model": model,
             "profile": {"workers": 1, **training},
             "affinity": {"methods": ["label_correlation"]},
             "retrain": training,
@@ -135,13 +161,31 @@ def random_groups(names: list[str], n_groups: int) -> list[tuple[str, ...]]:
     return groups
 
 
-def trainings(epochs: int, start: str) -> dict[str, tuple[int, int, str | None]]:
-    """Seed, epochs and start of each kind of training; the short ones have draws of their own."""
-    kinds: dict[str, tuple[int, int, str | None]] = {kind: (seed, epochs, None) for seed, kind in enumerate(FULL)}
-    for place, from_profile in (("profile", start), ("scratch", None)):
+def trainings(name: str, start: str) -> dict[str, tuple[int, int, str | None, float]]:
+    """Seed, epochs, start and frozen share of each kind of training; the short ones have draws of their own."""
+    _, epochs, model = ABOUT[name]
+    kinds: dict[str, tuple[int, int, str | None, float]] = {
+        kind: (seed, epochs, None, 0.0) for seed, kind in enumerate(FULL)
+    }
+    places = {"from profile": (start, 0.0), "from scratch": (None, 0.0)}
+    if model.get("depth") != 1:
+        places["frozen"] = (start, FROZEN)
+    for place, (from_profile, frozen) in places.items():
         for share in SHARES:
-            kinds[f"from {place}, {share}"] = (len(FULL), max(1, round(share * epochs)), from_profile)
+            kinds[f"{place}, {share}"] = (len(FULL), max(1, round(share * epochs)), from_profile, frozen)
     return kinds
+
+
+def write_features(storage: Storage, config: Config, start: str) -> None:
+    """Compute the features of the frozen layers, once."""
+    index, folder = read_index(storage.sub("parts")), features_folder(storage, start, FROZEN)
+    if storage.exists(f"{folder}/index.json"):
+        return
+    for split in SPLITS:
+        for number in range(index.n_parts(split)):
+            write_part(storage, config, folder, FROZEN, split, number, "cpu")
+    shape = read_part(storage.sub(folder), "train", 0).inputs.shape[1:]
+    storage.write_json(f"{folder}/index.json", index_of_features(index, tuple(shape)).to_dict())
 
 
 def train(job: Job) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -18,12 +19,20 @@ from contextlib import suppress
 from typing import Any
 
 ADDRESS = "STG_RAY_FORK_SERVER"
-"""Environment variable with the address of the fork server, an abstract one of Linux."""
+"""Environment variable with the address of the fork server, an abstract one of Linux, and its secret."""
 OF_RAY = "STG_RAY_SETUP_WORKER"
 """Environment variable with the path of Ray's own script."""
 LANGUAGE, CONTEXT = "--language=", "--serialized-runtime-env-context="
-ANSWER_SECONDS = 60.0
-"""The server may be importing still."""
+ANSWER_SECONDS = 20.0
+"""The server may be importing still; Ray waits for a worker for 60 seconds."""
+HAS_FORKED, TAKES_IT = b"1", b"2"
+"""What a fork says, and the answer without which it ends: whoever has asked may be gone, or be the worker by now."""
+
+OF_LIBRARIES = (
+    "PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_", "GLIBC_", "TORCH", "PYTORCH_", "ARROW_",
+    "LC_", "LANG", "TZ",
+)  # fmt: skip
+"""Beginnings of the names of variables of which Python and libraries take no notice once they are loaded."""
 
 
 def main() -> None:
@@ -43,23 +52,29 @@ def variables_of(context: str | None) -> dict[str, str] | None:
     variables: dict[str, str] = values.pop("env_vars", None) or {}
     if values.pop("py_executable", sys.executable) != sys.executable or any(values.values()):
         return None
-    # Of these a Python that runs already takes no notice.
-    return None if any(name.startswith(("PYTHON", "LD_")) for name in variables) else variables
+    # Ray puts values of other variables in for $NAME.
+    known = not any(name.startswith(OF_LIBRARIES) or "$" in value for name, value in variables.items())
+    return variables if known else None
 
 
 def connected(address: str) -> socket.socket:
-    """Return a connection to the fork server.
+    """Return a connection to the fork server, to which it was told the secret.
+
+    Args:
+        address: the abstract one of a socket, and after a colon a secret: it is open to all, and listed.
 
     Raises:
-        OSError: there is none, or it is another user's: an abstract address is open to all.
+        OSError: there is none, or it is another user's.
     """
+    name, _, secret = address.partition(":")
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(ANSWER_SECONDS)
-        connection.connect("\0" + address)
+        connection.connect("\0" + name)
         _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if user != os.getuid():
             raise PermissionError(f"the fork server is user {user}'s")
+        connection.sendall(secret.encode())
     except OSError:
         connection.close()
         raise
@@ -75,22 +90,27 @@ def ask(connection: socket.socket, request: dict[str, Any]) -> None:
 
 def handed_over(arguments: list[str], environment: dict[str, str]) -> bool:
     """Have a fork take this process's place; return whether it does."""
+    with suppress(OSError, KeyError), connected(os.environ[ADDRESS]) as connection:
+        ask(connection, {"arguments": arguments, "environment": environment} | _own_state())
+        if connection.recv(1) == HAS_FORKED:
+            connection.sendall(TAKES_IT)
+            return True
+    return False
+
+
+def _own_state() -> dict[str, Any]:
+    """What a process has from the one that has started it, and its fork has to be given."""
     with open("/proc/self/oom_score_adj") as file:
         adjusted = file.read()
     os.umask(mask := os.umask(0))
-    request = {
-        "arguments": arguments,
-        "environment": environment,
+    return {
         "directory": os.getcwd(),
         "umask": mask,
         "priority": os.getpriority(os.PRIO_PROCESS, 0),
         "oom_score_adj": adjusted,
+        "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
         "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
     }
-    with suppress(OSError, KeyError), connected(os.environ[ADDRESS]) as connection:
-        ask(connection, request)
-        return connection.recv(1) == b"1"
-    return False
 
 
 if __name__ == "__main__":

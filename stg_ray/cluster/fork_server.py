@@ -8,20 +8,23 @@ runs by itself, and ends with the program:
 
     python fork_server.py ADDRESS PROGRAM JSON
 
-with a list of the folders in which modules are found, of the modules that do not need Ray, and of those that do.
+with a list of the folders in which modules are found, of the modules that do not need Ray, and of those that do. Its
+input is a line with a secret; where the input ends, it does.
 """
 
 from __future__ import annotations
 
 import sys
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not sys.flags.safe_path:
     sys.path.pop(0)  # this folder, whose modules are called as others are
 
 import gc
+import hmac
 import importlib
 import json
 import os
+import resource
 import runpy
 import select
 import signal
@@ -36,6 +39,9 @@ LOOK_SECONDS = 1.0
 """Between looks whether the program is still there."""
 FLAGS = ("RAY_JOB_ID", "RAY_RAYLET_PID")
 """Environment variables that Ray reads when it is imported, and never again: it can be imported when they are known."""
+
+HAS_FORKED, TAKES_IT = b"1", b"2"
+"""As in the client, which this program cannot import."""
 
 Request = dict[str, Any]
 
@@ -56,7 +62,7 @@ def load(folders: list[str], modules: list[str]) -> None:
     before = list(sys.path)
     sys.path[:] = folders
     for module in modules:
-        with suppress(ImportError):  # the worker that needs it says so
+        with suppress(Exception):  # the worker that needs it says so
             importlib.import_module(module)
     added = sys.path[: -len(folders)] if sys.path[-len(folders) :] == folders else []
     sys.path[:] = added + before
@@ -66,7 +72,9 @@ def load(folders: list[str], modules: list[str]) -> None:
         raise RuntimeError("a process with threads cannot be forked")
 
 
-def serve(listener: socket.socket, program: int, answer: Callable[[socket.socket], Request | None]) -> Request | None:
+def serve(
+    listener: socket.socket, program: int, secret: str, answer: Callable[[socket.socket], Request | None]
+) -> Request | None:
     """Answer requests; return one in the fork that is to be it, and None in this process when the program has ended."""
     while os.getppid() == program:
         ready = select.select([sys.stdin, listener], [], [], LOOK_SECONDS)[0]
@@ -76,9 +84,22 @@ def serve(listener: socket.socket, program: int, answer: Callable[[socket.socket
             connection, _ = listener.accept()
             with connection, suppress(OSError, ValueError):
                 connection.settimeout(10)
-                if peer_of(connection) == os.getuid() and (request := answer(connection)) is not None:
+                if not _is_own(connection, secret):
+                    continue
+                if (request := answer(connection)) is not None:
                     return request
     return None
+
+
+def _is_own(connection: socket.socket, secret: str) -> bool:
+    """Return whether who has connected is of this user, and was told the secret.
+
+    The user's number alone is not enough: a container may share it, and the network in which the address is.
+    """
+    expected = secret.encode()
+    return peer_of(connection) == os.getuid() and hmac.compare_digest(
+        connection.recv(len(expected), socket.MSG_WAITALL), expected
+    )
 
 
 class Server:
@@ -110,10 +131,13 @@ class Server:
             if flags != self.flags or "arguments" not in request:
                 return None
             if os.fork() == 0:
+                # Whoever has asked may have given up, and be the worker by now, or be gone with Ray.
+                connection.sendall(HAS_FORKED)
+                if connection.recv(1) != TAKES_IT:
+                    os._exit(0)
                 for number, file in enumerate(files):
                     os.dup2(file, number)
                 return request
-            connection.sendall(b"1")
         finally:
             for file in files:
                 os.close(file)
@@ -167,7 +191,10 @@ def become(request: Request) -> list[str]:
     _ray_reads_its_environment()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # Python's own generator is seeded anew in each fork
-    os.chdir(request["directory"])
+    with suppress(OSError):  # it may have been deleted
+        os.chdir(request["directory"])
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, request["open_files"])
     os.umask(request["umask"])
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, request["priority"])
@@ -192,6 +219,8 @@ def main() -> None:
     """Import, serve, and in a fork run the program that was asked for."""
     address, program = sys.argv[1], int(sys.argv[2])
     folders, modules, of_ray = json.loads(sys.argv[3])
+    with open(0, "rb", buffering=0, closefd=False) as given:
+        secret = given.readline().decode().strip()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that have ended are not waited for
     own = len(sys.path)
@@ -199,11 +228,12 @@ def main() -> None:
         listener.bind("\0" + address)
         listener.listen(64)  # who asks while modules are imported waits
         load(folders, modules)
-        if (request := serve(listener, program, Server(folders, of_ray))) is None:
+        if (request := serve(listener, program, secret, Server(folders, of_ray))) is None:
             return
     sys.argv[:] = become(request)
     # A program's folder comes first, and then modules that it imports add theirs before it.
-    sys.path.insert(len(sys.path) - own, os.path.dirname(sys.argv[0]))
+    if not sys.flags.safe_path:
+        sys.path.insert(len(sys.path) - own, os.path.dirname(sys.argv[0]))
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -18,11 +19,18 @@ MODULES = ("torch", "pandas", "pyarrow.parquet", "stg_ray.affinities.actor", "st
 OF_RAY = ("ray.train.torch", "ray.tune", "ray._private.workers.default_worker", "stg_ray.profiling.worker")
 """What they import of Ray, and with it."""
 
-GPUS = ("/dev/nvidiactl", "/dev/kfd")
+GPUS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/dxg", "/dev/kfd")
 """Devices of machines with GPUs, on which forks were not tried yet; torch's CUDA allows them until it is used."""
 
 OFF = "STG_RAY_NO_FORKS"
 """Environment variable with which each worker is a new process, as Ray starts them."""
+
+ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+"""Environment of the server: libraries start threads when they are imported, and a process with threads is not to be
+forked. Workers set their number of threads themselves."""
 
 _servers: list[subprocess.Popen[bytes]] = []
 
@@ -40,22 +48,27 @@ def start() -> dict[str, str]:
     has_gpu = any(Path(device).exists() for device in GPUS)
     if not sys.platform.startswith("linux") or has_gpu or os.environ.get(OFF) or not script.exists():
         return {}
-    address = f"stg_ray-{os.getpid()}-{secrets.token_hex(8)}"
-    what = json.dumps([sys.path, MODULES, OF_RAY])
-    command = [sys.executable, fork_server.__file__, address, str(os.getpid()), what]
-    _servers.append(
-        subprocess.Popen(
-            command,
+    name, secret = f"stg_ray-{os.getpid()}-{secrets.token_hex(4)}", secrets.token_hex(16)
+    folders = [folder for folder in sys.path if isinstance(folder, str)]  # Python skips others
+    flags = [f"-{flag}" for flag, is_set in (("s", sys.flags.no_user_site), ("S", sys.flags.no_site)) if is_set]
+    what = json.dumps([folders, MODULES, OF_RAY])
+    try:
+        server = subprocess.Popen(
+            [sys.executable, *flags, fork_server.__file__, name, str(os.getpid()), what],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # Libraries start threads when they are imported, and a process with threads is not to be forked. Workers
-            # set their number of threads themselves.
-            env=os.environ | {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"},
+            env=os.environ | ONE_THREAD,
             start_new_session=True,  # neither Ctrl-C nor a signal to the program's group ends it
         )
-    )
-    os.environ |= {fork_client.ADDRESS: address, fork_client.OF_RAY: str(script)}
+        _servers.append(server)
+        assert server.stdin is not None
+        server.stdin.write(f"{secret}\n".encode())
+        server.stdin.flush()
+    except OSError:  # Ray starts workers without it
+        end()
+        return {}
+    os.environ |= {fork_client.ADDRESS: f"{name}:{secret}", fork_client.OF_RAY: str(script)}
     return {"setup_worker_path": fork_client.__file__}
 
 
@@ -70,6 +83,12 @@ def ray_is_up() -> None:
     flags = {"RAY_JOB_ID": ray.get_runtime_context().get_job_id(), "RAY_RAYLET_PID": str(raylets[0].process.pid)}
     with suppress(OSError), fork_client.connected(os.environ[fork_client.ADDRESS]) as connection:
         fork_client.ask(connection, {"environment": os.environ | flags})
+
+
+def pause() -> None:
+    """Let the fork server fork no more."""
+    for server in _servers:
+        server.send_signal(signal.SIGSTOP)
 
 
 def end() -> None:

@@ -22,6 +22,8 @@ import psutil
 
 NAME = "session_%Y-%m-%d_%H-%M-%S_%f"
 """How Ray calls the folder of a session, before the number of the program."""
+OURS = ("fork_server.py", "fork_client.py")
+"""Programs of this package that become Ray's workers."""
 LOOK_SECONDS = 0.3
 QUIET_LOOKS = 3
 """Looks without a find after which nothing more is expected: a process that is being started has no files open yet."""
@@ -44,8 +46,9 @@ def processes_of(sessions: list[str]) -> Iterator[psutil.Process]:
             if process.uids().real != os.getuid() or process.pid == os.getpid():
                 continue
             command = process.cmdline()
-            # A reader of a log file is the user's; a process of Ray's is named after it or called by its path.
-            if not any(word.startswith("ray::") or "/ray/" in word for word in command[:3]):
+            # A reader of a log file is the user's; a process of Ray's is named after it or called by its path, or was
+            # forked a moment ago.
+            if not any(word.startswith("ray::") or word.endswith(OURS) or "/ray/" in word for word in command[:3]):
                 continue
             paths = [word.partition("=")[2] or word for word in command]
             writes = [file.path for file in process.open_files() if getattr(file, "mode", "w") != "r"]

@@ -227,6 +227,8 @@ def end(before: set[psutil.Process] | None) -> None:
     in_main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # shutting down takes a second
     try:
+        if before is not None:
+            forks.pause()
         started, folder = descendants(), _session_folder()
         # Ray's own code must not be taken down under a call that is within it: now and then the process crashes. Where
         # the process ends anyway, its Ray is killed instead.

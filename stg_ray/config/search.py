@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from stg_ray.config.data import Auto, Count, Section
+from stg_ray.config.fingerprints import since
 from stg_ray.config.training import Positive
 
 
@@ -29,6 +30,9 @@ class SearchConfig(Section):
     """Starting point of the short trainings: the profiled network, or their initialization. auto: from scratch, and at
     least half as long as a plan's, where the forecast expects a clear gain of groups over one network, which holds
     tasks back then; else from the profiled network, also where the forecast's networks are trained already."""
+    frozen: Annotated[float, Field(ge=0, lt=1), since("0.2")] = 0.0
+    """Share of the profiled network's layers, from below, that short trainings leave as they are: their features are
+    computed once, and only what lies above is trained. 0: all layers are trained."""
     rounds: Count = 5
     """Number of times that networks are trained at once. More rounds know more when they choose what to measure; fewer
     fill a cluster better."""
@@ -44,6 +48,8 @@ class SearchConfig(Section):
                 raise ValueError(f"candidate {number} has {twice!r} more than once: expected every task in one group")
             if not groups or not all(groups):
                 raise ValueError(f"candidate {number} has an empty group: leave it out")
+        if self.frozen and self.start == "scratch":
+            raise ValueError("frozen layers are the profiled network's: expected start=profiled or auto, or frozen=0")
         if self.groups == "auto":
             return self
         fewest, most = self.n_groups(0)

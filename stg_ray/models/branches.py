@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from stg_ray.errors import InputError
-from stg_ray.models.network import TaskNetwork
+from stg_ray.models.network import AsGiven, TaskNetwork
 
 
 class BranchedNetwork(TaskNetwork):
@@ -77,11 +77,30 @@ def split_layers(trunk: nn.Module, share: float) -> tuple[nn.Sequential, nn.Sequ
     if len(weighted) < 2:
         what = "one layer with weights" if layers != [trunk] else f"a {type(trunk).__name__}, not layers in a sequence"
         raise InputError(
-            f"retrain.plans has branches, whose groups share the lower layers of a trunk, and the trunk is {what}: "
-            "leave branches out, or give an mlp of model.depth=2 or more, a cnn, a resnet, or an nn.Sequential"
+            f"the plan branches and search.frozen split a trunk into lower and upper layers, and this one is {what}: "
+            "leave them out, or give an mlp of model.depth=2 or more, a cnn, a resnet, or an nn.Sequential"
         )
     cut = weighted[min(max(1, round(share * len(weighted))), len(weighted) - 1)]
     return nn.Sequential(*layers[:cut]), nn.Sequential(*layers[cut:])
+
+
+def split_network(network: TaskNetwork, share: float) -> tuple[nn.Module, TaskNetwork]:
+    """Split a network into what computes the features of its lower layers from raw inputs, and the network of these.
+
+    Args:
+        network: whose layers the two take over.
+        share: of the trunk's layers that are the lower ones; see `split_layers`.
+
+    Raises:
+        InputError: the trunk cannot be split.
+    """
+    lower, upper = split_layers(network.trunk, share)
+    with torch.random.fork_rng(devices=[]):
+        above = TaskNetwork(
+            AsGiven(whole=False), upper, network.heads.in_features, network.layout.tasks, network.dropout
+        )
+    above.heads = network.heads
+    return nn.Sequential(network.normalize, lower), above
 
 
 def _layers(trunk: nn.Module) -> list[nn.Module]:

@@ -23,7 +23,7 @@ OF_PLANS = {"plans", "seeds", "folds", "random_groups", "networks", "membership_
 OF_BRANCHES = {"shared_layers", "freeze_shared"}
 """Settings of networks with branches."""
 
-OF_FEW = ("settings", "pause", "fold", "main", "adaptive")
+OF_FEW = ("settings", "pause", "fold", "main", "adaptive", "frozen")
 """Values of a spec that plans' networks do not have."""
 
 Epochs = int | Literal["auto"]
@@ -55,6 +55,8 @@ class NetworkSpec:
         settings: of the configuration that are others in its training, by their names in `config.tuning.TUNED`.
         pause: where its training pauses; it does not decide which network it is.
         fold: of the rows that it is validated on (see `data.rows.rows_of_fold`).
+        frozen: share of the profiled network's layers that stay as they are; it is trained on their features (see
+            `retraining.frozen`).
     """
 
     plan: str
@@ -72,6 +74,7 @@ class NetworkSpec:
     settings: tuple[tuple[str, int | float], ...] = ()
     pause: Pause | None = None
     fold: int = 0
+    frozen: float = 0.0
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -107,7 +110,7 @@ class NetworkSpec:
             network["branches"] = self.branches
         if config.retrain.learner != "joint":
             network["meta"] = fingerprint_values(config.meta)
-        few = ("probe", "main", "adaptive", "fold")
+        few = ("probe", "main", "adaptive", "fold", "frozen")
         network |= {key: value for key in few if (value := getattr(self, key))}
         text = json.dumps([config.fingerprint(("seed", "data", "metric", "model")), training, network], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -46,7 +46,7 @@ def in_trials(config: Config, index: PartIndex, specs: Sequence[NetworkSpec], at
         if model not in small:
             small[model] = is_small(own, index)
         stacks = small[model] and spec_stacks(own, spec) and not config.retrain.loggers
-        alike = (spec.draws, spec.epochs, spec.start, spec.settings, spec.fold, spec.pause)
+        alike = (spec.draws, spec.epochs, spec.start, spec.settings, spec.fold, spec.pause, spec.frozen)
         together.setdefault(alike if stacks else number, []).append(spec)
     n_stacked = sum(len(own) for own in together.values() if len(own) > 1)
     labels = index.n_samples("train") * max((len(spec.tasks) for spec in specs), default=1)

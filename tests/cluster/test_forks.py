@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -50,12 +51,21 @@ def state():
 WRITES = STATE + "\nPath(sys.argv[1]).write_text(json.dumps(state() | {'parent': os.getppid(), 'pid': os.getpid()}))\n"
 
 
+def at(name: str) -> str:
+    """An address and a secret of these tests, in this process."""
+    return f"stg_ray-test-{os.getpid()}-{name}:a secret"
+
+
 @contextmanager
 def served(address: str, *modules: str) -> Iterator[subprocess.Popen[bytes]]:
     """A fork server without Ray."""
     what = json.dumps([sys.path, modules, []])
-    command = [sys.executable, fork_server.__file__, address, str(os.getpid()), what]
+    name, _, secret = address.partition(":")
+    command = [sys.executable, fork_server.__file__, name, str(os.getpid()), what]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        server.stdin.write(f"{secret}\n".encode())
+        server.stdin.flush()
         while server.poll() is None:
             with suppress(OSError), fork_client.connected(address):
                 break
@@ -91,13 +101,14 @@ def test_a_fork_is_as_a_process_that_was_started(tmp_path: Path) -> None:
         os.nice(3)
         os.umask(0o027)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (500, 600))
 
     (tmp_path / "else where").mkdir()
     settings: dict[str, Any] = {"cwd": tmp_path / "else where", "preexec_fn": before}
     context = json.dumps({"env_vars": {"SOME_VARIABLE": "with a space, ü"}})
-    with served("stg_ray-test-state") as server:
-        fork = asked(tmp_path, "stg_ray-test-state", context=context, **settings)
-    plain = asked(tmp_path, "stg_ray-test-no-server", context=context, **settings)
+    with served(at("state")) as server:
+        fork = asked(tmp_path, at("state"), context=context, **settings)
+    plain = asked(tmp_path, at("no-server"), context=context, **settings)
     assert fork.pop("parent") == server.pid
     assert plain.pop("parent") != server.pid
     assert fork.pop("pid") != plain.pop("pid")
@@ -157,6 +168,8 @@ def test_forks_draw_different_numbers(ray_session: None) -> None:
         ({"env_vars": {"A": "1"}, "command_prefix": [], "java_jars": [], "py_executable": sys.executable}, {"A": "1"}),
         ({"env_vars": {"PYTHONPATH": "/somewhere"}}, None),
         ({"env_vars": {"LD_PRELOAD": "/some.so"}}, None),
+        ({"env_vars": {"OMP_NUM_THREADS": "32"}}, None),
+        ({"env_vars": {"PATH": "/my/bin:${PATH}"}}, None),
         ({"py_executable": "/another/python"}, None),
         ({"command_prefix": ["cd", "/somewhere", "&&"]}, None),
         ({"override_worker_entrypoint": "/a/worker.py"}, None),
@@ -172,32 +185,63 @@ def test_a_server_whose_modules_start_threads_does_not_fork(tmp_path: Path, monk
         "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    with served("stg_ray-test-threads", "with_a_thread") as server:
-        assert asked(tmp_path, "stg_ray-test-threads")["parent"] != server.pid
+    with served(at("threads"), "with_a_thread") as server:
+        assert asked(tmp_path, at("threads"))["parent"] != server.pid
         assert server.stderr is not None
         assert b"a process with threads cannot be forked" in server.stderr.read()
 
 
 def test_a_module_that_is_not_there_is_left_to_who_needs_it(tmp_path: Path) -> None:
-    with served("stg_ray-test-module", "no_such_module") as server:
-        assert asked(tmp_path, "stg_ray-test-module")["parent"] == server.pid
+    with served(at("module"), "no_such_module") as server:
+        assert asked(tmp_path, at("module"))["parent"] == server.pid
 
 
 def test_a_killed_server_is_done_without(tmp_path: Path) -> None:
-    with served("stg_ray-test-killed") as server:
-        assert asked(tmp_path, "stg_ray-test-killed")["parent"] == server.pid
+    with served(at("killed")) as server:
+        assert asked(tmp_path, at("killed"))["parent"] == server.pid
         server.kill()
         server.wait()
-        assert asked(tmp_path, "stg_ray-test-killed")["parent"] != server.pid
+        assert asked(tmp_path, at("killed"))["parent"] != server.pid
 
 
-def test_a_server_that_stops_in_a_request_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_of_a_client_that_has_given_up_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fork_client, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setenv(ADDRESS, "stg_ray-test-stopped")
-    with served("stg_ray-test-stopped") as server:
-        asked(tmp_path, "stg_ray-test-stopped")
+    monkeypatch.setenv(ADDRESS, at("stopped"))
+    program = tmp_path / "program.py"
+    program.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with served(at("stopped")) as server:
         server.send_signal(signal.SIGSTOP)
+        assert not fork_client.handed_over([str(program)], dict(os.environ)), "it is started by who has asked"
+        server.send_signal(signal.SIGCONT)
+        assert asked(tmp_path, at("stopped"))["parent"] == server.pid
+        assert not psutil.Process(server.pid).children()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_who_was_not_told_the_secret_is_not_answered(tmp_path: Path) -> None:
+    with served(at("secret")) as server:
+        for wrong in ("another", "a secrez", ""):
+            assert asked(tmp_path, at("secret").replace("a secret", wrong))["parent"] != server.pid
+        assert asked(tmp_path, at("secret"))["parent"] == server.pid
+
+
+def test_a_folder_that_is_gone_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.setenv(ADDRESS, at("gone"))
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with served(at("gone")):
         assert not fork_client.handed_over(["never"], {})
+
+
+def test_what_is_no_text_among_the_folders_of_modules_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [Path("somewhere"), *sys.path])
+    monkeypatch.setattr(forks, "_servers", [])
+    monkeypatch.delenv(ADDRESS, raising=False)
+    try:
+        assert forks.start()
+    finally:
+        forks.end()
 
 
 ENDS = """

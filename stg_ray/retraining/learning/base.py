@@ -17,6 +17,7 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.meta.network import MetaNetwork
 from stg_ray.models import TaskNetwork
+from stg_ray.retraining.frozen import features_folder
 from stg_ray.retraining.scoring import Scores
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.training.compute import Compute
@@ -47,19 +48,22 @@ class Setting:
     @classmethod
     def of(cls, run: Storage, config: Config, spec: NetworkSpec, device: torch.device | str, ranks: Ranks) -> Setting:
         """Read the rows of the network's tasks."""
-        index = read_index(run.sub("parts"))
+        parts = run.sub(features_folder(run, spec.start, spec.frozen) if spec.start and spec.frozen else "parts")
+        index = read_index(parts)
         columns = [index.names.index(name) for name in spec.tasks]
-        rows = {
-            split: TaskRows(run.sub("parts"), index, split, columns, spec.fold) for split in ("train", *spec.scored)
-        }
+        rows = {split: TaskRows(parts, index, split, columns, spec.fold) for split in ("train", *spec.scored)}
         return cls(run, config, spec, device, ranks, index, columns, rows)
 
     @property
     def training(self) -> TrainingConfig:
-        """The settings of the training: with its epochs, and its learning rate where it starts from the profile."""
+        """The settings of the training: with its epochs, and its learning rate where it starts from the profile.
+
+        Features are trained on as they are: those of a flipped image are others than the flipped ones of the image.
+        """
         retrain, spec = self.config.retrain, self.spec
         share = 1.0 if spec.start is None else retrain.profiled_lr
-        return retrain.model_copy(update={"epochs": spec.epochs, "lr": as_number(retrain.lr) * share})
+        as_they_are = {"flip": False, "crop": 0} if spec.frozen else {}
+        return retrain.model_copy(update={"epochs": spec.epochs, "lr": as_number(retrain.lr) * share, **as_they_are})
 
 
 class Learning(ABC):

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from stg_ray.data.rows import TaskRows
-from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights
+from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights, split_network
+from stg_ray.retraining.frozen import profiled_network
 from stg_ray.retraining.held_out import halves
 from stg_ray.retraining.learning.base import Learning, Setting
 from stg_ray.retraining.scoring import Scores, scores_of
@@ -107,6 +108,8 @@ def _adaptive(spec: NetworkSpec, weights: np.ndarray, validation: TaskRows) -> A
 def _network_at_start(setting: Setting) -> TaskNetwork:
     """The network as its training begins: freshly initialised, or cut out of the profiled one."""
     config, spec, index = setting.config, setting.spec, setting.index
+    if spec.frozen:
+        return split_network(profiled_network(setting.run, config, spec.tasks), spec.frozen)[1]
     network = build_network(config.model, index, [index.tasks[t] for t in setting.columns], spec.draws)
     if spec.start is not None:
         network.load_from(load_weights(setting.run, "profile/network.pt"), index.tasks)

@@ -23,9 +23,10 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import StgRayError
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import conditions_of
 from stg_ray.retraining.search.candidates import GroupTasks, candidates_of, mean_affinity, resampled
+from stg_ray.retraining.search.features import write_features
 from stg_ray.retraining.search.partitions import key_of, members_of
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import FINAL_LENGTH, Size
@@ -36,8 +37,6 @@ from stg_ray.shown import counted
 from stg_ray.tasks import Task
 from stg_ray.training.metrics import LEAST_R2, primary_metric
 
-STARTS = {"profiled": "from the profiled network", "scratch": "from scratch"}
-"""In words, by `search.start`."""
 N_RANDOM = 100
 """Random groupings that the best one is compared with, by what is expected of them."""
 N_TRIED = 10_000
@@ -66,10 +65,11 @@ def search_groups(
     search = _search_of(run, config, ours, size, group_tasks)
     then = f", then {size.finalists} groupings in trainings of {size.final_epochs}" if size.finalists else ""
     progress.note(
-        f"search: up to {size.networks} networks of {size.epochs} epochs {STARTS[config.search.start]}{then}, "
+        f"search: up to {size.networks} networks of {size.epochs} epochs {_start_of(config)}{then}, "
         f"{size.cost:.1f} times the training of {size.groups} groups"
     )
-    measured = _Measured(run, config, tasks, size.epochs, profiled if config.search.start == "profiled" else None)
+    start = profiled if config.search.start == "profiled" else None
+    measured = _Measured(run, config, tasks, size.epochs, start, config.search.frozen)
     while groups := search.ask(at_least=-(-size.networks // config.search.rounds)):
         for group, gains in zip(groups, measured.gains(groups, progress), strict=True):
             search.tell(group, gains)
@@ -89,8 +89,17 @@ def search_groups(
         **({"final_epochs": size.final_epochs} if finals else {}),
     }
     run.write_json("search.json", about)
+    run.delete(".features")
     progress.note(_text(about, len({**measured.trained.reasons, **longer.trained.reasons})))
     return found
+
+
+def _start_of(config: Config) -> str:
+    """Where short trainings start, in words."""
+    if config.search.start == "scratch":
+        return "from scratch"
+    frozen = f", {config.search.frozen:.0%} of whose layers are frozen" if config.search.frozen else ""
+    return f"from the profiled network{frozen}"
 
 
 def settled(config: Config, told: Mapping[str, Any] | None) -> Config:
@@ -108,7 +117,7 @@ def settled(config: Config, told: Mapping[str, Any] | None) -> Config:
         return config
     changes: dict[str, Any] = {"start": "profiled"}
     if told is not None and told["outlook"] == "gain" and config.retrain.start != "profiled":
-        changes = {"start": "scratch", "length": max(search.length, FINAL_LENGTH)}
+        changes = {"start": "scratch", "length": max(search.length, FINAL_LENGTH), "frozen": 0.0}
     return config.model_copy(update={"search": search.model_copy(update=changes)})
 
 
@@ -208,6 +217,7 @@ class _Measured:
     Attributes:
         epochs: of each.
         start: digest of the profiled network, if they start from that.
+        frozen: share of its layers that stay as they are.
         trained: all networks so far.
         rows: of search.json, one for each network.
     """
@@ -217,6 +227,7 @@ class _Measured:
     tasks: tuple[Task, ...]
     epochs: int
     start: str | None
+    frozen: float = 0.0
 
     def __post_init__(self) -> None:
         self.trained = Trained()
@@ -229,6 +240,9 @@ class _Measured:
         A group whose network cannot be trained counts as the worst that was measured.
         """
         specs = [self._spec(group, len(self.rows) + i) for i, group in enumerate(groups)]
+        folders = [network_folder(spec, self.config) for spec in specs]
+        if self.frozen and self.start and not all(is_finished(self.run, folder) for folder in folders):
+            write_features(self.run, self.config, self.start, self.frozen)
         self.trained.train(self.run, self.config, specs, progress, "of the search")
         gains = [self._gain(group, spec) for group, spec in zip(groups, specs, strict=True)]
         worst = min([0.0, *(float(np.nanmin(gain)) for gain in gains if gain is not None and np.isfinite(gain).any())])
@@ -252,7 +266,9 @@ class _Measured:
     def _spec(self, group: np.ndarray, number: int) -> NetworkSpec:
         names = tuple(task.name for task, is_member in zip(self.tasks, group, strict=True) if is_member)
         seed = self.config.seed
-        return NetworkSpec("search", number, names, seed, seed, self.epochs, start=self.start, probe=True)
+        return NetworkSpec(
+            "search", number, names, seed, seed, self.epochs, start=self.start, probe=True, frozen=self.frozen
+        )
 
     def _gain(self, group: np.ndarray, spec: NetworkSpec) -> np.ndarray | None:
         """The gains of a network's tasks; None where it could not be trained."""
