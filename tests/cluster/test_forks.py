@@ -121,14 +121,17 @@ def test_a_fork_is_as_a_process_that_was_started(tmp_path: Path) -> None:
 def test_a_worker_of_ray_is_as_one_that_ray_starts(ray_session: None) -> None:
     import ray
 
-    names: dict[str, Any] = {}
-    exec(STATE, names)
-    ask = ray.remote(lambda: (names["state"](), os.getppid(), "torch" in sys.modules))
+    def of_worker(text: str) -> tuple[dict[str, Any], int, bool]:
+        names: dict[str, Any] = {}
+        exec(text, names)
+        return names["state"](), os.getppid(), "torch" in sys.modules
+
+    ask = ray.remote(of_worker)
     variables = {"SOME_VARIABLE": "1"}
-    fork, parent, has_torch = ray.get(ask.options(runtime_env={"env_vars": variables}).remote())
+    fork, parent, has_torch = ray.get(ask.options(runtime_env={"env_vars": variables}).remote(STATE))
     # Of this variable a Python that runs already would take no notice.
     plain, other, not_yet = ray.get(
-        ask.options(runtime_env={"env_vars": variables | {"PYTHONHASHSEED": "0"}}).remote(), timeout=100
+        ask.options(runtime_env={"env_vars": variables | {"PYTHONHASHSEED": "0"}}).remote(STATE), timeout=100
     )
     (server,) = forks._servers
     assert (parent, has_torch) == (server.pid, True)
