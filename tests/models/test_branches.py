@@ -99,8 +99,8 @@ class _Twice(nn.Sequential):
 @pytest.mark.parametrize(
     ("trunk", "said"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(5, 6)), "the trunk is one layer with weights"),
-        (_Twice(nn.Linear(5, 5), nn.Linear(5, 5)), "the trunk is a _Twice, not layers in a sequence"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(5, 6)), "this one is one layer with weights"),
+        (_Twice(nn.Linear(5, 5), nn.Linear(5, 5)), "this one is a _Twice, not layers in a sequence"),
     ],
 )
 def test_a_trunk_that_cannot_be_split_is_said(trunk: nn.Module, said: str) -> None:
