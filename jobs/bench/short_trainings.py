@@ -30,9 +30,9 @@ from jobs.bench.known_sets import KNOWN_SETS, KnownSet, images
 from jobs.bench.measure import show
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
-from stg_ray.data.parts import read_index, read_part
+from stg_ray.data.parts import read_index
 from stg_ray.progress import Reporter
-from stg_ray.retraining.frozen import SPLITS, features_folder, index_of_features, write_part
+from stg_ray.retraining.frozen import features_folder, parts_of_features, write_index, write_part
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trial import train_network
@@ -181,11 +181,9 @@ def write_features(storage: Storage, config: Config, start: str) -> None:
     index, folder = read_index(storage.sub("parts")), features_folder(storage, start, FROZEN)
     if storage.exists(f"{folder}/index.json"):
         return
-    for split in SPLITS:
-        for number in range(index.n_parts(split)):
-            write_part(storage, config, folder, FROZEN, split, number, "cpu")
-    shape = read_part(storage.sub(folder), "train", 0).inputs.shape[1:]
-    storage.write_json(f"{folder}/index.json", index_of_features(index, tuple(shape)).to_dict())
+    for part in parts_of_features(index):
+        write_part(storage, config, folder, FROZEN, *part, "cpu")
+    write_index(storage, folder)
 
 
 def train(job: Job) -> None:

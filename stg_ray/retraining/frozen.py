@@ -50,17 +50,24 @@ def profiled_network(run: Storage, config: Config, names: Sequence[str]) -> Task
     return network
 
 
-def index_of_features(index: PartIndex, shape: tuple[int, ...]) -> PartIndex:
-    """Return the index of parts whose inputs are features, which are taken as they are."""
-    n_channels = shape[0]
-    return replace(
+def parts_of_features(index: PartIndex) -> list[tuple[str, int]]:
+    """Return the parts that have features, by split and number."""
+    return [(split, number) for split in SPLITS for number in range(index.n_parts(split))]
+
+
+def write_index(run: Storage, folder: str) -> None:
+    """Write the index of features that are all there: what networks take as it is."""
+    index = read_index(run.sub("parts"))
+    shape = tuple(read_part(run.sub(folder), *parts_of_features(index)[0]).inputs.shape[1:])
+    of_features = replace(
         index,
         input_shape=shape,
-        input_mean=(0.0,) * n_channels,
-        input_std=(1.0,) * n_channels,
+        input_mean=(0.0,) * shape[0],
+        input_std=(1.0,) * shape[0],
         whole=None,
         normalize="none",
     )
+    run.write_json(f"{folder}/index.json", of_features.to_dict())
 
 
 def write_part(

@@ -163,6 +163,24 @@ def test_forks_draw_different_numbers(ray_session: None) -> None:
         assert len(set(own)) == 4
 
 
+DRAWS = """
+import sys
+from ray._raylet import UniqueID
+from stg_ray.cluster.fork_server import check_draws
+if sys.argv[1] == "used":
+    UniqueID.from_random()
+check_draws()
+"""
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_generator_that_was_used_before_the_fork_is_found(used: bool) -> None:
+    command = [sys.executable, "-c", DRAWS, "used" if used else "new"]
+    done = subprocess.run(command, env=without_ray(), capture_output=True, text=True, timeout=100, check=False)
+    assert ("Ray's generator was used before the fork" in done.stderr) == used, done.stderr
+    assert (done.returncode != 0) == used
+
+
 @pytest.mark.parametrize(
     ("context", "variables"),
     [

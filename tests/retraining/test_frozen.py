@@ -20,7 +20,7 @@ from stg_ray.data.parts import read_index, read_part, write_parts
 from stg_ray.errors import InputError
 from stg_ray.models import build_network, save_network, split_network
 from stg_ray.progress import Reporter
-from stg_ray.retraining.frozen import SPLITS, features_folder, features_of, index_of_features, write_part
+from stg_ray.retraining.frozen import features_folder, features_of, parts_of_features, write_index, write_part
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.search.features import write_features
 from stg_ray.retraining.trial import train_network, train_networks
@@ -60,11 +60,9 @@ def profiled(run: Storage, config: Config, task_set: TaskSet) -> None:
 def all_features(run: Storage, config: Config, share: float) -> str:
     """Write the features in this process."""
     index, folder = read_index(run.sub("parts")), features_folder(run, "digest", share)
-    for split in SPLITS:
-        for number in range(index.n_parts(split)):
-            write_part(run, config, folder, share, split, number, "cpu")
-    shape = read_part(run.sub(folder), "train", 0).inputs.shape[1:]
-    run.write_json(f"{folder}/index.json", index_of_features(index, tuple(shape)).to_dict())
+    for part in parts_of_features(index):
+        write_part(run, config, folder, share, *part, "cpu")
+    write_index(run, folder)
     return folder
 
 

@@ -12,7 +12,7 @@ from stg_ray.cluster.placement import place
 from stg_ray.config import Config
 from stg_ray.data.parts import part_name, read_index
 from stg_ray.imports import work_in
-from stg_ray.retraining.frozen import SPLITS, features_folder, index_of_features, write_part
+from stg_ray.retraining.frozen import features_folder, parts_of_features, write_index, write_part
 from stg_ray.retraining.trials import device_here
 from stg_ray.training.compute import training_process
 
@@ -35,17 +35,15 @@ def write_features(run: Storage, config: Config, start: str, share: float) -> No
     compute = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
         _write_part
     )
-    parts = [(split, number) for split in SPLITS for number in range(index.n_parts(split))]
     references = [
         compute.options(name=f"features of {part_name(*part)}").remote(
             run.uri, config.model_dump(), folder, share, *part, os.getcwd()
         )
-        for part in parts
+        for part in parts_of_features(index)
         if not run.exists(f"{folder}/{part_name(*part)}.arrow")
     ]
     wait_for(lambda: ray.get(references))
-    shape = run.sub(folder).read_arrow(f"{part_name(*parts[0])}.arrow").schema.field("inputs").type.shape
-    run.write_json(f"{folder}/index.json", index_of_features(index, tuple(shape)).to_dict())
+    write_index(run, folder)
 
 
 def _write_part(
