@@ -11,8 +11,9 @@ The small CNN on random 32x32 images with K = 15 and K = 100 binary tasks, one t
     published   PIL images, labels built per sample, a head and a loss call per task, a recorder per batch; as it is,
                 and in channels_last, which such code does not have but could have by a line: ours is compared to the
                 faster of the two
-    two ...     two bare loops at the same moment, as they are and with memory that is kept as workers keep theirs
-                (models.compute.training_process); two workers of one Ray Train run, each with the batch of one
+    two ...     two bare loops at the same moment: as they are, with memory that is kept as workers keep theirs
+                (models.compute.training_process), and with that and gradients that torch averages between them; two
+                workers of one Ray Train run, in a Ray as runs start it, each with the batch of one
 
 Sides take turns; what is printed are medians.
 """
@@ -27,10 +28,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from PIL import Image
 from torch import nn
 
@@ -59,9 +62,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--bare", metavar="RUN", help=argparse.SUPPRESS)  # a process of two that run at the same moment
     parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)  # its memory, as a worker does
+    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)  # averages gradients with the other process
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.bare:
+        if arguments.rank is not None:
+            dist.init_process_group("gloo", f"file://{arguments.bare}/meeting", rank=arguments.rank, world_size=2)
         with training_process(1) if arguments.keep else nullcontext():
             print(Sides(arguments.bare).bare(epochs=4))
     else:
@@ -94,6 +100,7 @@ def compare(quick: bool) -> None:
                     "worker": lambda run=run: profiled(run, 1),
                     "two bare": lambda run=run: two_bare(run),
                     "two bare that keep memory": lambda run=run: two_bare(run, "--keep"),
+                    "two bare, averaged": lambda run=run: two_bare(run, "--keep", averaged=True),
                     "two workers": lambda run=run: profiled(run, 2),
                 },
                 1 if quick else 3,
@@ -106,23 +113,22 @@ def compare(quick: bool) -> None:
                 "worker_to_bare": workers["worker"] / workers["bare, before"],
                 "two_workers_to_two_bare": workers["two workers"] / workers["two bare"],
                 "two_workers_to_two_that_keep": workers["two workers"] / workers["two bare that keep memory"],
+                "two_workers_to_two_averaged": workers["two workers"] / workers["two bare, averaged"],
                 "published_to_bare_bf16": published / speed["bare bf16"],
                 "loop_to_published": speed["loop"] / published,
             }
-            for name, value in {**speed, **workers}.items():
-                rows.append((f"K = {n_tasks}: {name}", f"{value:,.0f} images/s", ""))
             rows += [
-                (f"K = {n_tasks}: cost of recording", f"{recording:.1%}", f"{EXPECTED_RECORDING[n_tasks]:.0%}"),
-                (f"K = {n_tasks}: one worker / bare", f"{ratios['worker_to_bare']:.2f}", "0.93"),
-                (f"K = {n_tasks}: two workers / two bare", f"{ratios['two_workers_to_two_bare']:.2f}", "0.90"),
-                (f"K = {n_tasks}: two workers / two that keep", f"{ratios['two_workers_to_two_that_keep']:.2f}", ""),
-                (f"K = {n_tasks}: published / bare in bf16", f"{ratios['published_to_bare_bf16']:.2f}", "0.38 or more"),
-                (
-                    f"K = {n_tasks}: loop / published",
-                    f"{ratios['loop_to_published']:.2f}",
-                    f"{EXPECTED_PUBLISHED[n_tasks]}",
-                ),
+                (f"K = {n_tasks}: {name}", f"{value:,.0f} images/s", "") for name, value in (speed | workers).items()
             ]
+            rows.append((f"K = {n_tasks}: cost of recording", f"{recording:.1%}", f"{EXPECTED_RECORDING[n_tasks]:.0%}"))
+            for name, key, expected in (
+                ("one worker / bare", "worker_to_bare", "0.93"),
+                ("two workers / two that keep", "two_workers_to_two_that_keep", "0.90"),
+                ("two workers / two, averaged", "two_workers_to_two_averaged", ""),
+                ("published / bare in bf16", "published_to_bare_bf16", "0.38 or more"),
+                ("loop / published", "loop_to_published", f"{EXPECTED_PUBLISHED[n_tasks]}"),
+            ):
+                rows.append((f"K = {n_tasks}: {name}", f"{ratios[key]:.2f}", expected))
             result[f"K={n_tasks}"] = {"images_per_second": {**speed, **workers}, **ratios}
     show(f"Throughput of profiling, batches of {BATCH}, {sides.compute}", rows, result)
 
@@ -145,34 +151,29 @@ def lay_out(run: str, n_images: int, n_tasks: int) -> None:
     write_parts(TaskSet.from_arrays(images, labels, split=split), Storage(run).sub("parts"))
 
 
-def two_bare(run: str, *arguments: str) -> float:
-    """Images per second of two bare loops at the same moment."""
+def two_bare(run: str, *arguments: str, averaged: bool = False) -> float:
+    """Images per second of two bare loops at the same moment, which train one network if they are averaged."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    Path(run, "meeting").unlink(missing_ok=True)
     command = [sys.executable, "-m", "jobs.bench.profile_throughput", "--bare", run, *arguments]
-    loops = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    ranks = [["--rank", str(rank)] if averaged else [] for rank in range(2)]
+    loops = [subprocess.Popen([*command, *own], stdout=subprocess.PIPE, text=True, env=environment) for own in ranks]
     return sum(float(loop.communicate()[0]) for loop in loops)
 
 
 def profiled(run: str, workers: int, trunk: str = "cnn") -> float:
     """Images per second of the profile stage, by the seconds that its workers measured of all epochs but the first."""
-    import ray
-
     from stg_ray.artifacts.run_dir import RunDir
-    from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
+    from stg_ray.cluster.session import session
     from stg_ray.profiling.stage import run as profile
 
-    os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     directory = RunDir(run)
     for name in ("profile", ".ray/profile"):
         directory.delete(name)
     index = read_index(directory.sub("parts"))
-    # As many CPUs as workers: each gets one thread.
-    ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        with _quiet().stage("profile") as progress:
-            profile(directory, bench_config(index, trunk, workers=workers, batch_size=BATCH * workers), progress)
-    finally:
-        ray.shutdown()
+    os.environ["OMP_THREAD_LIMIT"] = "1"  # a single worker has all CPUs
+    with session("local"), _quiet().stage("profile") as progress:
+        profile(directory, bench_config(index, trunk, workers=workers, batch_size=BATCH * workers), progress)
     metrics = directory.read_parquet("profile/metrics.parquet").to_pandas()
     seconds = metrics.groupby("epoch")["seconds"].first()
     return index.n_samples() / float(seconds[seconds.index > 1].median())
@@ -209,16 +210,19 @@ class Sides:
         compute = Compute(bf16=True, channels_last=True) if bf16 else self.compute
         network = build_network(self.config.model, self.index, self.index.tasks, 0)
         compute.place(network)
+        model: nn.Module = network
+        if dist.is_initialized():
+            model = nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
         labels = self.labels.float()
 
         def epoch() -> None:
             for rows in self.batches:
                 index = torch.from_numpy(rows)
-                outputs = compute.forward(network, compute.batch(self.inputs[index]))
+                outputs = compute.forward(model, compute.batch(self.inputs[index]))
                 target = compute.batch(labels[index])
                 loss = nn.functional.binary_cross_entropy_with_logits(outputs, target)
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad(set_to_none=model is network)
                 loss.backward()
                 optimizer.step()
 

@@ -1,6 +1,6 @@
 """The recipe of the network of all tasks: learning rate, width, depth, dropout and weight decay on real task sets.
 
-    STG_RAY_DATA=... python -m jobs.bench.recipe [--sets yeast scene ...] [--seeds 2] [--cache FILE] [--quick]
+    STG_RAY_DATA=... python -m jobs.bench.recipe [--trunk cnn] [--sets yeast ...] [--seeds 2] [--cache FILE] [--quick]
 
 Each network is trained as a run trains it, with `epochs: auto`, and scored on a sixth of the training rows that it is
 not trained on: test rows are never looked at. A trained network's score is kept in the cache, by the fingerprint of all
@@ -21,6 +21,7 @@ import torch
 
 import stg_ray as sr
 from jobs.bench.measure import show
+from stg_ray.config.training import ModelConfig
 from stg_ray.data.parts import index_of
 from stg_ray.data.sources import load_task_set
 from stg_ray.models import build_network
@@ -49,6 +50,9 @@ SETS: dict[str, dict[str, Any]] = {
         "constant_tasks": "drop",
     },
     "cifar10": {"preset": "cifar10-15", "limit": 2000},
+    "cifar10, 6,000": {"preset": "cifar10-15", "limit": 6000},
+    "cifar100": {"preset": "cifar100", "limit": 5000},
+    "cifar100, five-way": {"preset": "cifar100-coarse", "limit": 5000},
     "delicious": {
         "parquet": {"files": "mulan/delicious.parquet", **MULAN, "labels": ["y_TAG_p*"]},
         "limit": 2000,
@@ -62,45 +66,98 @@ SETS: dict[str, dict[str, Any]] = {
 }
 """Sources of the task sets; their training rows are limited, as small sets need a recipe most."""
 
-RECIPES: dict[str, dict[str, dict[str, float]]] = {
-    f"lr {lr:g}, width {width}, depth {depth}, dropout {dropout:g}, decay {decay:g}": {
-        "model": {"width": width, "depth": depth, "dropout": dropout},
-        "retrain": {"lr": lr, "weight_decay": decay},
-    }
-    for lr, width, depth, dropout, decay in (
-        (5e-3, 128, 2, 0.0, 1e-4),
-        (5e-3, 128, 2, 0.25, 1e-2),
-        (2e-3, 256, 2, 0.0, 1e-4),
-        (2e-3, 256, 2, 0.25, 1e-4),
-        (2e-3, 256, 2, 0.25, 1e-2),
-        (1e-3, 256, 2, 0.25, 1e-2),
-        (1e-3, 512, 2, 0.25, 1e-2),
-        (1e-3, 512, 1, 0.25, 1e-3),
-        (2e-3, 512, 1, 0.5, 1e-2),
-        (2e-3, 512, 2, 0.5, 1e-2),
-        (1e-3, 512, 2, 0.5, 1e-2),
-        (1e-3, 256, 2, 0.5, 1e-2),
-    )
+Recipe = dict[str, dict[str, Any]]
+"""Settings by section."""
+
+
+def _recipes(columns: str, *rows: tuple[Any, ...]) -> dict[str, Recipe]:
+    """Return recipes by their description."""
+    keys = columns.split()
+    found: dict[str, Recipe] = {}
+    for row in rows:
+        values = dict(zip(keys, row, strict=True))
+        name = ", ".join(f"{key} {value:g}" for key, value in values.items())
+        model = {key: value for key, value in values.items() if key in ModelConfig.model_fields}
+        found[name] = {"model": model, "retrain": {key: value for key, value in values.items() if key not in model}}
+    return found
+
+
+MLP = _recipes(
+    "lr width depth dropout weight_decay",
+    (5e-3, 128, 2, 0.0, 1e-4),
+    (5e-3, 128, 2, 0.25, 1e-2),
+    (2e-3, 256, 2, 0.0, 1e-4),
+    (2e-3, 256, 2, 0.25, 1e-4),
+    (2e-3, 256, 2, 0.25, 1e-2),
+    (1e-3, 256, 2, 0.25, 1e-2),
+    (1e-3, 512, 2, 0.25, 1e-2),
+    (1e-3, 512, 1, 0.25, 1e-3),
+    (2e-3, 512, 1, 0.5, 1e-2),
+    (2e-3, 512, 2, 0.5, 1e-2),
+    (1e-3, 512, 2, 0.5, 1e-2),
+    (1e-3, 256, 2, 0.5, 1e-2),
+)
+CNN = _recipes(
+    "lr width dropout weight_decay crop",
+    (5e-3, 128, 0.0, 1e-4, 0),
+    (2e-3, 128, 0.0, 1e-4, 0),
+    (1e-3, 128, 0.0, 1e-4, 0),
+    (2e-3, 256, 0.25, 1e-2, 0),
+    (1e-3, 256, 0.25, 1e-2, 0),
+    (2e-3, 256, 0.5, 1e-2, 0),
+    (1e-3, 256, 0.5, 1e-2, 0),
+    (1e-3, 512, 0.5, 1e-1, 0),
+    (2e-3, 256, 0.5, 1e-2, 2),
+    (1e-3, 256, 0.5, 1e-2, 2),
+)
+LINEAR = _recipes(
+    "lr width dropout weight_decay",
+    (5e-3, 128, 0.0, 1e-4),
+    (2e-3, 128, 0.0, 1e-4),
+    (1e-3, 128, 0.0, 1e-4),
+    (1e-3, 128, 0.0, 1e-2),
+    (1e-3, 256, 0.25, 1e-2),
+    (1e-3, 256, 0.5, 1e-2),
+    (1e-3, 256, 0.5, 1e-1),
+    (5e-4, 256, 0.5, 1e-2),
+)
+RESNET = _recipes(
+    "lr dropout weight_decay",
+    (5e-3, 0.0, 1e-4),
+    (2e-3, 0.0, 1e-4),
+    (1e-3, 0.0, 1e-4),
+    (1e-3, 0.25, 1e-2),
+)
+TABLES = ("digits", "emotions", "scene", "yeast", "bibtex", "sider", "tox21", "landmine")
+IMAGES = ("digits", "cifar10", "cifar10, 6,000", "cifar100", "cifar100, five-way")
+TRUNKS: dict[str, tuple[dict[str, Recipe], tuple[str, ...]]] = {
+    "mlp": (MLP, TABLES),
+    "cnn": (CNN, IMAGES),
+    "linear": (LINEAR, TABLES[1:]),
+    "resnet18": (RESNET, IMAGES[:2]),
 }
+"""Recipes, and the sets on which they are compared, by the name of a trunk."""
 JUDGED = 6
 """Every so-manyth training row is kept for the score."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--trunk", choices=list(TRUNKS), default="mlp")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), help="by default those of the trunk")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of every network")
     parser.add_argument("--cache", metavar="FILE", help="JSON of the scores of networks that were trained before")
     parser.add_argument("--quick", action="store_true", help="one set, 300 rows, one seed, to see that it works")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    names, seeds = (["digits"], 1) if arguments.quick else (arguments.sets, arguments.seeds)
-    cache = _Cache(arguments.cache)
-    scores = {name: _scores(name, seeds, arguments.quick, cache) for name in names}
-    rows = [(f"{name}: {recipe}", f"{s[recipe]:.4f}", "") for name, s in scores.items() for recipe in RECIPES]
-    ratios = {name: {r: s[r] / max(s.values()) for r in RECIPES} for name, s in scores.items() if min(s.values()) > 0}
+    recipes, sets = TRUNKS[arguments.trunk]
+    names, seeds = (["digits"], 1) if arguments.quick else (arguments.sets or sets, arguments.seeds)
+    trainings = _Trainings(arguments.trunk, seeds, arguments.quick, arguments.cache)
+    scores = {name: {r: trainings.score(name, r, recipes[r]) for r in recipes} for name in names}
+    rows = [(f"{name}: {recipe}", f"{s[recipe]:.4f}", "") for name, s in scores.items() for recipe in recipes]
+    ratios = {name: {r: s[r] / max(s.values()) for r in recipes} for name, s in scores.items() if min(s.values()) > 0}
     means = _means(list(ratios.values()))
-    rows += [(f"ratio to the best, mean of {len(ratios)} sets: {r}", f"{means[r]:.3f}", "") for r in RECIPES]
+    rows += [(f"ratio to the best, mean of {len(ratios)} sets: {r}", f"{means[r]:.3f}", "") for r in recipes]
     chosen = {}
     for name, own in ratios.items() if len(ratios) > 1 else ():
         others = _means([ratio for other, ratio in ratios.items() if other != name])
@@ -110,49 +167,47 @@ def main() -> None:
     if chosen:
         result["ratio_when_chosen"] = float(np.mean([ratios[name][recipe] for name, recipe in chosen.items()]))
         rows.append(("ratio to the best, chosen on the other sets", f"{result['ratio_when_chosen']:.3f}", ""))
-    show("Recipes", rows, {"benchmark": "recipe", "quick": arguments.quick, **result})
+    about = {"benchmark": "recipe", "trunk": arguments.trunk, "quick": arguments.quick}
+    show(f"Recipes of {arguments.trunk}", rows, {**about, **result})
 
 
 def _means(ratios: list[dict[str, float]]) -> dict[str, float]:
     """The mean ratio of every recipe."""
-    return {recipe: float(np.mean([own[recipe] for own in ratios])) for recipe in RECIPES}
+    return {recipe: float(np.mean([own[recipe] for own in ratios])) for recipe in ratios[0]} if ratios else {}
 
 
-class _Cache:
-    """Scores by fingerprint, in a file if there is a name for it."""
+class _Trainings:
+    """Networks of one trunk, trained by recipes; their scores by fingerprint, in a file if there is a name for it."""
 
-    def __init__(self, name: str | None) -> None:
-        self.path = None if name is None else Path(name)
-        self.scores: dict[str, float] = {}
+    def __init__(self, trunk: str, seeds: int, quick: bool, file: str | None) -> None:
+        self.trunk, self.seeds, self.quick = trunk, seeds, quick
+        self.path = None if file is None else Path(file)
+        self.kept: dict[str, float] = {}
         if self.path is not None and self.path.exists():
-            self.scores = json.loads(self.path.read_text())
+            self.kept = json.loads(self.path.read_text())
+        self.task_sets: dict[str, TaskSet] = {}
 
-    def keep(self, key: str, score: float) -> None:
-        self.scores[key] = score
-        if self.path is not None:
-            self.path.write_text(json.dumps(self.scores))
-
-
-def _scores(name: str, seeds: int, quick: bool, cache: _Cache) -> dict[str, float]:
-    """The mean score of every recipe on a set."""
-    data = SETS[name] | ({"limit": 300} if quick else {})
-    found: dict[str, float] = {}
-    task_set: TaskSet | None = None
-    for recipe, sections in RECIPES.items():
+    def score(self, name: str, about: str, recipe: Recipe) -> float:
+        """Return the mean score of a recipe on a set."""
+        data = SETS[name] | ({"limit": 300} if self.quick else {})
         values = []
-        for seed in range(seeds):
-            retrain = {"epochs": "auto", "precision": "float32", "memory_format": "contiguous", **sections["retrain"]}
-            model = {"trunk": "auto", **sections["model"]}
+        for seed in range(self.seeds):
+            # Weights in channels_last make a step faster, and a score differ by rounding alone.
+            memory_format = "contiguous" if self.trunk in ("mlp", "linear") else "channels_last"
+            retrain = {"epochs": "auto", "precision": "float32", "memory_format": memory_format, **recipe["retrain"]}
+            model = {"trunk": self.trunk, **recipe["model"]}
             config = sr.load_config({"data": data, "seed": seed, "model": model, "retrain": retrain})
             key = f"{config.fingerprint(('seed', 'data', 'model', 'retrain'))}-{JUDGED}"
-            if key not in cache.scores:
-                task_set = task_set or load_task_set(config.data, 0)
+            if key not in self.kept:
+                if name not in self.task_sets:
+                    self.task_sets[name] = load_task_set(config.data, 0)
                 began = time.monotonic()
-                cache.keep(key, _score(config, task_set))
-                print(f"{name}, {recipe}: {cache.scores[key]:.4f} in {time.monotonic() - began:.1f} s", flush=True)
-            values.append(cache.scores[key])
-        found[recipe] = float(np.mean(values))
-    return found
+                self.kept[key] = _score(config, self.task_sets[name])
+                if self.path is not None:
+                    self.path.write_text(json.dumps(self.kept))
+                print(f"{name}, {about}: {self.kept[key]:.4f} in {time.monotonic() - began:.1f} s", flush=True)
+            values.append(self.kept[key])
+        return float(np.mean(values))
 
 
 def _score(config: sr.Config, task_set: TaskSet) -> float:
@@ -164,7 +219,7 @@ def _score(config: sr.Config, task_set: TaskSet) -> float:
     def validation(chosen: np.ndarray) -> Validation:
         return Validation(inputs[chosen], labels[chosen], np.ones(len(index.tasks)))
 
-    draws = Draws(config.seed, Stream.NETWORK_BATCHES)
+    draws = Draws(config.seed, Stream.NETWORK_BATCHES, Stream.NETWORK_AUGMENTATION)
     per_sample = float(observed(labels[trained]).sum(axis=1).mean())
     batches = CommonBatches(len(trained), config.retrain.batch_size, per_sample, draws)
     network = build_network(config.model, index, index.tasks, config.seed)
