@@ -111,15 +111,13 @@ def compare(quick: bool) -> None:
                 "recording": recording,
                 "loop_to_bare": speed["loop"] / speed["bare"],
                 "worker_to_bare": workers["worker"] / workers["bare, before"],
-                "two_workers_to_two_bare": workers["two workers"] / workers["two bare"],
                 "two_workers_to_two_that_keep": workers["two workers"] / workers["two bare that keep memory"],
                 "two_workers_to_two_averaged": workers["two workers"] / workers["two bare, averaged"],
                 "published_to_bare_bf16": published / speed["bare bf16"],
                 "loop_to_published": speed["loop"] / published,
             }
-            rows += [
-                (f"K = {n_tasks}: {name}", f"{value:,.0f} images/s", "") for name, value in (speed | workers).items()
-            ]
+            speeds = speed | workers
+            rows += [(f"K = {n_tasks}: {name}", f"{value:,.0f} images/s", "") for name, value in speeds.items()]
             rows.append((f"K = {n_tasks}: cost of recording", f"{recording:.1%}", f"{EXPECTED_RECORDING[n_tasks]:.0%}"))
             for name, key, expected in (
                 ("one worker / bare", "worker_to_bare", "0.93"),
@@ -129,7 +127,7 @@ def compare(quick: bool) -> None:
                 ("loop / published", "loop_to_published", f"{EXPECTED_PUBLISHED[n_tasks]}"),
             ):
                 rows.append((f"K = {n_tasks}: {name}", f"{ratios[key]:.2f}", expected))
-            result[f"K={n_tasks}"] = {"images_per_second": {**speed, **workers}, **ratios}
+            result[f"K={n_tasks}"] = {"images_per_second": speeds, **ratios}
     show(f"Throughput of profiling, batches of {BATCH}, {sides.compute}", rows, result)
 
 
