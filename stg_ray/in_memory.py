@@ -131,7 +131,8 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     given = {key: value for key, value in settings.items() if value != getattr(defaults, key)}
     section = {"methods": [method], **given}
     values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": section, "profile": dict(profile or {})}
-    source = _source(model, task_set, with_recipe(load_config(values), "given"), preprocess, torch.device(device))
+    config = with_recipe(load_config(values), "given", task_set.inputs.shape[1:])
+    source = _source(model, task_set, config, preprocess, torch.device(device))
     (name,) = source.settings.methods
     if "trained_heads" in estimator_of(name, source.settings, source.index).needs:
         warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))

@@ -13,7 +13,7 @@ import stg_ray as sr
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.checks import check
 from stg_ray.config.loading import load_config, set_values
-from stg_ray.config.recipes import OTHERS, WIDE_MLP
+from stg_ray.config.recipes import MLP, OTHERS
 from stg_ray.data.parts import index_of
 from stg_ray.errors import InputError
 from stg_ray.settling import settle
@@ -96,8 +96,8 @@ def test_a_run_keeps_what_was_settled(make_task_set: Callable[..., TaskSet], tmp
     run = sr.run(task_set, tmp_path / "run", until="parts")
     kept = run.config
     assert kept.affinity.methods == ["landscape"]
-    assert (kept.model.width, kept.profile.lr) == (WIDE_MLP.width, WIDE_MLP.lr)
+    assert (kept.model.width, kept.profile.lr) == (MLP.width, MLP.lr)
     again = ANY.resolved_as(RunDir(tmp_path / "run").read_config())
     assert again.affinity.methods == ["landscape"]
-    assert again.retrain.lr == WIDE_MLP.lr != OTHERS.lr
+    assert again.retrain.lr == MLP.lr != OTHERS.lr
     assert sr.run(task_set, tmp_path / "run", until="parts").config == kept

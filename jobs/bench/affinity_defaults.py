@@ -29,7 +29,7 @@ from rich.console import Console
 from sklearn.metrics import adjusted_rand_score
 
 import stg_ray as sr
-from jobs.bench.does_it_help import SETS
+from jobs.bench.grouping_matters import SETS
 from jobs.bench.measure import show
 from stg_ray.affinities.landscape import LandscapeDistance
 from stg_ray.affinities.source import RunSource

@@ -2,7 +2,7 @@
 
     STG_RAY_DATA=... python -m jobs.bench.forecasts [--sets yeast conflict ...] [--quick] [--keep FOLDER]
 
-For every set of what_to_deploy a run with all plans is made, or read back; a copy of it without networks makes the
+For every set of compared_sets a run with all plans is made, or read back; a copy of it without networks makes the
 forecast, from half of the first training. It is compared with the other trainings, on test rows: what our groups bring
 over one network of all tasks, over as many averaged as there are groups, and over random groups of the same sizes.
 """
@@ -20,8 +20,8 @@ import pandas as pd
 from rich.console import Console
 
 import stg_ray as sr
+from jobs.bench.compared_sets import SETS, config_of, deployed
 from jobs.bench.measure import show
-from jobs.bench.what_to_deploy import SETS, deployed
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.outlook import ENSEMBLE, ONE, RANDOM
 from stg_ray.artifacts.run_dir import RunDir
@@ -52,7 +52,7 @@ def main() -> None:
         folder = Path(arguments.keep or scratch)
         for name in arguments.sets:
             try:
-                run, _ = deployed(name, folder, arguments.quick, arguments.set)
+                run, _ = deployed(config_of(name, folder, arguments.quick, arguments.set))
             except FileNotFoundError:
                 rows.append((f"{name}: its file is not in STG_RAY_DATA", "", ""))
                 continue

@@ -138,6 +138,43 @@ def school(seed: int) -> Arrays:
     return {"inputs": inputs, "labels": frame[columns].to_numpy(np.float32), "names": np.array(columns)}
 
 
+def transformer(seed: int) -> Arrays:
+    """Read ETTh1: the last 48 hours of seven series tell each of them a day later; a year is for training, four months
+    for validation, four for tests, and series are standardised by the first."""
+    del seed
+    frame = pd.read_csv(data_root() / "series/ETTh1.csv").drop(columns="date")
+    hours = np.array([12, 4, 4]).cumsum() * 30 * 24
+    values = frame.to_numpy(np.float64)[: hours[-1]]
+    values = (values - values[: hours[0]].mean(axis=0)) / values[: hours[0]].std(axis=0)
+    last = np.arange(47, len(values) - 24)
+    inputs = np.lib.stride_tricks.sliding_window_view(values, 48, axis=0)[: len(last)]  # (N, 7, 48)
+    split = np.array(["train", "val", "test"])[np.searchsorted(hours, last + 24, side="right")]
+    # A window of one split may see hours of the split before, as in use, but no target of it.
+    return {
+        "inputs": inputs.reshape(len(last), -1).astype(np.float32),
+        "labels": values[last + 24].astype(np.float32),
+        "names": frame.columns.to_numpy(str),
+        "split": split,
+    }
+
+
+def two_domains(seed: int) -> Arrays:
+    """Read scikit-learn's digits, twice as large, and 3,000 images of CIFAR-10, half as large and in grey: ten classes
+    of each against the rest of their own."""
+    photos, written = images("cifar10", 3_000)(seed), digits()
+    grey = photos["inputs"].mean(axis=1).reshape(-1, 1, 16, 2, 16, 2).mean(axis=(3, 5))
+    large = written["inputs"].reshape(-1, 1, 8, 8).repeat(2, axis=2).repeat(2, axis=3) * (255 / written["inputs"].max())
+    n, k = len(large), written["labels"].shape[1]
+    labels = np.full((n + len(grey), k + photos["labels"].shape[1]), -1, np.int8)
+    labels[:n, :k], labels[n:, k:] = written["labels"], photos["labels"]
+    order = np.random.default_rng([9, seed]).permutation(len(labels))  # the split is by the number of a row
+    return {
+        "inputs": np.concatenate([large, grey])[order].round().astype(np.uint8),
+        "labels": labels[order],
+        "names": np.concatenate([written["names"], photos["names"]]),
+    }
+
+
 def told(labels: np.ndarray) -> dict[str, dict[str, object]]:
     """Return what is to be said of labels: numbers are regressions, the whole ones of small schools too, else -1 is
     missing."""
@@ -164,13 +201,13 @@ def images(preset: str, n: int, classes: int | None = None) -> Callable[[int], A
         task_set = load_task_set(load_config({"data": {"preset": preset}}).data, seed)
         groups = [str(task.group) for task in task_set.tasks]
         names = [task.name for task in task_set.tasks]
-        kept = np.arange(len(names))
+        kept, rows = np.arange(len(names)), np.arange(len(task_set.inputs))
         if preset == "cifar10":
             groups = ["machine" if name in MACHINES else "animal" for name in names]
         if classes is not None:
             supers = sorted(set(groups))[: classes // 5]
             kept = np.array([t for t, group in enumerate(groups) if group in supers])
-        rows = np.flatnonzero((task_set.labels[:, kept] == 1).any(axis=1))
+            rows = np.flatnonzero((task_set.labels[:, kept] == 1).any(axis=1))
         rows = np.sort(np.random.default_rng([8, seed]).choice(rows, n, replace=False))
         return {
             "inputs": task_set.inputs[rows],

@@ -85,17 +85,13 @@ def _recipes(columns: str, *rows: tuple[Any, ...]) -> dict[str, Recipe]:
 MLP = _recipes(
     "lr width depth dropout weight_decay",
     (5e-3, 128, 2, 0.0, 1e-4),
-    (5e-3, 128, 2, 0.25, 1e-2),
-    (2e-3, 256, 2, 0.0, 1e-4),
-    (2e-3, 256, 2, 0.25, 1e-4),
     (2e-3, 256, 2, 0.25, 1e-2),
     (1e-3, 256, 2, 0.25, 1e-2),
-    (1e-3, 512, 2, 0.25, 1e-2),
-    (1e-3, 512, 1, 0.25, 1e-3),
-    (2e-3, 512, 1, 0.5, 1e-2),
-    (2e-3, 512, 2, 0.5, 1e-2),
     (1e-3, 512, 2, 0.5, 1e-2),
-    (1e-3, 256, 2, 0.5, 1e-2),
+    (1e-3, 512, 1, 0.25, 1e-2),
+    (1e-3, 512, 1, 0.5, 1e-2),
+    (2e-3, 512, 1, 0.5, 1e-2),
+    (1e-3, 1024, 1, 0.5, 1e-2),
 )
 CNN = _recipes(
     "lr width dropout weight_decay crop",
@@ -128,12 +124,24 @@ RESNET = _recipes(
     (1e-3, 0.0, 1e-4),
     (1e-3, 0.25, 1e-2),
 )
-TABLES = ("digits", "emotions", "scene", "yeast", "bibtex", "sider", "tox21", "landmine")
+TABLES = (
+    "landmine",
+    "school",
+    "digits",
+    "emotions",
+    "yeast",
+    "scene",
+    "delicious",
+    "bibtex",
+    "sider",
+    "tox21",
+    "toxcast",
+)
 IMAGES = ("digits", "cifar10", "cifar10, 6,000", "cifar100", "cifar100, five-way")
 TRUNKS: dict[str, tuple[dict[str, Recipe], tuple[str, ...]]] = {
     "mlp": (MLP, TABLES),
     "cnn": (CNN, IMAGES),
-    "linear": (LINEAR, TABLES[1:]),
+    "linear": (LINEAR, TABLES[3:10]),
     "resnet18": (RESNET, IMAGES[:2]),
 }
 """Recipes, and the sets on which they are compared, by the name of a trunk."""

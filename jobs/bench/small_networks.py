@@ -79,7 +79,7 @@ def of_width(folder: Path, width: int, epochs: int, rounds: int, quick: bool) ->
     """Seconds of 40 networks as trials and as steps alone, stacked and single, and how far their scores differ."""
     frame, inputs, columns = read_table("mulan/yeast.parquet")
     tasks = sr.TaskSet.from_arrays(inputs, frame[columns].to_numpy(np.float32), names=columns)
-    given = {"data": {"npz": "by hand"}, "model": {"width": width}, "retrain": {"epochs": epochs}}
+    given = {"data": {"npz": "by hand"}, "model": {"width": width, "depth": 2}, "retrain": {"epochs": epochs}}
     config = resolve_recipe(sr.load_config(given), tasks.inputs.shape[1:])
     run = RunDir(folder)
     run.write_config(config)

@@ -21,9 +21,9 @@ import torch
 from rich.console import Console
 
 import stg_ray as sr
+from jobs.bench.compared_sets import REAL
 from jobs.bench.known_sets import told
 from jobs.bench.measure import show
-from jobs.bench.what_to_deploy import REAL
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
@@ -76,7 +76,7 @@ def gains_of(name: str, split: int, folder: Path) -> dict[str, list[float]]:
     """Train the networks on one split, and return the mean gain over tasks of each kind, by each of `WAYS`."""
     folder.mkdir(parents=True, exist_ok=True)
     path, rng = folder / f"{name}-{split}.npz", np.random.default_rng([5, split])
-    arrays = dict(REAL[name](0))
+    arrays = dict(REAL[name].build(0))
     arrays["split"] = np.where(rng.permutation(len(arrays["inputs"])) % 4 == 3, "test", "train")
     np.savez(path, **arrays)
     data = {"npz": str(path), "constant_tasks": "drop", "tasks": told(arrays["labels"])}

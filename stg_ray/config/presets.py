@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-EPOCHS = 6
-"""Epochs of the presets that name none: what is published of them took as many, and stays comparable."""
+TRAINING = {"epochs": 6, "lr": 5e-3, "weight_decay": 1e-4}
+MODEL = {"width": 128, "dropout": 0.0}
+"""The recipe of the presets that name none, that of version 0.1: what was measured of them stays comparable."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Preset:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All settings of the preset: `defaults`, and the six epochs of its published results where these name none."""
-        sections = {name: {"epochs": EPOCHS, **self.defaults.get(name, {})} for name in ("profile", "retrain")}
-        return {**self.defaults, **sections}
+        """All settings of the preset: `defaults`, and the recipe of its published results where these name none."""
+        recipe = {"model": MODEL, "profile": TRAINING, "retrain": TRAINING}
+        return {**self.defaults, **{name: {**own, **self.defaults.get(name, {})} for name, own in recipe.items()}}
 
 
 PRESETS: dict[str, Preset] = {

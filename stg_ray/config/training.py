@@ -26,14 +26,15 @@ class ModelConfig(Section):
     trunk_file: Annotated[str | None, since("0.2")] = None
     """Place of the module, in the run directory, where `trunk` was given as one; `sr.run` sets it."""
     width: Count | Auto = "auto"
-    """Number of units in each hidden layer of mlp, and of output features of linear, mlp and cnn; auto: 256 of mlp, 128
-    of the others. This and all other `auto` are resolved before the first training and kept in config.yaml."""
-    depth: Count = 2
-    """Number of layers of mlp."""
+    """Number of units in each hidden layer of mlp, and of output features of linear, mlp and cnn; auto: 256 of mlp, or
+    512 of one layer, 256 of cnn, 128 of linear. This and all other `auto` are resolved before the first training and
+    kept in config.yaml."""
+    depth: Count | Auto = "auto"
+    """Number of layers of mlp; auto: 2, but 1 of at least 128 units where there are 64 inputs or more."""
     dropout: Annotated[Annotated[float, Field(ge=0, lt=1)] | Auto, since("0.2", as_before=0.0)] = "auto"
     """Share of the trunk's features, and of each hidden layer of mlp, that every training step drops at random; auto:
-    0.25 with an mlp of at least 128 units, none with other trunks. The confidences of the data maps are those of the
-    training steps; gradients and scores are taken without dropout."""
+    0.25 with an mlp and 0.5 with a cnn of at least 128 units, none with other trunks. The confidences of the data maps
+    are those of the training steps; gradients and scores are taken without dropout."""
     weights: str | None = None
     """Weights that the trunk starts from: the path or URI of a checkpoint of the trunk or of a network of a run, which
     every node must reach; or pretrained, torchvision's weights of a ResNet. By default they are random."""
@@ -69,15 +70,15 @@ class TrainingConfig(Section):
     optimizer: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
     """Optimizer; sgd has a (Nesterov) momentum of 0.9."""
     lr: Positive | Auto = "auto"
-    """Largest learning rate; auto: 0.001 for an mlp of at least 128 units, 0.005 for other
-    trunks."""
+    """Largest learning rate; auto: 0.001 for an mlp or a cnn of at least 128 units, 0.005 for
+    other trunks."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up, for a number of epochs: down to zero at the last step, or constant."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] | Auto = "auto"
-    """Weight decay of the optimizer; auto: 0.01 for an mlp of at least 128 units, 0.0001 for
-    other trunks."""
+    """Weight decay of the optimizer; auto: 0.01 for an mlp or a cnn of at least 128 units, 0.0001
+    for other trunks."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1), since("0.2")] = 0.0
     """Share of a classification's target that is spread evenly over the classes of the task."""
     clip: Positive | None = None

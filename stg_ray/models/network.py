@@ -171,7 +171,7 @@ def build_network(config: ModelConfig, inputs: InputFormat, tasks: Sequence[Task
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = model_of(config, trunk_name(config, inputs.input_shape))
+        config = model_of(config, trunk_name(config, inputs.input_shape), inputs.input_shape)
         trunk, n_features, takes = build_trunk(config, inputs.input_shape)
         n_outputs = sum(task.n_outputs for task in tasks)
         check_parameters(n_features * n_outputs, f"heads of {n_outputs:,} outputs on {n_features:,} features")

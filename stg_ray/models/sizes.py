@@ -34,15 +34,16 @@ def check_trunk(name: str, config: ModelConfig, input_shape: tuple[int, ...]) ->
     Raises:
         InputError: it is too deep, or too large.
     """
-    if name == "mlp" and config.depth > MOST_LAYERS:
-        raise InputError(f"model.depth={config.depth}: expected at most {MOST_LAYERS} layers")
+    n_layers = as_number(config.depth)
+    if name == "mlp" and n_layers > MOST_LAYERS:
+        raise InputError(f"model.depth={n_layers}: expected at most {MOST_LAYERS} layers")
     if name not in ("linear", "mlp", "cnn"):
         return
     width = as_number(config.width)
     parameters = (CNN_FEATURES if name == "cnn" else math.prod(input_shape)) * width
     if name == "mlp":
-        parameters += (config.depth - 1) * width**2
-    depth = f" and model.depth={config.depth}" if name == "mlp" else ""
+        parameters += (n_layers - 1) * width**2
+    depth = f" and model.depth={n_layers}" if name == "mlp" else ""
     check_parameters(parameters, f"model.width={width}{depth} on inputs of shape {input_shape}")
 
 

@@ -53,7 +53,8 @@ class ReluDropout(nn.ReLU):
 def mlp(input_shape: tuple[int, ...], config: ModelConfig) -> nn.Module:
     """Build `depth` layers of `width` units, each with ReLU; the last one's units are the features, which the network
     drops by itself."""
-    sizes, share = [math.prod(input_shape)] + [as_number(config.width)] * config.depth, as_number(config.dropout)
+    sizes = [math.prod(input_shape)] + [as_number(config.width)] * as_number(config.depth)
+    share = as_number(config.dropout)
     layers: list[nn.Module] = [nn.Flatten()]
     for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), ReluDropout(share) if share else nn.ReLU()]
@@ -166,7 +167,7 @@ def build_trunk(config: ModelConfig, input_shape: tuple[int, ...]) -> tuple[nn.M
             checkpoint does not fit.
     """
     name = trunk_name(config, input_shape)
-    config = model_of(config, name)
+    config = model_of(config, name, input_shape)
     check_trunk(name, config, input_shape)
     trunk = TRUNKS[name](input_shape, config) if name in TRUNKS else users_trunk(name, input_shape, config.trunk_file)
     if config.weights == "pretrained":

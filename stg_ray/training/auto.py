@@ -137,7 +137,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def resolve_recipe(config: Config, input_shape: tuple[int, ...]) -> Config:
     """Replace `auto` in the settings that depend on the trunk by its recipe (see `config.recipes`)."""
-    return with_recipe(config, trunk_name(config.model, input_shape))
+    return with_recipe(config, trunk_name(config.model, input_shape), input_shape)
 
 
 def resolve_auto(

@@ -46,8 +46,8 @@ DEFAULTS_OF_0_1 = [
 
 @pytest.mark.parametrize(("source", "expected"), OF_VERSION_0_1, ids=["digits", "parquet", "joined"])
 def test_they_have_not_changed(source: str | dict, expected: tuple[str, ...]) -> None:
-    width = [] if source == "digits" else ["model.width=128"]
-    config = load_config(source, [*DEFAULTS_OF_0_1, *width])
+    size = [] if source == "digits" else ["model.width=128", "model.depth=2"]
+    config = load_config(source, [*DEFAULTS_OF_0_1, *size])
     scratch = NetworkSpec("ours", 0, ("a", "b"), 0, 0, 3)
     profiled = NetworkSpec("ours", 1, ("a",), 1, 1, 3, (0.5,), "abc")
     networks = (scratch.fingerprint(config), profiled.fingerprint(config))

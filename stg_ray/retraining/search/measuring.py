@@ -107,7 +107,7 @@ def settled(config: Config, told: Mapping[str, Any] | None) -> Config:
 
     Where groups that are trained from scratch are clearly expected to beat one network, the profiled one holds tasks
     back, and what goes on from it tells little; from scratch it takes half of a training
-    (jobs/bench/short_trainings.py, jobs/bench/what_to_deploy.py).
+    (jobs/bench/short_trainings.py, jobs/bench/does_it_help.py).
 
     Args:
         told: the forecast of the run, where it has one.
