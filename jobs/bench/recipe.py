@@ -18,9 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 
 import stg_ray as sr
 from jobs.bench.measure import show
+from stg_ray.config.data import DataConfig
+from stg_ray.config.retraining import RetrainConfig
 from stg_ray.config.training import ModelConfig
 from stg_ray.data.parts import index_of
 from stg_ray.data.sources import load_task_set
@@ -66,6 +69,7 @@ SETS: dict[str, dict[str, Any]] = {
 }
 """Sources of the task sets; their training rows are limited, as small sets need a recipe most."""
 
+SECTIONS: dict[str, type[BaseModel]] = {"data": DataConfig, "model": ModelConfig, "retrain": RetrainConfig}
 Recipe = dict[str, dict[str, Any]]
 """Settings by section."""
 
@@ -76,9 +80,12 @@ def _recipes(columns: str, *rows: tuple[Any, ...]) -> dict[str, Recipe]:
     found: dict[str, Recipe] = {}
     for row in rows:
         values = dict(zip(keys, row, strict=True))
-        name = ", ".join(f"{key} {value:g}" for key, value in values.items())
-        model = {key: value for key, value in values.items() if key in ModelConfig.model_fields}
-        found[name] = {"model": model, "retrain": {key: value for key, value in values.items() if key not in model}}
+        name = ", ".join(f"{key} {value if isinstance(value, str) else f'{value:g}'}" for key, value in values.items())
+        recipe: Recipe = {section: {} for section in SECTIONS}
+        for key, value in values.items():
+            section = next(section for section, about in SECTIONS.items() if key in about.model_fields)
+            recipe[section][key] = value
+        found[name] = recipe
     return found
 
 
@@ -107,15 +114,13 @@ CNN = _recipes(
     (1e-3, 256, 0.5, 1e-2, 2),
 )
 LINEAR = _recipes(
-    "lr width dropout weight_decay",
-    (5e-3, 128, 0.0, 1e-4),
-    (2e-3, 128, 0.0, 1e-4),
-    (1e-3, 128, 0.0, 1e-4),
-    (1e-3, 128, 0.0, 1e-2),
-    (1e-3, 256, 0.25, 1e-2),
-    (1e-3, 256, 0.5, 1e-2),
-    (1e-3, 256, 0.5, 1e-1),
-    (5e-4, 256, 0.5, 1e-2),
+    "lr width dropout weight_decay normalize",
+    (5e-3, 128, 0.0, 1e-4, "standard"),
+    (2e-3, 128, 0.0, 1e-4, "standard"),
+    (1e-3, 256, 0.25, 1e-2, "standard"),
+    (5e-3, 128, 0.0, 1e-4, "none"),
+    (2e-3, 128, 0.0, 1e-4, "none"),
+    (5e-3, 256, 0.25, 1e-2, "none"),
 )
 RESNET = _recipes(
     "lr dropout weight_decay",
@@ -197,7 +202,7 @@ class _Trainings:
 
     def score(self, name: str, about: str, recipe: Recipe) -> float:
         """Return the mean score of a recipe on a set."""
-        data = SETS[name] | ({"limit": 300} if self.quick else {})
+        data = SETS[name] | ({"limit": 300} if self.quick else {}) | recipe["data"]
         values = []
         for seed in range(self.seeds):
             # Weights in channels_last make a step faster, and a score differ by rounding alone.
@@ -220,7 +225,7 @@ class _Trainings:
 
 def _score(config: sr.Config, task_set: TaskSet) -> float:
     """Train the network of all tasks; its score on the rows that are kept for it."""
-    rows, index = task_set.rows("train"), index_of(task_set)
+    rows, index = task_set.rows("train"), index_of(task_set, normalize=config.data.normalize)
     judged, trained = rows[::JUDGED], np.delete(rows, np.s_[::JUDGED])
     inputs, labels = torch.from_numpy(np.ascontiguousarray(task_set.inputs)), task_set.labels
 
