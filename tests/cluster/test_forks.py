@@ -140,7 +140,8 @@ def test_a_worker_of_ray_is_as_one_that_ray_starts(ray_session: None) -> None:
     for one in (fork, plain):
         one["arguments"] = [word for word in one["arguments"] if "runtime-env" not in word]
     assert fork == plain
-    assert (fork["priority"], fork["first to go"]) == (15, "1000"), "as Ray sets them"
+    niced = min(os.nice(0) + 15, 19)  # Ray adds to what it was started with
+    assert (fork["priority"], fork["first to go"]) == (niced, "1000"), "as Ray sets them"
 
 
 def test_forks_draw_different_numbers(ray_session: None) -> None:
