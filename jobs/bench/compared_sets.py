@@ -21,7 +21,8 @@ from jobs.bench.known_sets import (
     two_domains,
 )
 from jobs.bench.planted_sets import Arrays
-from stg_ray.config.recipes import MANY_INPUTS
+from stg_ray.config.loading import set_values
+from stg_ray.models.trunks import trunk_name
 from stg_ray.progress import Reporter
 from stg_ray.training.auto import resolve_recipe
 
@@ -90,20 +91,22 @@ def config_of(name: str, folder: Path, quick: bool, overrides: list[str]) -> sr.
         tasks, input_shape = told(arrays["labels"]), arrays["inputs"].shape[1:]
     method = {"affinity": {"methods": ["landscape"]}} if SETS[name].own_rows else {}
     fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": SEEDS}
-    has_one_layer = name in SETTINGS or (len(input_shape) == 1 and input_shape[0] >= MANY_INPUTS)
-    plans = [plan for plan in PLANS if plan != "branches" or not has_one_layer]
-    config = sr.load_config(
+    given = sr.load_config(
         {
             "data": {"npz": str(path), "constant_tasks": "drop", "tasks": tasks},
             "profile": {"workers": 1, **({"epochs": 2} if quick else {})},
             "grouping": {"min_groups": 2},
-            "retrain": {"plans": plans, **fast},
+            "retrain": {"plans": PLANS, **fast},
             **method,
             **SETTINGS.get(name, {}),
         },
         overrides,
     )
-    return resolve_recipe(config, input_shape)
+    config = resolve_recipe(given, input_shape)
+    if trunk_name(config.model, input_shape) == "mlp" and config.model.depth == 1:  # one layer has no branches
+        plans = [plan for plan in config.retrain.plans if plan != "branches"]
+        config = set_values(config, [f"retrain.plans={plans}"])
+    return config
 
 
 def deployed(config: sr.Config) -> tuple[sr.Run, float]:

@@ -23,7 +23,7 @@ One value a row, with the command that measures it, the date on which it was wri
 is made from `jobs/bench/measurements.jsonl` by `python -m jobs.bench.measurements`. Times are of different machines of
 the same size. A value is of the version of its date; those before 2026-11-27 are from before mlp trunks got a recipe of
 their own ([regularisation](regularisation.md)): those of yeast, tox21 and other tables had 128 units, no dropout,
-`lr` 0.005 and `weight_decay` 0.0001.
+`lr` 0.005 and `weight_decay` 0.0001. Until 2026-11-28 they had two layers of 256, whatever their inputs.
 
 Measured elsewhere, with tables of their own: [whether grouping helps](does_it_help.md), [which affinity says who helps
 whom](measured_gains.md), [how often a verdict is wrong](verdict.md), [regularisation](regularisation.md),

@@ -12,7 +12,7 @@ The small CNN on random 32x32 images with K = 15 and K = 100 binary tasks, one t
                 and in channels_last, which such code does not have but could have by a line: ours is compared to the
                 faster of the two
     two ...     two bare loops at the same moment: as they are, with memory that is kept as workers keep theirs
-                (models.compute.training_process), and with that and gradients that torch averages between them; two
+                (training.compute.training_process), and with that and gradients that torch averages between them; two
                 workers of one Ray Train run, in a Ray as runs start it, each with the batch of one
 
 Sides take turns; what is printed are medians.
