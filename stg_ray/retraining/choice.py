@@ -3,7 +3,7 @@ cheapest to serve."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import pandas as pd
 from stg_ray.artifacts.groups import Serving
 from stg_ray.config import MetricConfig
 from stg_ray.data.parts import PartIndex
+from stg_ray.retraining.jackknife import WithoutFolds, jackknife_error
 from stg_ray.training.metrics import DEFAULT, LEAST_R2, primary_metric
 
 
@@ -28,7 +29,9 @@ class Candidate:
         cost: samples x epochs x parameters of one training.
         validation: mean of the tasks' primary metrics over its trainings.
         behind: by how much that is less than the best candidate's.
-        error: standard error of that difference over tasks; 0 of the best.
+        error: standard error of that difference, the larger of those over tasks and over rows; 0 of the best.
+        error_of_tasks: by how much it differs from task to task.
+        error_of_rows: by how much other validation rows would change it (the jackknife); None where that is not known.
     """
 
     plan: str
@@ -39,6 +42,8 @@ class Candidate:
     validation: float
     behind: float
     error: float
+    error_of_tasks: float
+    error_of_rows: float | None
 
 
 def choose(
@@ -48,13 +53,15 @@ def choose(
     failed: set[tuple[str, int]],
     metric: MetricConfig = DEFAULT,
     broken: Mapping[str, str] | None = None,
+    without: WithoutFolds | None = None,
 ) -> dict[str, Any] | None:
     """Choose what to deploy; no test row has a say.
 
     Candidates are all trained plans, served in each way that they have scores for. The best mean over tasks on
-    validation rows sets the mark; of the candidates within one standard error of it, the paired difference's over tasks
-    (the one-standard-error rule of Breiman et al. 1984, section 3.4.3), the one with the fewest networks is chosen, and
-    of these the one whose training cost least.
+    validation rows sets the mark; of the candidates within one standard error of it (the one-standard-error rule of
+    Breiman et al. 1984, section 3.4.3) the one with the fewest networks is chosen, of these the one whose training cost
+    least, and of those that cost about the same, by powers of two, the best. The error is that of the paired
+    difference: over tasks, or, where that is larger, over rows, as all plans are judged on the same few.
 
     Args:
         results: the rows of results.parquet.
@@ -62,6 +69,7 @@ def choose(
         failed: trainings (plan, seed) in which a network is missing; they are left out.
         metric: by which tasks are compared.
         broken: which condition of `grouping.budget` plans break, by their names; they are left out.
+        without: scores without each fold of the validation rows; where a plan has none, the error is that over tasks.
 
     Returns:
         The content of chosen.json; None where no plan was trained, none has a score on validation rows, or none keeps
@@ -69,11 +77,14 @@ def choose(
     """
     broken = broken or {}
     scored = _scored(results, index, "val", metric)
-    candidates = _candidates(scored[~scored["plan"].isin(list(broken))], costs, failed)
+    allowed = scored[~scored["plan"].isin(list(broken))]
+    candidates = _candidates(allowed, costs, failed, _Errors(index.names, without or {}))
     if not candidates:
         return None
     near = [each for each in candidates if each.behind <= each.error]
-    chosen = min(near, key=lambda each: (each.networks, each.cost, -each.validation))
+    cheapest = min(each.cost for each in near)
+    doublings = {each: round(np.log2(each.cost / cheapest)) if cheapest > 0 else 0 for each in near}
+    chosen = min(near, key=lambda each: (each.networks, doublings[each], each.behind, each.cost))
     best = min(candidates, key=lambda each: each.behind)
     return {
         "plan": chosen.plan,
@@ -93,7 +104,54 @@ def left_out(broken: Mapping[str, str], plans: Iterable[str]) -> str:
     return f"; left out, since grouping.budget does not allow them: {', '.join(named)}" if named else ""
 
 
-def _candidates(scored: pd.DataFrame, costs: pd.DataFrame, failed: set[tuple[str, int]]) -> list[Candidate]:
+@dataclass(frozen=True)
+class _Errors:
+    """How far other validation rows would change the differences of candidates.
+
+    Attributes:
+        tasks: names of all K tasks.
+        known: (F, K) scores without each fold of the rows, by plan, way of serving and seed.
+    """
+
+    tasks: Sequence[str]
+    known: WithoutFolds
+
+    def without_folds(self, key: tuple[str, Serving], trainings: pd.DataFrame) -> np.ndarray | None:
+        """Return the (F, T) scores of a candidate without each fold, the means over trainings; None if unknown.
+
+        Args:
+            trainings: its scores (S, T), by seed and by task.
+        """
+        columns = [list(self.tasks).index(task) for task in trainings.columns]
+        found = [self.known[*key, seed] for seed in trainings.index if (*key, seed) in self.known]
+        if len(found) < len(trainings):
+            return None
+        values = np.stack(found)[:, :, columns]
+        has = np.isfinite(values)
+        means: np.ndarray = np.where(has, values, 0.0).sum(axis=0) / np.where(has.any(axis=0), has.sum(axis=0), np.nan)
+        return means
+
+    @staticmethod
+    def of_rows(best: np.ndarray | None, other: np.ndarray | None) -> float | None:
+        """Return the standard error over rows of the difference of two candidates' means; None if unknown.
+
+        A fold may hold all rows of one of a task's classes: without it the task has no score, and no say.
+        """
+        if best is None or other is None:
+            return None
+        differences = best - other
+        has = np.isfinite(differences)
+        if not has.any(axis=1).all():
+            return None
+        return jackknife_error(np.where(has, differences, 0.0).sum(axis=1) / has.sum(axis=1))
+
+
+def _candidates(
+    scored: pd.DataFrame,
+    costs: pd.DataFrame,
+    failed: set[tuple[str, int]],
+    errors: _Errors,
+) -> list[Candidate]:
     """The candidates, the best on validation rows first."""
     scored = scored[[key not in failed for key in zip(scored["plan"], scored["seed"], strict=True)]]
     if scored.empty:
@@ -109,22 +167,28 @@ def _candidates(scored: pd.DataFrame, costs: pd.DataFrame, failed: set[tuple[str
         for key, of_plan in table.groupby(level=["plan", "serving"], sort=False)
     }
     means = {key: of_plan.mean(axis=0).to_numpy() for key, of_plan in of_plans.items()}
-    best = max(means.values(), key=np.mean)
+    without = {key: errors.without_folds(key, of_plan) for key, of_plan in of_plans.items()}
+    best = max(means, key=lambda key: float(means[key].mean()))
     training_costs = costs.groupby(["plan", "seed"])["cost"].sum().groupby("plan").mean()
     networks = costs.groupby(["plan", "seed"]).size().groupby("plan").max()
-    candidates = [
-        Candidate(
-            plan,
-            serving,
-            seed=int(str(of_plans[plan, serving].mean(axis=1).idxmax())),
-            networks=int(networks[plan]),
-            cost=float(training_costs[plan]),
-            validation=float(values.mean()),
-            behind=float((best - values).mean()),
-            error=float((best - values).std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0,
+    candidates = []
+    for key, values in means.items():
+        behind = means[best] - values
+        of_tasks = float(behind.std(ddof=1) / np.sqrt(len(behind))) if len(behind) > 1 else 0.0
+        of_rows = errors.of_rows(without[best], without[key])
+        candidates.append(
+            Candidate(
+                *key,
+                seed=int(str(of_plans[key].mean(axis=1).idxmax())),
+                networks=int(networks[key[0]]),
+                cost=float(training_costs[key[0]]),
+                validation=float(values.mean()),
+                behind=float(behind.mean()),
+                error=max(of_tasks, of_rows or 0.0),
+                error_of_tasks=of_tasks,
+                error_of_rows=of_rows,
+            )
         )
-        for (plan, serving), values in means.items()
-    ]
     return sorted(candidates, key=lambda each: each.behind)
 
 

@@ -20,6 +20,7 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.retraining.held_out import HeldOut
+from stg_ray.retraining.jackknife import WithoutFolds, scores_without_folds
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.library import Library
 from stg_ray.retraining.scoring import Scores
@@ -46,21 +47,29 @@ class Slot:
     specs: tuple[NetworkSpec, ...]
 
 
-def held_out_scores(library: Library, starts: Sequence[Sequence[int]], most: int) -> list[Scores]:
+def held_out_scores(
+    library: Library, starts: Sequence[Sequence[int]], most: int
+) -> tuple[list[Scores], list[np.ndarray]]:
     """Score what is selected on each half of the rows by its predictions for the other.
 
     Returns:
-        The scores in each training.
+        The scores in each training, and the (F, K) primary metrics without each fold of the rows (see `jackknife`).
     """
     selected = [select(library.of_half(number), starts, most) for number in (0, 1)]
-    scores: list[Scores] = [{} for _ in range(library.n_trainings)]
-    for t, task in enumerate(library.tasks):
+    predictions: list[list[np.ndarray]] = [[] for _ in range(library.n_trainings)]
+    for t in range(len(library.tasks)):
         by_other = [library.predictions(t, counts) for counts in reversed(selected)]
         for s, (mine, _) in enumerate(library.halves_of(t)):
             shape = (-1, *[1] * (by_other[0][s].ndim - 1))
-            prediction = np.where(mine.reshape(shape), by_other[0][s], by_other[1][s])
-            scores[s][task.name] = all_scores(task, prediction, library.labels[t][s], library.metric)
-    return scores
+            predictions[s].append(np.where(mine.reshape(shape), by_other[0][s], by_other[1][s]))
+    scores, without_folds = [], []
+    for s, own in enumerate(predictions):
+        labels = [of_task[s] for of_task in library.labels]
+        told = zip(library.tasks, own, labels, strict=True)
+        scores.append({task.name: all_scores(task, each, true, library.metric) for task, each, true in told})
+        positions = [library.positions[s][of_task[s]] for of_task in library.rows]
+        without_folds.append(scores_without_folds(library.tasks, own, labels, positions, library.metric))
+    return scores, without_folds
 
 
 def select(library: Library, starts: Sequence[Sequence[int]], most: int) -> np.ndarray:
@@ -113,11 +122,13 @@ class Greedy:
         groups: of its networks.
         specs: of these, in all trainings.
         scores: on validation rows, by the seed of the training; each half by what is selected on the other.
+        without_folds: the same without each fold of the rows.
     """
 
     groups: Groups
     specs: list[NetworkSpec]
     scores: dict[int, Scores]
+    without_folds: WithoutFolds
 
 
 def greedy_plan(
@@ -175,7 +186,11 @@ def greedy_plan(
     groups = Groups(names, [[names[t] for t in slots[n].tasks] for n in chosen], membership, serving, "greedy")
     own = [replace(spec, plan="greedy", group=g) for g, n in enumerate(chosen) for spec in slots[n].specs]
     seeds = [spec.seed for spec in slots[0].specs]
-    return Greedy(groups, own, dict(zip(seeds, held_out_scores(library, starts, most), strict=True)))
+    scores, without_folds = held_out_scores(library, starts, most)
+    by_seed: WithoutFolds = {
+        ("greedy", "ensemble", seed): each for seed, each in zip(seeds, without_folds, strict=True)
+    }
+    return Greedy(groups, own, dict(zip(seeds, scores, strict=True)), by_seed)
 
 
 def slots_of(specs: Sequence[NetworkSpec], config: Config, names: Sequence[str]) -> tuple[list[Slot], list[list[int]]]:

@@ -24,6 +24,7 @@ from stg_ray.retraining.choice import choose, left_out
 from stg_ray.retraining.events import write_events
 from stg_ray.retraining.forecast import forecast
 from stg_ray.retraining.greedy import Greedy, greedy_plan
+from stg_ray.retraining.jackknife import jackknifed_scores
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import Plan, Spent, make_plans, network_specs
 from stg_ray.retraining.results import Scored, argmax_scores, costs_table, ensembles, results_table
@@ -67,7 +68,9 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
     alone = [network for network in networks if not plans[network["plan"]].ensemble]
     scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, whole, failed_trainings)
+    without_folds = jackknifed_scores(run_dir, config, plans, whole, failed_trainings)
     if greedy is not None:
+        without_folds |= greedy.without_folds
         served = greedy.groups.serving
         scores += [Scored("greedy", seed, "ensemble", "val", own, served) for seed, own in greedy.scores.items()]
     results, costs = results_table(scores), costs_table(networks)
@@ -76,7 +79,8 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
         count_look(run_dir, config)
     run_dir.write_parquet("costs.parquet", costs)
     broken = broken_plans(config, plans)
-    chosen = choose(results.to_pandas(), costs.to_pandas(), index, failed_trainings, config.metric, broken)
+    tables = results.to_pandas(), costs.to_pandas()
+    chosen = choose(*tables, index, failed_trainings, config.metric, broken, without_folds)
     if chosen is not None:
         run_dir.write_json("chosen.json", chosen)
     elif broken and scores:

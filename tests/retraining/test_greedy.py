@@ -14,6 +14,7 @@ from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
 from stg_ray.retraining.greedy import held_out_scores, select, slots_of
+from stg_ray.retraining.jackknife import N_FOLDS
 from stg_ray.retraining.library import Library
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.tasks import Task, TaskSet
@@ -116,11 +117,11 @@ def test_what_is_selected_on_one_half_is_scored_on_the_other() -> None:
     members, starts = [[0, 1, 2]] * 40, [[n] for n in range(40)]
     own = library(members, [1e6] * 40, trainings=1)
     seeming = np.mean(own.scores(select(own, starts, most=3)))
-    honest = np.mean([metrics["average_precision"] for metrics in held_out_scores(own, starts, 3)[0].values()])
+    honest = np.mean([metrics["average_precision"] for metrics in held_out_scores(own, starts, 3)[0][0].values()])
     chance = np.mean([labels.mean() for (labels,) in own.labels])
     assert seeming > chance + 0.02
     assert honest < chance + 0.01
-    good = held_out_scores(library(members[:3], [0.3] * 3), starts[:3], 2)
+    good, _ = held_out_scores(library(members[:3], [0.3] * 3), starts[:3], 2)
     assert all(metrics["average_precision"] > 0.95 for scores in good for metrics in scores.values())
 
 
@@ -128,12 +129,14 @@ def test_each_half_is_predicted_by_what_the_other_selects() -> None:
     own = library([[0, 1, 2], [0], [1, 2], [0, 1, 2]], [1.0, 0.8, 1.2, 1.1], trainings=2)
     starts = [[0], [3]]
     by_even, by_odd = (select(own.of_half(number), starts, 3) for number in (0, 1))
-    for s, scores in enumerate(held_out_scores(own, starts, 3)):
+    for s, (scores, without) in enumerate(zip(*held_out_scores(own, starts, 3), strict=True)):
         for t, task in enumerate(TASKS):
             even = own.rows[t][s] % 2 == 0
             prediction = np.where(even, own.predictions(t, by_odd)[s], own.predictions(t, by_even)[s])
             expected = primary_score(task, prediction, own.labels[t][s])
             assert scores[task.name]["average_precision"] == pytest.approx(expected)
+            left = own.positions[s][own.rows[t][s]] % N_FOLDS != 3
+            assert without[3, t] == pytest.approx(primary_score(task, prediction[left], own.labels[t][s][left]))
 
 
 def test_equal_networks_of_several_plans_are_one_and_plans_that_lack_one_are_no_start() -> None:
