@@ -26,6 +26,7 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.held_out import HeldOut
+from stg_ray.retraining.jackknife import jackknife_error
 from stg_ray.retraining.kept import checkpoint_of, is_finished, network_folder
 from stg_ray.retraining.library import Library
 from stg_ray.retraining.plans import Plan, n_networks
@@ -215,7 +216,7 @@ def _with_interval(gain: np.ndarray, left_out: Sequence[np.ndarray]) -> Gain:
     known = np.isfinite(gain)
     mean, n_tasks = float(gain[known].mean()), int(known.sum())
     means = np.array([np.nanmean(part[known]) for part in left_out if np.isfinite(part[known]).any()])
-    of_rows = np.sqrt((len(means) - 1) / len(means) * np.square(means - means.mean()).sum()) if len(means) else 0.0
+    of_rows = jackknife_error(means) if len(means) else 0.0
     of_tasks = gain[known].std(ddof=1) / np.sqrt(n_tasks) if n_tasks > 1 else 0.0
     error = WIDTH * float(max(of_rows, of_tasks))
     return Gain(mean, mean - error, mean + error)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import torch
 
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir
@@ -57,6 +58,20 @@ def scores_without_folds(
             left = rows % N_FOLDS != fold
             scores[fold, t] = primary_score(task, prediction[left], own[left], metric)
     return scores
+
+
+def without_each_fold(
+    layout: OutputLayout, outputs: torch.Tensor, rows: TaskRows, metric: MetricConfig = DEFAULT
+) -> np.ndarray:
+    """Score outputs (n, O) on rows of the validation split without each fold of them; (F, K) as above."""
+    has_label = [observed(column) for column in rows.labels.T]
+    return scores_without_folds(
+        layout.tasks,
+        [prediction.numpy()[has] for prediction, has in zip(layout.predictions(outputs), has_label, strict=True)],
+        [column[has] for column, has in zip(rows.labels.T, has_label, strict=True)],
+        [rows.rows[has] for has in has_label],
+        metric,
+    )
 
 
 def jackknife_error(without: np.ndarray) -> float:
@@ -134,16 +149,8 @@ def _score(
         rows = TaskRows(run.sub("parts"), index, "val", range(len(index.tasks)), fold_of(settings, seed))
         members = [[tasks[name] for name in groups.groups[group]] for group in sorted(own)]
         networks = list(zip(members, [HeldOut.read(run, own[group]) for group in sorted(own)], strict=True))
-        has_label = [observed(column) for column in rows.labels.T]
         layout, scores = OutputLayout(index.tasks), {}
         for serving in servings:
             outputs = together(index.tasks, groups.serving_weights(serving), networks, index.n_samples("val"))
-            predictions = layout.predictions(outputs[rows.rows])
-            scores[serving] = scores_without_folds(
-                index.tasks,
-                [prediction.numpy()[has] for prediction, has in zip(predictions, has_label, strict=True)],
-                [column[has] for column, has in zip(rows.labels.T, has_label, strict=True)],
-                [rows.rows[has] for has in has_label],
-                settings.metric,
-            )
+            scores[serving] = without_each_fold(layout, outputs[rows.rows], rows, settings.metric)
         return scores

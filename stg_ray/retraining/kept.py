@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from stg_ray.artifacts.contents import damaged_file
@@ -72,9 +72,9 @@ def note_scores(run: Storage, folder: str, scores: list[float], ended: str) -> N
     run.write_json(f"{folder}/course.json", {"scores": plain(scores), "ended": ended, "results": RESULTS})
 
 
-def plain(scores: Sequence[float]) -> list[float | None]:
-    """Return scores for JSON: None for an epoch that has none."""
-    return [score if math.isfinite(score) else None for score in scores]
+def plain(scores: Iterable[float]) -> list[float | None]:
+    """Return scores for JSON: None for one that is none."""
+    return [float(score) if math.isfinite(score) else None for score in scores]
 
 
 def scores_until(run: Storage, folder: str, pause: Pause) -> list[float] | None:

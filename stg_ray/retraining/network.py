@@ -10,6 +10,7 @@ import io
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from stg_ray.artifacts.contents import contents_of
@@ -71,6 +72,7 @@ class NetworkTraining:
         self.run, self.spec, self.ranks, self.folder = run, spec, ranks, network_folder(spec, config)
         self.learning: Learning = LEARNINGS[config.retrain.learner](Setting.of(run, config, spec, device, ranks))
         self.choices = Choices(self.learning.positions)
+        self.without_folds: np.ndarray | None = None
         self.state = self._restore()
         self.length = Length.of(self.learning.settings, self.learning.n_steps)
         self.last = min(spec.pause if isinstance(spec.pause, int) else self.length.most, self.length.most)
@@ -129,7 +131,9 @@ class NetworkTraining:
         learning, state = self.learning, self.state
         assert state.best_weights is not None, "at least one epoch was trained"
         if self.spec.probe:
-            return {"val": learning.scores("val", learning.outputs("val"))}
+            outputs = learning.outputs("val")
+            self.without_folds = learning.scores_without_folds(outputs)
+            return {"val": learning.scores("val", outputs)}
         learning.network.load_state_dict(state.best_weights)
         validated = torch.from_numpy(self.choices.held_out.outputs)
         return {"val": learning.scores("val", validated), "test": learning.scores("test", learning.outputs("test"))}
@@ -155,10 +159,14 @@ class NetworkTraining:
             "scores": scores,
             "results": RESULTS,
             "files": contents_of(self.run, [] if self.spec.probe else files_of(self.folder)),
-            **({"probe": True} if self.spec.probe else {}),
+            **({"probe": True, **self._folds()} if self.spec.probe else {}),
         }
         self.run.write_json(f"{self.folder}/network.json", about | {"digest": digest_of(about)})
         self.run.delete(self.checkpoint)
+
+    def _folds(self) -> dict[str, list[list[float | None]]]:
+        """What a probe's scores are without each fold of the rows: its outputs are not kept."""
+        return {} if self.without_folds is None else {"without_folds": [plain(fold) for fold in self.without_folds]}
 
     def _validation_score(self) -> float:
         """The score on the validation rows, by rank 0 for all of them, so that they decide alike."""

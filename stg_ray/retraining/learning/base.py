@@ -119,6 +119,15 @@ class Learning(ABC):
     def scores(self, split: str, outputs: torch.Tensor) -> Scores:
         """Return all metrics of the tasks by outputs on a split."""
 
+    def scores_without_folds(self, outputs: torch.Tensor) -> np.ndarray | None:
+        """Score outputs on the validation split without each fold of its rows (see `jackknife`).
+
+        Returns:
+            (F, K) primary metrics; None where outputs are not of these rows.
+        """
+        del outputs
+        return None
+
     @classmethod
     def in_step(cls, learnings: Sequence[Any]) -> StackedTrainer:
         """Return what trains networks of this class in step, those with one `stack`."""

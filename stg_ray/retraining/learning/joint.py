@@ -13,6 +13,7 @@ from stg_ray.data.rows import TaskRows
 from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights, split_network
 from stg_ray.retraining.frozen import profiled_network
 from stg_ray.retraining.held_out import halves
+from stg_ray.retraining.jackknife import without_each_fold
 from stg_ray.retraining.learning.base import Learning, Setting
 from stg_ray.retraining.scoring import Scores, scores_of
 from stg_ray.retraining.specs import NetworkSpec
@@ -90,6 +91,10 @@ class JointLearning(Learning):
     def scores(self, split: str, outputs: torch.Tensor) -> Scores:
         """Score outputs of all rows of the split."""
         return scores_of(self.network.layout, outputs, self.rows[split].labels, self.validation.metric)
+
+    def scores_without_folds(self, outputs: torch.Tensor) -> np.ndarray:
+        """Score outputs of all validation rows without each fold of them."""
+        return without_each_fold(self.network.layout, outputs, self.rows["val"], self.validation.metric)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the trainer."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,24 +22,20 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.errors import StgRayError
 from stg_ray.progress import StageProgress
+from stg_ray.retraining.jackknife import jackknife_error
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import conditions_of
 from stg_ray.retraining.search.candidates import GroupTasks, candidates_of, mean_affinity, resampled
+from stg_ray.retraining.search.expected import Expected
 from stg_ray.retraining.search.features import write_features
 from stg_ray.retraining.search.partitions import key_of, members_of
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import FINAL_LENGTH, Size
 from stg_ray.retraining.specs import NetworkSpec, epochs_of_plans
 from stg_ray.retraining.trained import Trained
-from stg_ray.seeds import Stream, generator
 from stg_ray.shown import counted
 from stg_ray.tasks import Task
 from stg_ray.training.metrics import LEAST_R2, primary_metric
-
-N_RANDOM = 100
-"""Random groupings that the best one is compared with, by what is expected of them."""
-N_TRIED = 10_000
-"""Random groupings that are drawn until there are as many that keep a budget; without one, the first hundred do."""
 
 
 def search_groups(
@@ -76,7 +71,8 @@ def search_groups(
     # As a plan's networks are trained, but half as long.
     longer = _Measured(run, config, tasks, size.final_epochs, profiled if config.retrain.start == "profiled" else None)
     best, finals = _decide(search, ours, size, longer, progress)
-    found, expected = Groups.from_labels(ours.tasks, best, "searched"), Expected.of(search, best, config.seed)
+    found = Groups.from_labels(ours.tasks, best, "searched")
+    expected = Expected.of(search, best, config.seed, measured.error_of_rows(best))
     about: dict[str, Any] = {
         "groups": found.groups,
         **asdict(expected),
@@ -175,41 +171,6 @@ def _decide(
     return finalists[int(np.argmax(gains))], rows
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the surrogate expects of a partition, in short trainings: mean gains over tasks, on validation rows.
-
-    The largest of many noisy measurements is too large; the surrogate, which knows the noise, takes that back.
-
-    Attributes:
-        expected: over one network of all tasks.
-        error: standard deviation of that.
-        over_random: over random groups of the same sizes.
-        better_than: share of these random groupings of which less is expected.
-    """
-
-    expected: float
-    error: float
-    over_random: float
-    better_than: float
-
-    @classmethod
-    def of(cls, search: GroupSearch, best: np.ndarray, seed: int) -> Expected:
-        """Predict the partition (K,) that a search has found, and random ones, drawn with a seed."""
-        surrogate, rng = search.surrogate(), generator(Stream.FORECAST, seed)
-        mean, deviation = surrogate.predict(members_of(best))
-        drawn = (rng.permutation(best) for _ in range(N_TRIED))
-        allowed = list(islice(filter(search.partitions.allows, drawn), N_RANDOM))
-        others = np.array([surrogate.predict(members_of(labels))[0].sum() for labels in allowed or [best]])
-        n_tasks = len(best)
-        return cls(
-            expected=float(mean.sum() / n_tasks),
-            error=float(np.sqrt(np.square(deviation).sum()) / n_tasks),
-            over_random=float((mean.sum() - others.mean()) / n_tasks),
-            better_than=float((others < mean.sum()).mean()),
-        )
-
-
 @dataclass
 class _Measured:
     """The networks that a search has measured.
@@ -233,6 +194,8 @@ class _Measured:
         self.trained = Trained()
         self.rows: list[dict[str, Any]] = []
         self.together: np.ndarray | None = None
+        self.without_folds: dict[bytes, np.ndarray] = {}
+        """By group, the (F, K) scores of its tasks without each fold of the validation rows."""
 
     def gains(self, groups: list[np.ndarray], progress: StageProgress) -> list[np.ndarray]:
         """Train networks and return the (K,) gains of their tasks over one network of all; NaN where there is none.
@@ -263,6 +226,21 @@ class _Measured:
             for labels in partitions
         ]
 
+    def error_of_rows(self, labels: np.ndarray) -> float:
+        """Return by how much other rows would change the mean gain of a partition (K,) into measured groups.
+
+        It is a standard error, by the jackknife; 0 where it is not known, as of networks of earlier versions.
+        """
+        groups, everything = members_of(labels), np.ones(len(labels), dtype=bool)
+        if not all(key_of(group) in self.without_folds for group in (everything, *groups)):
+            return 0.0
+        own = np.select(list(groups[:, None, :]), [self.without_folds[key_of(group)] for group in groups], np.nan)
+        gains = own - self.without_folds[key_of(everything)]
+        known = np.isfinite(gains)
+        if not known.any(axis=1).all():
+            return 0.0
+        return jackknife_error(np.where(known, gains, 0.0).sum(axis=1) / known.sum(axis=1))
+
     def _spec(self, group: np.ndarray, number: int) -> NetworkSpec:
         names = tuple(task.name for task, is_member in zip(self.tasks, group, strict=True) if is_member)
         seed = self.config.seed
@@ -277,7 +255,12 @@ class _Measured:
             if self.together is None:
                 raise StgRayError(f"the search's network of all tasks could not be trained: {reason}")
             return None
-        of_tasks = self.run.read_json(f"{folder}/network.json")["scores"]["val"]
+        about = self.run.read_json(f"{folder}/network.json")
+        if "without_folds" in about:
+            without = np.array(about["without_folds"], dtype=np.float64)
+            self.without_folds[key_of(group)] = np.full((len(without), len(group)), np.nan)
+            self.without_folds[key_of(group)][:, group] = without
+        of_tasks = about["scores"]["val"]
         scores = np.full(len(self.tasks), np.nan)
         for t in np.flatnonzero(group):
             task = self.tasks[t]

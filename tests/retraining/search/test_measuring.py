@@ -22,7 +22,8 @@ from stg_ray.grouping import group_tasks
 from stg_ray.pipeline import run_stage
 from stg_ray.progress import Reporter
 from stg_ray.retraining.search.candidates import candidates_of, mean_affinity
-from stg_ray.retraining.search.measuring import Expected, settled
+from stg_ray.retraining.search.expected import Expected
+from stg_ray.retraining.search.measuring import settled
 from stg_ray.retraining.search.search import GroupSearch
 from stg_ray.retraining.search.size import Size, check_search
 from stg_ray.tasks.conditions import Conditions
@@ -265,6 +266,23 @@ def test_a_budget_is_kept_by_the_search_and_by_what_is_deployed(quiet: Reporter,
     assert len(sr.load(tmp_path / "run", "all_in_one").networks) == 1
 
 
+def error_of_rows(run: sr.Run, tasks: list[str], groups: list[list[str]]) -> float:
+    """By how much other validation rows would change the mean gain of groups, from what their probes have kept."""
+    places = [f".networks/{name}/network.json" for name in run.run_dir.list(".networks")]
+    probes = [about for about in map(run.run_dir.read_json, places) if about.get("probe")]
+    short = min(about["epochs"] for about in probes)
+    by_tasks = {tuple(sorted(about["tasks"])): about for about in probes if about["epochs"] == short}
+
+    def scores(members: list[str]) -> dict[str, np.ndarray]:
+        about = by_tasks[tuple(sorted(members))]
+        return dict(zip(about["tasks"], np.array(about["without_folds"], dtype=float).T, strict=True))
+
+    one = scores(tasks)
+    gains = [own - one[task] for group in groups for task, own in scores(group).items()]
+    without = np.mean(gains, axis=0)
+    return float(np.sqrt(19 / 20 * np.square(without - without.mean()).sum()))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, tmp_path: Path) -> None:
@@ -292,6 +310,8 @@ def test_families_that_hurt_each_other_are_found_by_measuring(quiet: Reporter, t
     assert about["expected"] > 0
     assert about["over_random"] > 0
     assert about["better_than"] > 0.9
+    of_rows = error_of_rows(run, list("abcdef"), found)
+    assert 0.001 < of_rows <= about["error"] < 2 * of_rows + 0.05
     networks = [run.run_dir.read_json(f".networks/{name}/network.json") for name in run.run_dir.list(".networks")]
     probes = [network for network in networks if network.get("probe")]
     assert len(probes) == about["networks"] + finals
