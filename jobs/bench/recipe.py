@@ -90,15 +90,17 @@ def _recipes(columns: str, *rows: tuple[Any, ...]) -> dict[str, Recipe]:
 
 
 MLP = _recipes(
-    "lr width depth dropout weight_decay",
-    (5e-3, 128, 2, 0.0, 1e-4),
-    (2e-3, 256, 2, 0.25, 1e-2),
-    (1e-3, 256, 2, 0.25, 1e-2),
-    (1e-3, 512, 2, 0.5, 1e-2),
-    (1e-3, 512, 1, 0.25, 1e-2),
-    (1e-3, 512, 1, 0.5, 1e-2),
-    (2e-3, 512, 1, 0.5, 1e-2),
-    (1e-3, 1024, 1, 0.5, 1e-2),
+    "lr width depth dropout weight_decay normalize",
+    (5e-3, 128, 2, 0.0, 1e-4, "auto"),
+    (2e-3, 256, 2, 0.25, 1e-2, "auto"),
+    (1e-3, 256, 2, 0.25, 1e-2, "auto"),
+    (1e-3, 512, 2, 0.5, 1e-2, "auto"),
+    (1e-3, 512, 1, 0.25, 1e-2, "auto"),
+    (1e-3, 512, 1, 0.5, 1e-2, "auto"),
+    (2e-3, 512, 1, 0.5, 1e-2, "auto"),
+    (1e-3, 1024, 1, 0.5, 1e-2, "auto"),
+    (1e-3, 512, 1, 0.25, 1e-2, "standard"),
+    (1e-3, 512, 1, 0.25, 1e-2, "none"),
 )
 CNN = _recipes(
     "lr width dropout weight_decay crop",
@@ -118,9 +120,10 @@ LINEAR = _recipes(
     (5e-3, 128, 0.0, 1e-4, "standard"),
     (2e-3, 128, 0.0, 1e-4, "standard"),
     (1e-3, 256, 0.25, 1e-2, "standard"),
+    (5e-3, 128, 0.0, 1e-4, "auto"),
+    (2e-3, 128, 0.0, 1e-4, "auto"),
+    (5e-3, 256, 0.25, 1e-2, "auto"),
     (5e-3, 128, 0.0, 1e-4, "none"),
-    (2e-3, 128, 0.0, 1e-4, "none"),
-    (5e-3, 256, 0.25, 1e-2, "none"),
 )
 RESNET = _recipes(
     "lr dropout weight_decay",

@@ -100,7 +100,8 @@ class DataConfig(Section):
     normalize: Annotated[Literal["auto", "none", "standard"], since("0.2")] = "auto"
     """Inputs of the trunk: standard, (x - mean) / std of the training rows, per channel of images, else per feature;
     none, as they are; auto: standard, but as they are, in int64, where all inputs are whole numbers and a trunk of
-    yours looks them up (nn.Embedding, one_hot, .long())."""
+    yours looks them up (nn.Embedding, one_hot, .long()), and, where all features are 0 or 1, with one std for all of
+    them (a linear trunk takes those as they are), so that rare ones are not stretched."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the classes in a task's loss; balanced: every class has the same share, however rare it is."""
     limit: Count | None = None

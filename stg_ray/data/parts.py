@@ -11,7 +11,7 @@ first rows of every part, are a random sample of the training rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
 from stg_ray.data.overlap import common_pairs, common_share
+from stg_ray.data.statistics import CONSTANT, blocks, common_std, input_statistics, whole_range
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import SPLITS, Task, TaskSet, observed
@@ -32,8 +33,6 @@ MAX_PART_ROWS = 8192
 N_COLUMNS = b"n_columns"
 """Key of the metadata of a part's file with the number of columns of sparse inputs."""
 
-LARGEST_WHOLE = 2**24
-"""Whole numbers from here on are not exact in float32, in which parts hold all inputs but bytes."""
 
 NormalizeMode = Literal["auto", "none", "standard"]
 """Whether networks standardise their inputs: `data.normalize`."""
@@ -76,6 +75,8 @@ class PartIndex:
             both; None where no label is missing.
         rarer_in_test: number of test labels of each task beside those of its most frequent class; of a regression, of
             all its test labels. None in indices of version 0.1.
+        common_std: root of the mean variance of the features, by which networks divide all of them where each is 0 or 1
+            and `normalize` is auto: a rare one would be stretched most. None elsewhere.
     """
 
     tasks: tuple[Task, ...]
@@ -89,6 +90,14 @@ class PartIndex:
     normalize: NormalizeMode = "auto"
     common_share: float | None = None
     rarer_in_test: tuple[int, ...] | None = None
+    common_std: float | None = None
+
+    @property
+    def input_scale(self) -> tuple[float, ...]:
+        """What networks divide their inputs by, per channel of images, else per feature."""
+        if self.common_std is None:
+            return self.input_std
+        return tuple(self.common_std if std != CONSTANT else CONSTANT for std in self.input_std)
 
     @property
     def names(self) -> list[str]:
@@ -106,7 +115,7 @@ class PartIndex:
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of index.json; those that came after version 0.1 only where they say something."""
         values = {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}
-        later = {"whole": None, "normalize": "auto", "common_share": None, "rarer_in_test": None}
+        later = {"whole": None, "normalize": "auto", "common_share": None, "rarer_in_test": None, "common_std": None}
         return {key: value for key, value in values.items() if key not in later or value != later[key]}
 
     @classmethod
@@ -162,8 +171,8 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
         normalize: whether networks standardise the inputs.
     """
     train = task_set.rows("train")
-    mean, std = _input_statistics(task_set.inputs, train)
-    labels = sum(int(observed(task_set.labels[block]).sum()) for block in _blocks(train))
+    mean, std = input_statistics(task_set.inputs, train)
+    labels = sum(int(observed(task_set.labels[block]).sum()) for block in blocks(train))
     return PartIndex(
         tasks=task_set.tasks,
         input_shape=tuple(task_set.inputs.shape[1:]),
@@ -172,10 +181,11 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
         labels_per_sample=labels / len(train),
         common_pairs=common_pairs(task_set.labels, train),
         rows={split: _part_sizes(len(task_set.rows(split)), part_rows) for split in SPLITS},
-        whole=_whole_range(task_set.inputs, np.flatnonzero(task_set.split >= 0)),
+        whole=whole_range(task_set.inputs, np.flatnonzero(task_set.split >= 0)),
         normalize=normalize,
         common_share=common_share(task_set.labels, train),
         rarer_in_test=tuple(minorities(task_set.labels, task_set.tasks, task_set.rows("test"))),
+        common_std=common_std(task_set.inputs, train, std) if normalize == "auto" else None,
     )
 
 
@@ -240,45 +250,3 @@ def _inputs_of(batch: pa.RecordBatch) -> InputRows:
         values.values.to_numpy(),
         int(batch.schema.metadata[N_COLUMNS]),
     )
-
-
-def _input_statistics(inputs: InputRows, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute mean and standard deviation per channel (images) or feature, in float64, a block of rows at a time."""
-    axes = (0, *range(2, len(inputs.shape)))  # all but that of channels or features
-    total: Any = 0.0
-    squares: Any = 0.0
-    count = 0
-    for block in _blocks(rows):
-        if isinstance(inputs, SparseRows):
-            of_block = inputs.moments(block)
-            count += len(block)
-        else:
-            values = inputs[block].astype(np.float64)
-            of_block = values.sum(axis=axes), np.square(values).sum(axis=axes)
-            count += values.size // values.shape[1]
-        total, squares = total + of_block[0], squares + of_block[1]
-    mean = np.asarray(total / count)
-    variance = np.maximum(np.asarray(squares) / count - mean**2, 0)
-    std = np.sqrt(variance)
-    std[std <= 1e-6 * np.maximum(1, np.abs(mean))] = 1.0  # a constant feature is not scaled
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _whole_range(inputs: InputRows, rows: np.ndarray) -> tuple[int, int] | None:
-    """Return the least and largest of these rows' inputs where all may be ids; see `PartIndex.whole`."""
-    if isinstance(inputs, SparseRows) or inputs.ndim > 3:
-        return None
-    low, high = math.inf, -math.inf
-    for block in _blocks(rows):
-        values = inputs[block]
-        if values.dtype.kind == "f" and (values[0] % 1 != 0).any():
-            return None  # most sets of real numbers are told by their first row
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-        if max(-low, high) >= LARGEST_WHOLE or (values.dtype.kind == "f" and (values % 1 != 0).any()):
-            return None
-    return None if low >= 0 and high <= 1 else (int(low), int(high))
-
-
-def _blocks(rows: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

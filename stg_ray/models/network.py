@@ -26,7 +26,8 @@ class InputFormat(Protocol):
 
     Attributes:
         input_shape: shape of one input.
-        input_mean, input_std: for normalisation, per channel of images, else per feature.
+        input_mean, input_scale: what is subtracted and divided by, per channel of images, else per feature.
+        common_std: what features are divided by where each is 0 or 1 and `normalize` is auto, else None.
         whole: least and largest input where all are whole numbers that may be ids, else None.
         normalize: whether inputs are standardised.
     """
@@ -42,8 +43,13 @@ class InputFormat(Protocol):
         ...
 
     @property
-    def input_std(self) -> tuple[float, ...]:
-        """Standard deviation per channel of images, else per feature."""
+    def input_scale(self) -> tuple[float, ...]:
+        """What inputs are divided by, per channel of images, else per feature."""
+        ...
+
+    @property
+    def common_std(self) -> float | None:
+        """The standard deviation that features of 0 and 1 share, else None."""
         ...
 
     @property
@@ -187,7 +193,9 @@ def _normalization(name: str, trunk: nn.Module, takes: Takes, inputs: InputForma
             raise InputError(
                 f"model.trunk={name} takes whole numbers only, and data.normalize=standard makes fractions"
             )
-        return Normalize(inputs.input_mean, inputs.input_std, inputs.input_shape)
+        if name == "linear" and inputs.common_std is not None:  # it would learn the noise of rare features
+            return AsGiven(whole=False)
+        return Normalize(inputs.input_mean, inputs.input_scale, inputs.input_shape)
     if looks_up:
         if inputs.whole is None and inputs.normalize == "auto":
             raise InputError(

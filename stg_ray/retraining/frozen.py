@@ -66,6 +66,7 @@ def write_index(run: Storage, folder: str) -> None:
         input_std=(1.0,) * shape[0],
         whole=None,
         normalize="none",
+        common_std=None,
     )
     run.write_json(f"{folder}/index.json", of_features.to_dict())
 

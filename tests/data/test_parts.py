@@ -7,12 +7,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 from stg_ray.artifacts.storage import Storage
+from stg_ray.config.training import ModelConfig
 from stg_ray.data.digits import digits
-from stg_ray.data.parts import read_index, read_part, read_split, write_parts
+from stg_ray.data.parts import PartIndex, index_of, read_index, read_part, read_split, write_parts
+from stg_ray.models import build_network
 from stg_ray.tasks import SPLITS, TaskSet
 
 
@@ -62,6 +66,46 @@ def test_a_constant_feature_is_left_as_it_is(tmp_path: Path) -> None:
     labels = np.stack([np.arange(40) % 2, np.arange(40) // 2 % 2], axis=1)
     index = write_parts(TaskSet.from_arrays(inputs, labels), Storage(tmp_path))
     assert index.input_std[1] == 1.0
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_features_of_0_and_1_have_one_scale(tmp_path: Path, is_sparse: bool) -> None:
+    rng = np.random.default_rng(0)
+    inputs = (rng.random((200, 5)) < [0.5, 0.02, 0.2, 0.0, 0.9]).astype(np.float32)
+    task_set = TaskSet.from_arrays(sparse.csr_matrix(inputs) if is_sparse else inputs, rng.integers(2, size=(200, 3)))
+    index = write_parts(task_set, Storage(tmp_path / "auto"))
+    own = inputs[task_set.rows("train")].std(axis=0)[[0, 1, 2, 4]]
+    assert index.input_std == pytest.approx([*own[:3], 1.0, own[3]], rel=1e-4)
+    common = np.sqrt(np.mean(np.square(own)))
+    assert index.input_scale == pytest.approx([common, common, common, 1.0, common], rel=1e-4)
+    assert read_index(Storage(tmp_path / "auto")) == index
+
+    def seen(trunk: str, about: PartIndex) -> np.ndarray:
+        network = build_network(ModelConfig(trunk=trunk, width=8, depth=1, dropout=0.0), about, about.tasks, 0)
+        return np.asarray(network.normalize(torch.from_numpy(inputs)))
+
+    mean = inputs[task_set.rows("train")].mean(axis=0)
+    assert seen("mlp", index) == pytest.approx((inputs - mean) / index.input_scale, abs=1e-4)
+    assert np.array_equal(seen("linear", index), inputs)
+    standard = index_of(task_set, normalize="standard")
+    assert standard.input_scale == standard.input_std
+    assert seen("linear", standard) == pytest.approx((inputs - mean) / standard.input_std, abs=1e-4)
+    before = PartIndex.from_dict({key: v for key, v in index.to_dict().items() if key != "common_std"})
+    assert before.input_scale == index.input_std, "a run of an earlier version keeps its scales"
+
+
+@pytest.mark.parametrize("odd", [2.0, 0.5, -1.0])
+def test_another_number_makes_scales_of_their_own(odd: float) -> None:
+    """In a training row; test rows have no say."""
+    rng = np.random.default_rng(1)
+    inputs = (rng.random((10_000, 3)) < 0.3).astype(np.float32)
+    task_set = TaskSet.from_arrays(inputs, rng.integers(2, size=(10_000, 2)))
+    np.asarray(task_set.inputs)[task_set.rows("test")[-1], 1] = odd
+    assert index_of(task_set).common_std is not None
+    np.asarray(task_set.inputs)[task_set.rows("train")[-1], 1] = odd
+    index = index_of(task_set)
+    assert index.common_std is None
+    assert index.input_scale == index.input_std
 
 
 def test_parts_are_mapped_not_copied(tmp_path: Path) -> None:
