@@ -9,6 +9,9 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.stages import LOOKS, STAGES
 
+COUNTING = next(name for name, stage in STAGES.items() if LOOKS in stage.counted)
+"""The stage that watches the count."""
+
 
 def count_look(run: RunDir, config: Config) -> None:
     """Note that the plans of a configuration were scored on test rows; the same ones again are the same look."""
@@ -21,6 +24,7 @@ def note_look(run: RunDir, look: str) -> None:
     noted = _noted(run)
     if look not in noted:
         run.write_json(LOOKS, [*noted, look])
+        run.record(COUNTING, LOOKS)  # if that is done: what was found afterwards is no damage
 
 
 def n_looks(run: RunDir) -> int:

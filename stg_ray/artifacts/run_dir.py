@@ -61,11 +61,10 @@ class RunDir(OwnedStorage):
         }
 
     def record(self, stage: str, name: str) -> None:
-        """Note a file that came after a finished stage among those that the stage left."""
-        marker = self.marker(stage)
-        self.write_json(
-            f".stages/{stage}.json", marker | {"contents": self.recorded(stage) | contents_of(self, [name])}
-        )
+        """Note a file that came after a finished stage among those that the stage left; nothing if it is not done."""
+        if marker := self.marker(stage):
+            contents = self.recorded(stage) | contents_of(self, [name])
+            self.write_json(f".stages/{stage}.json", marker | {"contents": contents})
 
     def check_file(self, stage: str, name: str) -> None:
         """Refuse a file or folder that is not as a finished stage left it.

@@ -8,6 +8,7 @@ where neighbours do, as in a series.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from stg_ray.cluster.calls import wait_for
 from stg_ray.config import Config, MetricConfig
 from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
+from stg_ray.imports import work_in
 from stg_ray.models import OutputLayout
 from stg_ray.retraining.held_out import HeldOut, together
 from stg_ray.retraining.kept import network_folder
@@ -111,7 +113,7 @@ def jackknifed_scores(
     score = ray.remote(num_cpus=1, max_retries=config.retrain.max_failures)(_score)
     references = {
         (name, seed): score.options(name=f"row noise of {name}, seed {seed}").remote(
-            run.uri, config.model_dump(), plans[name].groups.to_dict(), _servings(plans[name]), seed, own
+            run.uri, config.model_dump(), plans[name].groups.to_dict(), _servings(plans[name]), seed, own, os.getcwd()
         )
         for (name, seed), own in folders.items()
     }
@@ -136,12 +138,15 @@ def _score(
     servings: list[Serving],
     seed: int,
     own: dict[int, str],
+    directory: str,
 ) -> dict[Serving, np.ndarray]:
     """Score one training of a plan, in a Ray task.
 
     Args:
         own: folders of the networks, by the numbers of their groups.
+        directory: in which the program was started.
     """
+    work_in(directory)
     with training_process(1):
         run, settings, groups = Storage(uri), Config.model_validate(config), Groups.from_dict(of_plan)
         index = read_index(run.sub("parts"))

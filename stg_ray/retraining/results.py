@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from stg_ray.cluster.calls import wait_for
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place
 from stg_ray.config import Config
+from stg_ray.imports import work_in
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
@@ -95,7 +97,7 @@ def ensembles(
         folders.setdefault((spec.plan, spec.seed), {})[spec.group] = network_folder(spec, config)
     references = [
         score.options(name=f"scores of {name}, seed {seed}").remote(
-            run.uri, config.model_dump(), name, seed, [own[group] for group in sorted(own)]
+            run.uri, config.model_dump(), name, seed, [own[group] for group in sorted(own)], os.getcwd()
         )
         for name, seed in wanted
         for own in (folders.get((name, seed), {}),)
@@ -108,9 +110,10 @@ def ensembles(
 
 
 def _score_ensemble(
-    run: str, config: dict[str, Any], plan: str, seed: int, folders: Sequence[str]
+    run: str, config: dict[str, Any], plan: str, seed: int, folders: Sequence[str], directory: str
 ) -> dict[str, Scores]:
     """Score one training of a plan, in a Ray task."""
+    work_in(directory)
     with training_process(1):
         return ensemble_scores(Storage(run), Config.model_validate(config), plan, seed, folders, device_here())
 

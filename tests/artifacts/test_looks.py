@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stg_ray.artifacts.looks import count_look, n_looks
+from stg_ray.artifacts.looks import count_look, n_looks, note_look
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.stages import LOOKS
@@ -32,8 +32,14 @@ def test_the_count_outlives_a_training_and_is_watched(tmp_path: Path) -> None:
     count_look(run, CONFIG)
     run.mark_done("retrain", CONFIG, 1.0)
     assert run.is_done("retrain", CONFIG)
+    note_look(run, "of another command, which comes later")
+    assert run.is_done("retrain", CONFIG)
+    assert run.damaged_file("retrain", CONFIG) is None
     run.delete(LOOKS)
     assert run.damaged_file("retrain", CONFIG) == LOOKS
     count_look(run, CONFIG)
     run.forget("retrain")
     assert n_looks(run) == 1
+    note_look(run, "of another command")
+    assert n_looks(run) == 2
+    assert not run.marker("retrain")

@@ -13,6 +13,7 @@ task's rows, and many for those of all tasks, so that whatever has many rows wou
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.errors import InputError, StgRayError, unknown
+from stg_ray.imports import work_in
 from stg_ray.models import OutputLayout
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.auxiliary.effects import Effect, ScoreTable, clear_gains
@@ -163,7 +165,9 @@ class Auxiliaries:
         )(predicted_test_rows)
         values = self.config.model_dump()
         references = [
-            predict.options(name=f"predictions of {spec.title}").remote(self.run.uri, values, spec.to_dict())
+            predict.options(name=f"predictions of {spec.title}").remote(
+                self.run.uri, values, spec.to_dict(), os.getcwd()
+            )
             for spec in specs
         ]
         predictions: list[np.ndarray] = wait_for(lambda: ray.get(references))
@@ -200,8 +204,11 @@ def held_out_prediction(
     return prediction
 
 
-def predicted_test_rows(run_uri: str, values: dict[str, Any], spec_values: dict[str, Any]) -> np.ndarray:
+def predicted_test_rows(
+    run_uri: str, values: dict[str, Any], spec_values: dict[str, Any], directory: str
+) -> np.ndarray:
     """Predict a network's main task for its test rows, in a Ray task."""
+    work_in(directory)
     run, config, spec = Storage(run_uri), Config.model_validate(values), NetworkSpec.from_dict(spec_values)
     index = read_index(run.sub("parts"))
     with training_process(1):
