@@ -58,7 +58,10 @@ STAGES: dict[str, Stage] = {
             "parts",
             adds=("seed", "data"),
             artifacts=("parts",),
-            changes=("0.2 tells by other rules what labels mean",),
+            changes=(
+                "0.2 tells by other rules what labels mean",
+                "0.2 divides features that are all 0 or 1 by one number",
+            ),
         ),
         Stage(
             "tune",
@@ -101,6 +104,7 @@ STAGES: dict[str, Stage] = {
                 "0.2 trains all_in_one_equal_cost and all_in_one_ensemble, as two networks, beside one group too",
                 "0.2 scores validation rows by an epoch that others of them chose",
                 "0.2 draws random groups anew where there is a grouping.budget",
+                "0.2 chooses what to deploy by the error from row to row, too",
             ),
             counted=(LOOKS,),
         ),

@@ -82,9 +82,7 @@ def choose(
     if not candidates:
         return None
     near = [each for each in candidates if each.behind <= each.error]
-    cheapest = min(each.cost for each in near)
-    doublings = {each: round(np.log2(each.cost / cheapest)) if cheapest > 0 else 0 for each in near}
-    chosen = min(near, key=lambda each: (each.networks, doublings[each], each.behind, each.cost))
+    chosen = _cheapest(near)
     best = min(candidates, key=lambda each: each.behind)
     return {
         "plan": chosen.plan,
@@ -96,6 +94,14 @@ def choose(
         "why": _why(chosen, best, len(near)) + left_out(broken, scored["plan"]),
         "candidates": [asdict(each) for each in candidates],
     }
+
+
+def _cheapest(near: Sequence[Candidate]) -> Candidate:
+    """The one to deploy of those that cannot be told from the best."""
+    fewest = min(each.networks for each in near)
+    served = [each for each in near if each.networks == fewest]
+    least = min(each.cost for each in served)
+    return min(served, key=lambda each: (round(np.log2(each.cost / least)) if least > 0 else 0, each.behind, each.cost))
 
 
 def left_out(broken: Mapping[str, str], plans: Iterable[str]) -> str:
@@ -131,20 +137,6 @@ class _Errors:
         means: np.ndarray = np.where(has, values, 0.0).sum(axis=0) / np.where(has.any(axis=0), has.sum(axis=0), np.nan)
         return means
 
-    @staticmethod
-    def of_rows(best: np.ndarray | None, other: np.ndarray | None) -> float | None:
-        """Return the standard error over rows of the difference of two candidates' means; None if unknown.
-
-        A fold may hold all rows of one of a task's classes: without it the task has no score, and no say.
-        """
-        if best is None or other is None:
-            return None
-        differences = best - other
-        has = np.isfinite(differences)
-        if not has.any(axis=1).all():
-            return None
-        return jackknife_error(np.where(has, differences, 0.0).sum(axis=1) / has.sum(axis=1))
-
 
 def _candidates(
     scored: pd.DataFrame,
@@ -175,7 +167,8 @@ def _candidates(
     for key, values in means.items():
         behind = means[best] - values
         of_tasks = float(behind.std(ddof=1) / np.sqrt(len(behind))) if len(behind) > 1 else 0.0
-        of_rows = errors.of_rows(without[best], without[key])
+        of_best, own = without[best], without[key]
+        of_rows = None if of_best is None or own is None else jackknife_error(of_best - own)
         candidates.append(
             Candidate(
                 *key,

@@ -26,7 +26,7 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.held_out import HeldOut
-from stg_ray.retraining.jackknife import jackknife_error
+from stg_ray.retraining.jackknife import N_FOLDS, folds_of, jackknife_error
 from stg_ray.retraining.kept import checkpoint_of, is_finished, network_folder
 from stg_ray.retraining.library import Library
 from stg_ray.retraining.plans import Plan, n_networks
@@ -36,9 +36,6 @@ from stg_ray.training.looks import share_with_looks
 
 LENGTH = 0.5
 """Share of a training after which its networks are compared."""
-
-N_BLOCKS = 10
-"""Blocks of validation rows that are left out, one after the other, for the error of a gain."""
 
 WIDTH = 2.0
 """Half the width of an interval, in errors: 21 of 23 gains of whole trainings were within (jobs/bench/forecasts.py)."""
@@ -168,7 +165,7 @@ def _gains(
         return _gains_of_tasks({name: _scores(some, own) for name, own in predicting.items()}, size)
 
     whole = gains_of(library)
-    parts = [gains_of(library.of_rows(partial(_is_outside, block))) for block in range(N_BLOCKS)]
+    parts = [gains_of(library.of_rows(partial(_is_outside, block))) for block in range(N_FOLDS)]
     return {
         name: _with_interval(gain, [part[name] for part in parts])
         for name, gain in whole.items()
@@ -184,7 +181,7 @@ def _held_out(run: RunDir, config: Config, spec: NetworkSpec, tasks: Sequence[in
 
 
 def _is_outside(block: int, rows: np.ndarray) -> np.ndarray:
-    return np.asarray(rows % N_BLOCKS != block)
+    return np.asarray(folds_of(rows) != block)
 
 
 def _scores(library: Library, predicting: Sequence[Sequence[int]]) -> np.ndarray:
@@ -215,8 +212,7 @@ def _with_interval(gain: np.ndarray, left_out: Sequence[np.ndarray]) -> Gain:
     """The mean over tasks of gains (K,), with the larger of its errors: over rows by the jackknife, or over tasks."""
     known = np.isfinite(gain)
     mean, n_tasks = float(gain[known].mean()), int(known.sum())
-    means = np.array([np.nanmean(part[known]) for part in left_out if np.isfinite(part[known]).any()])
-    of_rows = jackknife_error(means) if len(means) else 0.0
+    of_rows = (jackknife_error(np.array(left_out)[:, known]) if left_out else None) or 0.0
     of_tasks = gain[known].std(ddof=1) / np.sqrt(n_tasks) if n_tasks > 1 else 0.0
     error = WIDTH * float(max(of_rows, of_tasks))
     return Gain(mean, mean - error, mean + error)

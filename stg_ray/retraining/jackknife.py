@@ -37,6 +37,15 @@ WithoutFolds = dict[tuple[str, Serving, int], np.ndarray]
 """By plan, way of serving and seed: (F, K) primary metrics on the validation rows without each of F folds."""
 
 
+def folds_of(positions: np.ndarray) -> np.ndarray:
+    """Return the fold of rows (n,), by their positions among the validation rows.
+
+    Each has as many rows of both halves that choose each other's epoch (see `held_out`): that these are predicted by
+    networks of different epochs is no noise of rows.
+    """
+    return positions // 2 % N_FOLDS
+
+
 def scores_without_folds(
     tasks: Sequence[Task],
     predictions: Iterable[np.ndarray],
@@ -57,7 +66,7 @@ def scores_without_folds(
     scores = np.full((N_FOLDS, len(tasks)), np.nan)
     for t, (task, prediction, own, rows) in enumerate(zip(tasks, predictions, labels, positions, strict=True)):
         for fold in range(N_FOLDS):
-            left = rows % N_FOLDS != fold
+            left = folds_of(rows) != fold
             scores[fold, t] = primary_score(task, prediction[left], own[left], metric)
     return scores
 
@@ -76,17 +85,30 @@ def without_each_fold(
     )
 
 
-def jackknife_error(without: np.ndarray) -> float:
-    """Return the standard error of a value, by what it is without each of F folds (F,); NaN where one is NaN.
+def jackknife_error(without: np.ndarray) -> float | None:
+    """Return the standard error over rows of a mean over tasks, by what it is without each of F folds.
+
+    A fold may hold all rows of one of a task's classes: without it the task has no value, and no say.
+
+    Args:
+        without: (F, K) values of the tasks, such as differences of scores; NaN where one is not defined.
+
+    Returns:
+        The error; None where there is no value without all folds but one.
 
     Example:
         >>> values = np.arange(20.0)  # of a mean it is the standard deviation, divided by the root of their number
         >>> without = (values.sum() - values) / 19
-        >>> round(jackknife_error(without), 4), round(float(values.std(ddof=1) / 20**0.5), 4)
+        >>> round(jackknife_error(without[:, None]), 4), round(float(values.std(ddof=1) / 20**0.5), 4)
         (1.3229, 1.3229)
     """
-    n = len(without)
-    return float(np.sqrt((n - 1) / n * np.sum((without - without.mean()) ** 2)))
+    known = np.isfinite(without)
+    has_value = known.any(axis=1)
+    n = int(has_value.sum())
+    if n < 2:
+        return None
+    means = np.where(known, without, 0.0)[has_value].sum(axis=1) / known[has_value].sum(axis=1)
+    return float(np.sqrt((n - 1) / n * np.sum((means - means.mean()) ** 2)))
 
 
 def jackknifed_scores(
@@ -98,8 +120,10 @@ def jackknifed_scores(
 ) -> WithoutFolds:
     """Score the trainings of plans without each fold of the validation rows, by Ray tasks.
 
+    Nothing is returned where there is nothing to compare, or networks are initialisations, without outputs of a task.
+
     Args:
-        specs: of the networks, trained; initialisations, which have no outputs of a task, are left out.
+        specs: of the networks, trained.
         failed: trainings (plan, seed) in which a network is missing; they are left out.
     """
     import ray
@@ -110,6 +134,8 @@ def jackknifed_scores(
     for spec in specs:
         if (spec.plan, spec.seed) not in failed:
             folders.setdefault((spec.plan, spec.seed), {})[spec.group] = network_folder(spec, config)
+    if len({(name, serving) for name, _ in folders for serving in _servings(plans[name])}) < 2:
+        return {}
     score = ray.remote(num_cpus=1, max_retries=config.retrain.max_failures)(_score)
     references = {
         (name, seed): score.options(name=f"row noise of {name}, seed {seed}").remote(

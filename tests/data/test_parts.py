@@ -18,6 +18,7 @@ from stg_ray.data.digits import digits
 from stg_ray.data.parts import PartIndex, index_of, read_index, read_part, read_split, write_parts
 from stg_ray.models import build_network
 from stg_ray.tasks import SPLITS, TaskSet
+from stg_ray.tasks.sparse_rows import MANY_COLUMNS, SparseRows
 
 
 @given(
@@ -71,13 +72,15 @@ def test_a_constant_feature_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_sparse", [False, True])
 def test_features_of_0_and_1_have_one_scale(tmp_path: Path, is_sparse: bool) -> None:
     rng = np.random.default_rng(0)
-    inputs = (rng.random((200, 5)) < [0.5, 0.02, 0.2, 0.0, 0.9]).astype(np.float32)
+    inputs = np.zeros((200, MANY_COLUMNS + 1 if is_sparse else 5), dtype=np.float32)  # fewer are made dense
+    inputs[:, :5] = rng.random((200, 5)) < [0.5, 0.02, 0.2, 0.0, 0.9]
     task_set = TaskSet.from_arrays(sparse.csr_matrix(inputs) if is_sparse else inputs, rng.integers(2, size=(200, 3)))
+    assert isinstance(task_set.inputs, SparseRows) == is_sparse
     index = write_parts(task_set, Storage(tmp_path / "auto"))
     own = inputs[task_set.rows("train")].std(axis=0)[[0, 1, 2, 4]]
-    assert index.input_std == pytest.approx([*own[:3], 1.0, own[3]], rel=1e-4)
+    assert index.input_std[:5] == pytest.approx([*own[:3], 1.0, own[3]], rel=1e-4)
     common = np.sqrt(np.mean(np.square(own)))
-    assert index.input_scale == pytest.approx([common, common, common, 1.0, common], rel=1e-4)
+    assert index.input_scale[:5] == pytest.approx([common, common, common, 1.0, common], rel=1e-4)
     assert read_index(Storage(tmp_path / "auto")) == index
 
     def seen(trunk: str, about: PartIndex) -> np.ndarray:

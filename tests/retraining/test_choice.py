@@ -112,6 +112,35 @@ def test_within_a_standard_error_the_cheapest_to_serve_is_chosen(index: PartInde
     assert other["error"] == pytest.approx(difference.std(ddof=1) / 2)
 
 
+@pytest.mark.parametrize(
+    ("costs", "better"),
+    [((1.0, 1.2, 1.0), True), ((1.0, 2.0, 1.0), False), ((1.9, 2.0, 1.35), True)],
+    ids=["about the same", "twice as much", "whatever those cost that need more networks"],
+)
+def test_of_plans_that_serve_alike_the_cheaper_is_chosen_and_of_those_that_cost_the_same_the_better(
+    index: PartIndex, costs: tuple[float, float, float], *, better: bool
+) -> None:
+    plans = {"all_in_one": [0.5, 0.7, 0.7, 0.8], "all_in_one_equal_cost": [0.6, 0.6, 0.72, 0.8]}
+    plans["ours"] = [0.7, 0.5, 0.7, 0.73]  # of two networks
+    results, _ = tables(index, {}, seeds=1)
+    rows = [
+        (plan, 0, task, split, "argmax", "average_precision", score, 0)
+        for plan, scores in plans.items()
+        for task, score in zip(index.names, scores, strict=True)
+        for split in ("val", "test")
+    ]
+    spent = [(plan, 0, 0, cost, 1.0) for plan, cost in zip(plans, costs, strict=True)] + [("ours", 1, 0, 0.0, 1.0)]
+    found = choose(
+        pd.DataFrame(rows, columns=results.columns),
+        pd.DataFrame(spent, columns=["plan", "group", "seed", "cost", "seconds"]),
+        index,
+        set(),
+    )
+    assert found is not None
+    assert "of the 3 plans within one standard error" in found["why"]
+    assert found["plan"] == ("all_in_one_equal_cost" if better else "all_in_one")
+
+
 def test_networks_that_predict_together_are_a_candidate_of_their_own(index: PartIndex) -> None:
     scores = {
         ("ours", "argmax"): [0.5, 0.5, 0.5, 0.5],

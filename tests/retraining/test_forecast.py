@@ -19,7 +19,6 @@ from stg_ray.models import load_weights
 from stg_ray.planning.of_run import estimate_of_run
 from stg_ray.progress import Reporter
 from stg_ray.retraining.forecast import (
-    N_BLOCKS,
     OURS,
     WIDTH,
     Gain,
@@ -28,6 +27,7 @@ from stg_ray.retraining.forecast import (
     _outlook,
     _with_interval,
 )
+from stg_ray.retraining.jackknife import N_FOLDS
 
 
 def test_gains_are_over_the_mean_network_and_over_as_many_averaged() -> None:
@@ -60,12 +60,12 @@ def test_averaging_takes_away_a_share_of_the_networks_variance() -> None:
 
 def test_an_error_is_the_larger_of_rows_and_tasks() -> None:
     gain = np.array([0.1, 0.3, np.nan, 0.2])
-    same = _with_interval(gain, [gain] * N_BLOCKS)
+    same = _with_interval(gain, [gain] * N_FOLDS)
     of_tasks = np.std([0.1, 0.3, 0.2], ddof=1) / np.sqrt(3)
     assert (same.mean, same.low, same.high) == pytest.approx((0.2, 0.2 - WIDTH * of_tasks, 0.2 + WIDTH * of_tasks))
-    shifts = np.linspace(-0.2, 0.2, N_BLOCKS)
+    shifts = np.linspace(-0.2, 0.2, N_FOLDS)
     moving = _with_interval(gain, [gain + shift for shift in shifts])
-    of_rows = np.sqrt((N_BLOCKS - 1) * np.mean(np.square(shifts)))  # the jackknife's
+    of_rows = np.sqrt((N_FOLDS - 1) * np.mean(np.square(shifts)))  # the jackknife's
     assert moving.high - moving.mean == pytest.approx(WIDTH * of_rows)
     assert of_rows > of_tasks
     assert _with_interval(np.array([0.1]), []) == Gain(0.1, 0.1, 0.1)
@@ -79,7 +79,7 @@ def test_nothing_is_seen_where_there_is_nothing(shared: float) -> None:
     intervals = []
     for _ in range(300):
         noise = rng.normal(size=(200, 12)) + shared * rng.normal(size=(200, 1))  # of a task's score, row by row
-        left_out = [noise[_is_outside(block, rows)].mean(axis=0) for block in range(N_BLOCKS)]
+        left_out = [noise[_is_outside(block, rows)].mean(axis=0) for block in range(N_FOLDS)]
         intervals.append(_with_interval(noise.mean(axis=0), left_out))
     covered = np.mean([gain.low <= 0 <= gain.high for gain in intervals])
     assert 0.9 <= covered < 1, "and no interval is so wide that it says nothing"
@@ -88,7 +88,7 @@ def test_nothing_is_seen_where_there_is_nothing(shared: float) -> None:
 
 def test_the_jackknife_leaves_every_row_out_once() -> None:
     rows = np.arange(37)
-    outside = np.array([_is_outside(block, rows) for block in range(N_BLOCKS)])
+    outside = np.array([_is_outside(block, rows) for block in range(N_FOLDS)])
     assert (~outside).sum(axis=0).tolist() == [1] * 37
 
 

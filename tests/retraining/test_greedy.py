@@ -135,7 +135,7 @@ def test_each_half_is_predicted_by_what_the_other_selects() -> None:
             prediction = np.where(even, own.predictions(t, by_odd)[s], own.predictions(t, by_even)[s])
             expected = primary_score(task, prediction, own.labels[t][s])
             assert scores[task.name]["average_precision"] == pytest.approx(expected)
-            left = own.positions[s][own.rows[t][s]] % N_FOLDS != 3
+            left = own.positions[s][own.rows[t][s]] // 2 % N_FOLDS != 3
             assert without[3, t] == pytest.approx(primary_score(task, prediction[left], own.labels[t][s][left]))
 
 

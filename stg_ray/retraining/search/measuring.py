@@ -235,11 +235,7 @@ class _Measured:
         if not all(key_of(group) in self.without_folds for group in (everything, *groups)):
             return 0.0
         own = np.select(list(groups[:, None, :]), [self.without_folds[key_of(group)] for group in groups], np.nan)
-        gains = own - self.without_folds[key_of(everything)]
-        known = np.isfinite(gains)
-        if not known.any(axis=1).all():
-            return 0.0
-        return jackknife_error(np.where(known, gains, 0.0).sum(axis=1) / known.sum(axis=1))
+        return jackknife_error(own - self.without_folds[key_of(everything)]) or 0.0
 
     def _spec(self, group: np.ndarray, number: int) -> NetworkSpec:
         names = tuple(task.name for task, is_member in zip(self.tasks, group, strict=True) if is_member)
