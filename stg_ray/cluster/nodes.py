@@ -42,7 +42,7 @@ def ask_nodes(question: Callable[[], Result]) -> dict[str, Result | Exception]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    asked = ray.remote(num_cpus=0, max_retries=0)(question)
+    asked = ray.remote(num_cpus=0, max_retries=1)(question)  # that a worker dies tells nothing of its node
     pending = {}
     for node in ray.nodes():
         if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU")):

@@ -24,10 +24,10 @@ from stg_ray.retraining.choice import choose, left_out
 from stg_ray.retraining.events import write_events
 from stg_ray.retraining.forecast import forecast
 from stg_ray.retraining.greedy import Greedy, greedy_plan
-from stg_ray.retraining.jackknife import jackknifed_scores
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import Plan, Spent, make_plans, network_specs
 from stg_ray.retraining.results import Scored, argmax_scores, costs_table, ensembles, results_table
+from stg_ray.retraining.row_noise import jackknifed_scores
 from stg_ray.retraining.search.measuring import search_groups
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
