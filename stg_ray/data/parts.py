@@ -33,7 +33,6 @@ MAX_PART_ROWS = 8192
 N_COLUMNS = b"n_columns"
 """Key of the metadata of a part's file with the number of columns of sparse inputs."""
 
-
 NormalizeMode = Literal["auto", "none", "standard"]
 """Whether networks standardise their inputs: `data.normalize`."""
 

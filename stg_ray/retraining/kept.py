@@ -18,7 +18,7 @@ from stg_ray.config import Config
 from stg_ray.retraining import held_out
 from stg_ray.retraining.specs import NetworkSpec, Pause
 
-RESULTS = 2
+RESULTS = 3
 """Number of the results of a network's training: one more when the same settings give another network than before.
 Networks of other results are trained anew."""
 
@@ -32,6 +32,14 @@ def is_trained(run: Storage, config: Config, spec: NetworkSpec) -> bool:
 def network_folder(spec: NetworkSpec, config: Config) -> str:
     """Return the folder of a network in its run directory."""
     return f".networks/{spec.fingerprint(config)}"
+
+
+def folders_of(specs: Iterable[NetworkSpec], config: Config) -> dict[tuple[str, int], dict[int, str]]:
+    """Return the folders of networks by the numbers of their groups, of each training (plan, seed)."""
+    folders: dict[tuple[str, int], dict[int, str]] = {}
+    for spec in specs:
+        folders.setdefault((spec.plan, spec.seed), {})[spec.group] = network_folder(spec, config)
+    return folders
 
 
 def is_finished(run: Storage, folder: str) -> bool:

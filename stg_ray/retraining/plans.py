@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan, trained_plans
 from stg_ray.errors import InputError
@@ -54,6 +54,12 @@ class Plan:
     profiled: bool = False
     ensemble: bool = False
     branches: tuple[int, ...] = ()
+
+    @property
+    def servings(self) -> list[Serving]:
+        """The ways in which it can be served, and is scored."""
+        together: list[Serving] = ["ensemble"] if self.ensemble or self.groups.has_ensemble else []
+        return together if self.ensemble else ["argmax", *together]
 
     def weights(self, group: int) -> tuple[float, ...] | None:
         """Return the weight of each task's loss in the network of a group; None where all count the same."""

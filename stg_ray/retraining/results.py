@@ -17,7 +17,7 @@ from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place
 from stg_ray.config import Config
 from stg_ray.imports import work_in
-from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.kept import folders_of
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
 from stg_ray.retraining.specs import NetworkSpec
@@ -82,7 +82,7 @@ def ensembles(
         (name, config.seed + s)
         for name, plan in plans.items()
         if config.retrain.learner == "joint"  # initialisations have no outputs of a task to be averaged
-        if plan.ensemble or plan.groups.has_ensemble
+        if "ensemble" in plan.servings
         for s in range(config.retrain.seeds)
         if (name, config.seed + s) not in failed
     ]
@@ -92,9 +92,7 @@ def ensembles(
     score = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
         _score_ensemble
     )
-    folders: dict[tuple[str, int], dict[int, str]] = {}
-    for spec in specs:
-        folders.setdefault((spec.plan, spec.seed), {})[spec.group] = network_folder(spec, config)
+    folders = folders_of(specs, config)
     references = [
         score.options(name=f"scores of {name}, seed {seed}").remote(
             run.uri, config.model_dump(), name, seed, [own[group] for group in sorted(own)], os.getcwd()

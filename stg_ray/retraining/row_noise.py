@@ -18,7 +18,7 @@ from stg_ray.imports import work_in
 from stg_ray.models import OutputLayout
 from stg_ray.retraining.held_out import HeldOut, together
 from stg_ray.retraining.jackknife import WithoutFolds, without_each_fold
-from stg_ray.retraining.kept import network_folder
+from stg_ray.retraining.kept import folders_of
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.specs import NetworkSpec, fold_of
 from stg_ray.training.compute import training_process
@@ -43,16 +43,13 @@ def jackknifed_scores(
 
     if config.retrain.learner != "joint":
         return {}
-    folders: dict[tuple[str, int], dict[int, str]] = {}
-    for spec in specs:
-        if (spec.plan, spec.seed) not in failed:
-            folders.setdefault((spec.plan, spec.seed), {})[spec.group] = network_folder(spec, config)
-    if len({(name, serving) for name, _ in folders for serving in _servings(plans[name])}) < 2:
+    folders = {key: own for key, own in folders_of(specs, config).items() if key not in failed}
+    if len({(name, serving) for name, _ in folders for serving in plans[name].servings}) < 2:
         return {}
     score = ray.remote(num_cpus=1, max_retries=config.retrain.max_failures)(_jackknife)
     references = {
         (name, seed): score.options(name=f"row noise of {name}, seed {seed}").remote(
-            run.uri, config.model_dump(), plans[name].groups.to_dict(), _servings(plans[name]), seed, own, os.getcwd()
+            run.uri, config.model_dump(), plans[name].groups.to_dict(), plans[name].servings, seed, own, os.getcwd()
         )
         for (name, seed), own in folders.items()
     }
@@ -62,12 +59,6 @@ def jackknifed_scores(
         for (name, seed), by_serving in zip(references, found, strict=True)
         for serving, scores in by_serving.items()
     }
-
-
-def _servings(plan: Plan) -> list[Serving]:
-    """The ways in which a plan is scored."""
-    alone: list[Serving] = [] if plan.ensemble else ["argmax"]
-    return [*alone, "ensemble"] if plan.ensemble or plan.groups.has_ensemble else alone
 
 
 def _jackknife(

@@ -66,7 +66,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, group_tasks
     greedy = _selected(run_dir, config, plans, whole, ours, progress)
     networks = publish(run_dir, config, whole + ([] if greedy is None else greedy.specs))
     failed_trainings = {(spec.plan, spec.seed) for spec in failed}
-    alone = [network for network in networks if not plans[network["plan"]].ensemble]
+    alone = [network for network in networks if "argmax" in plans[network["plan"]].servings]
     scores = argmax_scores(alone, plans) + ensembles(run_dir, config, plans, whole, failed_trainings)
     without_folds = jackknifed_scores(run_dir, config, plans, whole, failed_trainings)
     if greedy is not None:

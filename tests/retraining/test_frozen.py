@@ -25,7 +25,7 @@ from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.search.features import write_features
 from stg_ray.retraining.trial import train_network, train_networks
 from stg_ray.tasks import TaskSet
-from tests.retraining.search.test_measuring import opposites
+from tests.retraining.search.test_runs import opposites
 from tests.support.trials import SPEC
 
 MODELS: dict[str, dict[str, Any]] = {
