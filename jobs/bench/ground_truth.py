@@ -9,7 +9,8 @@ both of one training; 45 % of the rows are for validation, and scores on them ar
 (`stg_ray.retraining.held_out`), so that test rows are not read. Trainings with other seeds are added, at least three,
 until the standard error of a pair's gain is below half of the spread of the gains, or there are `--trainings`.
 
-Networks are kept in FOLDER by the fingerprint of all that decides them: the same command goes on.
+Networks are kept in FOLDER by the fingerprint of all that decides them: the same command goes on. The scores of each
+training are kept in ground_truth.jsonl, beside this file, by the settings that decide them: they are paid for once.
 
 Every affinity that has a meaning for the set is computed at three profiles, and compared with the gains by Spearman's
 correlation, over all ordered pairs (i, j), over the partners of each task (the mean over tasks), and over the tasks of
@@ -21,11 +22,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,13 @@ from jobs.bench.affinity_methods import SETS as OF_METHODS
 from jobs.bench.affinity_methods import computed, source_of
 from jobs.bench.known_sets import KNOWN_SETS, KnownSet, _table, images
 from jobs.bench.measure import show
+from jobs.bench.trained_groups import Members, scores_of
 from stg_ray.affinities.estimators import check_methods
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.artifacts.storage import Storage
-from stg_ray.config import AFFINITY_METHODS, Config
+from stg_ray.config import AFFINITY_METHODS
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
-from stg_ray.retraining.kept import is_finished, network_folder
-from stg_ray.retraining.specs import NetworkSpec
-from stg_ray.retraining.stacks import in_trials
-from stg_ray.retraining.trial import train_networks
 
 SETS = {
     "emotions": OF_METHODS["emotions"],
@@ -63,9 +59,6 @@ ACTING = ("tag", "etap", "transfer_gain")
 LEAST, PROFILES, DRAWS = 3, 3, 1000
 """Trainings of each network at least; profiles at which affinities are computed; draws of the bootstrap."""
 SIZES = (3, 6)
-SCORES = ("average_precision", "r2", "accuracy")
-
-Job = tuple[str, dict[str, Any], list[dict[str, Any]], str]
 
 
 def main() -> None:
@@ -86,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stg_ray-bench-") as scratch:
         for name in [name for name in arguments.sets if SETS[name].is_there]:
             runs = [profiled(name, seed, Path(arguments.keep or scratch), arguments.quick) for seed in range(PROFILES)]
-            gains = measured(runs[0], arguments)
+            gains = measured(name, runs[0], arguments)
             result["sets"][name] = gains.about() | {"methods": compared(gains, [run.run_dir for run in runs])}
             rows += rows_of(name, result["sets"][name])
     show("Affinities and measured gains", rows, result)
@@ -161,34 +154,21 @@ class Gains:
         }
 
 
-def measured(run: sr.Run, arguments: argparse.Namespace) -> Gains:
+def measured(name: str, run: sr.Run, arguments: argparse.Namespace) -> Gains:
     """Train the networks that are not there yet, until gains are known well enough."""
-    config, storage = run.config, run.run_dir
-    names = list(read_index(storage.sub("parts")).names)
+    names = list(read_index(run.run_dir.sub("parts")).names)
     groups = random_groups(len(names), arguments.groups)
     pairs = list(itertools.combinations(range(len(names)), 2))
-    members = [(t,) for t in range(len(names))] + pairs + groups
+    members: list[Members] = [(t,) for t in range(len(names))] + pairs + groups
     began, trainings = time.monotonic(), list[np.ndarray]()
+    keep_as = None if arguments.quick else name
     while True:
-        specs = [spec_of(config, names, own, len(trainings)) for own in members]
-        train_all(storage, config, specs, arguments.processes, arguments.device)
-        scores = np.full((len(members), len(names)), np.nan)
-        for m, spec in enumerate(specs):
-            own = storage.read_json(f"{network_folder(spec, config)}/network.json")["scores"]["val"]
-            for task, metrics in own.items():
-                scores[m, names.index(task)] = next(metrics[key] for key in SCORES if key in metrics)
+        scores = scores_of(run, members, len(trainings), arguments.processes, arguments.device, keep_as)
         trainings.append(scores - np.diag(scores[: len(names)]))
         gains = as_gains(np.array(trainings), names, pairs, groups)
         gains.seconds = time.monotonic() - began
         if len(trainings) >= arguments.trainings or (len(trainings) >= LEAST and gains.error < gains.spread / 2):
             return gains
-
-
-def spec_of(config: Config, names: list[str], members: Sequence[int], training: int) -> NetworkSpec:
-    """Return the network of some tasks in a training; its scores on validation rows are kept."""
-    tasks = tuple(names[t] for t in members)
-    seed = config.seed + training
-    return NetworkSpec("ground truth", 0, tasks, seed, seed, config.retrain.epochs, probe=True)
 
 
 def random_groups(n_tasks: int, n_groups: int) -> list[tuple[int, ...]]:
@@ -200,28 +180,6 @@ def random_groups(n_tasks: int, n_groups: int) -> list[tuple[int, ...]]:
         if (group := tuple(int(t) for t in sorted(chosen))) not in groups:
             groups.append(group)
     return groups
-
-
-def train_all(storage: Storage, config: Config, specs: list[NetworkSpec], processes: int, device: str) -> None:
-    """Train networks in processes of one thread each, small ones in step."""
-    left = [spec for spec in specs if not is_finished(storage, network_folder(spec, config))]
-    stacks = in_trials(config, read_index(storage.sub("parts")), left, processes)
-    jobs: list[Job] = [(storage.uri, config.model_dump(), [spec.to_dict() for spec in own], device) for own in stacks]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for _ in pool.imap_unordered(train, jobs):
-            pass
-
-
-def train(job: Job) -> None:
-    """Train networks in a process of the pool."""
-    import torch
-
-    torch.set_num_threads(1)
-    uri, config, own, device = job
-    specs = [NetworkSpec.from_dict(spec) for spec in own]
-    failures = train_networks(Storage(uri), Config.model_validate(config), specs, device=device, report=lambda *_: None)
-    for error in failures.values():
-        raise error
 
 
 def as_gains(gains: np.ndarray, names: list[str], pairs: list[tuple[int, int]], groups: list[tuple[int, ...]]) -> Gains:
