@@ -26,7 +26,8 @@ from stg_ray.models.trunks import trunk_name
 from stg_ray.progress import Reporter
 from stg_ray.training.auto import resolve_recipe
 
-SEEDS = 3
+SEEDS, FEW = 6, 3
+"""Trainings of all plans, and of sets that take hours."""
 PLANS = [
     "ours",
     "searched",
@@ -70,6 +71,15 @@ REAL: dict[str, KnownSet] = {
 }
 PLANTED = ("conflict", "permuted", "gaussian", "digits, turned", "digits and random")
 SETS = {**REAL, **{name: KNOWN_SETS[name] for name in PLANTED}}
+LARGE = (
+    "school",
+    "bibtex",
+    "digits and CIFAR-10",
+    "CIFAR-10, 15 tasks",
+    "CIFAR-100",
+    "CIFAR-100, five-way",
+    "Omniglot",
+)
 SETTINGS: dict[str, dict[str, Any]] = {
     "conflict": {"model": {"trunk": "mlp", "width": 4, "depth": 1}},
     "permuted": {"model": {"trunk": "mlp", "width": 8, "depth": 1}},
@@ -77,12 +87,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Narrow trunks, in which tasks that want different features are in each other's way."""
 
 
-def config_of(name: str, folder: Path, quick: bool, overrides: list[str]) -> sr.Config:
-    """Return the configuration of a set, with the recipe of its trunk; its arrays are written into the folder."""
+def config_of(name: str, folder: Path, quick: bool, overrides: list[str], draw: int = 0) -> sr.Config:
+    """Return the configuration of a set, with the recipe of its trunk; its arrays are written into the folder.
+
+    Args:
+        draw: of a planted set: others than the first are for choosing defaults, which are judged by the first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.npz"
+    path = folder / (f"{name}, draw {draw}.npz" if draw else f"{name}.npz")
     if not path.exists():
-        arrays = dict(SETS[name].build(0))
+        arrays = dict(SETS[name].build(draw))
         arrays.pop("groups", None)
         if "split" not in arrays:
             arrays["split"] = np.where(np.arange(len(arrays["inputs"])) % 4 == 3, "test", "train")
@@ -90,7 +104,7 @@ def config_of(name: str, folder: Path, quick: bool, overrides: list[str]) -> sr.
     with np.load(path) as arrays:
         tasks, input_shape = told(arrays["labels"]), arrays["inputs"].shape[1:]
     method = {"affinity": {"methods": ["landscape"]}} if SETS[name].own_rows else {}
-    fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": SEEDS}
+    fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": FEW if name in LARGE else SEEDS}
     given = sr.load_config(
         {
             "data": {"npz": str(path), "constant_tasks": "drop", "tasks": tasks},

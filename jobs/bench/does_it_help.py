@@ -11,6 +11,8 @@ search against random ones; and what the search expected of its groups, over one
 A set is trained once for its settings: what came out is kept in does_it_help.jsonl, beside this file, and all of it is
 shown by --table, for the guide. --keep keeps the runs as well, and goes on with one that was interrupted.
 
+--draw makes planted sets anew: defaults are chosen on others than they are judged by.
+
 --null asks instead whether choosing misleads: in each of 20 draws the labels of every row of digits are shuffled
 between the tasks, so that no groups are better than others. In one of them a clear gain over one network may be seen.
 """
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--keep", metavar="FOLDER", help="keep the runs here, and go on with those that are there")
     parser.add_argument("--again", action="store_true", help="do not take what was kept of the sets")
     parser.add_argument("--table", action="store_true", help="show what was kept, as a table of Markdown, and no more")
+    parser.add_argument("--draw", type=int, default=0, help="of planted sets: others than 0 are for choosing defaults")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one setting")
     arguments = parser.parse_args()
     if arguments.table:
@@ -84,15 +87,15 @@ def main() -> None:
             if not SETS[name].is_there:
                 rows.append((f"{name}: {SETS[name].folder} is not in STG_RAY_DATA", "", ""))
                 continue
-            config = config_of(name, Path(arguments.keep or scratch), arguments.quick, arguments.set)
+            config = config_of(name, Path(arguments.keep or scratch), arguments.quick, arguments.set, arguments.draw)
             key = config.fingerprint(DECISIVE)
-            own = {} if arguments.again else kept().get(name, {})
+            own = {} if arguments.again or arguments.draw else kept().get(name, {})
             if own.get("key") != key:
                 ray.start()
                 run, seconds = deployed(config)
                 own = {"set": name, "key": key, "date": f"{datetime.now():%Y-%m-%d}", "seconds": round(seconds, 1)}
                 own |= {"seeds": config.retrain.seeds, **figures(run)}
-                if not arguments.quick:
+                if not arguments.quick and not arguments.draw:
                     keep(own)
             result[name] = own
             rows += lines(name, own)
