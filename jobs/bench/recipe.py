@@ -1,11 +1,15 @@
 """The recipe of the network of all tasks: learning rate, width, depth, dropout and weight decay on real task sets.
 
     STG_RAY_DATA=... python -m jobs.bench.recipe [--trunk cnn] [--sets yeast ...] [--seeds 2] [--cache FILE] [--quick]
+    STG_RAY_DATA=... python -m jobs.bench.recipe --trunk cnn --weights DIR/profile/network.pt --sets ...
 
 Each network is trained as a run trains it, with `epochs: auto`, and scored on a sixth of the training rows that it is
 not trained on: test rows are never looked at. A trained network's score is kept in the cache, by the fingerprint of all
 that decides it. Recipes are compared by the ratio of their score to the best recipe's on the set, averaged over the
 sets whose scores are positive. And the choice itself is judged: on each set, by the recipe that is best on all others.
+
+With --weights trunks start from these, such as those of a run on other images, and learning rates are compared with
+each other and with the default from scratch.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from stg_ray.data.sources import load_task_set
 from stg_ray.models import build_network
 from stg_ray.seeds import Stream
 from stg_ray.tasks import TaskSet, observed
+from stg_ray.training.auto import resolve_recipe
 from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.length import Course, Length
 from stg_ray.training.trainer import Rows, Trainer
@@ -125,11 +130,13 @@ LINEAR = _recipes(
     (5e-3, 256, 0.25, 1e-2, "auto"),
     (5e-3, 128, 0.0, 1e-4, "none"),
 )
-RESNET = _recipes(
+OTHERS = _recipes(
     "lr dropout weight_decay",
     (5e-3, 0.0, 1e-4),
     (2e-3, 0.0, 1e-4),
     (1e-3, 0.0, 1e-4),
+    (5e-4, 0.0, 1e-4),
+    (1e-3, 0.0, 1e-2),
     (1e-3, 0.25, 1e-2),
 )
 TABLES = (
@@ -146,11 +153,15 @@ TABLES = (
     "toxcast",
 )
 IMAGES = ("digits", "cifar10", "cifar10, 6,000", "cifar100", "cifar100, five-way")
+RATES = (1e-3, 5e-4, 2e-4, 1e-4, 5e-5)
+"""Learning rates of trunks that are trained already."""
 TRUNKS: dict[str, tuple[dict[str, Recipe], tuple[str, ...]]] = {
     "mlp": (MLP, TABLES),
     "cnn": (CNN, IMAGES),
     "linear": (LINEAR, TABLES[3:10]),
-    "resnet18": (RESNET, IMAGES[:2]),
+    "resnet18": (OTHERS, IMAGES[:2]),
+    "jobs.bench.trunks:Patches": (OTHERS, IMAGES[:2]),
+    "jobs.bench.trunks:Recurrent": (OTHERS, ("digits", "emotions", "yeast", "scene", "sider")),
 }
 """Recipes, and the sets on which they are compared, by the name of a trunk."""
 JUDGED = 6
@@ -162,11 +173,14 @@ def main() -> None:
     parser.add_argument("--trunk", choices=list(TRUNKS), default="mlp")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), help="by default those of the trunk")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of every network")
+    parser.add_argument("--weights", metavar="FILE", help="compare learning rates from these weights of the trunk")
     parser.add_argument("--cache", metavar="FILE", help="JSON of the scores of networks that were trained before")
     parser.add_argument("--quick", action="store_true", help="one set, 300 rows, one seed, to see that it works")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     recipes, sets = TRUNKS[arguments.trunk]
+    if arguments.weights:
+        recipes = _recipes("lr", ("auto",)) | _recipes("lr weights", *((lr, arguments.weights) for lr in RATES))
     names, seeds = (["digits"], 1) if arguments.quick else (arguments.sets or sets, arguments.seeds)
     trainings = _Trainings(arguments.trunk, seeds, arguments.quick, arguments.cache)
     scores = {name: {r: trainings.score(name, r, recipes[r]) for r in recipes} for name in names}
@@ -228,6 +242,7 @@ class _Trainings:
 
 def _score(config: sr.Config, task_set: TaskSet) -> float:
     """Train the network of all tasks; its score on the rows that are kept for it."""
+    config = resolve_recipe(config, task_set.inputs.shape[1:])
     rows, index = task_set.rows("train"), index_of(task_set, normalize=config.data.normalize)
     judged, trained = rows[::JUDGED], np.delete(rows, np.s_[::JUDGED])
     inputs, labels = torch.from_numpy(np.ascontiguousarray(task_set.inputs)), task_set.labels

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+import stg_ray as sr
+from jobs.bench import trained_groups
 from jobs.bench.ground_truth import Gains, as_gains, correlations, random_groups, weighted_spearman
+from jobs.bench.trained_groups import scores_of
+from stg_ray.progress import Reporter
 
 
 def test_a_value_counts_as_often_as_it_was_drawn() -> None:
@@ -54,3 +61,30 @@ def test_random_groups_are_different_and_no_pairs() -> None:
     assert {len(group) for group in groups} == {3, 4, 5, 6}
     assert groups == random_groups(14, 60)
     assert max(len(group) for group in random_groups(5, 6)) == 4
+
+
+@pytest.mark.slow
+def test_scores_are_paid_for_once(
+    make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of a training is not trained again; a network that was not asked for before is."""
+    monkeypatch.setattr(trained_groups, "KEPT", tmp_path / "kept.jsonl")
+    short = {"epochs": 1, "batch_size": 64}
+    settings = {
+        "model": {"trunk": "mlp"},
+        "profile": {"workers": 1, **short},
+        "affinity": {"methods": ["label_correlation"]},
+        "retrain": short,
+    }
+    task_set = make_task_set(n_samples=120)
+    run = sr.run(task_set, tmp_path / "run", settings=settings, until="profile", reporter=quiet)
+    first = scores_of(run, [(0,), (0, 1)], 0, 1, "cpu", "mine")
+    np.testing.assert_array_equal(np.isfinite(first), np.arange(6) < [[1], [2]])
+    run.run_dir.delete(".networks")
+    wider = scores_of(run, [(0,), (0, 1), (1, 2)], 0, 1, "cpu", "mine")
+    np.testing.assert_array_equal(wider[:2], first)
+    assert len(run.run_dir.list(".networks")) == 1
+    assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == 1
+    scores_of(run, [(0,)], 1, 1, "cpu", "mine")
+    assert len(run.run_dir.list(".networks")) == 2, "another training is another network"
+    assert [line["training"] for line in trained_groups.kept()] == [0, 1]
