@@ -27,6 +27,9 @@ tags: [multi-task-learning, stg_ray]
 {groups} for {tasks} tasks. Tasks of a group share a network (groups: {method}).
 """
 
+SHOWN_FEATURES = 200
+"""Names of features that a card lists."""
+
 CARD = "README.md"
 """Name of a card's file: sites that show folders show it."""
 
@@ -121,10 +124,20 @@ def _card(index: PartIndex, groups: Groups, origin: Origin | None, files: Sequen
         *(f"| {file} | {_cell(', '.join(members))} |" for file, members in zip(files, groups.groups, strict=True)),
         "",
         *_tasks(index, groups, origin),
+        *_inputs(index),
         use,
         *(_training(index, origin) if origin else []),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _inputs(index: PartIndex) -> list[str]:
+    """The names of the features, in their order, where they have names."""
+    if index.features is None:
+        return []
+    names = _cell(", ".join(index.features[:SHOWN_FEATURES]))
+    more = f" and {len(index.features) - SHOWN_FEATURES:,} more" if len(index.features) > SHOWN_FEATURES else ""
+    return ["## Inputs\n", f"{counted(len(index.features), 'feature')}, in this order: {names}{more}.", ""]
 
 
 def _tasks(index: PartIndex, groups: Groups, origin: Origin | None) -> list[str]:

@@ -76,7 +76,11 @@ def _about(
             {key: value for key, value in task.to_dict().items() if key not in ("group", "class_weights")}
             for task in index.tasks
         ],
-        "input": {"shape": ["N", *index.input_shape], "dtype": str(input_dtype).removeprefix("torch.")},
+        "input": {
+            "shape": ["N", *index.input_shape],
+            "dtype": str(input_dtype).removeprefix("torch."),
+            **({"features": list(index.features)} if index.features is not None else {}),
+        },
         "networks": [
             {
                 "file": f"group-{group}.pt2",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -78,6 +80,12 @@ def test_inputs_of_another_shape_are_refused(predictor: Predictor) -> None:
             predictor.predict(wrong)
 
 
+@pytest.mark.parametrize("wrong", ["ensembel", "Argmax"])
+def test_a_misspelt_way_of_serving_is_refused(predictor: Predictor, wrong: Any) -> None:
+    with pytest.raises(sr.InputError, match=f"unknown way of serving '{wrong}': did you mean"):
+        predictor.predict(np.zeros((3, 4)), serving=wrong)
+
+
 @pytest.mark.parametrize("serving", ["argmax", "ensemble"])
 def test_no_inputs_have_no_predictions(predictor: Predictor, serving: Serving) -> None:
     found = predictor.predict(np.zeros((0, 4)), serving=serving)
@@ -123,6 +131,18 @@ def test_exported_networks_give_the_same_outputs(predictor: Predictor, tmp_path:
                 expected = {"yes": own.sigmoid()[:, 0], "which": own.softmax(dim=1)}.get(task)
                 if expected is not None:
                     np.testing.assert_allclose(found[task], expected, rtol=1e-5)
+
+
+def test_an_export_names_the_features_in_their_order(predictor: Predictor, tmp_path: Path) -> None:
+    names = ["age", "height", "income", "visits"]
+    predictor.index = replace(predictor.index, features=tuple(names))
+    predictor.export(tmp_path)
+    assert json.loads((tmp_path / "serving.json").read_text())["input"]["features"] == names
+    assert "4 features, in this order: age, height, income, visits." in (tmp_path / "README.md").read_text()
+    rows = np.random.default_rng(2).normal(size=(6, 4))
+    frame = pd.DataFrame(rows, columns=names)
+    found = predictor.predict(frame[names[::-1]])
+    np.testing.assert_array_equal(found.array, predictor.predict(rows).array)
 
 
 class Looks(torch.nn.Module):

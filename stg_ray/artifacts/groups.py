@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from stg_ray.artifacts.evidence import NumberChoice, SelectionScore
 from stg_ray.artifacts.notebook import html_table, listed
+from stg_ray.errors import InputError, unknown
 from stg_ray.shown import counted
 
 Serving = Literal["argmax", "ensemble"]
@@ -126,7 +127,12 @@ class Groups:
 
         Returns:
             (K, G) weights, whose rows add up to 1.
+
+        Raises:
+            InputError: there is no such way of serving.
         """
+        if serving not in get_args(Serving):
+            raise InputError(unknown(str(serving), get_args(Serving), "way of serving"))
         served: np.ndarray = np.eye(len(self.groups))[self.labels]
         if serving == "argmax":
             return served

@@ -55,6 +55,7 @@ def join_task_sets(sets: Mapping[str, TaskSet]) -> TaskSet:
         tasks,
         np.concatenate([s.split for s in all_sets]),
         dropped,
+        all_sets[0].features if len({s.features for s in all_sets}) == 1 else None,
     )
 
 

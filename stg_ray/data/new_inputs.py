@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from stg_ray.data.parts import PartIndex
 from stg_ray.data.rows import MappedInputs
 from stg_ray.errors import InputError, one_line
+from stg_ray.shown import counted
 from stg_ray.tasks.containers import plain_array
+from stg_ray.tasks.frames import as_table, input_array, is_frame
 from stg_ray.tasks.sparse_rows import SparseRows, stays_sparse
 
 LOOKED_AT = 256
@@ -33,7 +36,7 @@ def checked_inputs(
     Large sparse matrices of SciPy's become dense by batch.
 
     Args:
-        inputs: an array or a tensor.
+        inputs: an array or a tensor; a data frame, whose columns are taken by their names where the features have some.
         index: of the parts that the networks were trained on.
         trained: type of the inputs in these parts.
         ids: whether the networks look the inputs up.
@@ -42,9 +45,11 @@ def checked_inputs(
         UserWarning: the inputs are far from the training rows, or all but constant beside them.
 
     Raises:
-        InputError: the inputs are no numbers, have another shape, are not finite; are not whole, where they are ids; or
-            are not from 0 to 255, where the networks were trained on bytes.
+        InputError: the inputs are no numbers, lack a feature, have another shape, are not finite; are not whole, where
+            they are ids; or are not from 0 to 255, where the networks were trained on bytes.
     """
+    if index.features is not None and is_frame(inputs):
+        inputs = _by_name(inputs, index.features)
     if hasattr(inputs, "tocsr") and stays_sparse(inputs):
         rows = SparseRows.of(inputs)
         _check_shape(rows.shape, index.input_shape)
@@ -66,6 +71,19 @@ def checked_inputs(
     if len(values) and not ids:
         _compare(values, index)
     return values
+
+
+def _by_name(frame: Any, features: Sequence[str]) -> np.ndarray:
+    """The features (N, F) among the columns of a data frame, in the order in which the networks take them."""
+    table = as_table(frame)
+    if lacking := [name for name in features if name not in table.column_names]:
+        others = f" and {counted(len(lacking) - 1, 'other')}" if len(lacking) > 1 else ""
+        raise InputError(
+            f"the data frame lacks the feature {lacking[0]!r}{others}: expected the {len(features):,} columns that the "
+            f"networks were trained on, by name (an array is taken by position: {', '.join(features[:3])}"
+            f"{', ...' if len(features) > 3 else ''})"
+        )
+    return input_array(table.select(list(features)))
 
 
 def _as_tensor(inputs: Any) -> torch.Tensor:

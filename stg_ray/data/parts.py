@@ -76,6 +76,7 @@ class PartIndex:
             all its test labels. None in indices of version 0.1.
         common_std: root of the mean variance of the features, by which networks divide all of them where each is 0 or 1
             and `normalize` is auto: a rare one would be stretched most. None elsewhere.
+        features: names of the columns of inputs (N, F), where they have names. None in indices of version 0.1.
     """
 
     tasks: tuple[Task, ...]
@@ -90,6 +91,7 @@ class PartIndex:
     common_share: float | None = None
     rarer_in_test: tuple[int, ...] | None = None
     common_std: float | None = None
+    features: tuple[str, ...] | None = None
 
     @property
     def input_scale(self) -> tuple[float, ...]:
@@ -114,7 +116,9 @@ class PartIndex:
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of index.json; those that came after version 0.1 only where they say something."""
         values = {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}
-        later = {"whole": None, "normalize": "auto", "common_share": None, "rarer_in_test": None, "common_std": None}
+        later = dict.fromkeys(("whole", "common_share", "rarer_in_test", "common_std", "features")) | {
+            "normalize": "auto"
+        }
         return {key: value for key, value in values.items() if key not in later or value != later[key]}
 
     @classmethod
@@ -126,7 +130,7 @@ class PartIndex:
         """
         if not all(type(size) is int and size > 0 for size in values["input_shape"]):
             raise InputError(f"index.json has the input shape {values['input_shape']!r}: expected whole numbers")
-        keys = ("input_shape", "input_mean", "input_std", "whole", "rarer_in_test")
+        keys = ("input_shape", "input_mean", "input_std", "whole", "rarer_in_test", "features")
         tuples = {key: tuple(values[key]) for key in keys if key in values}
         return cls(**{**values, **tuples, "tasks": tuple(map(Task.from_dict, values["tasks"]))})
 
@@ -185,6 +189,7 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
         common_share=common_share(task_set.labels, train),
         rarer_in_test=tuple(minorities(task_set.labels, task_set.tasks, task_set.rows("test"))),
         common_std=common_std(task_set.inputs, train, std) if normalize == "auto" else None,
+        features=task_set.features,
     )
 
 

@@ -70,8 +70,10 @@ def read_tables(
     else:
         tasks = labels.tasks(names)
     rows = inputs.finished() if sparse is None else sparse
+    # Images, packed bits and lists of numbers have no column of their own for each value.
+    features = columns.features if rows.shape[1:] == (len(columns.features),) else None
     with named_by_columns(dict(zip(names, columns.labels, strict=True))):
-        return TaskSet.from_arrays(rows, **tasks, split=_split(config, files, table), seed=seed)
+        return TaskSet.from_arrays(rows, **tasks, split=_split(config, files, table), features=features, seed=seed)
 
 
 def _sparse_inputs(files: Sequence[TableFile], features: Sequence[str]) -> Any:

@@ -150,7 +150,7 @@ def _of_affinities(run: RunDir, config: Config, index: PartIndex) -> Iterator[Li
     if share is not None and share < LEAST_COMMON_SHARE and config.affinity.methods != ["landscape"]:
         yield Limit(
             f"two tasks share {share:.0%} of the samples of the smaller one (median), too few to compare them at",
-            "affinity.statistic=sign or pooled needs no common samples",
+            "affinity.methods=[landscape] with affinity.statistic=sign or pooled needs no common samples",
         )
 
 

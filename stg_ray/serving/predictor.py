@@ -111,7 +111,8 @@ class Predictor:
         """Predict all tasks.
 
         Args:
-            inputs: (N, ...) as the task set has them, not normalised; an array or a tensor.
+            inputs: (N, ...) as the task set has them, not normalised; an array or a tensor, or a data frame, whose
+                columns are taken by the names of the features (by position where the task set had none).
             serving: argmax takes each task from the network of the group that serves it; ensemble sums the outputs
                 (logits) of all networks that have the task, weighted by its memberships; by default the way that was
                 chosen on validation rows, argmax where a plan was asked for.
@@ -121,8 +122,9 @@ class Predictor:
             UserWarning: inputs are far from those that the networks were trained on, or hardly vary beside them.
 
         Raises:
-            InputError: inputs are no numbers, are not finite, or have another shape than those that the networks were
-                trained on; are not from 0 to 255 where these were bytes, or no ids where these were ids.
+            InputError: there is no such way of serving; inputs are no numbers, lack a feature, are not finite, or have
+                another shape than those that the networks were trained on; are not from 0 to 255 where these were
+                bytes, or no ids where these were ids.
         """
         self._check_heads()
         ids, checked = self._looks_up, self._checked(inputs)
@@ -206,8 +208,9 @@ class Predictor:
         """Write every network as a torch.export program, which runs without stg_ray, for batches of any size.
 
         `group-G.pt2` takes raw inputs (N, ...) and returns outputs (N, O): logits, or standardised values of regression
-        tasks. `serving.json` has the columns of each task, the network that serves it, the weights of the ensemble, and
-        how a regression's output becomes a value (times scale, plus center). `README.md` is a model card.
+        tasks. `serving.json` has the columns of each task, the network that serves it, the weights of the ensemble, how
+        a regression's output becomes a value (times scale, plus center), and the names of the features, where they have
+        some. `README.md` is a model card.
 
         Args:
             folder: a path or a URI.

@@ -101,6 +101,23 @@ def _check_lists(labels: Any) -> None:
         )
 
 
+def checked_features(features: Sequence[str] | None, shape: tuple[int, ...]) -> tuple[str, ...] | None:
+    """Return the names of the columns of inputs of a shape; None where there are none.
+
+    Raises:
+        InputError: there are not as many names as columns, or two are the same.
+    """
+    if features is None:
+        return None
+    names = tuple(map(str, features))
+    if len(shape) != 2 or len(names) != shape[1]:
+        raise InputError(f"{len(names)} names of features and inputs {shape}: expected one for each column of (N, F)")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"features names {twice!r} twice: expected a name of its own for each column")
+    return names
+
+
 def checked_shapes(inputs: InputRows, n_labels: int, n_tasks: int) -> None:
     """Refuse inputs without one row of labels for each.
 

@@ -8,7 +8,6 @@ or none.
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from stg_ray.seeds import Stream, generator
 from stg_ray.shown import counted
 from stg_ray.tasks.checks import (
     by_column,
+    checked_features,
     checked_inputs,
     checked_kinds,
     checked_shapes,
@@ -33,14 +33,12 @@ from stg_ray.tasks.datasets import dataset_arrays
 from stg_ray.tasks.frames import as_table, divided, input_array, is_frame
 from stg_ray.tasks.label_matrix import meanings_of
 from stg_ray.tasks.labels import observed
+from stg_ray.tasks.notebook import html_table
 from stg_ray.tasks.rare import Needed, Policy, without_rare_tasks
 from stg_ray.tasks.settings import current_settings, with_settings
 from stg_ray.tasks.sparse_rows import InputRows, arrays_of
 from stg_ray.tasks.splitting import SPLITS, UNUSED, split_codes
 from stg_ray.tasks.task import Task, TaskKind
-
-SHOWN_TASKS = 10
-"""Tasks that a notebook lists."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +52,7 @@ class TaskSet:
         tasks: the K tasks, in the order of the columns of `labels`.
         split: (N,) int8 array of indices into `SPLITS`; `UNUSED` (-1) for rows that a limit left out.
         dropped: names of constant tasks that were dropped.
+        features: names of the columns of inputs (N, F), where they have names.
 
     Example:
         >>> import numpy as np
@@ -73,6 +72,7 @@ class TaskSet:
     tasks: tuple[Task, ...]
     split: np.ndarray
     dropped: tuple[str, ...] = ()
+    features: tuple[str, ...] | None = None
 
     @classmethod
     def from_arrays(  # noqa: PLR0913  what is known of each task, by keywords
@@ -86,6 +86,7 @@ class TaskSet:
         groups: Sequence[str | None] | Mapping[str, str] | None = None,
         class_weights: Sequence[Sequence[float] | None] | None = None,
         split: Sequence[str] | np.ndarray | None = None,
+        features: Sequence[str] | None = None,
         seed: int = 0,
     ) -> TaskSet:
         """Make a checked task set from arrays or data frames.
@@ -104,6 +105,8 @@ class TaskSet:
             class_weights: for each task None, or a positive weight of each of its classes in the loss.
             split: N entries of "train", "val" (or "valid", "validation"), "test"; made by `seed`, stratified for rare
                 labels, if not given. One without "val" has its validation rows taken from the training rows.
+            features: names of the F columns of inputs (N, F), by which data frames are predicted; those of a data frame
+                by default.
             seed: decides the split.
 
         Raises:
@@ -121,8 +124,10 @@ class TaskSet:
         """
         check_same_order(inputs, labels)
         if is_frame(inputs):
-            inputs = input_array(as_table(inputs))
+            table = as_table(inputs)
+            inputs, features = input_array(table), table.column_names if features is None else features
         inputs = checked_inputs(inputs)
+        named = checked_features(features, inputs.shape)
         columns, names = label_columns(labels, names)
         checked_shapes(inputs, columns.n_rows, columns.n_columns)
         told, marks = with_settings(names, by_column(kinds, names, "kinds"), by_column(missing, names, "missing"))
@@ -130,7 +135,8 @@ class TaskSet:
         meanings = meanings_of(columns, names, told, marks, may_be_empty=current_settings().drops_empty)
         tasks = tasks_of(names, meanings, groups, class_weights)
         labels = columns.encoded(names, meanings, marks)
-        return cls(inputs, labels, tasks, split_codes(split, labels, tasks, seed))._with_target_scales()
+        codes = split_codes(split, labels, tasks, seed)
+        return cls(inputs, labels, tasks, codes, features=named)._with_target_scales()
 
     @classmethod
     def from_frame(  # noqa: PLR0913  what is known of each task, by keywords
@@ -274,27 +280,17 @@ class TaskSet:
 
     def __repr__(self) -> str:
         inputs = f"{len(self.inputs):,} samples of {self.inputs.shape[1:]} {self.inputs.dtype}"
-        return f"TaskSet({inputs}, {counted(len(self.tasks), 'task')}: {self._kinds_text()}; {self._rows_text()})"
+        return f"TaskSet({inputs}, {counted(len(self.tasks), 'task')}: {self.kinds_text}; {self.rows_text})"
 
     def _repr_html_(self) -> str:
-        """Return a table for notebooks: sizes, kinds, splits and the first tasks."""
-        facts = {
-            "samples": f"{len(self.inputs):,} of {self.inputs.shape[1:]} {self.inputs.dtype}",
-            "rows": self._rows_text(),
-            "tasks": f"{len(self.tasks):,}: {self._kinds_text()}",
-        }
-        rows = [f"<tr><th>{name}</th><td colspan='3'>{text}</td></tr>" for name, text in facts.items()]
-        rows.append("<tr><th>task</th><th>kind</th><th>labels</th><th>known group</th></tr>")
-        for t, task in enumerate(self.tasks[:SHOWN_TASKS]):
-            n_labels = int(observed(self.labels[:, t]).sum())
-            cells = (task.name, task.kind, f"{n_labels:,}", task.group or "")
-            rows.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>")
-        if len(self.tasks) > SHOWN_TASKS:
-            rows.append(f"<tr><td colspan='4'>and {len(self.tasks) - SHOWN_TASKS:,} more</td></tr>")
-        return f"<table>{''.join(rows)}</table>"
+        return html_table(self)
 
-    def _kinds_text(self) -> str:
+    @property
+    def kinds_text(self) -> str:
+        """How many tasks there are of each kind, in words."""
         return ", ".join(f"{count:,} {kind}" for kind, count in sorted(Counter(t.kind for t in self.tasks).items()))
 
-    def _rows_text(self) -> str:
+    @property
+    def rows_text(self) -> str:
+        """How many rows each split has, in words."""
         return ", ".join(f"{len(self.rows(split)):,} {split}" for split in SPLITS)

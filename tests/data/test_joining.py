@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stg_ray.config.loading import load_config
@@ -43,6 +44,17 @@ def test_tasks_are_prefixed_and_have_labels_for_their_own_samples_only(two_sets:
     assert np.array_equal(task_set.labels[40:, 2], two_sets["second"].labels[:, 0])
     for split in SPLITS:
         assert len(task_set.rows(split)) == sum(len(own.rows(split)) for own in two_sets.values())
+
+
+@pytest.mark.parametrize("other", ["ab", "ba"])
+def test_features_keep_their_names_where_all_sets_have_the_same(tmp_path: Path, other: str) -> None:
+    parts = []
+    for name, features in {"first": "ab", "second": other}.items():
+        frame = pd.DataFrame({**dict.fromkeys(features, 1.0), "y_0": np.arange(40) % 2, "y_1": np.arange(40) // 2 % 2})
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+        parts.append({"csv": {"files": f"{tmp_path}/{name}.csv", "features": list(features), "labels": ["y_*"]}})
+    task_set = load_task_set(load_config({"data": parts}).data, seed=0)
+    assert task_set.features == (("a", "b") if other == "ab" else None)
 
 
 def test_presets_by_name_and_limits_of_each_and_of_all() -> None:

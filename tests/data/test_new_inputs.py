@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -134,3 +137,33 @@ def test_no_warning_for_rows_of_the_same_unit(n: int, shift: float, scale: float
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         checked(np.asarray(index.input_mean) + np.asarray(index.input_std) * rows, "floats")
+
+
+NAMED = pd.DataFrame(FEATURES, columns=["age", "height", "income"])
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(NAMED.columns)))
+def test_columns_of_a_frame_are_taken_by_name(order: tuple[str, ...]) -> None:
+    index = index_of(TaskSet.from_arrays(NAMED, LABELS))
+    assert PartIndex.from_dict(json.loads(json.dumps(index.to_dict()))).features == ("age", "height", "income")
+    frame = NAMED[list(order)].assign(note="not a feature")
+    found = checked_inputs(frame, index, torch.float32)
+    np.testing.assert_array_equal(np.asarray(found), FEATURES.astype(np.float32))
+
+
+def test_a_frame_without_a_feature_is_refused_and_arrays_go_by_position() -> None:
+    index = index_of(TaskSet.from_arrays(FEATURES, LABELS, features=["age", "height", "income"]))
+    with pytest.raises(InputError, match="lacks the feature 'height' and 1 other: expected the 3 columns"):
+        checked_inputs(NAMED[["age"]].assign(Height=1.0), index, torch.float32)
+    assert np.asarray(checked_inputs(FEATURES, index, torch.float32)).shape == (N, 3)
+    without_names = index_of(TaskSet.from_arrays(FEATURES, LABELS))
+    assert "features" not in without_names.to_dict()
+    assert np.asarray(checked_inputs(NAMED, without_names, torch.float32)).shape == (N, 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [(["a", "b"], "2 names of features and inputs"), (["a", "b", "a"], "'a' twice")]
+)
+def test_names_of_features_are_one_for_each_column(names: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TaskSet.from_arrays(FEATURES, LABELS, features=names)

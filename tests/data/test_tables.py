@@ -27,12 +27,14 @@ SPLIT = {"split": np.array(["train", "val", "test"])[np.repeat([0, 1, 2], [40, 8
         (["x_a"], ["*", "!x_*"], ["x_a"]),
         (["[xy]_*"], ["y_1", "y_2"], ["x_a", "x_b"]),
         ("x_a", ["y_*"], ["x_a"]),
+        (["x_b", "x_a"], ["y_*"], ["x_b", "x_a"]),
     ],
 )
 def test_labels_and_splits_are_no_inputs(tmp_path: Path, features: Any, labels: list[str], expected: list[str]) -> None:
     written(tmp_path, X | Y | SPLIT)
     task_set = load(tmp_path, files="mine.parquet", features=features, labels=labels, split="split")
     assert np.allclose(task_set.inputs, np.stack([X[name] for name in expected], axis=1))
+    assert task_set.features == tuple(expected)
     assert set(task_set.names) in ({"1", "2"}, {"y_1", "y_2"})
 
 
