@@ -73,7 +73,7 @@ PACKS: dict[str, dict[str, Any]] = {
             "groups": 2,
             "cost": 4.0,
             "length": 0.6,
-            "start": "auto",
+            "start": "profiled",
             "frozen": 0.4,
             "rounds": 2,
             "finalists": 2,

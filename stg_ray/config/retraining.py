@@ -72,7 +72,7 @@ class RetrainConfig(TrainingConfig):
     """Whether the run says, after half of the first training of ours, of all_in_one and of random groups, what grouping
     is expected to bring; it costs no training. stop: where nothing is expected, the plans of groups end there, and only
     those that do not look at the tasks are trained; auto: it is said where the trainings will take more than about two
-    minutes."""
+    minutes, or a search needs it (`search.start`)."""
     networks: Annotated[Count | None, since("0.2")] = None
     """Largest number of networks that the plan greedy serves; by default as many as ours has, and at least 2."""
     stacked: Annotated[Literal["auto", "never"], since("0.2")] = "auto"

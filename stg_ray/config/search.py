@@ -26,7 +26,7 @@ class SearchConfig(Section):
     trainings, ours, and those of which the most is expected; as many as half of the cost allows. 0 or 1: the best by
     the short trainings is taken, which measure twice as many groups then. 3 pay where the profile itself holds tasks
     back, as tasks in conflict do."""
-    start: Literal["profiled", "scratch", "auto"] = "profiled"
+    start: Literal["profiled", "scratch", "auto"] = "auto"
     """Starting point of the short trainings: the profiled network, or their initialization. auto: from scratch, and at
     least half as long as a plan's, where the forecast expects a clear gain of groups over one network, which holds
     tasks back then; else from the profiled network, also where the forecast's networks are trained already."""
