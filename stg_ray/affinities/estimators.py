@@ -82,13 +82,15 @@ def estimators_of(settings: AffinityConfig, index: PartIndex) -> dict[str, type[
 def methods_for(settings: AffinityConfig, index: PartIndex) -> list[str]:
     """Return the methods of a configuration, with `auto` resolved for these tasks.
 
-    Those that compare tasks sample by sample told known groups best (jobs/bench/rarity.py). Where no two tasks have a
-    sample in common, or where one is a regression, which has no confidence, the landscape is what is left.
+    Those that compare tasks sample by sample told known groups best (jobs/bench/rarity.py). A regression has outputs,
+    but no confidence. Where no two tasks have a sample in common, the landscape is what is left.
     """
     if not settings.leaves_methods:
         return settings.methods
-    by_sample = index.common_pairs > 0 and all(task.kind != "regression" for task in index.tasks)
-    return ["confidence_adjusted", "logit_adjusted"] if by_sample else ["landscape"]
+    if index.common_pairs == 0:
+        return ["landscape"]
+    has_regression = any(task.kind == "regression" for task in index.tasks)
+    return ["logit_adjusted"] if has_regression else ["confidence_adjusted", "logit_adjusted"]
 
 
 def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
@@ -107,7 +109,7 @@ def check_methods(settings: AffinityConfig, index: PartIndex) -> None:
     if regression and (recorded := needing("data_maps")):
         raise InputError(
             f"affinity.methods has {recorded[0]}, but task {regression[0]!r} is a regression, which has no confidence: "
-            "set affinity.methods=[landscape]"
+            f"set affinity.methods=[{'logit_adjusted' if index.common_pairs else 'landscape'}]"
         )
     if settings.sampling == "variability" and len(regression) == len(index.tasks):
         raise InputError("affinity.sampling=variability needs data maps, which regressions have not: choose stratified")

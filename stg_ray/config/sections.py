@@ -59,8 +59,8 @@ class AffinityConfig(Section):
     """The affinities of the tasks: how alike they are, by which methods."""
 
     methods: list[str] = [AUTO]
-    """Affinities to compute; auto: confidence_adjusted and logit_adjusted, or landscape where tasks share no samples or
-    one is a regression, settled when the parts are laid out, and kept. confidence_adjusted compares the confidences in
+    """Affinities to compute; auto: confidence_adjusted and logit_adjusted, the latter alone where one task is a
+    regression, and landscape where tasks share no samples, settled when the parts are laid out, and kept. confidence_adjusted compares the confidences in
     the tasks' data maps, logit_adjusted the network's outputs, both adjusted for base rates, so that rare tasks are not
     alike for being rare; confidence_correlation and logit_correlation are the same without the adjustment; data_map
     compares the data maps by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.),

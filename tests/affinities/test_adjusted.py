@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
@@ -25,6 +26,7 @@ from stg_ray.affinities.correlation import moments
 from stg_ray.affinities.gradients.samples import class_counts
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import part_name, read_index, write_parts
+from stg_ray.progress import Reporter
 from stg_ray.tasks import Task
 from tests.support.oracle import compute
 
@@ -180,3 +182,44 @@ def test_a_label_and_its_absence_are_one_problem() -> None:
     even = oriented(plain, np.array([[50.0, 50]] * 4), tasks)
     np.testing.assert_allclose(even, np.abs(plain))
     assert np.array_equal(oriented(plain, np.array([[9.0, 91]] * 4), tasks), plain), "all are turned"
+
+
+def test_a_value_and_its_negative_are_one_problem() -> None:
+    rng = np.random.default_rng(0)
+    tasks = [Task("heat", kind="regression"), Task("cold", kind="regression"), Task("fire"), Task("rain")]
+    heat, rain = rng.normal(size=400), rng.normal(size=400)
+    logits = np.stack([heat, -heat + 0.1 * rng.normal(size=400), -heat, rain], axis=1)
+    classes = np.array([[0.0, 0], [0, 0], [95, 5], [90, 10]])
+    plain = plain_correlation(logits.T)
+    found = oriented(plain, classes, tasks)
+    assert plain[0, 1] < -0.9
+    assert found[0, 1] == pytest.approx(-plain[0, 1])
+    assert found[0, 2] == pytest.approx(1), "a class has a side, but a value has none"
+    assert found[2, 3] == pytest.approx(plain[2, 3])
+    np.testing.assert_allclose(found, found.T)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("near", [0.8, 0.0])
+@pytest.mark.parametrize("has_classes", [True, False])
+def test_regressions_of_one_direction_are_found_whatever_their_signs_and_units(
+    near: float, has_classes: bool, tmp_path: Path, quiet: Reporter
+) -> None:
+    """By the defaults; values that have nothing in common are one group."""
+    rng = np.random.default_rng([8, int(has_classes)])
+    inputs = rng.normal(size=(1500, 20)).astype(np.float32)
+    centres = np.linalg.qr(rng.normal(size=(20, 3)))[0]
+    known, columns = np.repeat([0, 1, 2], 4), {}
+    for t, group in enumerate(known):
+        own = rng.normal(size=20) / np.sqrt(20)
+        values = inputs @ (near * centres[:, group] + np.sqrt(1 - near**2) * own) * rng.choice([-1, 1])
+        values += 0.5 * rng.normal(size=1500)
+        is_class = has_classes and t % 2 == 1
+        columns[f"t{t}"] = values > np.quantile(values, 0.8) if is_class else values * 10 ** rng.uniform(-1, 2)
+    task_set = sr.TaskSet.from_arrays(inputs, pd.DataFrame(columns))
+    run = sr.run(task_set, tmp_path / "run", settings={"profile": {"workers": 1}}, until="group", reporter=quiet)
+    assert run.config.affinity.methods == ["logit_adjusted"]
+    if near:
+        assert adjusted_rand_score(known, run.groups.labels) == 1
+    else:
+        assert len(run.groups.groups) == 1
