@@ -60,10 +60,10 @@ class AffinityConfig(Section):
 
     methods: list[str] = [AUTO]
     """Affinities to compute; auto: confidence_adjusted and logit_adjusted, the latter alone where one task is a
-    regression, and landscape where tasks share no samples, settled when the parts are laid out, and kept. confidence_adjusted compares the confidences in
-    the tasks' data maps, logit_adjusted the network's outputs, both adjusted for base rates, so that rare tasks are not
-    alike for being rare; confidence_correlation and logit_correlation are the same without the adjustment; data_map
-    compares the data maps by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.),
+    regression, and landscape where tasks share no samples, settled when the parts are laid out, and kept.
+    confidence_adjusted compares the confidences in the tasks' data maps, logit_adjusted the network's outputs, both
+    adjusted for base rates, so that rare tasks are not alike for being rare; confidence_correlation and
+    logit_correlation are the same without the adjustment; data_map compares the data maps by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.),
     gradient_cosine the mean gradients, head_cosine the weights of the heads, label_correlation the labels; tag and
     transfer_gain measure the tasks' effect on each other (Fifty et al. 2021, Wang et al. 2024), etap estimates it to
     first order (arXiv 2602.18591), in the profile (profile.looks) or in a training of their own; grad_tag estimates
