@@ -164,7 +164,7 @@ def check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: Co
             continue
         if needed.name == "parts" and before.data.task_set is not None and not run_dir.is_done("parts", before):
             raise InputError(f"parts is not done in {run_dir.uri}: call sr.run again with its task set")
-        run_dir.require(needed.name, before, "" if needed.name == "parts" else f", or stg-ray {needed.name} {out}")
+        run_dir.require(needed.name, before)
         if config.fingerprint(needed.sections) != before.fingerprint(needed.sections):
             changed = "; ".join(before.differences(config))
             way = "start another run" if needed.name == "parts" else f"use stg-ray {needed.name} {out} --set ..."

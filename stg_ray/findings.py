@@ -97,4 +97,5 @@ def _check_networks(run: RunDir) -> Iterator[Finding]:
 
 def _repair(run: RunDir, config: Config, stage: str) -> str:
     """Name the command that makes a stage, and all that it is made from."""
-    return f"stg-ray report {shlex.quote(run.uri)}" if stage == "report" else finishing_command(run, config)
+    is_last = stage == "report" and all(run.is_done(name, config) for name in config.stages if name != stage)
+    return f"stg-ray report {shlex.quote(run.uri)}" if is_last else finishing_command(run, config)

@@ -203,7 +203,7 @@ def run_stage(
         then = ["report"] if stage == "retrain" else []  # the page is of these networks at once
         _run_stages(run_dir, config, [stage, *then], LazySession(address, verbose=verbose), reporter, RUNS)
         if not run_dir.exists("report.html"):
-            reporter.say(f"{'report':<9} is to be made: {finishing_command(run_dir, config)}")
+            reporter.say(f"{'report':<9} is to be made; all that is left: {finishing_command(run_dir, config)}")
     return Run(run_dir)
 
 

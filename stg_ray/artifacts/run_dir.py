@@ -8,6 +8,7 @@ that was taken for dead, and wakes up after another has begun the stage, cannot 
 from __future__ import annotations
 
 import os
+import shlex
 import uuid
 from typing import Any
 
@@ -80,24 +81,30 @@ class RunDir(OwnedStorage):
         marker, begun = self._read_marker(f".stages/{stage}.json"), self._read_marker(f".stages/{stage}.begun.json")
         return marker if marker.get("owner") == begun.get("owner", marker.get("owner")) else {}
 
-    def _damaged(self, file: str, stage: str, remedy: str = "") -> InputError:
-        return InputError(f"{file} in {self.uri} is not as {stage} left it: make it again with stg-ray run{remedy}")
+    def _damaged(self, file: str, stage: str) -> InputError:
+        again = f"make it again with stg-ray run{self._or_alone(stage)}"
+        return InputError(f"{file} in {self.uri} is not as {stage} left it: {again}")
 
-    def require(self, stage: str, config: Config, remedy: str = "") -> None:
+    def _or_alone(self, stage: str) -> str:
+        """Behind the command that makes all, the one that makes a stage alone; the parts have none."""
+        return "" if stage == "parts" else f", or stg-ray {stage} {shlex.quote(self.uri)}"
+
+    def require(self, stage: str, config: Config) -> None:
         """Refuse to go on from a stage that is not done, or whose files are damaged.
 
         Args:
             stage: the stage that is needed.
             config: of the run.
-            remedy: what else to do than to give `stg-ray run` once more.
 
         Raises:
             InputError: it is not done, or one of its files is not as it was left.
         """
         if file := self.damaged_file(stage, config):
-            raise self._damaged(file, stage, remedy)
+            raise self._damaged(file, stage)
         if not self.is_marked(stage, config):
-            raise InputError(f"{stage} is not done in {self.uri}: finish it first with stg-ray run{remedy}")
+            raise InputError(
+                f"{stage} is not done in {self.uri}: finish it first with stg-ray run{self._or_alone(stage)}"
+            )
 
     def mark_done(self, stage: str, config: Config, seconds: float) -> None:
         """Mark a stage as done by this configuration, and delete its scratch files.

@@ -63,13 +63,14 @@ class AffinityConfig(Section):
     regression, and landscape where tasks share no samples, settled when the parts are laid out, and kept.
     confidence_adjusted compares the confidences in the tasks' data maps, logit_adjusted the network's outputs, both
     adjusted for base rates, so that rare tasks are not alike for being rare; confidence_correlation and
-    logit_correlation are the same without the adjustment; data_map compares the data maps by distance (Sherif et al.), landscape the per-sample gradients (Thakur et al.),
-    gradient_cosine the mean gradients, head_cosine the weights of the heads, label_correlation the labels; tag and
-    transfer_gain measure the tasks' effect on each other (Fifty et al. 2021, Wang et al. 2024), etap estimates it to
-    first order (arXiv 2602.18591), in the profile (profile.looks) or in a training of their own; grad_tag estimates
-    what training with each other would give (Li et al. 2024); random is a baseline that ignores the tasks. Version 0.1
-    took data_map and landscape by default (jobs/bench/rarity.py compares them). Also the name that an installed package
-    gives to an affinity, or `module:Class` of yours (in Python also the class)."""
+    logit_correlation are the same without the adjustment; data_map compares the data maps by distance (Sherif et al.),
+    landscape the per-sample gradients (Thakur et al.), gradient_cosine the mean gradients, head_cosine the weights of
+    the heads, label_correlation the labels; tag and transfer_gain measure the tasks' effect on each other (Fifty et al.
+    2021, Wang et al. 2024), etap estimates it to first order (arXiv 2602.18591), in the profile (profile.looks) or in a
+    training of their own; grad_tag estimates what training with each other would give (Li et al. 2024); random is a
+    baseline that ignores the tasks. Version 0.1 took data_map and landscape by default (jobs/bench/rarity.py compares
+    them). Also the name that an installed package gives to an affinity, or `module:Class` of yours (in Python also the
+    class)."""
     samples: Count | Auto = 2048
     """Number of training rows whose gradients are compared, spread evenly over the parts; auto: 256 rows of one part
     after the other, until the groups no longer change (landscape), or 256 rows of every part."""

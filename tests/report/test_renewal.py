@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 import stg_ray as sr
+from stg_ray.findings import check_run
 from stg_ray.pipeline import run_stage
 from stg_ray.progress import Reporter
 from tests.support.run_maker import make_run
@@ -20,7 +21,14 @@ def test_after_other_groups_the_command_is_said(tmp_path: Path) -> None:
     said = StringIO()
     run_stage("group", run.uri, overrides=["grouping.groups=3"], reporter=Reporter(Console(file=said, width=400)))
     assert not run.exists("report.html")
-    assert f"report    is to be made: stg-ray run '{run.uri}/config.yaml' --out '{run.uri}'" in said.getvalue()
+    whole = f"stg-ray run '{run.uri}/config.yaml' --out '{run.uri}'"
+    assert f"report    is to be made; all that is left: {whole}" in said.getvalue()
+    (advice,) = (finding.advice for finding in check_run(run) if finding.text.startswith("report: not done"))
+    assert advice == f"{whole} does it", "what comes before it is not done either"
+    with pytest.raises(
+        sr.InputError, match=r"retrain is not done .*: finish it first with stg-ray run, or stg-ray ret"
+    ):
+        sr.load(run.uri)
 
 
 @pytest.mark.slow
