@@ -35,6 +35,17 @@ def rough_time(seconds: float, word: str = "about") -> str:
     return f"{word} {seconds / 60:.0f} min" if seconds < 5400 else f"{word} {seconds / 3600:.1f} h"
 
 
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital letter, unless it begins with a setting or a command: these are typed.
+
+    Example:
+        >>> sentence("raise profile.epochs"), sentence("data.min_positives=10 leaves them out")
+        ('Raise profile.epochs', 'data.min_positives=10 leaves them out')
+    """
+    first, _, _ = text.partition(" ")
+    return text[:1].upper() + text[1:] if first.rstrip(",:;").isalnum() else text
+
+
 def shown(text: str) -> str:
     r"""Return a text with control and direction characters as escapes; line breaks stay.
 

@@ -33,7 +33,7 @@ from stg_ray.report.task_samples import samples_of_tasks
 from stg_ray.report.task_table import gains_over_one, table_of
 from stg_ray.report.terminal import cost_text, difference_texts, failure_text, looks_text
 from stg_ray.report.words import learner_sentence, search_sentence
-from stg_ray.shown import shown_name
+from stg_ray.shown import sentence, shown_name
 
 TEMPLATES = resources.files("stg_ray.report") / "templates"
 
@@ -49,7 +49,7 @@ def page_of(evidence: Evidence) -> str:
         loader=PackageLoader("stg_ray.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"name": _name, "shown": shown_name, "duration": facts.duration}
+    environment.filters |= {"name": _name, "shown": shown_name, "duration": facts.duration, "sentence": sentence}
     environment.globals["number"] = _number
     script = (TEMPLATES / "page.js").read_text()
     html: str = environment.get_template("page.html.j2").render(

@@ -73,7 +73,8 @@ def matrices_of(evidence: Evidence) -> list[Matrix]:
     for name, matrix in evidence.matrices.items():
         image, low, high = matrix_image(matrix, evidence.order, len(evidence.matrices))
         names = [matrix.tasks[t] for t in evidence.order] if len(matrix.tasks) <= MOST_NAMED else []
-        title, about = name.replace("_", " "), str(matrix.parameters.get("about", ""))
+        # A name of code, module:function, is as it is typed.
+        title, about = name if ":" in name else name.replace("_", " "), str(matrix.parameters.get("about", ""))
         found.append(Matrix(title, about, matrix.kind, image, low, high, names, len(matrix.tasks)))
     return found
 

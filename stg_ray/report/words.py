@@ -8,7 +8,7 @@ from typing import Any
 from stg_ray.config import Config, PlanName
 from stg_ray.config.plans import TrainedPlan
 from stg_ray.report.comparison import Difference
-from stg_ray.shown import counted
+from stg_ray.shown import counted, sentence
 
 OTHERS: dict[PlanName, str] = {
     "all_in_one": "all tasks in one network",
@@ -106,7 +106,7 @@ def verdict_sentences(compared: list[tuple[TrainedPlan, Difference]], subject: s
         else:
             outcomes["open"].append(f"{OTHERS[plan.base]} ({_interval(d)}{_what_it_takes(d, n_compared)})")
     clear = [f"{word} than {' and '.join(outcomes[word])}" for word in ("better", "worse") if outcomes[word]]
-    sentences = [f"{subject[0].upper()}{subject[1:]} are {'; '.join(clear)}."] if clear else []
+    sentences = [f"{sentence(subject)} are {'; '.join(clear)}."] if clear else []
     if outcomes["open"]:
         sentences.append(f"These trainings do not tell {subject} from {', nor from '.join(outcomes['open'])}.")
     if outcomes["unknown"]:

@@ -136,6 +136,14 @@ def test_regressions_alone_have_no_data_map(copied: RunDir) -> None:
     assert "Ambiguous</th>" not in text
 
 
+def test_settings_at_the_beginning_of_a_sentence_are_typed_as_they_are_shown(copied: RunDir) -> None:
+    limits = [["affinity.start has no use", "data.min_positives=10 helps"], ["it is small", "raise it"]]
+    copied.write_json("affinity/limits.json", limits)
+    text = page(copied)
+    assert '<li>affinity.start has no use. <span class="advice">data.min_positives=10 helps.</span>' in text
+    assert '<li>It is small. <span class="advice">Raise it.</span>' in text
+
+
 def test_groups_are_named_by_the_task_that_belongs_most(tmp_path: Path) -> None:
     evidence = Evidence(run := make_run(str(tmp_path), 40, n_groups=3), run.read_config())
     groups = evidence.groups
