@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from stg_ray.artifacts.left_to_auto import left_to_auto
 from stg_ray.config import Config
 from stg_ray.config.presets import PRESETS
-from stg_ray.config.secrets import without_secrets
+from stg_ray.config.secrets import HIDDEN, SECRET_NAME, without_secrets
 from stg_ray.config.tuning import TUNED
 from stg_ray.models.files import load_weights
 from stg_ray.report.evidence import Evidence
@@ -169,33 +169,36 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def changed_settings(config: Config) -> list[Setting]:
     """Return the keys that are not at their defaults, in the order of the configuration, without secrets."""
-    values = without_secrets(config.model_dump())
-    return _changes("", values, _defaults(type(config), config))
+    return list(_changes("", config, None))
 
 
-def _defaults(model: type[BaseModel], given: BaseModel) -> dict[str, Any]:
-    """The defaults of a section's keys; of a required section, those of its own keys."""
-    defaults = {}
-    for name, field in model.model_fields.items():
-        own = getattr(given, name)
-        if field.is_required():
-            defaults[name] = _defaults(type(own), own) if isinstance(own, BaseModel) else None
-        else:
-            default = field.get_default(call_default_factory=True)
-            defaults[name] = default.model_dump() if isinstance(default, BaseModel) else default
-    return defaults
+def _changes(key: str, value: Any, default: Any) -> Iterator[Setting]:
+    """The keys below this one whose values are others. A section that is optional has keys with defaults of their own,
+    and what else is none by default has the keys that are given."""
+    if isinstance(value, BaseModel):
+        of_keys = default if isinstance(default, BaseModel) else None
+        for name, own in _defaults(value).items():
+            below = own if of_keys is None else getattr(of_keys, name)
+            yield from _changes(f"{key}.{name}".lstrip("."), getattr(value, name), below)
+    elif isinstance(value, dict) and value and (default is None or (isinstance(default, dict) and default)):
+        for name, own in value.items():
+            yield from _changes(f"{key}.{name}", own, (default or {}).get(name))
+    elif value != default:
+        yield Setting(key, HIDDEN if SECRET_NAME.search(key) else _text(value), _text(default))
 
 
-def _changes(key: str, value: Any, default: Any) -> list[Setting]:
-    """The keys below this one whose values are others; of what is none by default, those that are given."""
-    if isinstance(value, dict) and value and (default is None or (isinstance(default, dict) and default)):
-        below = default or {name: None if own not in ({}, []) else own for name, own in value.items()}
-        changes = (_changes(f"{key}.{name}" if key else str(name), own, below.get(name)) for name, own in value.items())
-        return [change for of_key in changes for change in of_key]
-    return [] if value == default else [Setting(key, _text(value), _text(default))]
+def _defaults(section: BaseModel) -> dict[str, Any]:
+    """The default of each key of a section; None where it has none."""
+    fields = type(section).model_fields.items()
+    return {name: None if f.is_required() else f.get_default(call_default_factory=True) for name, f in fields}
 
 
 def _text(value: Any) -> str:
+    """A value as it is given; of sections in it what is not at its default."""
+    if isinstance(value, BaseModel):
+        value = {name: own for name, d in _defaults(value).items() if (own := getattr(value, name)) != d}
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_text(own)}' for name, own in without_secrets(value).items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
     return "none" if value is None else str(value)

@@ -175,6 +175,29 @@ def test_settings_that_were_changed_are_listed_and_no_others(tmp_path: Path) -> 
     assert "7" in str(listed)
 
 
+def test_defaults_of_optional_sections_were_given_by_nobody() -> None:
+    table = {"files": {"train": "a.csv", "test": "b.csv"}, "features": "x_*", "classes": "kind"}
+    budget = {"networks": 2, "apart": [["a", "b"]]}
+    config = load_config({"data": {"csv": table}, "grouping": {"method": "budget", "budget": budget}})
+    changed = {setting.key: (setting.value, setting.default) for setting in facts.changed_settings(config)}
+    assert {key: value for key, value in changed.items() if key.startswith("data.")} == {
+        "data.csv.files.train": ("a.csv", "none"),
+        "data.csv.files.test": ("b.csv", "none"),
+        "data.csv.features": ("[x_*]", "[]"),
+        "data.csv.classes": ("kind", "none"),
+    }
+    assert {key for key in changed if "budget." in key} == {"grouping.budget.networks", "grouping.budget.apart"}
+    latin = load_config({"data": {"csv": {**table, "encoding": "latin-1"}}})
+    (encoding,) = [each for each in facts.changed_settings(latin) if each.key == "data.csv.encoding"]
+    assert (encoding.value, encoding.default) == ("latin-1", "utf-8")
+    parts = {"join": ["digits", {"csv": table, "name": "mine", "tasks": {"a*": {"kind": "regression"}}}]}
+    (joined,) = [setting.value for setting in facts.changed_settings(load_config({"data": parts}))]
+    assert joined == (
+        "[{preset: digits}, {csv: {features: [x_*], classes: kind, files: {train: a.csv, test: b.csv}}, name: mine, "
+        "tasks: {a*: {kind: regression}}}]"
+    )
+
+
 def test_what_was_given_comes_before_what_auto_stood_for(tmp_path: Path) -> None:
     settings = {"model": {"width": 256}, "retrain": {"seeds": 5}, "profile": {"lr": 0.001}}
     run = make_run(str(tmp_path / "run"), 12, settings=settings)
