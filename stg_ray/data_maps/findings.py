@@ -39,10 +39,12 @@ def region_sums(state: DataMapState) -> np.ndarray:
 def regions_table(names: Sequence[str], sums: np.ndarray) -> pa.Table:
     """Return a table with a row per task: labelled samples, shares of the regions, mean confidence and variability.
 
+    A task without a data map, such as a regression, has no samples in it, and NaN for all else.
+
     Args:
         sums: (K, 6) `region_sums` of all samples.
     """
-    n = np.maximum(sums[:, :1], 1)
+    n = np.where(sums[:, :1] > 0, sums[:, :1], np.nan)
     columns = dict(
         zip(("easy", "ambiguous", "hard_to_learn", "confidence", "variability"), (sums[:, 1:] / n).T, strict=True)
     )

@@ -77,8 +77,12 @@ class Evidence:
 
     @cached_property
     def regions(self) -> pd.DataFrame | None:
-        """Shares of the data map's regions, a row for each task; None where all tasks are regressions."""
-        return self._table("profile/regions.parquet")
+        """Shares of the data map's regions, a row for each task, NaN where it has no data map; None where none has."""
+        table = self._table("profile/regions.parquet")
+        if table is None or not (has_map := table["samples"] > 0).any():
+            return None
+        # Earlier versions wrote zeros.
+        return table.assign(**{region: table[region].where(has_map) for region in REGIONS})
 
     @cached_property
     def suspects(self) -> pd.DataFrame | None:

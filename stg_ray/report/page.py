@@ -23,7 +23,7 @@ from stg_ray.report import facts
 from stg_ray.report.charts.graph import MOST_TASKS, group_map, mean_ranks, task_graph
 from stg_ray.report.charts.intervals import interval_bar, plans_at_cost, reach
 from stg_ray.report.charts.palette import css_variables
-from stg_ray.report.evidence import Evidence
+from stg_ray.report.evidence import REGIONS, Evidence
 from stg_ray.report.groups_view import MOST_CARDS, SHOWN_IN_MANY, cards_of, known_of
 from stg_ray.report.headline import headline_of, tiles_of
 from stg_ray.report.main_tasks import main_tasks_of
@@ -146,7 +146,7 @@ def _about(evidence: Evidence) -> dict[str, Any]:
                 "order": order,
                 "centres": [shown_name(name) for name in evidence.centres],
                 "regions": None if evidence.regions is None else
-                evidence.regions[["easy", "ambiguous", "hard_to_learn"]].fillna(0).round(4).to_numpy().tolist(),
+                evidence.regions[list(REGIONS)].round(4).to_numpy().tolist(),
                 "samples": samples and vars(samples),
             }
         ),

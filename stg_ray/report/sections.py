@@ -51,20 +51,20 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Maps:
-    """The data maps of all tasks in one image.
+    """The data maps of all tasks that have one, in one image: regressions have none.
 
     Attributes:
         image: data URI.
         columns, rows: of the maps in it.
-        names: of the tasks, in their order there.
-        shares: (K, 3) shares of the regions.
+        tasks: place among all tasks and name of each task, in their order there.
+        shares: of the first one's regions.
     """
 
     image: str
     columns: int
     rows: int
-    names: list[str]
-    shares: list[list[float]]
+    tasks: list[tuple[int, str]]
+    shares: list[float]
 
 
 def matrices_of(evidence: Evidence) -> list[Matrix]:
@@ -87,12 +87,14 @@ def membership_of(evidence: Evidence) -> str | None:
 
 
 def map_of(evidence: Evidence) -> Maps | None:
-    """Return the data maps of all tasks; None where there is none."""
+    """Return the data maps of the tasks; None where there is none."""
     if evidence.points is None or evidence.regions is None:
         return None
-    image = maps_image(evidence.points)
-    shares = evidence.regions[list(REGIONS)].fillna(0).to_numpy().tolist()
-    return Maps(image, *tiles(len(evidence.points)), evidence.summary.index.names, shares)
+    shares = evidence.regions[list(REGIONS)].to_numpy()
+    places = np.flatnonzero(np.isfinite(shares).all(axis=1)).tolist()
+    names = evidence.summary.index.names
+    tasks = [(t, names[t]) for t in places]
+    return Maps(maps_image(evidence.points[places]), *tiles(len(places)), tasks, shares[places[0]].tolist())
 
 
 def number_of_groups(evidence: Evidence) -> Markup | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stg_ray.report.comparison import Comparison, Difference, Trainings
-from stg_ray.report.evidence import Evidence
+from stg_ray.report.evidence import REGIONS, Evidence
 from stg_ray.report.summary import SHORT, TITLES, PlanRow
 from stg_ray.report.words import OTHERS
 from stg_ray.training.metrics import primary_metric
@@ -88,7 +88,7 @@ def table_of(evidence: Evidence) -> TaskTable:
     names = {task.name: primary_metric(task, evidence.config.metric) for task in summary.index.tasks}
     metrics, values = _other_metrics(evidence, subject, names)
     regions = evidence.regions
-    shares = None if regions is None else regions[["easy", "ambiguous", "hard_to_learn"]].to_numpy()
+    shares = None if regions is None else regions[list(REGIONS)].to_numpy()
     counts, certainty = summary.index.rarer_in_test, groups.certainty or {}
     rows = []
     for t in evidence.order.tolist():

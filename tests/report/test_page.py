@@ -16,8 +16,9 @@ import pytest
 
 import stg_ray as sr
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.report.page import write_page
 from tests.support.browser import Browser, needs_chromium
-from tests.support.run_maker import make_run
+from tests.support.run_maker import make_regression, make_run
 
 SIZES = {15: 1.5e6, 100: 1.5e6, 1000: 5e6}
 """Largest pages in bytes, by the number of tasks."""
@@ -286,6 +287,21 @@ def test_the_data_map_is_that_of_the_chosen_task(browser: Browser, runs: dict[in
     place = browser.evaluate("document.querySelector('.points').style.getPropertyValue('--at')")
     x, y = (float(value.rstrip("%")) / 100 for value in place.split())
     assert (round(x * 31), round(y * 31)) == (777 % 32, 777 // 32)
+
+
+def test_data_maps_beside_regressions_are_those_of_their_tasks(browser: Browser, tmp_path: Path) -> None:
+    run = make_run(str(tmp_path), 6)
+    make_regression(run, 0)
+    write_page(run, run.read_config())
+    browser.open(page(run))
+    assert browser.each("#map-task option", "o => o.value") == ["1", "2", "3", "4", "5"]
+    assert text(browser, "#map-name") == "task 0001"
+    browser.enter("#map-task", "3")
+    assert text(browser, "#map-name") == "task 0003"
+    assert browser.evaluate("document.querySelector('.points').style.getPropertyValue('--at')") == "50% 0%"
+    expected = run.read_parquet("profile/regions.parquet").to_pandas().loc[3, ["easy", "ambiguous", "hard_to_learn"]]
+    shares = browser.each(".points b", "b => parseInt(b.textContent)")
+    assert shares == pytest.approx(100 * expected.to_numpy(dtype=float), abs=0.51)
 
 
 def test_samples_beside_the_data_map_are_those_of_the_chosen_task(browser: Browser, runs: dict[int, RunDir]) -> None:

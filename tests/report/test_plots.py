@@ -15,7 +15,7 @@ from stg_ray.artifacts.groups import Serving
 from stg_ray.config import PlanName
 from stg_ray.report.charts.palette import COLORS
 from stg_ray.report.plots.common import SYMBOLS
-from tests.support.run_maker import make_run
+from tests.support.run_maker import make_regression, make_run
 
 NAMES = ["plain", "<b>bold</b>", "a&b", 'quo"te', "tab\there", "ünïcödé", "x" * 200, "last"]
 
@@ -62,6 +62,16 @@ def test_a_data_map_is_that_of_its_task(run: sr.Run) -> None:
     values = np.asarray(run.data_map)[:, 2]
     np.testing.assert_array_equal(trace.y, values[:, 0])
     np.testing.assert_array_equal(trace.x, values[:, 1])
+
+
+def test_regressions_are_left_out_of_data_maps(tmp_path: Path) -> None:
+    run = make_run(str(tmp_path), 6, n_groups=2)
+    make_regression(run, 1)
+    (easy, *_) = sr.plot.regions(run.uri).data
+    assert sorted(easy.y) == [f"task {t:04d}" for t in (0, 2, 3, 4, 5)]
+    assert len(easy.x) == 5
+    with pytest.raises(sr.InputError, match="'task 0001' has no data map, as it is a regression"):
+        sr.plot.data_map(run.uri, "task 0001")
 
 
 def test_what_is_not_there_is_said(run: sr.Run, tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from stg_ray.report.evidence import Evidence
 from stg_ray.report.groups_view import cards_of, known_of
 from stg_ray.report.page import page_of
 from stg_ray.report.samples import ambiguous_of, suspects_of
+from stg_ray.report.sections import map_of
 from stg_ray.report.task_samples import OF_A_TASK, samples_of_tasks
+from stg_ray.report.task_table import table_of
 from stg_ray.stages import AUXILIARY
-from tests.support.run_maker import PLANS, make_run
+from tests.support.run_maker import PLANS, make_regression, make_run
 
 ONE = {"retrain": {"plans": ["ours", "all_in_one"]}}
 
@@ -134,6 +136,21 @@ def test_regressions_alone_have_no_data_map(copied: RunDir) -> None:
     text = page(copied)
     assert 'id="maps"' not in text
     assert "Ambiguous</th>" not in text
+
+
+def test_regressions_beside_classes_have_no_data_map(copied: RunDir) -> None:
+    make_regression(copied, 0)
+    make_regression(copied, 7)
+    evidence = Evidence(copied, copied.read_config())
+    maps, table = map_of(evidence), table_of(evidence)
+    assert maps is not None
+    assert [place for place, _ in maps.tasks] == [1, 2, 3, 4, 5, 6, 8, 9, 10, 11]
+    assert sum(maps.shares) == pytest.approx(1), "of the first that has one"
+    assert [row.place for row in table.rows if not row.regions] == [0, 7]
+    text = page(copied)
+    assert '<option value="1">task 0001</option><option value="2">' in text
+    assert 'aria-label="Data map of task 0001"' in text
+    assert '<option value="0">' not in text
 
 
 def test_settings_at_the_beginning_of_a_sentence_are_typed_as_they_are_shown(copied: RunDir) -> None:

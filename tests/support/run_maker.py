@@ -184,3 +184,19 @@ def _retrain(
     chosen = choose(results, costs, index, set(), config.metric)
     if chosen is not None:
         run.write_json("chosen.json", chosen)
+
+
+def make_regression(run: RunDir, task: int) -> None:
+    """Make one of a run's tasks a regression, of which earlier versions wrote a data map of zeros."""
+    index = run.read_json("parts/index.json")
+    index["tasks"][task] |= {"kind": "regression", "n_classes": 1}
+    run.write_json("parts/index.json", index)
+    counts = run.read_arrays("profile/points.arrow")["counts"].copy()
+    counts[task] = 0
+    run.write_arrays("profile/points.arrow", {"counts": counts})
+    regions = run.read_parquet("profile/regions.parquet").to_pandas()
+    regions.loc[task, regions.columns != "task"] = 0
+    run.write_parquet("profile/regions.parquet", pa.Table.from_pandas(regions, preserve_index=False))
+    suspected = run.read_parquet("profile/suspects.parquet").to_pandas()
+    suspected = suspected[suspected["task"] != index["tasks"][task]["name"]]
+    run.write_parquet("profile/suspects.parquet", pa.Table.from_pandas(suspected, preserve_index=False))

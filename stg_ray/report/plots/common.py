@@ -15,6 +15,7 @@ from stg_ray.report.summary import PlanRow
 from stg_ray.shown import shown_name
 
 if TYPE_CHECKING:
+    import numpy as np
     import plotly.graph_objects as go
 
 SYMBOLS: dict[Serving, str] = {"argmax": "circle", "ensemble": "diamond"}
@@ -60,9 +61,9 @@ def name_rows(figure: go.Figure, n_tasks: int) -> None:
     figure.update_yaxes(autorange="reversed", type="category", showticklabels=n_tasks <= MAX_LABELLED)
 
 
-def names_of(evidence: Evidence) -> list[str]:
-    """The names of the tasks, group by group."""
-    return [escaped(evidence.groups.tasks[t]) for t in evidence.order]
+def names_of(evidence: Evidence, order: np.ndarray | None = None) -> list[str]:
+    """The names of the tasks in this order, by default of all group by group."""
+    return [escaped(evidence.groups.tasks[t]) for t in (evidence.order if order is None else order)]
 
 
 def escaped(name: str) -> str:

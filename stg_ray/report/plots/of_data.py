@@ -39,6 +39,8 @@ def data_map(run: Source, task: str) -> go.Figure:
     names = evidence.summary.index.names
     if task not in names:
         raise InputError(unknown(task, names, "task"))
+    if evidence.summary.index.tasks[names.index(task)].kind == "regression":
+        raise InputError(f"task {task!r} has no data map, as it is a regression: see sr.plot.tasks")
     data = DataMap(evidence.run.uri)
     values = data[np.arange(min(len(data), MAX_POINTS))][:, names.index(task)]
     known = np.isfinite(values[:, 0])
@@ -56,7 +58,7 @@ def data_map(run: Source, task: str) -> go.Figure:
 
 
 def regions(run: Source) -> go.Figure:
-    """Draw the shares of easy, ambiguous and hard-to-learn samples of each task.
+    """Draw the shares of easy, ambiguous and hard-to-learn samples of each task that has a data map.
 
     Raises:
         InputError: all tasks are regressions, which have no data map.
@@ -64,10 +66,11 @@ def regions(run: Source) -> go.Figure:
     evidence = evidence_of(run)
     if evidence.regions is None:
         raise InputError("this run has no data map, as all its tasks are regressions: see sr.plot.tasks")
-    names = names_of(evidence)
+    order = evidence.order[evidence.regions[REGIONS[0]].notna().to_numpy()[evidence.order]]
+    names = names_of(evidence, order)
     figure = new_figure(height=140 + ROW_HEIGHT * len(names), barmode="stack", legend={"orientation": "h", "y": 1.06})
     for region, color in zip(REGIONS, REGION_COLORS, strict=True):
-        shares = evidence.regions[region].to_numpy()[evidence.order]
+        shares = evidence.regions[region].to_numpy()[order]
         figure.add_bar(x=shares, y=names, name=region.replace("_", " "), orientation="h", marker_color=color)
     name_rows(figure, len(names))
     figure.update_xaxes(title="share of training samples", tickformat=".0%")

@@ -196,8 +196,8 @@
     const points = document.querySelector(".points"), { rows, columns } = document.querySelector(".map").dataset;
     const at = (place, n) => (n > 1 ? (100 * place) / (n - 1) : 0) + "%";
     const draw = () => {
-      const t = +chosen.value;
-      points.style.setProperty("--at", at(t % columns, columns) + " " + at(Math.floor(t / columns), rows));
+      const t = +chosen.value, tile = chosen.selectedIndex;
+      points.style.setProperty("--at", at(tile % columns, columns) + " " + at(Math.floor(tile / columns), rows));
       points.setAttribute("aria-label", "Data map of " + names[t]);
       points.querySelectorAll("b").forEach((b, region) => { b.textContent = (100 * data.regions[t][region]).toFixed(0) + " %"; });
       const name = document.createElement("bdi");
