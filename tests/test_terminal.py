@@ -19,14 +19,14 @@ from stg_ray import cli
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.config import RetrainConfig
 from stg_ray.config.loading import load_config
-from stg_ray.config.plans import trained_plans
+from stg_ray.config.plans import TITLES, trained_plans
 from stg_ray.errors import InputError
 from stg_ray.exits import exit_code, plain_warnings
 from stg_ray.guide import print_guide, read, topics
 from stg_ray.options import ORDER
 from stg_ray.progress import Reporter
 from stg_ray.report.comparison import Difference, Trainings
-from stg_ray.report.summary import TITLES, PlanRow
+from stg_ray.report.summary import PlanRow
 from stg_ray.report.terminal import plans_table, print_groups
 from stg_ray.shown import shown
 from stg_ray.stages import STAGES

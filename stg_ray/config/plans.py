@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from stg_ray.config.retraining import PlanName, RetrainConfig
 
 _PROFILED = "_profiled"
 """Ends the name of a plan whose networks start from the profile, where the plan is trained from scratch too."""
+
+TITLES: dict[PlanName, str] = {
+    "ours": "ours",
+    "searched": "searched",
+    "ours_soft": "ours, soft",
+    "ours_and_all": "ours + all",
+    "branches": "branches",
+    "all_in_one": "all in one",
+    "all_in_one_equal_cost": "one, equal cost",
+    "all_in_one_ensemble": "all in one",
+    "random": "random groups",
+    "single_task": "single task",
+    "known": "known groups",
+    "greedy": "greedy",
+}
+"""Plans in tables and texts, in their order in the tables."""
+
+TOGETHER: tuple[PlanName, ...] = ("all_in_one_ensemble", "ours_and_all", "greedy")
+"""Plans whose networks predict together, and not one by one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +57,16 @@ class TrainedPlan:
         """Return the name of another plan that starts as this one does."""
         return _named(base, None, self.profiled, self.beside_scratch).name
 
+    def title(self, *, is_ensemble: bool = False) -> str:
+        """Return the title of the plan; it names the start where the plan is trained from both.
+
+        Args:
+            is_ensemble: whether its networks predict together, where they may do either.
+        """
+        together = " ensemble" if is_ensemble or self.base in TOGETHER else ""
+        draw = "" if self.draw is None else f", draw {self.draw}"
+        return TITLES[self.base] + together + draw + (", from profile" if self.beside_scratch else "")
+
 
 def trained_plans(config: RetrainConfig) -> dict[str, TrainedPlan]:
     """Return the plans that may be trained, by name, in the order of `retrain.plans`; first those from scratch.
@@ -64,3 +94,16 @@ def trained_plans(config: RetrainConfig) -> dict[str, TrainedPlan]:
 def _named(base: PlanName, draw: int | None, profiled: bool, beside_scratch: bool) -> TrainedPlan:
     name = base if draw is None else f"{base}_{draw}"
     return TrainedPlan(name + _PROFILED * beside_scratch, base, draw, profiled, beside_scratch)
+
+
+def plan_of_name(name: str) -> TrainedPlan:
+    """Return the plan of a name in plans/ and in the tables of a run, as far as the name tells.
+
+    Example:
+        >>> plan_of_name("random_1_profiled").title()
+        'random groups, draw 1, from profile'
+    """
+    start, beside_scratch = name.removesuffix(_PROFILED), name.endswith(_PROFILED)
+    stem, _, draw = start.rpartition("_")
+    base, number = (stem, int(draw)) if draw.isdigit() else (start, None)
+    return _named(cast("PlanName", base), number, beside_scratch, beside_scratch)

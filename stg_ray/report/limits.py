@@ -9,6 +9,7 @@ from typing import Any
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.config import Config
+from stg_ray.config.plans import plan_of_name
 from stg_ray.data.parts import PartIndex
 from stg_ray.report.comparison import Difference
 from stg_ray.tasks.rare import first_names
@@ -83,10 +84,12 @@ def _of_plateaus(run: RunDir, config: Config) -> Iterator[Limit]:
             "the score of the profiled network on validation rows still rose when profile.max_epochs ended it",
             f"set profile.max_epochs={2 * config.profile.max_epochs}",
         )
-    ended = [network.get("ended") for network in _first_networks(run)]
-    if n := ended.count("max_epochs"):
+    # Draws of random groups are one plan, as in the tables.
+    ended = [(plan_of_name(plan).of_all_draws, network.get("ended")) for plan, network in _first_networks(run).items()]
+    if n := len({plan for plan, how in ended if how == "max_epochs"}):
+        n_plans = len({plan for plan, _ in ended})
         yield Limit(
-            f"networks of {n} of {len(ended)} plans still became better on validation rows when retrain.max_epochs "
+            f"networks of {n} of {n_plans} plans still became better on validation rows when retrain.max_epochs "
             "ended them",
             f"set retrain.max_epochs={2 * config.retrain.max_epochs}",
         )
@@ -94,7 +97,7 @@ def _of_plateaus(run: RunDir, config: Config) -> Iterator[Limit]:
 
 def _steps_of_networks(run: RunDir, config: Config, index: PartIndex) -> int | None:
     """Return the fewest steps of the plans' first networks; None where none is there."""
-    epochs = [network["epochs"] for network in _first_networks(run)]
+    epochs = [network["epochs"] for network in _first_networks(run).values()]
     of_epoch = _steps_of_epoch(index, config.retrain.batch_size)
     if config.retrain.learner != "joint":
         of_epoch = config.meta.steps_per_epoch
@@ -107,12 +110,12 @@ def _key_of_steps(config: Config, section: str) -> str:
     return f"lower {section}.batch_size" if joint else "meta.steps_per_epoch"
 
 
-def _first_networks(run: RunDir) -> list[dict[str, Any]]:
-    """Return the network.json of each plan's first network, where it is there."""
+def _first_networks(run: RunDir) -> dict[str, dict[str, Any]]:
+    """Return the network.json of each plan's and draw's first network, where it is there."""
     networks = run.read_parquet("costs.parquet").select(["plan", "group", "seed"]).to_pylist()
     first = {network["plan"]: network_place(**network) for network in reversed(networks)}
-    files = [f"{folder}/network.json" for folder in first.values()]
-    return [run.read_json(file) for file in files if run.exists(file)]
+    files = {plan: f"{folder}/network.json" for plan, folder in first.items()}
+    return {plan: run.read_json(file) for plan, file in files.items() if run.exists(file)}
 
 
 def _steps_of_profile(run: RunDir, config: Config, index: PartIndex) -> int | None:

@@ -12,7 +12,6 @@ from stg_ray.report.charts.palette import COLORS
 from stg_ray.report.charts.raster import maps_image, matrix_image, membership_image, tiles
 from stg_ray.report.charts.svg import drawing, tag
 from stg_ray.report.evidence import REGIONS, Evidence
-from stg_ray.report.summary import title_of
 from stg_ray.shown import shown_name
 
 MOST_NAMED = 40
@@ -150,7 +149,7 @@ def _network_curves(evidence: Evidence) -> Markup | None:
         scores = network.get("course")
         if group == 0 and scores:
             points = known_points([float(e) for e in range(1, len(scores) + 1)], scores)
-            lines.append(Line(points, color=COLORS[plan.base], name=title_of(plan, "argmax")))
+            lines.append(Line(points, color=COLORS[plan.base], name=plan.title()))
     return line_chart(
         "score on validation rows by epoch", lines[:MOST_LINES], x_title="epoch", y_title="validation score"
     )

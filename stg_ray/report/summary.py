@@ -13,30 +13,14 @@ from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.looks import n_looks
 from stg_ray.artifacts.outlook import FORECAST
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.config import Config, PlanName
-from stg_ray.config.plans import TrainedPlan, trained_plans
+from stg_ray.config import Config
+from stg_ray.config.plans import TITLES, TrainedPlan, trained_plans
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.report.comparison import Comparison, Difference, Trainings, holm
 from stg_ray.report.limits import Limit, limits_of
 from stg_ray.report.tuning import Tuning
 from stg_ray.report.words import OTHERS, deploy_sentence, verdict_sentences
 from stg_ray.training.metrics import LEAST_R2, primary_metric
-
-TITLES: dict[PlanName, str] = {
-    "ours": "ours",
-    "searched": "searched",
-    "ours_soft": "ours, soft",
-    "ours_and_all": "ours + all",
-    "branches": "branches",
-    "all_in_one": "all in one",
-    "all_in_one_equal_cost": "one, equal cost",
-    "all_in_one_ensemble": "all in one",
-    "random": "random groups",
-    "single_task": "single task",
-    "known": "known groups",
-    "greedy": "greedy",
-}
-"""Plans in the tables, in their order there."""
 
 SHORT = {"average_precision": "AP", "r2": "R2", "roc_auc": "AUC"}
 """Metrics in the tables, where they have a short name."""
@@ -73,7 +57,7 @@ class PlanRow:
     @property
     def title(self) -> str:
         """The line's title in the tables; it names the start where the plan is trained from both."""
-        return title_of(self.plan, self.serving)
+        return self.plan.title(is_ensemble=self.serving == "ensemble")
 
     @property
     def mean(self) -> float:
@@ -169,12 +153,6 @@ def _deploy(run: RunDir, config: Config, groups: Groups) -> str:
         return ""
     chosen = run.read_json("chosen.json")
     return deploy_sentence(chosen, trained_plans(config.retrain)[chosen["plan"]], len(groups.groups))
-
-
-def title_of(plan: TrainedPlan, serving: Serving) -> str:
-    """Return the title of a plan in the tables; it names the start where the plan is trained from both."""
-    ensemble = " ensemble" if serving == "ensemble" else ""
-    return TITLES[plan.base] + ensemble + (", from profile" if plan.beside_scratch else "")
 
 
 def _against(rows: list[PlanRow]) -> dict[str, Difference]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from stg_ray.report.comparison import Comparison, Difference, Trainings
 from stg_ray.report.evidence import REGIONS, Evidence
-from stg_ray.report.summary import SHORT, TITLES, PlanRow
+from stg_ray.report.summary import SHORT, PlanRow
 from stg_ray.report.words import OTHERS
 from stg_ray.training.metrics import primary_metric
 
@@ -106,7 +106,8 @@ def table_of(evidence: Evidence) -> TaskTable:
         )
         rows.append(row)
     score = " or ".join(dict.fromkeys(SHORT.get(metric, metric) for metric in names.values()))
-    return TaskTable("" if subject is None else subject.title, score, [_title(o) for o in others], metrics, rows)
+    baselines = [replace(other.plan, beside_scratch=False).title() for other in others]
+    return TaskTable("" if subject is None else subject.title, score, baselines, metrics, rows)
 
 
 def gain_of(one: Trainings, two: Trainings, t: int) -> Difference:
@@ -137,10 +138,6 @@ def _subject(plans: list[PlanRow]) -> PlanRow | None:
 def _served(plans: list[PlanRow]) -> dict[str, PlanRow]:
     """The line of each plan by its name: served task by task if it has such results."""
     return {row.plan.name: row for serving in ("ensemble", "argmax") for row in plans if row.serving == serving}
-
-
-def _title(row: PlanRow) -> str:
-    return TITLES[row.plan.base] + (" ensemble" if row.plan.base == "all_in_one_ensemble" else "")
 
 
 def _other_metrics(

@@ -12,6 +12,7 @@ import pandas as pd
 
 from stg_ray.artifacts.groups import Serving
 from stg_ray.config import MetricConfig
+from stg_ray.config.plans import plan_of_name
 from stg_ray.data.parts import PartIndex
 from stg_ray.retraining.jackknife import WithoutFolds, jackknife_error
 from stg_ray.training.metrics import DEFAULT, LEAST_R2, primary_metric
@@ -91,7 +92,7 @@ def choose(
         "networks": chosen.networks,
         "validation": chosen.validation,
         "test": _score(_scored(results, index, "test", metric), chosen),
-        "why": _why(chosen, best, len(near)) + left_out(broken, scored["plan"]),
+        "why": _why(chosen, best, near) + left_out(broken, scored["plan"]),
         "candidates": [asdict(each) for each in candidates],
     }
 
@@ -106,7 +107,7 @@ def _cheapest(near: Sequence[Candidate]) -> Candidate:
 
 def left_out(broken: Mapping[str, str], plans: Iterable[str]) -> str:
     """Say which of the plans break a budget, for the end of a sentence; empty where none does."""
-    named = [f"{plan} ({broken[plan]})" for plan in dict.fromkeys(plans) if plan in broken]
+    named = [f"{plan_of_name(plan).title()!r} ({broken[plan]})" for plan in dict.fromkeys(plans) if plan in broken]
     return f"; left out, since grouping.budget does not allow them: {', '.join(named)}" if named else ""
 
 
@@ -202,12 +203,15 @@ def _score(scored: pd.DataFrame, chosen: Candidate) -> float | None:
     return None if np.isnan(score) else score
 
 
-def _why(chosen: Candidate, best: Candidate, n_near: int) -> str:
-    if chosen == best and n_near == 1:
+def _why(chosen: Candidate, best: Candidate, near: Sequence[Candidate]) -> str:
+    # As the tables have them: draws of random groups are one plan, which is served in each way on a line of its own.
+    n_near = len({(plan_of_name(each.plan).of_all_draws, each.serving) for each in near})
+    if n_near == 1:
         return "no other plan comes within one standard error of it on validation rows"
     if chosen == best:
         return f"best on validation rows, and of the {n_near} plans within one standard error the cheapest to serve"
+    title = plan_of_name(best.plan).title(is_ensemble=best.serving == "ensemble")
     return (
         f"the cheapest to serve of the {n_near} plans within one standard error of the best on validation rows, "
-        f"{best.plan}, which is {chosen.behind:.4f} better there"
+        f"{title!r}, which is {chosen.behind:.4f} better there"
     )

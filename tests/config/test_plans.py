@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from stg_ray.config.plans import TrainedPlan, trained_plans
-from stg_ray.config.retraining import RetrainConfig
+from typing import get_args
+
+from stg_ray.config.plans import TrainedPlan, plan_of_name, trained_plans
+from stg_ray.config.retraining import PlanName, RetrainConfig
 
 
 def test_draws_of_random_groups_are_plans_of_one() -> None:
@@ -12,6 +14,15 @@ def test_draws_of_random_groups_are_plans_of_one() -> None:
     assert plans["random_1"] == TrainedPlan("random_1", "random", draw=1)
     assert plans["random_1"].of_all_draws == plans["random_0"].of_all_draws == TrainedPlan("random", "random")
     assert plans["ours"].of_all_draws is plans["ours"]
+
+
+def test_a_name_tells_its_plan() -> None:
+    """But for the start of all plans, which no name tells."""
+    everything = RetrainConfig(plans=list(get_args(PlanName)), start="both", random_groups=11)
+    assert {name: plan_of_name(name) for name in trained_plans(everything)} == trained_plans(everything)
+    assert plan_of_name("random").title() == "random groups"
+    assert plan_of_name("all_in_one_ensemble").title() == "all in one ensemble"
+    assert plan_of_name("ours").title(is_ensemble=True) == "ours ensemble"
 
 
 def test_the_start_is_in_the_name_where_a_plan_is_trained_from_both() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,11 @@ def run(tmp_path: Path) -> RunDir:
     return run
 
 
-def trained_for(run: RunDir, epochs: int, **how: str) -> None:
-    about: dict[str, Any] = {"plan": "ours", "group": 0, "seed": 0}
-    run.write_parquet("costs.parquet", costs_table([{**about, "cost": 1, "seconds": 1.0}]))
-    run.write_json(f"{network_place(**about)}/network.json", {"epochs": epochs, **how})
+def trained_for(run: RunDir, epochs: int, plans: Sequence[str] = ("ours",), **how: str) -> None:
+    networks: list[dict[str, Any]] = [{"plan": plan, "group": 0, "seed": 0} for plan in plans]
+    run.write_parquet("costs.parquet", costs_table([{**about, "cost": 1, "seconds": 1.0} for about in networks]))
+    for about in networks:
+        run.write_json(f"{network_place(**about)}/network.json", {"epochs": epochs, **how})
 
 
 def groups_of(index: PartIndex, certainty: float = 0.9) -> Groups:
@@ -80,6 +81,9 @@ def test_trainings_that_were_ended_before_a_plateau_are_told(run: RunDir, index:
     trained_for(run, epochs=10, ended="max_epochs")
     (line,) = found(run, index)
     assert line.endswith("when retrain.max_epochs ended them: set retrain.max_epochs=400")
+    trained_for(run, epochs=10, plans=["ours", "random_0", "random_1"], ended="max_epochs")
+    (line,) = found(run, index)
+    assert line.startswith("networks of 2 of 2 plans still"), "draws of random groups are one plan, as in the table"
     trained_for(run, epochs=10, ended="plateau")
     run.write_json("profile/length.json", {"epochs": 10, "ended": "max_epochs"})
     (line,) = found(run, index)

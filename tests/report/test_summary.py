@@ -16,10 +16,10 @@ import stg_ray as sr
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import PlanName
+from stg_ray.config.plans import TITLES
 from stg_ray.data.parts import write_parts
 from stg_ray.report import summarize
 from stg_ray.report.charts.palette import COLORS
-from stg_ray.report.summary import TITLES
 from stg_ray.report.terminal import print_summary
 from stg_ray.report.words import OTHERS
 from stg_ray.retraining.results import Scored, costs_table, results_table

@@ -17,7 +17,7 @@ from stg_ray.retraining.choice import choose
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.specs import NetworkSpec
 
-NETWORKS = {"ours": 2, "all_in_one": 1, "all_in_one_ensemble": 2}
+NETWORKS = {"ours": 2, "all_in_one": 1, "all_in_one_ensemble": 2, "random_0": 2, "random_1": 2}
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_plans_that_break_the_budget_are_left_out(index: PartIndex) -> None:
     assert allowed(config, index.names, specs) == [specs[0], specs[2]]
     assert broken.keys() == {"all_in_one", "not trained"}
     assert found["why"].endswith(
-        "; left out, since grouping.budget does not allow them: all_in_one (a network of 4 tasks, and 1 to 3 are "
+        "; left out, since grouping.budget does not allow them: 'all in one' (a network of 4 tasks, and 1 to 3 are "
         "allowed)"
     )
     assert [each["plan"] for each in found["candidates"]] == ["ours"]
@@ -139,6 +139,25 @@ def test_of_plans_that_serve_alike_the_cheaper_is_chosen_and_of_those_that_cost_
     assert found is not None
     assert "of the 3 plans within one standard error" in found["why"]
     assert found["plan"] == ("all_in_one_equal_cost" if better else "all_in_one")
+
+
+def test_plans_are_counted_and_named_as_in_the_tables(index: PartIndex) -> None:
+    """Draws of random groups are one plan."""
+    scores = {
+        ("all_in_one", "argmax"): [0.5, 0.7, 0.7, 0.8],
+        ("ours", "argmax"): [0.5, 0.7, 0.7, 0.8],
+        ("random_0", "argmax"): [0.55, 0.65, 0.7, 0.8],
+        ("random_1", "argmax"): [0.6, 0.6, 0.72, 0.8],
+    }
+    found = chosen(index, scores)
+    assert found["plan"] == "all_in_one"
+    assert len(found["candidates"]) == 4
+    assert found["why"] == (
+        "the cheapest to serve of the 3 plans within one standard error of the best on validation rows, 'random "
+        "groups, draw 1', which is 0.0050 better there"
+    )
+    draws = {plan: of_plan for plan, of_plan in scores.items() if plan[0].startswith("random")}
+    assert chosen(index, draws)["why"].startswith("no other plan comes within")
 
 
 def test_networks_that_predict_together_are_a_candidate_of_their_own(index: PartIndex) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from stg_ray.artifacts.groups import Groups
+from stg_ray.config import PlanName
 from stg_ray.config.loading import load_config, set_values
+from stg_ray.config.plans import TOGETHER, plan_of_name
 from stg_ray.errors import InputError
 from stg_ray.retraining.plans import Plan, make_plans, network_specs
 from stg_ray.retraining.specs import NetworkSpec
@@ -175,6 +178,13 @@ def test_all_in_one_at_equal_cost_has_the_epochs_of_all_networks_of_ours() -> No
         "all_in_one_equal_cost": 15,
     }
     assert next(network_specs(plans, config)).plan == "all_in_one_equal_cost", "the longest comes first"
+
+
+def test_plans_that_predict_together_are_titled_so() -> None:
+    bases = [base for base in get_args(PlanName) if base not in ("searched", "greedy", "known")]
+    config = set_values(CONFIG, [f"retrain.plans=[{', '.join(bases)}]"])
+    for name, plan in make_plans(OURS, TASKS, config).items():
+        assert (plan_of_name(name).base in TOGETHER) == (plan.servings == ["ensemble"]), name
 
 
 def test_an_ensemble_of_all_tasks_has_as_many_networks_as_ours_which_differ_in_their_draws() -> None:

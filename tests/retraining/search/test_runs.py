@@ -50,7 +50,7 @@ def test_a_budget_is_kept_by_the_search_and_by_what_is_deployed(quiet: Reporter,
         assert conditions.allows(np.array([t in row["tasks"] for t in "abcdef"]))
     chosen = run.run_dir.read_json("chosen.json")
     assert {each["plan"] for each in chosen["candidates"]} == {"ours", "searched"}
-    assert "left out, since grouping.budget does not allow them: all_in_one" in chosen["why"]
+    assert "left out, since grouping.budget does not allow them: 'all in one'" in chosen["why"]
     only = run_stage("retrain", str(tmp_path / "run"), overrides=["retrain.plans=[all_in_one]"], reporter=quiet)
     assert only.chosen is None
     with pytest.raises(InputError, match=r"none of its plans keeps grouping.budget, so none was chosen: name one of"):
