@@ -105,6 +105,7 @@ def _sections(evidence: Evidence) -> dict[str, Any]:
         "plans": [(row, difference_texts(row), cost_text(row), _plan_bar(row, largest)) for row in summary.plans],
         "plans_chart": plans_at_cost(summary.plans, summary.metric, deployed),
         "deployed": deployed,
+        "has_equal_cost": any(row.plan.base == "all_in_one_equal_cost" for row in summary.plans),
         "table": table_of(evidence),
         "matrices": matrices_of(evidence),
         "strip": _strip(evidence),

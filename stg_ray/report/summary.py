@@ -111,6 +111,11 @@ class Summary:
         return self.forecast is not None and self.forecast["outlook"] == "none" and not has_ours
 
     @property
+    def is_one_group(self) -> bool:
+        """Whether the plans are those of a single group: no others were found, or they ended with the forecast."""
+        return len(self.groups.groups) == 1 or self.is_stopped
+
+    @property
     def _comparison(self) -> str:
         """The part of the verdict that compares plans on test rows."""
         if len(self.groups.groups) == 1:
@@ -140,19 +145,20 @@ def summarize(run: RunDir, config: Config) -> Summary:
     rows = _plan_rows(run, config, index, {(failure["plan"], failure["seed"]) for failure in failures})
     against = _against(rows)
     limits = limits_of(run, config, index, groups, against)
-    deploy = _deploy(run, config, groups)
     search = run.read_json("search.json") if run.exists("search.json") else None
     told = run.read_json(FORECAST) if run.exists(FORECAST) else None
     tuning = Tuning.of(run, config)
-    return Summary(index, groups, metric, rows, against, failures, limits, deploy, n_looks(run), search, tuning, told)
+    summary = Summary(index, groups, metric, rows, against, failures, limits, "", n_looks(run), search, tuning, told)
+    return replace(summary, deploy=_deploy(run, config, summary))
 
 
-def _deploy(run: RunDir, config: Config, groups: Groups) -> str:
+def _deploy(run: RunDir, config: Config, summary: Summary) -> str:
     """Say what to deploy; empty where that was not chosen, as in runs of version 0.1."""
     if not run.exists("chosen.json"):
         return ""
     chosen = run.read_json("chosen.json")
-    return deploy_sentence(chosen, trained_plans(config.retrain)[chosen["plan"]], len(groups.groups))
+    n_groups = 1 if summary.is_one_group else len(summary.groups.groups)
+    return deploy_sentence(chosen, trained_plans(config.retrain)[chosen["plan"]], n_groups)
 
 
 def _against(rows: list[PlanRow]) -> dict[str, Difference]:

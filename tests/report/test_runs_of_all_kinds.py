@@ -107,6 +107,24 @@ def test_one_group_is_said(tmp_path: Path) -> None:
     assert 'id="memberships"' not in text
 
 
+def test_what_equal_cost_is_beside_one_group_is_said(tmp_path: Path, usual: RunDir) -> None:
+    together, longer = "is all in one for as many epochs as ours together", "is all in one for twice as many epochs"
+    assert together in page(usual)
+    means = {"all_in_one": 0.5, "all_in_one_equal_cost": 0.6}
+    settings = {"retrain": {"plans": ["ours", "all_in_one", "all_in_one_equal_cost"]}}
+    run = make_run(str(tmp_path / "one"), 12, n_groups=1, means=means, settings=settings)
+    assert longer in page(run)
+    assert together not in page(run)
+    assert "trained for twice as many epochs" in page(run)
+    run = make_run(str(tmp_path / "stopped"), 12, means=means, settings=settings)
+    told = {"outlook": "none", "networks": 4, "epochs": 3}
+    run.write_json("forecast.json", {**told, "expected": {"all_in_one": {"mean": 0.0, "low": -0.1, "high": 0.1}}})
+    assert longer in page(run), "plans of groups ended with the forecast"
+    assert "trained for twice as many epochs" in page(run)
+    alone = make_run(str(tmp_path / "alone"), 12, n_groups=1, means={"all_in_one": 0.5}, settings=ONE)
+    assert "equal cost" not in page(alone).split('id="plans"')[1].split("</section>")[0]
+
+
 @pytest.mark.parametrize(
     ("means", "said"),
     [
