@@ -159,6 +159,12 @@ class Groups:
         return sum(known[task] for task in served) / len(served) if known and served else None
 
     @property
+    def was_looked_for(self) -> bool:
+        """Whether the tasks were looked at for structure, so that a single group says that none was found."""
+        is_given = self.selection is not None or self.asked_for is not None or self.method == "auxiliary"
+        return not is_given and self.number_choice is not None and bool(self.number_choice.curve)
+
+    @property
     def why_one(self) -> str:
         """The reason for a single group, as a clause."""
         if self.selection is not None:
@@ -169,7 +175,7 @@ class Groups:
             return "all tasks help each other"
         if self.number_choice is None:
             return "one was asked for"
-        if not self.number_choice.curve:
+        if not self.was_looked_for:
             return "there are too few tasks to tell"
         structure = self.number_choice.structure
         tested = f" ({structure}; grouping.min_groups=2 groups them all the same)" if structure else ""

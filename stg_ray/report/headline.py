@@ -95,7 +95,11 @@ def headline_of(summary: Summary, chosen: Mapping[str, Any] | None, plans: Mappi
     """
     action = action_of(chosen, plans)
     if len(summary.groups.groups) == 1:
-        return Headline("These tasks belong together in one network.", "none", action)
+        # Nothing more is known: what groups would do was not measured.
+        looked = summary.groups.was_looked_for
+        return Headline(
+            "No groups were found among the tasks." if looked else "All tasks are one group.", "none", action
+        )
     one, longer, random = (tile.outcome for tile in tiles_of(summary))
     known = [d.is_known for base, _ in TILES if (d := _against(summary, base)) is not None]
     if known and not any(known):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import stg_ray as sr
+from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.left_to_auto import note_auto
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.loading import load_config, set_values
@@ -101,10 +103,14 @@ def _labels_by_sample(run: RunDir) -> dict[int, np.ndarray]:
     return dict(zip(part.samples.tolist(), part.labels, strict=True))
 
 
-def test_one_group_is_said(tmp_path: Path) -> None:
-    text = page(make_run(str(tmp_path), 12, n_groups=1, means={"all_in_one": 0.5}, settings=ONE))
-    assert heading(text) == "These tasks belong together in one network."
+def test_one_group_is_said_and_no_more_than_that(tmp_path: Path) -> None:
+    run = make_run(str(tmp_path), 12, n_groups=1, means={"all_in_one": 0.5}, settings=ONE)
+    text = page(run)
+    assert heading(text) == "No groups were found among the tasks."
     assert 'id="memberships"' not in text
+    asked = replace(Groups.from_dict(run.read_json("groups.json")), number_choice=None)
+    run.write_json("groups.json", asked.to_dict())
+    assert heading(page(run)) == "All tasks are one group."
 
 
 def test_what_equal_cost_is_beside_one_group_is_said(tmp_path: Path, usual: RunDir) -> None:
