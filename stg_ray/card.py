@@ -14,6 +14,7 @@ from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
+from stg_ray.models.trunks import trunk_name
 from stg_ray.shown import counted, shown
 from stg_ray.training.metrics import primary_metric
 
@@ -179,7 +180,7 @@ def _training(index: PartIndex, origin: Origin) -> list[str]:
     return [
         "## Training\n",
         f"- Data: {_cell(_source(origin.config))}; rows: {numbers}.",
-        f"- Trunk {_cell(origin.config.model.trunk)}, {seeds}, "
+        f"- Trunk {_cell(trunk_name(origin.config.model, index.input_shape))}, {seeds}, "
         f"{'as long as the score on validation rows improved' if epochs == 'auto' else f'{epochs} epochs'}. "
         "The epoch was chosen on validation rows.",
         f"- Scores{' are means over the trainings; they' if several else ''} are those of rows of the same source that "

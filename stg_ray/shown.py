@@ -21,6 +21,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def ranged(low: int, high: int, noun: str = "") -> str:
+    """Return numbers from one to another in words, and one number where both are the same.
+
+    Example:
+        >>> ranged(20, 43, "epoch"), ranged(43, 43, "epoch"), ranged(1, 1, "epoch"), ranged(2, 5)
+        ('20 to 43 epochs', '43 epochs', '1 epoch', '2 to 5')
+    """
+    numbers = str(low) if low == high else f"{low} to {high}"
+    return f"{numbers} {noun}{'s' * (high != 1)}" if noun else numbers
+
+
 def rough_time(seconds: float, word: str = "about") -> str:
     """Return a time that is not known well in words.
 

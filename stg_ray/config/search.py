@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from stg_ray.config.data import Auto, Count, Section
 from stg_ray.config.fingerprints import since
 from stg_ray.config.training import Positive
+from stg_ray.shown import ranged
 
 
 class SearchConfig(Section):
@@ -57,7 +58,7 @@ class SearchConfig(Section):
             raise ValueError(f"the fewest groups come first: expected {[most, fewest]}")
         for number, groups in enumerate(self.candidates):
             if not fewest <= len(groups) <= most:
-                expected = str(most) if fewest == most else f"{fewest} to {most}"
+                expected = ranged(fewest, most)
                 raise ValueError(f"candidate {number} has {len(groups)} groups, and search.groups allows {expected}")
         return self
 

@@ -37,7 +37,7 @@ from stg_ray.planning.timing import (
 from stg_ray.profiling.stage import most_workers, place_profile
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.settling import settle
-from stg_ray.shown import counted, rough_time
+from stg_ray.shown import counted, ranged, rough_time
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
@@ -248,7 +248,7 @@ def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) 
     """Say how many workers the profile has on these nodes."""
     if isinstance(config.profile.workers, tuple):
         least, most = config.profile.workers
-        return f"{least} to {most} workers"
+        return ranged(least, most, "worker")
     most_here = most_workers(config, index, nodes)
     if most_here == "auto":
         return "a worker for each GPU, else CPU"
@@ -265,8 +265,8 @@ def _groups_text(config: Config, names: list[str]) -> str:
     if config.grouping.method == "auxiliary":
         return "a group for each main task"
     if config.grouping.groups == "auto":
-        numbers = f"{config.grouping.min_groups} to {groups_at_most(config, names)}"
-        return f"{numbers} groups, chosen by {config.grouping.criterion}"
+        numbers = ranged(config.grouping.min_groups, groups_at_most(config, names), "group")
+        return f"{numbers}, chosen by {config.grouping.criterion}"
     return f"{config.grouping.groups} groups"
 
 

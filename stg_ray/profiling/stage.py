@@ -20,7 +20,7 @@ from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.progress import StageProgress
-from stg_ray.shown import counted
+from stg_ray.shown import counted, ranged
 from stg_ray.training.auto import workers_pay
 from stg_ray.training.length import LENGTH, WITHOUT_VALIDATION
 
@@ -92,7 +92,7 @@ class _Workers:
     @property
     def text(self) -> str:
         if self.elastic:
-            return f"{self.elastic[0]} to {self.elastic[1]} workers"
+            return ranged(*self.elastic, "worker")
         return counted(self.number, "worker")
 
 

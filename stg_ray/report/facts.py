@@ -16,7 +16,9 @@ from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import HIDDEN, SECRET_NAME, without_secrets
 from stg_ray.config.tuning import TUNED
 from stg_ray.models.files import load_weights
+from stg_ray.models.trunks import trunk_name
 from stg_ray.report.evidence import Evidence
+from stg_ray.shown import ranged
 from stg_ray.stages import STAGES, TUNING
 
 PROFILED = "profile/network.pt"
@@ -149,13 +151,15 @@ def settings_of(evidence: Evidence) -> list[Setting]:
 def _found(evidence: Evidence) -> Iterator[tuple[str, str]]:
     """What the stages found for settings that stay `auto` in the configuration."""
     config = evidence.config
+    if config.model.trunk == "auto":
+        yield "model.trunk", trunk_name(config.model, evidence.summary.index.input_shape)
     if config.profile.epochs == "auto" and evidence.epochs is not None:
         yield "profile.epochs", f"{int(evidence.epochs['epoch'].max())}"
     if config.grouping.groups == "auto":
         yield "grouping.groups", f"{len(evidence.groups.groups)}"
     lengths = [network["epochs"] for _, _, network in evidence.networks]
     if config.retrain.epochs == "auto" and lengths:
-        yield "retrain.epochs", f"{min(lengths)} to {max(lengths)}"
+        yield "retrain.epochs", ranged(min(lengths), max(lengths))
 
 
 def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

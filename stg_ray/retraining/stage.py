@@ -31,7 +31,7 @@ from stg_ray.retraining.row_noise import jackknifed_scores
 from stg_ray.retraining.search.measuring import search_groups
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
-from stg_ray.shown import counted
+from stg_ray.shown import counted, ranged
 from stg_ray.training.length import WITHOUT_VALIDATION
 
 HOW_TO_STOP = "; to train no groups, interrupt this and set retrain.forecast=stop"
@@ -168,12 +168,13 @@ def _lengths(networks: Sequence[dict[str, Any]]) -> str:
     lengths = [network["epochs"] for network in networks if "ended" in network]
     if not lengths:
         return ""
-    text = f"{min(lengths)} to {max(lengths)} epochs, by the score on validation rows"
+    text = f"{ranged(min(lengths), max(lengths), 'epoch')}, by the score on validation rows"
     ended = Counter(network["ended"] for network in networks if "ended" in network)
     if ended["max_epochs"]:
         text += f"; {ended['max_epochs']} of {len(lengths)} networks ended at retrain.max_epochs, before a plateau"
     if ended["number"]:
-        text += f"; {ended['number']} of them without a score there, for {WITHOUT_VALIDATION} times retrain.min_steps"
+        text += f"; {ended['number']} of {len(lengths)} networks had no score on these rows and trained for "
+        text += f"{WITHOUT_VALIDATION} times retrain.min_steps"
     return text
 
 

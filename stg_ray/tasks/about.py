@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stg_ray.shown import counted
+from stg_ray.shown import counted, ranged
 from stg_ray.tasks.labels import observed
 from stg_ray.tasks.rare import first_names, minorities
 from stg_ray.tasks.sparse_rows import InputRows, SparseRows
@@ -67,8 +67,8 @@ def _labelled(task_set: TaskSet) -> np.ndarray:
 
 
 def _classes_text(tasks: list[Task]) -> str:
-    sizes = sorted({task.n_classes for task in tasks})
-    return f" of {sizes[0]} classes" if len(sizes) == 1 else f" of {sizes[0]} to {sizes[-1]} classes"
+    sizes = [task.n_classes for task in tasks]
+    return f" of {ranged(min(sizes), max(sizes))} classes"
 
 
 def _rare_text(task: Task, count: int) -> str:

@@ -255,6 +255,15 @@ def test_what_was_given_comes_before_what_auto_stood_for(tmp_path: Path) -> None
     assert "auto → <bdi>256</bdi>" in page_of(Evidence(run, config))
 
 
+def test_what_auto_came_to_is_said_once_where_all_networks_are_alike(tmp_path: Path) -> None:
+    run = make_run(str(tmp_path / "run"), 12)
+    note_auto(run, config := run.read_config())
+    by_key = {setting.key: setting.value for setting in facts.settings_of(Evidence(run, config))}
+    assert (config.retrain.epochs, config.model.trunk) == ("auto", "auto")
+    assert by_key["retrain.epochs"] == "400"
+    assert by_key["model.trunk"] == "mlp"
+
+
 def test_what_a_preset_sets_is_told_from_what_was_given(tmp_path: Path) -> None:
     run = make_run(str(tmp_path / "run"), 12)
     config = load_config("digits", ["retrain.seeds=7"])

@@ -56,6 +56,11 @@ def run(make_task_set: Callable[..., sr.TaskSet], tmp_path: Path) -> RunDir:
     return run
 
 
+def test_cards_name_the_trunk_that_was_taken(run: RunDir) -> None:
+    assert run.read_config().model.trunk == "auto"
+    assert "- Trunk mlp, seeds 0, 1, " in run.read_bytes("models/ours/README.md").decode()
+
+
 def test_every_plan_has_a_card_with_the_mean_scores_of_its_trainings(run: RunDir, tmp_path: Path) -> None:
     results = run.read_parquet("results.parquet").to_pandas()
     results = results[(results["split"] == "test") & (results["metric"] == "average_precision")]

@@ -26,6 +26,7 @@ from stg_ray.report import print_summary, summarize
 from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.retraining.stage import _lengths
 from stg_ray.retraining.stage import run as retrain
 from stg_ray.retraining.trial import train_network
 from stg_ray.retraining.trials import run_trials
@@ -180,3 +181,13 @@ def test_tune_prints_nothing_of_its_own(
     assert list(failed) == [network_folder(others[1], config)]
     assert is_finished(run, network_folder(done, config))
     assert capfd.readouterr().out == ""
+
+
+def test_the_length_of_trainings_is_told() -> None:
+    plateau = {"epochs": 43, "ended": "plateau"}
+    assert _lengths([plateau, plateau]) == "43 epochs, by the score on validation rows"
+    assert _lengths([plateau, {"epochs": 60, "ended": "max_epochs"}, {"epochs": 9, "ended": "number"}]) == (
+        "9 to 60 epochs, by the score on validation rows; 1 of 3 networks ended at retrain.max_epochs, before a plateau"
+        "; 1 of 3 networks had no score on these rows and trained for 4 times retrain.min_steps"
+    )
+    assert _lengths([{"epochs": 6}]) == "", "the number was given"

@@ -13,6 +13,7 @@ from stg_ray.retraining.search.partitions import Partitions, canonical, key_of, 
 from stg_ray.retraining.search.proposals import Prospects, propose
 from stg_ray.retraining.search.surrogate import GroupSurrogate
 from stg_ray.seeds import Stream, generator
+from stg_ray.shown import ranged
 from stg_ray.tasks.conditions import Conditions
 
 N_RANDOM_STARTS = 8
@@ -70,7 +71,7 @@ class GroupSearch:
             if np.shape(labels) != (n_tasks,) or not fewest <= len(np.unique(labels)) <= most:
                 raise InputError(
                     f"a candidate has the shape {np.shape(labels)} and {len(np.unique(labels))} groups: expected a "
-                    f"label for each of {n_tasks} tasks, {_numbers(fewest, most)} different ones"
+                    f"label for each of {n_tasks} tasks, {ranged(fewest, most)} different ones"
                 )
         conditions = conditions if isinstance(conditions, Conditions) else Conditions(**(conditions or {}))
         self.partitions = Partitions(n_tasks, fewest, most, conditions)
@@ -84,7 +85,7 @@ class GroupSearch:
         self._queue += self._random(2)
         if not self._queue:
             raise InputError(
-                f"no partition into {_numbers(fewest, most)} groups was found that keeps the conditions: loosen them, "
+                f"no partition into {ranged(fewest, most)} groups was found that keeps the conditions: loosen them, "
                 "or allow other numbers of groups"
             )
         self._groups: list[np.ndarray] = []
@@ -223,7 +224,3 @@ class GroupSearch:
 
 def _is_among(labels: np.ndarray, others: Sequence[np.ndarray]) -> bool:
     return any(np.array_equal(labels, other) for other in others)
-
-
-def _numbers(fewest: int, most: int) -> str:
-    return str(most) if fewest == most else f"{fewest} to {most}"

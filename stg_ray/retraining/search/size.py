@@ -10,6 +10,7 @@ import numpy as np
 from stg_ray.config import Config
 from stg_ray.errors import InputError
 from stg_ray.retraining.plans import conditions_of
+from stg_ray.shown import ranged
 
 FINAL_LENGTH = 0.5
 """Length of the trainings of finalists, as a share of a plan's: from scratch it takes half of a training to tell which
@@ -91,7 +92,8 @@ def _numbers_of_groups(config: Config, ours: int, tasks: Sequence[str]) -> tuple
         fewest, most = max(fewest, least), min(max(most, least), largest)
     if not least <= fewest <= most <= largest:
         raise InputError(
-            f"a search for {fewest} to {max(fewest, most)} groups, and grouping.budget allows {least} to {largest}: "
+            f"a search for {ranged(fewest, max(fewest, most), 'group')}, and grouping.budget allows "
+            f"{ranged(least, largest)}: "
             "give search.groups within these, or leave searched out of retrain.plans"
         )
     return fewest, most
