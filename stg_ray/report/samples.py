@@ -30,6 +30,7 @@ class Sample:
     Attributes:
         sample: its row in the task set.
         label: as it is in the parts.
+        class_name: of the label, as the data has it.
         confidence, variability: mean and standard deviation of p(label) over the epochs.
         picture: data URI; empty where it is no image.
         values: first inputs of a row that is no image, as text.
@@ -42,6 +43,7 @@ class Sample:
     variability: float
     picture: str = ""
     values: str = ""
+    class_name: str = ""
 
 
 def suspects_of(evidence: Evidence) -> list[Sample]:
@@ -95,7 +97,7 @@ def _numbers_of(evidence: Evidence, n: int) -> np.ndarray:
 def _with_inputs(evidence: Evidence, samples: list[Sample]) -> list[Sample]:
     """Add the labels and what can be seen of the inputs."""
     wanted = np.array(sorted({each.sample for each in samples}))
-    names = evidence.summary.index.names
+    names, tasks = evidence.summary.index.names, evidence.summary.index.tasks
     seen: dict[int, tuple[str, str, np.ndarray]] = {}
     for p in range(evidence.summary.index.n_parts()):
         if len(seen) == len(wanted):
@@ -109,8 +111,11 @@ def _with_inputs(evidence: Evidence, samples: list[Sample]) -> list[Sample]:
     complete = []
     for each in samples:
         picture, values, labels = seen.get(each.sample, ("", "", np.full(len(names), each.label)))
-        label = int(labels[names.index(each.task)])
-        complete.append(replace(each, picture=picture, values=values, label=label))
+        t = names.index(each.task)
+        label = int(labels[t])
+        classes = tasks[t].classes
+        class_name = str(label if classes is None else classes[label])
+        complete.append(replace(each, picture=picture, values=values, label=label, class_name=class_name))
     return complete
 
 

@@ -11,6 +11,7 @@ from stg_ray.data_maps.files import DataMap
 from stg_ray.errors import InputError
 from stg_ray.report.evidence import Evidence
 from stg_ray.report.samples import LOOKED_AT, picture_of
+from stg_ray.shown import shown_name
 
 OF_A_TASK = 6
 """Samples of each kind that a task has on the page."""
@@ -28,11 +29,13 @@ class TaskSamples:
     Attributes:
         suspects: whose labels may be wrong, of each task.
         ambiguous: whose confidence varied most, of each task.
+        classes: of every task as the data has them, where they are not the numbers of the labels.
         pictures: data URIs by the number of the sample; none where inputs are no images.
     """
 
     suspects: list[list[Row]]
     ambiguous: list[list[Row]]
+    classes: list[list[str] | None]
     pictures: dict[int, str]
 
 
@@ -40,7 +43,9 @@ def samples_of_tasks(evidence: Evidence) -> TaskSamples:
     """Return the samples of every task that the artifacts tell of."""
     suspects, ambiguous = _suspects(evidence), _ambiguous(evidence)
     shown = [row[0] for t in range(len(suspects)) for row in (*suspects[t], *ambiguous[t])]
-    return TaskSamples(suspects, ambiguous, _pictures(evidence, list(dict.fromkeys(shown))))
+    tasks = evidence.summary.index.tasks
+    classes = [None if t.classes is None else [shown_name(str(name)) for name in t.classes] for t in tasks]
+    return TaskSamples(suspects, ambiguous, classes, _pictures(evidence, list(dict.fromkeys(shown))))
 
 
 def _suspects(evidence: Evidence) -> list[list[Row]]:

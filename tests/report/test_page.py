@@ -18,7 +18,7 @@ import stg_ray as sr
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.report.page import write_page
 from tests.support.browser import Browser, needs_chromium
-from tests.support.run_maker import make_regression, make_run
+from tests.support.run_maker import make_regression, make_run, name_classes
 
 SIZES = {15: 1.5e6, 100: 1.5e6, 1000: 5e6}
 """Largest pages in bytes, by the number of tasks."""
@@ -317,6 +317,18 @@ def test_samples_beside_the_data_map_are_those_of_the_chosen_task(browser: Brows
             item.split(" ·")[0].replace("sample", "Training sample") for item in listed
         ]
         assert {width for width, _ in pictures} == {8}
+
+
+def test_samples_have_the_names_of_their_classes(browser: Browser, tmp_path: Path) -> None:
+    run = make_run(str(tmp_path), 6)
+    name_classes(run, 2, ["<b>cat</b>", "dog"])
+    write_page(run, run.read_config())
+    browser.open(page(run))
+    for task, classes in (("0", {"label 0", "label 1"}), ("2", {"label <b>cat</b>", "label dog"})):
+        browser.enter("#map-task", task)
+        labels = {label.split("sample")[0] for label in browser.each("#map-samples p")}
+        assert labels
+        assert labels <= classes
 
 
 def test_samples_are_pictures_where_inputs_are_images(browser: Browser, runs: dict[int, RunDir]) -> None:

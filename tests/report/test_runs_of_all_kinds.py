@@ -28,7 +28,7 @@ from stg_ray.report.sections import map_of
 from stg_ray.report.task_samples import OF_A_TASK, samples_of_tasks
 from stg_ray.report.task_table import table_of
 from stg_ray.stages import AUXILIARY
-from tests.support.run_maker import PLANS, make_regression, make_run
+from tests.support.run_maker import PLANS, make_regression, make_run, name_classes
 
 ONE = {"retrain": {"plans": ["ours", "all_in_one"]}}
 
@@ -95,6 +95,18 @@ def test_samples_to_look_at_are_those_of_the_data_map(usual: RunDir) -> None:
         assert each.label == labels[each.sample][t]
     least = min(each.variability for each in ambiguous[:3])
     assert (data_map[:][..., 1] > least).any(axis=1).sum() <= 3, "the most ambiguous of all"
+
+
+def test_samples_have_the_names_of_their_classes(copied: RunDir) -> None:
+    for t in range(12):
+        name_classes(copied, t, ["<no>", f"yes {t}"])
+    evidence = Evidence(copied, copied.read_config())
+    for each in (*suspects_of(evidence), *ambiguous_of(evidence)):
+        assert each.class_name == ["<no>", f"yes {int(each.task.split()[1])}"][each.label]
+    assert samples_of_tasks(evidence).classes[3] == ["<no>", "yes 3"]
+    rows = page(copied).split('id="samples"')[1].split("</section>")[0]
+    assert "<td><bdi>&lt;no&gt;</bdi></td>" in rows
+    assert '<td class="n">0</td>' not in rows
 
 
 def _labels_by_sample(run: RunDir) -> dict[int, np.ndarray]:

@@ -186,6 +186,13 @@ def _retrain(
         run.write_json("chosen.json", chosen)
 
 
+def name_classes(run: RunDir, task: int, classes: Sequence[int | float | str]) -> None:
+    """Give the classes of one of a run's tasks the names that the data has for them."""
+    index = run.read_json("parts/index.json")
+    index["tasks"][task]["classes"] = list(classes)
+    run.write_json("parts/index.json", index)
+
+
 def make_regression(run: RunDir, task: int) -> None:
     """Make one of a run's tasks a regression, of which earlier versions wrote a data map of zeros."""
     index = run.read_json("parts/index.json")

@@ -214,7 +214,8 @@
     const kinds = [["suspects", "Labels that may be wrong"], ["ambiguous", "Ambiguous"]];
     const value = (v) => (v === null ? "–" : v.toFixed(2));
     const listed = ([sample, label, confidence, spread]) => {
-      const text = element("p", ["label " + label, element("br", []), element("small", "sample " + sample + " · " + value(confidence) + " ± " + value(spread))]);
+      const classes = data.samples.classes[+chosen.value];
+      const text = element("p", ["label ", element("bdi", classes ? classes[label] : "" + label), element("br", []), element("small", "sample " + sample + " · " + value(confidence) + " ± " + value(spread))]);
       const item = element("li", text), source = data.samples.pictures[sample];
       if (source) {
         const picture = document.createElement("img");
