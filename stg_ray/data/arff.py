@@ -147,7 +147,12 @@ def _dense_table(path: Path, attributes: Sequence[Attribute], rows: Sequence[str
             io.BytesIO(text),
             read_options=pacsv.ReadOptions(column_names=keys, block_size=max(2**20, len(text) + 1)),
             parse_options=pacsv.ParseOptions(delimiter=delimiter, quote_char="'", escape_char="\\"),
-            convert_options=pacsv.ConvertOptions(column_types=types, null_values=["?", " ?"], strings_can_be_null=True),
+            convert_options=pacsv.ConvertOptions(
+                column_types=types,
+                null_values=["?", " ?"],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,  # '?' is a text, as in sparse files
+            ),
         )
     except pa.ArrowException as error:
         raise InputError(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DELIMITERS = ",;\t|"
 
 NULLS = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "-nan", "1.#QNAN"]
-"""Texts that stand for a missing value."""
+"""Texts that stand for a missing value among numbers. In a column of text they may be classes: FR, DE and NA."""
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
@@ -46,21 +46,32 @@ def read_csv(config: CsvConfig, root: Path, seed: int, image_size: int | None = 
     Raises:
         InputError: no such file or column, no header, a file of another format or encoding, and as `read_tables`.
     """
-    files = [_table_file(found, config) for found in find_files(config.files, root, "data.csv")]
-    return read_tables(config, "data.csv", files, seed, image_size)
+    files = find_files(config.files, root, "data.csv")
+    tables = [_table(found.path, config) for found in files]
+    texts = {field.name.strip() for table in tables for field in table.schema if pa.types.is_string(field.type)}
+    for place, (found, table) in enumerate(zip(files, tables, strict=True)):
+        # A file of which all cells are NA does not tell whether these are texts, as those of another file are.
+        untold = [f.name for f in table.schema if pa.types.is_null(f.type) and f.name.strip() in texts]
+        tables[place] = _checked(found.path, _table(found.path, config, untold) if untold else table, config)
+    named = [_table_file(found, table) for found, table in zip(files, tables, strict=True)]
+    return read_tables(config, "data.csv", named, seed, image_size)
 
 
-def _table_file(found: Found, config: CsvConfig) -> TableFile:
-    table = _table(found.path, config)
-
+def _table_file(found: Found, table: pa.Table) -> TableFile:
     def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         yield from table.select(list(columns)).to_batches(4096)
 
     return TableFile(found.path, table.schema, len(table), batches, split=found.split)
 
 
-def _table(path: Path, config: CsvConfig) -> pa.Table:
-    """Return a file as one table. Its types are told from all rows: pyarrow tells them from the first block."""
+def _table(path: Path, config: CsvConfig, texts: Sequence[str] = ()) -> pa.Table:
+    """Return a file as one table. Its types are told from all rows: pyarrow tells them from the first block.
+
+    Args:
+        path: of the file.
+        config: its format.
+        texts: columns that are text, whatever they look like.
+    """
     header = _header(path, config)
     delimiter = config.delimiter or max(DELIMITERS, key=_unquoted(header).count)
     names = [cell.strip().strip('"') for cell in _unquoted(header).split(delimiter)]
@@ -73,7 +84,7 @@ def _table(path: Path, config: CsvConfig) -> pa.Table:
             read_options=pacsv.ReadOptions(block_size=block, encoding=config.encoding),
             parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pacsv.ConvertOptions(
-                null_values=NULLS, strings_can_be_null=True, decimal_point=config.decimal
+                column_types=dict.fromkeys(texts, pa.string()), null_values=NULLS, decimal_point=config.decimal
             ),
         )
     except (pa.ArrowException, OSError, UnicodeError, LookupError) as error:
@@ -83,19 +94,29 @@ def _table(path: Path, config: CsvConfig) -> pa.Table:
         raise InputError(
             f"{path} cannot be read as CSV with the delimiter {delimiter!r} and the header {header[:60]!r}: {reason}"
         ) from error
+    return table
+
+
+def _checked(path: Path, table: pa.Table, config: CsvConfig) -> pa.Table:
+    """Return a table with plain names of columns, and null for empty cells in columns of text too."""
     table = table.rename_columns([name.strip() for name in table.column_names])
     _check_decimal(path, table, config)
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            column = table.column(place)
+            table = table.set_column(place, field, pc.if_else(pc.equal(column, ""), None, column))
     return table
 
 
 def _check_decimal(path: Path, table: pa.Table, config: CsvConfig) -> None:
     """Refuse columns of text in which every value is a number with a comma."""
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if config.decimal != "." or not pa.types.is_string(column.type) or len(column) == column.null_count:
+        if config.decimal != "." or not pa.types.is_string(column.type):
             continue
-        if pc.all(pc.match_substring_regex(column, COMMA_NUMBER)).as_py():
+        column = column.filter(pc.invert(pc.is_in(column, pa.array(NULLS))))
+        if len(column) and pc.all(pc.match_substring_regex(column, COMMA_NUMBER)).as_py():
             raise InputError(
-                f"{path}: the column {name!r} holds numbers such as {column.drop_null()[0].as_py()}: set "
+                f"{path}: the column {name!r} holds numbers such as {column[0].as_py()}: set "
                 "data.csv.decimal to ',' if the comma is the decimal point, else write them without it"
             )
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from stg_ray.errors import InputError, unknown
 
-NO_LIST = ("?", "na", "n/a", "nan", "null", "none", "<na>")
+NO_LIST = ("?", "na", "n/a", "#n/a", "nan", "null", "none", "<na>")
 """Texts, in whatever case, that stand where a row lists no label; they are taken for null."""
 
 
@@ -46,7 +46,7 @@ class ListRules:
             return separator
         if not is_text(column.type):
             return None
-        holds = pc.any(pc.match_substring(texts_of(column), self.separator)).as_py()
+        holds = pc.any(pc.match_substring(_cells(column), self.separator)).as_py()
         return self.separator if holds else None
 
     def check_columns(self, names: Sequence[str], separated: Sequence[str]) -> None:
@@ -102,17 +102,22 @@ def lists_of(column: pa.ChunkedArray, separator: str | None) -> pa.Array:
     """Return a column as lists of labels: text is split at the separator, and null where it stands for nothing."""
     if separator is None:
         return column.combine_chunks()
+    return pc.split_pattern(_cells(column), separator).combine_chunks()
+
+
+def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the texts of a column that lists labels, null where one stands for nothing."""
     cells = texts_of(column)
     bare = pc.utf8_lower(pc.utf8_trim_whitespace(cells))
-    cells = pc.if_else(pc.is_in(bare, pa.array(NO_LIST)), None, cells)
-    return pc.split_pattern(cells, separator).combine_chunks()
+    return pc.if_else(pc.is_in(bare, pa.array(NO_LIST)), None, cells)
 
 
 def is_written(column: pa.ChunkedArray) -> bool:
     """Whether all texts of a column are lists as Python writes them, which pandas puts into CSV files."""
-    if not is_text(column.type) or column.null_count == len(column):
+    if not is_text(column.type):
         return False
-    return bool(pc.all(pc.match_substring_regex(texts_of(column), r"^\s*\[.*\]\s*$")).as_py())
+    cells = _cells(column)
+    return cells.null_count < len(cells) and bool(pc.all(pc.match_substring_regex(cells, r"^\s*\[.*\]\s*$")).as_py())
 
 
 def evaluated(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -122,7 +127,8 @@ def evaluated(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         InputError: one is no list of texts or numbers.
     """
     lists: dict[str | None, list[str] | None] = {None: None}
-    for text in texts_of(column).unique().drop_null().to_pylist():
+    cells = _cells(column)
+    for text in cells.unique().drop_null().to_pylist():
         try:
             if re.search(r"""['"]\s+['"]""", text):  # of NumPy; Python would join the names
                 raise ValueError(text)
@@ -133,7 +139,7 @@ def evaluated(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
                 f"the label column {name!r} holds {text[:60]!r}, which is no list: expected text such as ['a', 'b'], "
                 "or names with a separator between them"
             ) from error
-    return pa.chunked_array([pa.array([lists[text] for text in texts_of(column).to_pylist()], pa.list_(pa.string()))])
+    return pa.chunked_array([pa.array([lists[text] for text in cells.to_pylist()], pa.list_(pa.string()))])
 
 
 def names_of_labels(schema: pa.Schema, column: str) -> list[str] | None:

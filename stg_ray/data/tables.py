@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from stg_ray.data.feature_columns import FeatureColumns
 from stg_ray.data.label_columns import LabelColumns
 from stg_ray.data.label_lists import ListRules
 from stg_ray.errors import InputError, one_line
-from stg_ray.tasks import MISSING, TaskSet
+from stg_ray.tasks import MISSING, TaskSet, texts
+from stg_ray.tasks.columns import NO_TEXT
+from stg_ray.tasks.notes import DataWarning
 from stg_ray.tasks.settings import named_by_columns
 from stg_ray.tasks.sparse_rows import stays_sparse
 
@@ -175,9 +178,23 @@ def _codes(column: pa.ChunkedArray, schema: pa.Schema, key: str) -> tuple[np.nda
         return pc.fill_null(column.cast(pa.int32()), MISSING).to_numpy(), [str(name) for name in named]
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
+    elif pa.types.is_string(column.type):
+        nothing = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), pa.array(NO_TEXT))
+        column = pc.if_else(nothing, None, column)
+        _warn_of_unclear(column)
     values = sorted(value for value in column.unique().to_pylist() if value is not None)
     index = pc.index_in(column, value_set=pa.array(values, column.type))
     return pc.fill_null(index, MISSING).to_numpy().astype(np.int32), [str(value) for value in values]
+
+
+def _warn_of_unclear(column: pa.ChunkedArray) -> None:
+    """Warn of classes that may mark what is missing; such labels are asked about, where a setting can answer."""
+    for text in texts.unclear(column.unique().drop_null().to_pylist()):
+        warnings.warn(
+            f"the text {text!r} is taken for a class: if it marks rows without one, leave their cells empty",
+            DataWarning,
+            stacklevel=2,
+        )
 
 
 def _without_prefix(names: Sequence[str], patterns: Sequence[str]) -> list[str]:

@@ -96,7 +96,8 @@ def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], title: str) -> TaskMat
 def _from_file(path: Path, kind: Kind) -> TaskMatrix:
     try:
         if path.suffix == ".csv":
-            return _from_frame(pd.read_csv(path, index_col=0), kind, str(path))
+            names = pd.read_csv(path, usecols=[0], dtype=str, na_filter=False).iloc[:, 0]  # a task may be called NA
+            return _from_frame(pd.read_csv(path, index_col=0).set_axis(names.to_list()), kind, str(path))
         if path.suffix != ".parquet":
             raise InputError(f"{path}: expected a file that ends in .parquet or .csv")
         table = pq.read_table(path)

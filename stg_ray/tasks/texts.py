@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-UNCLEAR = ("na", "n/a", "null", "none", "?", "-", "--", "unknown", "missing")
+UNCLEAR = ("na", "n/a", "#n/a", "null", "none", "?", "-", "--", "unknown", "missing")
 """Texts that may mark what is missing, and may be classes."""
 SEPARATORS = "|;,"
 """Characters that often stand between the labels that a text lists."""

@@ -98,6 +98,16 @@ def test_tabs_double_quotes_and_no_space_before_categories(tmp_path: Path) -> No
     assert np.array_equal(task_set.labels, Y)
 
 
+@pytest.mark.parametrize("row", ["{x},{text},{other}", "{{0 {x},1 {text},2 {other}}}"])
+def test_a_question_mark_in_quotes_is_a_text(tmp_path: Path, row: str) -> None:
+    text = "@relation m\n@attribute x numeric\n@attribute y {a,b,'?'}\n@attribute z {0,1}\n@data\n"
+    texts = ["a", "b", "'?'", "?"] * (N // 4)
+    rows = [row.format(x=X[i, 0], text=texts[i], other=Y[i, 1]) for i in range(N)]
+    (tmp_path / "scenes.arff").write_text(text + "\n".join(rows))
+    with pytest.raises(InputError, match=r"'y' has the label '\?' beside a and b: which are missing"):
+        load(tmp_path, labels=["y", "z"])
+
+
 def test_files_by_split_and_missing_labels(tmp_path: Path) -> None:
     rows = dense().splitlines()[:N]
     rows[3] = rows[3][:-1] + "?"

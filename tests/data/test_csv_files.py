@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from stg_ray.config.loading import load_config
 from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.notes import DataWarning
 
 N = 40
 A = np.arange(N) / 4
 B = (np.arange(N) * 3) % 7
 Y = np.arange(N) % 2
 Z = np.arange(N) // 2 % 2
+WRITTEN = ["['a', 'b']", "['b']", "['a']", "NA"]
 
 
 def text(delimiter: str = ",", point: str = ".", header: str = "a,b,y_1,y_2", blank: str = "") -> str:
@@ -33,6 +36,11 @@ def text(delimiter: str = ",", point: str = ".", header: str = "a,b,y_1,y_2", bl
 def load(folder: Path, data: dict[str, Any] | None = None, **csv: Any) -> TaskSet:
     csv = {"files": "mine.csv", "features": ["*"], "labels": ["y_*"], **csv}
     return load_task_set(load_config({"data": {"csv": csv, "root": str(folder), **(data or {})}}).data, seed=0)
+
+
+def countries(texts: list[str]) -> str:
+    quoted = [f'"{text}"' if "," in text else text for text in texts]
+    return "a,y_c,y_d\n" + "".join(f"{A[row]},{quoted[row % len(texts)]},{Z[row]}\n" for row in range(N))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +88,43 @@ def test_of_every_dialect(tmp_path: Path, content: bytes, options: dict[str, Any
 def test_what_stands_for_a_missing_label(tmp_path: Path, blank: str) -> None:
     (tmp_path / "mine.csv").write_text(text(blank=blank))
     assert np.flatnonzero(load(tmp_path).labels[:, 0] < 0).tolist() == [5]
+
+
+@pytest.mark.parametrize("text", ["NA", "n/a", "None", "null", "?", "#N/A"])
+def test_what_may_be_a_class_beside_texts_is_asked_about(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.csv").write_text(countries(["FR", "DE", text, ""]))
+    with pytest.raises(InputError, match=rf"'c' has the label '{re.escape(text)}' beside DE and FR: which are missing"):
+        load(tmp_path)
+    classes = load(tmp_path, {"tasks": {"c": {"missing": []}}})
+    assert classes.tasks[0].classes == tuple(sorted(["DE", "FR", text]))
+    assert np.flatnonzero(classes.labels[:, 0] < 0).tolist() == list(range(3, N, 4)), "empty text stays missing"
+    marked = load(tmp_path, {"tasks": {"c": {"missing": [text]}}})
+    assert marked.labels[:4, 0].tolist() == [1, 0, -1, -1]
+
+
+def test_texts_of_one_file_are_texts_in_another_that_has_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(countries(["FR", "DE"]))
+    (tmp_path / "b.csv").write_text(countries(["NA"]).replace("y_c", " y_c"))
+    files = ["a.csv", "b.csv"]
+    with pytest.raises(InputError, match="'c' has the label 'NA' beside DE and FR"):
+        load(tmp_path, files=files)
+    assert load(tmp_path, {"tasks": {"c": {"missing": []}}}, files=files).tasks[0].classes == ("DE", "FR", "NA")
+
+
+def test_what_may_be_a_class_in_a_column_of_classes_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(countries(["FR", "DE", "NA", "nan", ""]))
+    with pytest.warns(DataWarning, match="the text 'NA' is taken for a class: if it marks rows without one, leave"):
+        task_set = load(tmp_path, labels=[], classes="y_c", features=["a"])
+    assert task_set.names == ("DE", "FR", "NA")
+    assert np.flatnonzero(task_set.labels[:, 0] < 0).tolist() == [row for row in range(N) if row % 5 > 2]
+
+
+@pytest.mark.parametrize(("lists", "options"), [(["a/b", "b", "a", "N/A"], {"separator": "/"}), (WRITTEN, {})])
+def test_a_gap_beside_texts_that_list_labels_is_no_label(tmp_path: Path, lists: list[str], options: Any) -> None:
+    (tmp_path / "mine.csv").write_text(countries(lists))
+    task_set = load(tmp_path, labels=["y_c"], features=["a"], empty="missing", **options)
+    assert task_set.names == ("a", "b")
+    assert task_set.labels[:4].tolist() == [[1, 1], [0, 1], [1, 0], [-1, -1]]
 
 
 def test_compressed_files_by_split(tmp_path: Path) -> None:
@@ -135,6 +180,7 @@ def test_images_by_path(tmp_path: Path) -> None:
         (text().encode(), {"encoding": "utf-99"}, "unknown encoding 'utf-99'"),
         (text().encode() + b"1,2\n", {}, "cannot be read as CSV with the delimiter ',' .*Expected 4 columns, got 2"),
         (text(";", ",").encode(), {}, "'a' holds numbers such as 0,0: set data.csv.decimal to ','"),
+        (text(";", ",").replace("0,5;", "NA;").encode(), {}, "'a' holds numbers such as 0,0: set data.csv.decimal to"),
         (text().encode(), {"delimiter": ";"}, "no column matches|delimiter"),
         (text(header="a,a,y_1,y_2").encode(), {}, "2 columns named 'a'"),
         (b"a,b,y_1,y_2\n", {}, "mine.csv has no row: its only line is 'a,b,y_1,y_2'"),

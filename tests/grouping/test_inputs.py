@@ -53,6 +53,12 @@ def test_every_form_gives_the_same_groups(tmp_path: Path) -> None:
     assert both.groups == EXPECTED
 
 
+def test_names_of_tasks_in_a_csv_file_are_those_that_it_holds(tmp_path: Path) -> None:
+    names = ("NA", "null", "01", "1.0", "nan", "?")
+    pd.DataFrame(VALUES, index=list(names), columns=list(names)).to_csv(tmp_path / "mine.csv")
+    assert sr.group(tmp_path / "mine.csv", n_groups=2).tasks == list(names)
+
+
 def test_negative_distances_are_refused_and_negative_affinities_are_not() -> None:
     """Cosines may be negative; the square of a negative distance would be that of a large one."""
     distances = VALUES.max() - VALUES
