@@ -39,13 +39,8 @@ def without_rare_tasks(task_set: TaskSet, policy: Policy, needed: Needed = 1) ->
     """
     of_splits = {"train": needed, "test": needed} if isinstance(needed, int) else needed.items()
     by_split: dict[str, int] = {"train": 1, "test": 1} | dict(of_splits)
-    rare: dict[int, str] = {}
-    for split in SPLITS:
-        least = by_split.get(split, 0)
-        if least > 0:
-            rare = _rare_in(task_set, split, least) | rare
+    rare = _rare_tasks(task_set, by_split)
     unlearnable = set(_rare_in(task_set, "train", 1)) if policy == "unscored" else set()
-    rare = dict(sorted(rare.items()))
     if not rare:
         return task_set
     n_tasks = len(task_set.tasks)
@@ -55,8 +50,7 @@ def without_rare_tasks(task_set: TaskSet, policy: Policy, needed: Needed = 1) ->
         which = "constant" if constant else "constant or rare"
         raise InputError(
             f"{which} tasks, {len(rare)} of {n_tasks}: {_first(list(rare.values()), '; ')} (expected {expected}; "
-            "remove them, or set data.constant_tasks=drop, or unscored to train them all the same, or "
-            "data.split=stratified where a split was given)"
+            f"remove them{_ways_out(task_set, rare, by_split)})"
         )
     dropped = sorted(rare if policy == "drop" else unlearnable)
     if len(dropped) == n_tasks:
@@ -73,6 +67,22 @@ def without_rare_tasks(task_set: TaskSet, policy: Policy, needed: Needed = 1) ->
     )
 
 
+def _ways_out(task_set: TaskSet, rare: Mapping[int, str], needed: Mapping[str, int]) -> str:
+    """Return the settings that help, beside removing the tasks, each with what it does for them."""
+    ways = []
+    if len(rare) < len(task_set.tasks):
+        ways.append("data.constant_tasks=drop")
+        learned = len(rare) - len(_rare_in(task_set, "train", 1).keys() & rare.keys())
+        if learned:
+            of_them = "them" if learned == len(rare) else f"the {learned} that vary in the train rows"
+            ways.append(f"data.constant_tasks=unscored to train {of_them} all the same")
+    helped = len(rare) - len(_rare_tasks(task_set.with_new_split(0), needed).keys() & rare.keys())
+    if helped:
+        for_them = "" if helped == len(rare) else f", for the {helped} with enough labels in all rows"
+        ways.append(f"data.split=stratified where a split was given{for_them}")
+    return "".join(f", or set {way}" for way in ways)
+
+
 def first_names(names: Sequence[str], shown: int = SHOWN_TASKS) -> str:
     """Return the first few names, and how many others there are."""
     return _first(names, ", ", shown)
@@ -81,6 +91,16 @@ def first_names(names: Sequence[str], shown: int = SHOWN_TASKS) -> str:
 def _first(texts: Sequence[str], separator: str, shown: int = SHOWN_TASKS) -> str:
     more = f"{separator}and {len(texts) - shown:,} more" if len(texts) > shown else ""
     return separator.join(texts[:shown]) + more
+
+
+def _rare_tasks(task_set: TaskSet, needed: Mapping[str, int]) -> dict[int, str]:
+    """Return the tasks with too few labels in some split, and why, by number."""
+    rare: dict[int, str] = {}
+    for split in SPLITS:
+        least = needed.get(split, 0)
+        if least > 0:
+            rare = _rare_in(task_set, split, least) | rare
+    return dict(sorted(rare.items()))
 
 
 def _rare_in(task_set: TaskSet, split: str, least: int) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,9 @@ def test_they_are_counted(task_set: TaskSet) -> None:
 def test_two_values_in_training_and_test_rows_are_needed_by_default(task_set: TaskSet) -> None:
     message = (
         r"constant tasks, 2 of 6: 'only train' has only the label 0 in the test rows; 'only test' has only the label 0 "
-        r"in the train rows \(expected two values or more; remove them, or set data.constant_tasks=drop, .*unscored"
+        r"in the train rows \(expected two values or more; remove them, or set data.constant_tasks=drop, or set "
+        r"data.constant_tasks=unscored to train the 1 that vary in the train rows all the same, or set "
+        r"data.split=stratified where a split was given\)$"
     )
     with pytest.raises(InputError, match=message):
         task_set.without_constant_tasks("refuse")
@@ -57,6 +60,31 @@ def test_two_values_in_training_and_test_rows_are_needed_by_default(task_set: Ta
     unscored = task_set.without_constant_tasks("unscored")
     assert unscored.dropped == ("only test",), "what cannot be learned is not trained"
     assert [task.name for task in unscored.tasks if not task.is_scored] == ["only train"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "needed", "ways"),
+    [
+        ({"active": HALF * 0 + 1}, 1, ["drop"]),
+        ({"only train": positives(6, 0)}, 1, ["drop", "unscored", "stratified"]),
+        ({"one": positives(1, 0)}, 1, ["drop", "unscored"]),
+        ({"only test": positives(0, 6)}, 1, ["drop", "stratified"]),
+        ({"rare": positives(6, 2)}, 5, ["drop", "unscored"]),
+        ({"rare": positives(16, 2)}, {"test": 3}, ["drop", "unscored", "stratified"]),
+        ({"rare": positives(6, 2)}, {"test": 3}, ["drop", "unscored"]),
+    ],
+)
+def test_what_is_advised_helps(columns: dict[str, Any], needed: Any, ways: list[str]) -> None:
+    task_set = TaskSet.from_arrays(np.zeros((N, 1)), {"half": HALF, **columns}, split=SPLIT)
+    with pytest.raises(InputError) as refused:
+        task_set.without_constant_tasks("refuse", needed)
+    assert re.findall("drop|unscored|stratified", str(refused.value)) == ways
+    unscored = task_set.without_constant_tasks("unscored", needed)
+    assert ("unscored" in ways) == (unscored.dropped == ()), "it is trained where that is advised"
+    anew = task_set.with_new_split(0).without_constant_tasks("drop", needed)
+    assert ("stratified" in ways) == (anew.dropped == ())
+    with pytest.raises(InputError, match=r"remove them\)$"):
+        TaskSet.from_arrays(np.zeros((N, 1)), {"a": HALF * 0, "b": HALF * 0}).without_constant_tasks("refuse")
 
 
 def test_more_may_be_asked_for_in_each_split(task_set: TaskSet) -> None:
