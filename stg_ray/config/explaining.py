@@ -45,7 +45,7 @@ def _explain(problems: list[Any]) -> str:
     """Describe the mistakes at one place."""
     first = problems[0]
     if first["type"] == "extra_forbidden":
-        return _unknown_key([str(step) for step in first["loc"]])
+        return _unknown_key([str(step) for step in first["loc"]], first["input"])
     place, value = _place(first["loc"]), first["input"]
     place = place if place.isprintable() else repr(place)
     expected = [_expected(problem) for problem in problems]
@@ -92,7 +92,14 @@ def _either(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _unknown_key(where: list[str]) -> str:
+def nested(key: str, value: Any) -> str:
+    """Return a dotted key of a mapping as the mappings in one another that are expected."""
+    for step in reversed(key.split(".")):
+        value = {step: value}
+    return f"keys with a point are for --set only, expected {value}"
+
+
+def _unknown_key(where: list[str], value: Any) -> str:
     """Describe an unknown key, with the nearest known one."""
     *path, name = where
     model: Any = Config
@@ -112,5 +119,7 @@ def _unknown_key(where: list[str]) -> str:
     shown = " or ".join(elsewhere) if elsewhere and not path else ".".join([*path, near[0]]) if near else ""
     shown = shown or " or ".join(elsewhere)
     hint = f"did you mean {shown}?" if shown else f"known: {', '.join(known)}"
+    if name.partition(".")[0] in known and "." in name:
+        hint = nested(name, value)
     key = ".".join(where)
     return f"unknown key {key if key.isprintable() else repr(key)}: {hint}"

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from stg_ray.config import Config
-from stg_ray.config.explaining import explained
+from stg_ray.config.explaining import explained, nested
 from stg_ray.config.methods import AFFINITY_METHODS, GROUPING_METHODS
 from stg_ray.config.plain_values import check_texts
 from stg_ray.config.plain_yaml import read_yaml
@@ -162,7 +162,13 @@ def _validated(values: Mapping[str, Any], *, known: Config | None = None, of_run
     except ValueError as error:
         raise InputError(str(error)) from error
     if "data" not in values:
-        near = [unknown(key, Config.model_fields, "section") for key in values if key not in Config.model_fields]
+        near = [
+            f"unknown key {key}: {nested(key, value)}"
+            if key.startswith("data.")
+            else unknown(key, Config.model_fields, "section")
+            for key, value in values.items()
+            if key not in Config.model_fields
+        ]
         raise InputError(near[0] if near else "no data: expected for example 'data: {preset: digits}'")
     try:
         config = Config.model_validate(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -78,6 +78,23 @@ def test_mistakes_are_named(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         load_config("digits", override.split("\n"))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"data": {"preset": "digits"}, "profile.epochs": 2},
+            r"unknown key profile.epochs: keys with a point are .* expected {'profile': {'epochs': 2}}",
+        ),
+        ({"data.preset": "digits"}, r"unknown key data.preset: .* expected {'data': {'preset': 'digits'}}"),
+        ({"data": {"csv.files": "a.csv"}}, r"unknown key data.csv.files: .* expected {'csv': {'files': 'a.csv'}}"),
+        ({"data": {"preset": "digits"}, "profil.epochs": 2}, "unknown key profil.epochs: did you mean profile"),
+    ],
+)
+def test_dotted_keys_of_mappings_are_met_with_nested_ones(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config(values)
 
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
