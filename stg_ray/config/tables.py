@@ -30,7 +30,8 @@ class ColumnsConfig(Section):
     """Columns of numbers that are the inputs, as names or patterns such as `x_*`; `!id` after a pattern leaves a
     column out. A pattern leaves out the columns that are named as labels, classes, groups or split."""
     image: str | None = None
-    """Column of encoded images (JPEG, PNG, ...) that are the inputs, of one size unless `data.image_size` is given."""
+    """Column of images that are the inputs: encoded (JPEG, PNG, ...), or paths from the folder of the table's file or
+    from the current directory. They have one size unless `data.image_size` is given."""
     labels: list[str] = []
     """Columns of labels, one per task, as names or patterns such as `y_*`, null where a label is missing; or else
     `classes`. A column of lists of label names becomes one binary task per label."""

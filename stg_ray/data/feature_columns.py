@@ -82,7 +82,8 @@ class FeatureColumns:
             InputError: an image that cannot be decoded, or inputs of another shape than those before.
         """
         if self.image is not None:
-            sources = [_image_source(value, file) for value in batch.column(self.image).to_pylist()]
+            values = batch.column(self.image).to_pylist()
+            sources = [_image_source(value, file, self.image, row + i) for i, value in enumerate(values)]
             if b"" in sources:
                 raise InputError(f"{file}: there is no image in row {row + sources.index(b'')}: remove the row")
             block = decode_all(sources, lambda i: f"{file}: the image in row {row + i}", self.image_size)
@@ -210,13 +211,24 @@ class FeatureColumns:
                 )
 
 
-def _image_source(value: object, file: Path) -> bytes | Path:
-    """Return the encoded image of a cell: bytes, a path beside the file, or Hugging Face's struct of these."""
+def _image_source(value: object, file: Path, column: str, row: int) -> bytes | Path:
+    """Return the encoded image of a cell: bytes, a path, or Hugging Face's struct of these.
+
+    Raises:
+        InputError: a path is no file beside the table's, nor from the current directory.
+    """
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
-    if isinstance(value, str):
-        return file.parent / value
-    return value if isinstance(value, bytes) else b""
+    if not isinstance(value, str):
+        return value if isinstance(value, bytes) else b""
+    found = next((path for path in (file.parent / value, Path(value)) if path.is_file()), None)
+    if found is None:
+        raise InputError(
+            f"{file}: the column {column!r} holds paths of images, and the one in row {row}, {value!r}, is no file in "
+            f"{file.parent.absolute()} nor in the current directory {Path.cwd()}: write paths from one of these, or "
+            "whole ones"
+        )
+    return found
 
 
 def _stacked(arrays: Sequence[np.ndarray], file: Path, row: int) -> np.ndarray:

@@ -145,6 +145,11 @@ def _classes_of(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[Sa
     for path in classes:
         _check_link(path)
     if not classes:
+        if any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()):
+            raise InputError(
+                f"{folder} is no folder of classes: it holds images. Expected a folder of images for each class; where "
+                "a table has the labels, use data.csv (or parquet) with image: COLUMN, whose cells are paths of images"
+            )
         raise InputError(f"{folder} is no folder of classes: expected a folder of images for each class")
     samples: list[Sample] = []
     for number, path in enumerate(classes):

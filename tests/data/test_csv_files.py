@@ -160,7 +160,7 @@ def test_the_index_of_a_frame_is_no_input(tmp_path: Path, index: str) -> None:
     assert load(tmp_path).inputs.shape == (N, 2)
 
 
-def test_images_by_path(tmp_path: Path) -> None:
+def test_images_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (N, 3, 4, 3), dtype=np.uint8)
     (tmp_path / "images").mkdir()
     for row, image in enumerate(pixels):
@@ -169,6 +169,13 @@ def test_images_by_path(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("path,y_1,y_2\n" + rows)
     task_set = load(tmp_path, features=[], image="path")
     assert np.array_equal(task_set.inputs, pixels.transpose(0, 3, 1, 2))
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "mine.csv").rename(tmp_path / "tables" / "mine.csv")
+    message = rf"'path' holds paths .* in row 0, 'images/0.png', is no file in {tmp_path / 'tables'} nor in .*: write"
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, files="tables/mine.csv", features=[], image="path")
+    monkeypatch.chdir(tmp_path)
+    assert load(tmp_path, files="tables/mine.csv", features=[], image="path").digest == task_set.digest
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,12 @@ def test_folders_that_are_not_as_they_must_be(tmp_path: Path, change: Any, messa
         load(tmp_path, images={"folder": str(tmp_path)})
 
 
+def test_a_flat_folder_of_images_is_told_of_tables(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"it holds images\. Expected a folder .*data\.csv .* with image: COLUMN"):
+        load(tmp_path, images={"folder": str(tmp_path)})
+
+
 def grey_images(folder: Path, n: int = 15) -> None:
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
