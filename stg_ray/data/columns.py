@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stg_ray.errors import InputError, unknown
+from stg_ray.tasks.column_types import in_words
+from stg_ray.tasks.notes import DataWarning
 
 if TYPE_CHECKING:
     from stg_ray.config.tables import ColumnsConfig
@@ -94,6 +97,14 @@ def choose(config: ColumnsConfig, files: Sequence[TableFile], key: str) -> Chose
             )
         (labels if labels[name] < features[name] else features).pop(name)
     single = [name for name in (config.image, bits) if name is not None]
+    for name in sorted(_index_columns(files) - {*others, *single, *features, *labels}):
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in config.features):
+            warnings.warn(
+                f"the column {name!r} is the index of a data frame and is left out of {key}.features, unless it is "
+                "named there",
+                DataWarning,
+                stacklevel=2,
+            )
     for name in (*single, *others):
         if name not in names:
             raise InputError(f"{key}: no column {name!r}, there are {', '.join(names[:8])}, ...")
@@ -185,9 +196,12 @@ def unified(files: Sequence[TableFile], columns: Sequence[str], categories: Sequ
                 try:
                     kind = _common(kind, own)
                 except pa.ArrowException as error:
+                    found, before = in_words(own), in_words(kind)
+                    if found == before:  # such as times with zones and without
+                        found, before = str(own), str(kind)
                     raise InputError(
-                        f"the column {name!r} is {own} in {file.path} and {kind} in {files[0].path}: write it with one "
-                        "type"
+                        f"the column {name!r} holds {found} in {file.path} and {before} in {files[0].path}: write it "
+                        "with one type"
                     ) from error
         if name in categories and pa.types.is_binary(kind):
             kind = pa.string()  # as Hive and Impala write text

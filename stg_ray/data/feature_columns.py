@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from stg_ray.data.columns import TENSOR_SHAPE
 from stg_ray.data.images import decode_all, large_array
 from stg_ray.errors import InputError
+from stg_ray.tasks.column_types import RECIPE, in_words, of_each_kind
 from stg_ray.tasks.notes import DataWarning
 
 if TYPE_CHECKING:
@@ -50,10 +51,13 @@ class FeatureColumns:
         self.filled = 0
         self.array = np.zeros((0, 1))
         self.wrong: dict[tuple[str, str], list[str | int]] = {}
+        self.unfit: dict[str, str] = {}
         for name in schema.names:
             self._check_type(name, schema.field(name).type)
-        kinds = [_values_of(kind) for kind in schema.types]
-        self.vectors = any(map(_is_list, schema.types))
+        self.names = [name for name in schema.names if name not in self.unfit]
+        types = [schema.field(name).type for name in self.names]
+        kinds = [_values_of(kind) for kind in types]
+        self.vectors = any(map(_is_list, types))
         self.small = all(kind == pa.uint8() or pa.types.is_boolean(kind) for kind in kinds)
 
     def _check_type(self, name: str, kind: pa.DataType) -> None:
@@ -61,19 +65,17 @@ class FeatureColumns:
         if self.image is not None:
             if not (is_bytes or pa.types.is_string(kind) or pa.types.is_struct(kind)):
                 raise InputError(
-                    f"the image column {name!r} is {kind}: expected encoded images (bytes of JPEG, PNG, ...) or their "
-                    f"paths (numbers of pixels are {self.key}.features)"
+                    f"the image column {name!r} holds {in_words(kind)}: expected encoded images (bytes of JPEG, PNG, "
+                    f"...) or their paths (numbers of pixels are {self.key}.features)"
                 )
         elif self.bits is not None:
             if not is_bytes:
                 raise InputError(
-                    f"the column of packed bits {name!r} is {kind}: expected bytes (numbers are {self.key}.features)"
+                    f"the column of packed bits {name!r} holds {in_words(kind)}: expected bytes (numbers are "
+                    f"{self.key}.features)"
                 )
         elif not _is_number(_values_of(kind)):
-            raise InputError(
-                f"the feature column {name!r} is {kind}: expected numbers (convert it, or leave it out with '!{name}' "
-                f"after a pattern in {self.key}.features)"
-            )
+            self.unfit[name] = in_words(kind)  # said with those that lack numbers in some rows, not one at a time
 
     def add(self, batch: pa.RecordBatch, file: Path, row: int) -> None:
         """Append the inputs of a batch of rows, of which the first is the given row of its file.
@@ -104,14 +106,14 @@ class FeatureColumns:
 
     def _numbers(self, batch: pa.RecordBatch, file: Path, row: int) -> np.ndarray:
         """Return the features (n, F) of a batch, with NaN or 0 where there is none, which is remembered."""
-        columns = [batch.column(name) for name in self.schema.names]
+        columns = [batch.column(name) for name in self.names]
         if self.vectors:
             return self._vectors(columns, file, row)
         block = np.empty((len(batch), len(columns)), np.uint8 if self.small else np.float32)
         with np.errstate(over="ignore"):  # what exceeds float32 is found below
             for f, column in enumerate(columns):
                 if self.small and column.null_count:
-                    self._remember(self.schema.names[f], "missing (null)", _is_null(column), file, row)
+                    self._remember(self.names[f], "missing (null)", _is_null(column), file, row)
                     column = column.fill_null(False if pa.types.is_boolean(column.type) else 0)
                 block[:, f] = _floats(column)
         if not self.small and not np.isfinite(block).all():
@@ -124,7 +126,7 @@ class FeatureColumns:
         A single column of nested lists or tensors keeps its shape (n, ...).
         """
         blocks = []
-        for name, column in zip(self.schema.names, columns, strict=True):
+        for name, column in zip(self.names, columns, strict=True):
             shape, numbers = self._flat(name, column, file, row)
             values = np.asarray(_floats(numbers)).reshape(len(column), -1)
             with np.errstate(over="ignore"):
@@ -135,7 +137,7 @@ class FeatureColumns:
             blocks.append(block)
         if len(columns) > 1:
             return np.concatenate(blocks, axis=1)
-        tensor = (self.schema.field(0).metadata or {}).get(TENSOR_SHAPE)
+        tensor = (self.schema.field(self.names[0]).metadata or {}).get(TENSOR_SHAPE)
         return blocks[0].reshape(len(columns[0]), *(json.loads(tensor) if tensor else shape))
 
     def _flat(self, name: str, column: pa.Array, file: Path, row: int) -> tuple[list[int], pa.Array]:
@@ -164,7 +166,7 @@ class FeatureColumns:
         """Remember which features have no finite value, and why."""
         for f in np.flatnonzero(~np.isfinite(block).all(axis=0)).tolist():
             values = np.asarray(_floats(columns[f]), np.float64)
-            name = self.schema.names[f]
+            name = self.names[f]
             self._remember(name, "missing (null or NaN)", np.isnan(values), file, row)
             self._remember(name, "infinite", np.isinf(values), file, row)
             beyond = np.isfinite(values) & ~np.isfinite(block[:, f])
@@ -181,17 +183,18 @@ class FeatureColumns:
         """Return the inputs (N, ...).
 
         Raises:
-            InputError: features without a finite value, by column and with the first row.
+            InputError: features that hold no numbers, by kind, or have no finite value, with the first row.
         """
-        if self.wrong:
+        if self.wrong or self.unfit:
             shown = [
                 f"{name!r} is {what} in {count:,} of {self.n_rows:,} rows, the first is {where}"
                 for (name, what), (count, where) in list(self.wrong.items())[:SHOWN]
             ]
             more = f"; and {len(self.wrong) - SHOWN} more columns" if len(self.wrong) > SHOWN else ""
+            recipe = f"expected numbers: {RECIPE}; " if self.unfit else ""
             raise InputError(
-                f"features without a number: {'; '.join(shown)}{more} (fill them, remove the rows, or leave a column "
-                f"out with '!NAME' after a pattern in {self.key}.features)"
+                f"features without a number: {'; '.join([*of_each_kind(self.unfit), *shown])}{more} ({recipe}fill "
+                f"gaps, remove the rows, or leave a column out with '!NAME' after a pattern in {self.key}.features)"
             )
         self._warn_of_row_numbers()
         return self.array

@@ -18,6 +18,7 @@ from stg_ray.data.label_lists import (
     names_of_labels,
 )
 from stg_ray.errors import InputError
+from stg_ray.tasks.column_types import in_words
 from stg_ray.tasks.list_columns import indicators
 
 MAX_TEXT_CLASSES = 1000
@@ -51,8 +52,8 @@ class LabelColumns:
                 or _is_list_of_names(kind)
             ):
                 raise InputError(
-                    f"the label column {field.name!r} is {field.type}: expected numbers, text or lists of label names, "
-                    "null where missing"
+                    f"the label column {field.name!r} holds {in_words(field.type)}: expected numbers, text or lists of "
+                    "label names, null where missing"
                 )
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -127,7 +128,8 @@ def _vector_columns(column: pa.ChunkedArray) -> list[pa.ChunkedArray] | None:
         if pa.types.is_integer(values.type):
             return None
         raise InputError(
-            f"a column of labels holds {lists.type} of {len(lengths)} lengths: expected vectors of one length from 2"
+            f"a column of labels holds {in_words(lists.type)} of {len(lengths)} lengths: expected vectors of one "
+            "length from 2"
         )
     return [pa.chunked_array([pc.list_element(lists, i)]) for i in range(lengths.pop())]
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stg_ray.errors import InputError, unknown
+from stg_ray.tasks.column_types import in_words
 
 NO_LIST = ("?", "na", "n/a", "#n/a", "nan", "null", "none", "<na>")
 """Texts, in whatever case, that stand where a row lists no label; they are taken for null."""
@@ -42,7 +43,8 @@ class ListRules:
         if not isinstance(self.separator, str):
             separator = (self.separator or {}).get(name)
             if separator is not None and not (is_text(column.type) or pa.types.is_integer(column.type)):
-                raise InputError(f"{self.key}.separator: the label column {name!r} is {column.type}: expected text")
+                found = in_words(column.type)
+                raise InputError(f"{self.key}.separator: the label column {name!r} holds {found}: expected text")
             return separator
         if not is_text(column.type):
             return None

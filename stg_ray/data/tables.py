@@ -18,6 +18,7 @@ from stg_ray.data.label_columns import LabelColumns
 from stg_ray.data.label_lists import ListRules
 from stg_ray.errors import InputError, one_line
 from stg_ray.tasks import MISSING, TaskSet, texts
+from stg_ray.tasks.column_types import in_words
 from stg_ray.tasks.columns import NO_TEXT
 from stg_ray.tasks.notes import DataWarning
 from stg_ray.tasks.settings import named_by_columns
@@ -66,13 +67,13 @@ def read_tables(
                 row += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file.path} is damaged at or after row {row}: {one_line(error)}") from error
+    rows = inputs.finished() if sparse is None else sparse
     table = pa.concat_tables(kept)
     names = _without_prefix(columns.labels, config.labels)
     if config.classes is not None:
         tasks = _class_tasks(config, table, others)
     else:
         tasks = labels.tasks(names)
-    rows = inputs.finished() if sparse is None else sparse
     # Images, packed bits and lists of numbers have no column of their own for each value.
     features = columns.features if rows.shape[1:] == (len(columns.features),) else None
     with named_by_columns(dict(zip(names, columns.labels, strict=True))):
@@ -148,7 +149,7 @@ def _class_tasks(config: ColumnsConfig, table: pa.Table, schema: pa.Schema) -> d
     for name in schema.names:
         kind = schema.field(name).type
         if name != config.split and (pa.types.is_nested(kind) or table.column(name).null_count == len(table)):
-            found = f"is {kind}" if pa.types.is_nested(kind) else "is null in all rows"
+            found = f"holds {in_words(kind)}" if pa.types.is_nested(kind) else "is null in all rows"
             raise InputError(
                 f"the column of classes {name!r} {found}: expected one class for each row (lists of label names are "
                 "labels)"

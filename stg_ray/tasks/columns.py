@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stg_ray.errors import InputError, one_line
+from stg_ray.tasks.column_types import in_words
 from stg_ray.tasks.kinds import Distinct
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def column_of(name: str, data: Any) -> Column:
                 "lists of names, one column for each number of the lists, numbers, texts" if lists else "numbers, texts"
             )
             raise InputError(
-                f"the column {name!r} holds {kind}: expected {hint} or booleans for a label, null where it is missing"
+                f"the column {name!r} holds {in_words(kind)}: expected {hint} or booleans for a label, null where it "
+                "is missing"
             )
         column = column.cast(pa.int8())
     elif pa.types.is_decimal(kind) or kind == pa.float16():

@@ -47,8 +47,9 @@ def check_same_order(inputs: Any, labels: Any) -> None:
     for name, index in indexed.items():
         own = indexed[first or name]
         if len(index) == len(own) and not index.equals(own) and index.isin(own).all():
+            here, there = index[:1].to_list()[0], own[:1].to_list()[0]  # Python's, not np.int64(7)
             raise InputError(
-                f"the index of {name} has the rows of {first} in another order (the first is {index[0]!r}, of {first} "
-                f"{own[0]!r}): rows are taken by position, so align them (.loc[other.index]), or, if they are in order "
+                f"the index of {name} has the rows of {first} in another order (the first is {here!r}, of {first} "
+                f"{there!r}): rows are taken by position, so align them (.loc[other.index]), or, if they are in order "
                 "as they stand, drop the index (.reset_index(drop=True))"
             )

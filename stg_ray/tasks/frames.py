@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from stg_ray.errors import InputError, one_line, unknown
+from stg_ray.tasks.column_types import RECIPE, in_words, of_each_kind
 from stg_ray.tasks.containers import without_views
 
 if TYPE_CHECKING:
@@ -108,8 +109,7 @@ def input_array(table: pa.Table) -> np.ndarray:
     import pyarrow as pa
 
     types = table.schema.types
-    for name, kind in zip(table.column_names, types, strict=True):
-        _check_numbers(name, kind)
+    _check_numbers(table)
     has_gaps = any(column.null_count for column in table.columns)
     small = not has_gaps and all(kind == pa.uint8() or pa.types.is_boolean(kind) for kind in types)
     inputs = np.empty((len(table), len(types)), np.uint8 if small else np.float32)
@@ -128,11 +128,18 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     return values
 
 
-def _check_numbers(name: str, kind: pa.DataType) -> None:
+def _check_numbers(table: pa.Table) -> None:
+    """Refuse columns that hold no numbers, all of them at once, with those that have gaps."""
     import pyarrow as pa
 
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    if not (is_number or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
-        lists = "list" in str(kind)
-        hint = " (give vectors as one array to from_arrays, np.stack(frame[NAME]))" if lists else ""
-        raise InputError(f"the column {name!r} holds {kind}: expected numbers or booleans for an input{hint}")
+    types = pa.types
+    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null)
+    unfit = {f.name: in_words(f.type) for f in table.schema if not any(test(f.type) for test in tests)}
+    if unfit:
+        lists = any(kind.startswith("lists") for kind in unfit.values())
+        hint = "; give vectors as one array to from_arrays, np.stack(frame[NAME])" if lists else ""
+        gaps = {name: "gaps" for name in table.column_names if name not in unfit and table.column(name).null_count}
+        raise InputError(
+            f"columns without numbers: {'; '.join(of_each_kind(unfit | gaps))} (expected numbers or booleans for an "
+            f"input: {RECIPE}; or name the others as features{hint})"
+        )

@@ -157,7 +157,24 @@ def test_the_index_of_a_frame_is_no_input(tmp_path: Path, index: str) -> None:
     lines = text().splitlines()
     rows = [f"{index},{lines[0]}", *(f"{row},{line}" for row, line in enumerate(lines[1:]))]
     (tmp_path / "mine.csv").write_text("\n".join(rows))
-    assert load(tmp_path).inputs.shape == (N, 2)
+    with pytest.warns(DataWarning, match=f"the column '{index}' is the index of a data frame and is left out of"):
+        assert load(tmp_path).inputs.shape == (N, 2)
+    assert load(tmp_path, features=["a", "b"]).inputs.shape == (N, 2), "it is said where a pattern would name it"
+    assert load(tmp_path, features=["*", index]).inputs.shape == (N, 3)
+
+
+def test_bad_features_are_refused_together(tmp_path: Path) -> None:
+    rows = "".join(
+        f"2024-01-{1 + row % 28:02},north,basic,{row % 7},{'' if row % 9 == 4 else row},{Y[row]},{Z[row]}\n"
+        for row in range(N)
+    )
+    (tmp_path / "mine.csv").write_text("signup_date,region,plan,age,income,y_1,y_2\n" + rows)
+    message = (
+        r"features without a number: 'signup_date' holds dates; 'region' and 'plan' hold text; 'income' is missing "
+        r"\(null or NaN\) in 4 of 40 rows, the first is row 4 of \S*mine.csv \(expected numbers: `stg-ray guide "
+    )
+    with pytest.raises(InputError, match=message):
+        load(tmp_path)
 
 
 def test_images_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

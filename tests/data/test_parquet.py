@@ -141,7 +141,7 @@ def test_files_that_are_not_as_they_must_be(folder: Path, columns: dict[str, Any
             "part-0.parquet have different class names",
         ),
         ({"files": "part-0.parquet", "features": ["z_*"], "labels": ["y_*"]}, "no column matches 'z_"),
-        ({"files": "part-0.parquet", "features": ["text"], "labels": ["y_*"]}, "'text' is string: expected numbers"),
+        ({"files": "part-0.parquet", "features": ["text"], "labels": ["y_*"]}, "'text' holds text .expected numbers"),
         (
             {"files": "part-0.parquet", "features": ["x_*"], "labels": ["text", "y_one"]},
             "'text' has only the label words",

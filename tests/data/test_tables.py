@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stg_ray.errors import InputError
+from stg_ray.tasks.notes import DataWarning
 from tests.support.tables import ROWS, N, X, Y, load, written
 
 SPLIT = {"split": np.array(["train", "val", "test"])[np.repeat([0, 1, 2], [40, 8, 12])]}
@@ -43,7 +44,8 @@ def test_the_index_of_a_frame_is_no_input(tmp_path: Path, index: str) -> None:
     frame = pd.DataFrame(X | Y, index=pd.Index(ROWS[::-1] * 1.0, name=None if "level" in index else index))
     frame.to_parquet(tmp_path / "mine.parquet", index=True)
     assert index in pq.read_schema(tmp_path / "mine.parquet").names
-    assert load(tmp_path, files="mine.parquet", features=["*"], labels=["y_*"]).inputs.shape == (N, 2)
+    with pytest.warns(DataWarning, match=f"the column '{index}' is the index of a data frame and is left out of"):
+        assert load(tmp_path, files="mine.parquet", features=["*"], labels=["y_*"]).inputs.shape == (N, 2)
 
 
 def test_classes_and_super_classes_are_no_inputs(tmp_path: Path) -> None:
@@ -113,11 +115,11 @@ WRONG_FEATURES = {
         pa.array([None if row == 7 else True for row in range(N)]),
         r"'x_b' is missing \(null or NaN\) in 1 of 60",
     ),
-    "text": (["a"] * N, "feature column 'x_b' is string: expected numbers .*leave it out with '!x_b'"),
-    "dates": (pa.array([0] * N, pa.timestamp("s")), "feature column 'x_b' is timestamp"),
+    "text": (["a"] * N, "a number: 'x_b' holds text .expected numbers: .*leave a column out with '!NAME'"),
+    "dates": (pa.array([0] * N, pa.timestamp("s")), "a number: 'x_b' holds dates "),
     "ragged": ([[1.0] * (2 + row // 50) for row in range(N)], "vector 'x_b' has 3 values in row 50 and 2 in row 0"),
     "ragged within": ([[[1.0] * (1 + row // 50)] * 2 for row in range(N)], "2 values in row 50 and 1 in row 0"),
-    "empty vectors": ([[]] * N, "the feature column 'x_b' is list<element: null>|expected one length, from 1"),
+    "empty vectors": ([[]] * N, "expected one length, from 1"),
     "huge in a vector": (
         [[1.0, 1e300 if row == 7 else 2.0] for row in range(N)],
         r"float32's 3.4e\+38 in 1 of 60 rows",
@@ -179,7 +181,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "text and numbers": (
         {"a": X | Y, "b": X | Y | {"y_1": ["a"] * N}},
         {},
-        "the column 'y_1' is string in .*b.parquet and int64 in .*a.parquet: write it with one type",
+        "the column 'y_1' holds text in .*b.parquet and whole numbers in .*a.parquet: write it with one type",
     ),
     "no column": ({"a": X | Y, "b": X | {"y_1": Y["y_1"]}}, {}, "different columns: 'y_2' is missing"),
     "no rows": ({"a": pa.table(X | Y).slice(0, 0)}, {}, "a.parquet has no row"),
@@ -225,17 +227,25 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {},
         "of 2 lengths: expected vectors of one length",
     ),
-    "images of numbers": ({"a": X | Y}, {"features": [], "image": "x_a"}, "the image column 'x_a' is double: expected"),
+    "images of numbers": (
+        {"a": X | Y},
+        {"features": [], "image": "x_a"},
+        "'x_a' holds numbers with fractions: exp",
+    ),
     "no image": (
         {"a": X | Y | {"image": pa.nulls(N, pa.binary())}},
         {"features": [], "image": "image"},
         "a.parquet: there is no image in row 0: remove the row",
     ),
-    "bits of numbers": ({"a": X | Y}, {"features": [], "bits": "x_a"}, "packed bits 'x_a' is double: expected bytes"),
+    "bits of numbers": (
+        {"a": X | Y},
+        {"features": [], "bits": "x_a"},
+        "'x_a' holds numbers with fractions: expected b",
+    ),
     "classes of lists": (
         {"a": X | {"kind": [["a"]] * N}},
         {"labels": [], "classes": "kind"},
-        "'kind' is list<element: string>: expected one class for each row",
+        "'kind' holds lists of text: expected one class for each row",
     ),
     "classes of null": (
         {"a": X | {"kind": pa.nulls(N)}},
@@ -247,7 +257,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {},
         "'1' has no label at all: remove it, or set data.constant_tasks=drop",
     ),
-    "labels of dates": ({"a": X | Y | {"y_1": pa.array([0] * N, pa.date32())}}, {}, "'y_1' is date32.*: expected num"),
+    "labels of dates": ({"a": X | Y | {"y_1": pa.array([0] * N, pa.date32())}}, {}, "'y_1' holds dates: expected num"),
 }
 
 

@@ -106,6 +106,17 @@ def test_frames_of_other_libraries(frame: pd.DataFrame) -> None:
     assert TaskSet.from_frame(Polars(table), labels="y_*", split="split").digest == expected
 
 
+def test_bad_features_are_refused_together(frame: pd.DataFrame) -> None:
+    columns = {"day": pd.date_range("2024", periods=N), "plan": pd.Categorical(["a", "b"] * (N // 2)), "income": None}
+    columns |= {f"text_{i}": ["x"] * N for i in range(5)}
+    message = (
+        "columns without numbers: 'day' holds dates; 'plan' holds categories; 'text_0', 'text_1', 'text_2' and 2 more "
+        "hold text; 'income' holds gaps "
+    )
+    with pytest.raises(InputError, match=message):
+        TaskSet.from_frame(frame.drop(columns="split").assign(**columns), labels="y_*")
+
+
 def test_small_inputs_stay_small(frame: pd.DataFrame) -> None:
     frame["bit"], frame["pixel"] = frame["y_bool"], np.arange(N, dtype=np.uint8)
     assert TaskSet.from_arrays(frame[["bit", "pixel"]], frame[["y_bool"]]).inputs.dtype == np.uint8
@@ -124,10 +135,10 @@ def test_names_of_columns_that_are_numbers() -> None:
         ({"labels": "y_*", "features": ["x_a", "y_int"]}, "'y_int' is among the features and among the labels"),
         ({"labels": "y_*", "split": "fold"}, "split: unknown column 'fold'"),
         ({"labels": "y_*", "features": "x_*", "kinds": {"x_a": "binary"}}, "kinds: unknown task 'x_a'"),
-        ({"labels": "y_*"}, "the column 'split' holds .*string: expected numbers or booleans for an input"),
+        ({"labels": "y_*"}, "columns without numbers: 'split' holds text .expected numbers or booleans for an input"),
         (
             {"labels": ["day", "y_int"], "features": "x_*"},
-            "'day' holds timestamp.*: expected numbers, texts or booleans",
+            "'day' holds dates: expected numbers, texts or booleans",
         ),
         ({"labels": "*"}, "no column beside the labels"),
     ],

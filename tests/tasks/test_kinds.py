@@ -191,7 +191,11 @@ def test_a_real_column_leaves_the_others_what_they_are() -> None:
         (repeated(0.5, 1.0), {"kinds": {"it": "multiclass"}}, "is multiclass and has the label 0.5: expected whole"),
         (repeated(0.5, float("inf")), {}, "'it' has infinite labels"),
         (repeated(0.5, 1e300), {}, "'it' has labels beyond 3.4e"),
-        (pa.array(repeated([1], [2])), {}, "'it' holds list<.*>: expected lists of names, one column for each number"),
+        (
+            pa.array(repeated([1], [2])),
+            {},
+            "'it' holds lists of whole numbers: expected lists of names, one column for",
+        ),
         (repeated(1, "a"), {}, "the labels of task 'it' cannot be read"),
         (repeated(1 + 2j, 1), {}, "'it' cannot be read|'it' holds"),
         (HALF[:-1], {}, "different lengths: 59, 60"),
