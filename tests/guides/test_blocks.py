@@ -143,6 +143,22 @@ def test_python_runs(page: Path) -> None:
     run_blocks(page)
 
 
+@pytest.mark.usefixtures("here")
+def test_the_recipe_makes_numbers_of_any_table() -> None:
+    names: dict[str, Any] = {}
+    page = next(page for page in PAGES if page.stem == "your_data")
+    exec(next(block.text for block in blocks(page) if "numbers_of" in block.text), names)
+    table = pd.DataFrame({"signup_date": ["2020-01-03", None] * 10, "region": ["a", "b", None, "a"] * 5})
+    table["income"] = [1.0, np.nan, 3.0, 100.0] * 5
+    numbers = names["numbers_of"](table.copy(), np.arange(20) % 4 < 3)
+    assert numbers["signup_date"].eq(2).all()
+    assert numbers["income"].tolist()[:4] == [1, 2, 3, 100], "the median of the training rows"
+    assert numbers["region_a"].tolist()[:4] == [1, 0, 0, 1]
+    assert numbers["income_missing"].tolist()[:4] == [0, 1, 0, 0]
+    labels = np.stack([np.arange(20) % 2, np.arange(20) // 2 % 2], axis=1)
+    assert sr.TaskSet.from_arrays(numbers, labels).inputs.shape == (20, 6)
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the first run of a guide is kept: those of others, which are of the same data, go on from it."""
