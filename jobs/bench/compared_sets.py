@@ -27,7 +27,7 @@ from stg_ray.progress import Reporter
 from stg_ray.training.auto import resolve_recipe
 
 SEEDS, FEW = 6, 3
-"""Trainings of all plans, and of sets that take hours."""
+"""Trainings of all plans, and of sets that take a quarter of an hour or more."""
 PLANS = [
     "ours",
     "searched",
@@ -72,6 +72,8 @@ REAL: dict[str, KnownSet] = {
 PLANTED = ("conflict", "permuted", "gaussian", "digits, turned", "digits and random")
 SETS = {**REAL, **{name: KNOWN_SETS[name] for name in PLANTED}}
 LARGE = (
+    "sider",
+    "tox21",
     "school",
     "bibtex",
     "digits and CIFAR-10",
