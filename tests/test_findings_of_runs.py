@@ -85,5 +85,5 @@ def test_missing_labels_several_kinds_and_strange_names(ray_session: None, quiet
         console = Console(record=True, width=100, quiet=False, file=terminal)
         print_summary(console, run.summary)
     assert "value [red]x[/red]" in console.export_text()
-    with pytest.raises(sr.InputError, match=r"'value \[red\]x\[/red\]' is a regression.*methods=\[landscape\]"):
+    with pytest.raises(sr.InputError, match=r"'value \[red\]x\[/red\]' is a regression.*methods=\[logit_adjusted\]"):
         sr.run({**values, "affinity": {"methods": ["data_map"]}}, out=str(tmp_path / "refused"), reporter=quiet)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
@@ -115,6 +116,11 @@ def _damage(storage: Storage, name: str, expected: Mapping[str, Any], *, thoroug
     if "sha256" in expected and _digest(storage, name, None if thorough else etag) != expected["sha256"]:
         return "holds other bytes"
     return None
+
+
+def or_alone(stage: str, uri: str) -> str:
+    """Return, behind the command that makes all of a run, the one that makes a stage alone; the parts have none."""
+    return "" if stage == "parts" else f", or stg-ray {stage} {shlex.quote(uri)}"
 
 
 def _etag(file: pa.NativeFile) -> str | None:

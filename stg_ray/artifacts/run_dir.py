@@ -8,13 +8,12 @@ that was taken for dead, and wakes up after another has begun the stage, cannot 
 from __future__ import annotations
 
 import os
-import shlex
 import uuid
 from typing import Any
 
 import yaml
 
-from stg_ray.artifacts.contents import Contents, contents_of, damaged_file
+from stg_ray.artifacts.contents import Contents, contents_of, damaged_file, or_alone
 from stg_ray.artifacts.digests import file_digests, source_digests
 from stg_ray.artifacts.given_trunk import with_trunk_file
 from stg_ray.artifacts.owned import OwnedStorage
@@ -82,12 +81,8 @@ class RunDir(OwnedStorage):
         return marker if marker.get("owner") == begun.get("owner", marker.get("owner")) else {}
 
     def _damaged(self, file: str, stage: str) -> InputError:
-        again = f"make it again with stg-ray run{self._or_alone(stage)}"
-        return InputError(f"{file} in {self.uri} is not as {stage} left it: {again}")
-
-    def _or_alone(self, stage: str) -> str:
-        """Behind the command that makes all, the one that makes a stage alone; the parts have none."""
-        return "" if stage == "parts" else f", or stg-ray {stage} {shlex.quote(self.uri)}"
+        alone = or_alone(stage, self.uri)
+        return InputError(f"{file} in {self.uri} is not as {stage} left it: make it again with stg-ray run{alone}")
 
     def require(self, stage: str, config: Config) -> None:
         """Refuse to go on from a stage that is not done, or whose files are damaged.
@@ -102,9 +97,8 @@ class RunDir(OwnedStorage):
         if file := self.damaged_file(stage, config):
             raise self._damaged(file, stage)
         if not self.is_marked(stage, config):
-            raise InputError(
-                f"{stage} is not done in {self.uri}: finish it first with stg-ray run{self._or_alone(stage)}"
-            )
+            alone = or_alone(stage, self.uri)
+            raise InputError(f"{stage} is not done in {self.uri}: finish it first with stg-ray run{alone}")
 
     def mark_done(self, stage: str, config: Config, seconds: float) -> None:
         """Mark a stage as done by this configuration, and delete its scratch files.

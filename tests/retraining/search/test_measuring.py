@@ -103,14 +103,14 @@ def test_candidates_that_are_no_groupings_are_refused(search: dict[str, Any], me
 @pytest.mark.parametrize(
     ("budget", "search", "message"),
     [
-        ({"networks": 2}, {"groups": 3}, "a search for 3 to 3 groups, and grouping.budget allows 1 to 2"),
+        ({"networks": 2}, {"groups": 3}, "a search for 3 groups, and grouping.budget allows 1 to 2"),
         ({"max_size": 2}, {"candidates": [[["a", "b", "c"], ["d"]]]}, "a network of 3 tasks, and 1 to 2 are allowed"),
         ({"apart": [["a", "b"]]}, {"candidates": [[["a", "b"], ["c", "d"]]]}, "'a' and 'b' must be apart"),
         ({"apart": [["a", "b"]]}, {"candidates": [[["a", "c"], ["b", "d"]]]}, None),
         ({"apart": [["a", "x"]]}, {}, "unknown task 'x'"),
-        ({"networks": 1}, {}, "a search for 2 to 2 groups, and grouping.budget allows 1 to 1"),
-        ({"min_size": 3}, {}, "grouping.budget allows 1 to 1"),
-        ({"apart": [["a", "b", "c"]]}, {"groups": 2}, "a search for 2 to 2 groups, and grouping.budget allows 3 to 4"),
+        ({"networks": 1}, {}, "a search for 2 groups, and grouping.budget allows 1: give"),
+        ({"min_size": 3}, {}, "grouping.budget allows 1: give"),
+        ({"apart": [["a", "b", "c"]]}, {"groups": 2}, "a search for 2 groups, and grouping.budget allows 3 to 4"),
         ({"apart": [["a", "b", "c"]]}, {}, None),
         ({"networks": 2}, {"candidates": [[["a"], ["b"], ["c", "d"]]]}, "3 networks, and 2 are allowed"),
     ],
