@@ -108,7 +108,7 @@ def profiled(name: str, seed: int, folder: Path, *, quick: bool) -> RunDir:
     if not path.exists():
         np.savez(path, **about.build(0))
     with np.load(path) as arrays:
-        tasks = told(arrays["labels"])
+        tasks = told(arrays)
     method = "landscape" if about.own_rows else "label_correlation"  # which have a meaning; not computed here
     values = {
         "seed": seed,

@@ -104,7 +104,7 @@ def config_of(name: str, folder: Path, quick: bool, overrides: list[str], draw: 
             arrays["split"] = np.where(np.arange(len(arrays["inputs"])) % 4 == 3, "test", "train")
         np.savez(path, **arrays)
     with np.load(path) as arrays:
-        tasks, input_shape = told(arrays["labels"]), arrays["inputs"].shape[1:]
+        tasks, input_shape = told(arrays), arrays["inputs"].shape[1:]
     method = {"affinity": {"methods": ["landscape"]}} if SETS[name].own_rows else {}
     fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": FEW if name in LARGE else SEEDS}
     given = sr.load_config(

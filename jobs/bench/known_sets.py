@@ -7,6 +7,8 @@ that are found follow how rare the labels are. Planted are
     turned     labels several times over, each time with a tenth of the values turned at random
     topics     bags of words of topics in a hierarchy; classes against the rest, or several rare labels of a document
     gaussian   half-spaces near to the direction of their group, of rates from 1 to 40 %
+    values     regressions near to the direction of their group, of any sign and unit; alone, or every other one a class
+    waves      the same, and the values are waves along their direction, of any phase
     conflict   two halves of tasks with the same inputs and opposite labels in half of the space
     random     handwritten digits, and as many tasks of random labels
     permuted   handwritten digits with permuted pixels, a permutation for each group; each task has rows of its own
@@ -15,7 +17,7 @@ that are found follow how rare the labels are. Planted are
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from jobs.bench.planted_sets import (
     thinned,
     topics,
     turned,
+    values,
 )
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.loading import load_config
@@ -79,11 +82,13 @@ def profiled(name: str, seed: int, folder: Path, *, quick: bool) -> RunDir:
         arrays = about.build(seed)
         split = np.where(np.arange(len(arrays["inputs"])) % 5 == 4, "test", "train")
         np.savez(path, split=split, **arrays)
+    with np.load(path) as kept:
+        tasks = told(kept)
     method = "landscape" if about.own_rows else "label_correlation"  # which have a meaning; not computed here
     config = load_config(
         {
             "seed": seed,
-            "data": {"npz": str(path), "constant_tasks": "drop", "tasks": {"*": {"missing": [-1]}}},
+            "data": {"npz": str(path), "constant_tasks": "drop", "tasks": tasks},
             "profile": {"epochs": 2 if quick else about.epochs, "workers": 1},
             "affinity": {"methods": [method]},
         }
@@ -175,11 +180,15 @@ def two_domains(seed: int) -> Arrays:
     }
 
 
-def told(labels: np.ndarray) -> dict[str, dict[str, object]]:
-    """Return what is to be said of labels: numbers are regressions, the whole ones of small schools too, else -1 is
-    missing."""
-    numbers = labels.dtype.kind == "f" and np.nanmax(labels) > 1
-    return {"*": {"kind": "regression"} if numbers else {"missing": [-1]}}
+def told(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, object]]:
+    """Return what is to be said of labels: columns of other numbers than 0 and 1 are regressions, the whole numbers of
+    small schools too; in others -1 is missing."""
+    has_values = [not np.isin(column[~np.isnan(column)], (-1, 0, 1)).all() for column in arrays["labels"].T]
+    values: dict[str, object] = {"kind": "regression"}
+    labels: dict[str, object] = {"missing": [-1]}
+    if all(has_values) or not any(has_values):
+        return {"*": values if all(has_values) else labels}
+    return {str(name): values if has else labels for name, has in zip(arrays["names"], has_values, strict=True)}
 
 
 def alphabets(seed: int) -> Arrays:
@@ -229,6 +238,9 @@ KNOWN_SETS: dict[str, KnownSet] = {
     "topics, rare": KnownSet(lambda s: topics(s, [9] * 6, n=2000, several=True, rates=(0.004, 0.4)), 30),
     "topics, many": KnownSet(lambda s: topics(s, [12] * 10, n=4500, several=True, rates=(0.003, 0.2)), 15),
     "gaussian": KnownSet(gaussian, 30),
+    "values": KnownSet(values, 30),
+    "values and classes": KnownSet(lambda s: values(s, classes=True), 30),
+    "waves": KnownSet(lambda s: values(s, curved=True), 30),
     "yeast, thinned": KnownSet(lambda s: thinned(_table("mulan/yeast.parquet"), s), 30, "mulan"),
     "bibtex, thinned": KnownSet(lambda s: thinned(_table("mulan/bibtex.parquet", 20, (0.03, 1)), s), 15, "mulan"),
     "yeast, turned": KnownSet(lambda s: turned(_table("mulan/yeast.parquet"), s), 30, "mulan"),

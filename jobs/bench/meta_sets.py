@@ -92,7 +92,7 @@ def npz_of(name: str, folder: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(path, **ARRAYS[name](0))
     with np.load(path) as arrays:
-        tasks = told(arrays["labels"])
+        tasks = told(arrays)
     return {"npz": str(path), "constant_tasks": "drop", "tasks": tasks}
 
 

@@ -100,6 +100,44 @@ def gaussian(seed: int, *, n_groups: int = 6, size: int = 6, n: int = 3000, near
     return {"inputs": inputs, "labels": labels.astype(np.int8), "names": names, "groups": group.astype(str)}
 
 
+def values(
+    seed: int, *, n_groups: int = 4, size: int = 6, n: int = 2000, curved: bool = False, classes: bool = False
+) -> Arrays:
+    """Make regressions of directions near to that of their group, of any sign and unit.
+
+    Args:
+        seed: of all draws.
+        n_groups: groups of tasks.
+        size: tasks of a group.
+        n: rows.
+        curved: the values are no line of their direction, but a wave, whose phase is the task's.
+        classes: every other task is a class, above a quantile of its values, of rates that every group has.
+    """
+    rng = np.random.default_rng([10, seed])
+    n_features, near = 20, 0.8
+    inputs = rng.normal(size=(n, n_features)).astype(np.float32)
+    group = np.repeat(np.arange(n_groups), size)
+    centre = np.linalg.qr(rng.normal(size=(n_features, n_groups)))[0].T[group]
+    own = rng.normal(size=(len(group), n_features)) / np.sqrt(n_features)
+    score = inputs @ (near * centre + np.sqrt(1 - near**2) * own).T
+    if curved:
+        score = np.sin(1.5 * score + rng.uniform(0, np.pi, len(group)))
+    score = score * rng.choice([-1, 1], len(group)) + 0.3 * rng.normal(size=score.shape)
+    if classes:
+        rates = np.concatenate([rng.permutation(np.geomspace(0.05, 0.4, size)) for _ in range(n_groups)])
+        above = score > np.array([np.quantile(column, 1 - r) for column, r in zip(score.T, rates, strict=True)])
+        labels = np.where(np.arange(len(group)) % 2 == 1, above, score * 10 ** rng.uniform(-1, 2, len(group)))
+    else:
+        labels = score * 10 ** rng.uniform(-1, 2, len(group))
+    names = [f"{'class' if classes and t % 2 else 'value'} {g}.{t}" for t, g in enumerate(group)]
+    return {
+        "inputs": inputs,
+        "labels": labels.astype(np.float32),
+        "names": np.array(names),
+        "groups": group.astype(str),
+    }
+
+
 def conflict(seed: int, *, n_tasks: int = 12, n: int = 2000) -> Arrays:
     """Make tasks of which one half has opposite labels where the first input is positive."""
     rng = np.random.default_rng([5, seed])

@@ -5,8 +5,10 @@
 The sets are those of `known_sets`. For each affinity alone, and the defaults of this version and of 0.1, are printed
 
     rarity   share of the variance of log(positives) that the groups explain (eta squared), and what as many random
-             groups explain; as many groups as auto chooses from two on. Only where nothing known follows the rates
+             groups explain; as many groups as auto chooses from two on. Only where nothing known follows the rates,
+             and all tasks have labels that are positive or not
     ARI      adjusted Rand index with the known groups; as many groups as are known
+    auto     the same, and the number is chosen: one group where no structure is found
     seconds  of one thread, from the profile to the matrix
 
 and, leave-one-set-out, the agreement of the choice that is best on all other sets.
@@ -28,13 +30,14 @@ from sklearn.metrics import adjusted_rand_score
 import stg_ray as sr
 from jobs.bench.known_sets import KNOWN_SETS, profiled
 from jobs.bench.measure import show
-from stg_ray.affinities.estimators import estimator_of
+from stg_ray.affinities.estimators import check_methods, estimator_of, methods_for
 from stg_ray.affinities.gradients.samples import class_counts
 from stg_ray.affinities.source import RunSource
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.cluster.session import session
 from stg_ray.config.loading import set_values
+from stg_ray.errors import InputError
 from stg_ray.models import load_weights
 
 ALONE = (
@@ -46,11 +49,8 @@ ALONE = (
     "landscape",
     "label_correlation",
 )
-CHOICES: dict[str, tuple[str, ...]] = {
-    "default": ("confidence_adjusted", "logit_adjusted"),
-    "default of 0.1": ("data_map", "landscape"),
-    **{name: (name,) for name in ALONE},
-}
+DEFAULT, BEFORE = "default", "default of 0.1"
+CHOICES = (DEFAULT, BEFORE, *ALONE)
 CROSSING = {"topics, rare", "topics, many", "gaussian"}
 """Planted sets in which every group has every rate."""
 
@@ -86,38 +86,43 @@ def measured(run: RunDir) -> dict[str, dict[str, float]]:
     source = RunSource(run, run.read_config(), load_weights(run, "profile/network.pt"))
     tasks = source.index.tasks
     counts = class_counts([source.part(number).labels for number in range(source.index.n_parts())], tasks)
-    positives = np.array([count[1] for count in counts])
+    are_binary = all(task.kind == "binary" for task in tasks)
+    positives = np.array([count[1] for count in counts]) if are_binary else None
     known = [task.group for task in tasks]
-    own_rows = source.index.common_pairs == 0
     matrices, seconds = {}, {}
     for method in ALONE:
-        if own_rows and method not in ("landscape", "logit_correlation"):
-            continue  # they compare tasks at common samples
         own = RunSource(run, set_values(source.config, [f"affinity.methods=[{method}]"]), source.weights)
+        try:
+            check_methods(own.settings, own.index)
+        except InputError:
+            continue  # it has no meaning for these tasks
         began = time.monotonic()
         estimator = estimator_of(method, own.settings, own.index)
         instance = estimator(own)
         matrices[method] = estimator.combine(map(instance.partial, range(estimator.n_units(own))), tasks)
         seconds[method] = time.monotonic() - began
+    by_default = methods_for(set_values(source.config, ["affinity.methods=auto"]).affinity, source.index)
+    choices = {DEFAULT: by_default, BEFORE: ["data_map", "landscape"], **{method: [method] for method in ALONE}}
     found = {}
-    for choice, methods in CHOICES.items():
+    for choice, methods in choices.items():
         if set(methods) <= set(matrices):
             values = scores([matrices[method] for method in methods], known, positives)
             found[choice] = {**values, "seconds": sum(seconds[method] for method in methods)}
     return found
 
 
-def scores(matrices: Sequence[TaskMatrix], known: Sequence[str | None], positives: np.ndarray) -> dict[str, float]:
+def scores(
+    matrices: Sequence[TaskMatrix], known: Sequence[str | None], positives: np.ndarray | None
+) -> dict[str, float]:
     """Return the share of the variance of log(positives) that groups explain, and their agreement with known ones."""
     chosen = sr.group(matrices, min_groups=2)
-    n_groups = len(chosen.groups)
-    values = {
-        "groups": float(n_groups),
-        "rarity": eta_squared(np.log(np.maximum(positives, 1)), chosen.labels),
-        "by_chance": (n_groups - 1) / (len(known) - 1),
-    }
+    values = {"groups": float(len(chosen.groups))}
+    if positives is not None:
+        values["rarity"] = eta_squared(np.log(np.maximum(positives, 1)), chosen.labels)
+        values["by_chance"] = (len(chosen.groups) - 1) / (len(known) - 1)
     if None not in known:
         values["ari"] = float(adjusted_rand_score(known, sr.group(matrices, n_groups=len(set(known))).labels))
+        values["auto"] = float(adjusted_rand_score(known, sr.group(matrices).labels))
     return values
 
 
@@ -134,12 +139,14 @@ def _mean(values: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def _is_of_rates(name: str, values: dict[str, float]) -> bool:
     """Whether groups of this set may be asked for how much they follow the rates."""
-    return "ari" not in values or name in CROSSING
+    return "rarity" in values and ("ari" not in values or name in CROSSING)
 
 
 def _texts(name: str, values: dict[str, float]) -> tuple[str, str]:
-    agreement = f"ARI {values['ari']:.2f}; " if "ari" in values else ""
-    text = f"{values['groups']:.0f} groups explain {values['rarity']:.2f} (random {values['by_chance']:.2f})"
+    agreement = f"ARI {values['ari']:.2f}, auto {values['auto']:.2f}; " if "ari" in values else ""
+    text = f"{values['groups']:.0f} groups"
+    if "rarity" in values:
+        text += f" explain {values['rarity']:.2f} (random {values['by_chance']:.2f})"
     return f"{agreement}{text}; {values['seconds']:.1f} s", "below 0.3" if _is_of_rates(name, values) else ""
 
 

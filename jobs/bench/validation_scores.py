@@ -79,7 +79,7 @@ def gains_of(name: str, split: int, folder: Path) -> dict[str, list[float]]:
     arrays = dict(REAL[name].build(0))
     arrays["split"] = np.where(rng.permutation(len(arrays["inputs"])) % 4 == 3, "test", "train")
     np.savez(path, **arrays)
-    data = {"npz": str(path), "constant_tasks": "drop", "tasks": told(arrays["labels"])}
+    data = {"npz": str(path), "constant_tasks": "drop", "tasks": told(arrays)}
     config = sr.load_config({"data": data, "seed": split})
     run = sr.run(config, folder / f"{name}-{split}", until="parts", reporter=Reporter(Console(quiet=True))).run_dir
     config = run.read_config()  # with the recipe of the trunk
