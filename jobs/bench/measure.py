@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -56,11 +57,20 @@ def alternate(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, f
 
 
 def show(title: str, rows: Sequence[tuple[str, str, str]], result: dict[str, Any]) -> None:
-    """A table of (what, measured, expected), and the result as one line of JSON, the last."""
+    """A table of (what, measured, expected), and the result as one line of JSON, the last; NaN is null in it."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in ("what", "measured", "expected"):
         table.add_column(column)
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)
-    print(json.dumps(result), flush=True)
+    print(json.dumps(_without_nan(result), allow_nan=False), flush=True)
+
+
+def _without_nan(value: object) -> object:
+    """Return a result with None for numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _without_nan(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

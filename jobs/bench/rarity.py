@@ -11,7 +11,8 @@ The sets are those of `known_sets`. For each affinity alone, and the defaults of
     auto     the same, and the number is chosen: one group where no structure is found
     seconds  of one thread, from the profile to the matrix
 
-and, leave-one-set-out, the agreement of the choice that is best on all other sets.
+and, of sets for which all of them have a meaning (regressions have no confidence), means and, leave-one-set-out, the
+agreement of the choice that is best on all other sets.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ def main() -> None:
             result[name] = {choice: _mean([run[choice] for run in runs]) for choice in runs[0]}
             rows += [(f"{name}: {choice}", *_texts(name, values)) for choice, values in result[name].items()]
     summary = _summary(result)
-    rows += [(f"mean over sets: {choice}", text, "") for choice, text in summary["texts"].items()]
-    rows += [("chosen without the set it is judged on", summary["left_out"], "0.08 above the default of 0.1")]
+    if summary["values"]:
+        rows += [(f"mean over sets: {choice}", text, "") for choice, text in summary["texts"].items()]
+        rows += [("chosen without the set it is judged on", summary["left_out"], "0.08 above the default of 0.1")]
     left_out = [name for name in arguments.sets if name not in there]
     about = {"benchmark": "rarity", "quick": arguments.quick, "seeds": len(seeds), "left_out": left_out}
     show("Groups and how rare the labels are", rows, {**about, "sets": result, "mean": summary["values"]})
@@ -151,10 +153,11 @@ def _texts(name: str, values: dict[str, float]) -> tuple[str, str]:
 
 
 def _summary(result: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Return means over sets, and the agreement of the choice that is best on all other sets."""
+    """Return means over the sets for which every choice has a meaning, and the agreement of the choice that is best on
+    all others of them; nothing where there are none."""
     common = {name: found for name, found in result.items() if set(CHOICES) <= set(found)}
     values: dict[str, dict[str, float]] = {}
-    for choice in CHOICES:
+    for choice in CHOICES if common else ():
         agreements = [found[choice]["ari"] for found in common.values() if "ari" in found[choice]]
         followed = [found[choice]["rarity"] for name, found in common.items() if _is_of_rates(name, found[choice])]
         values[choice] = {
