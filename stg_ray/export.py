@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import PartIndex
 from stg_ray.errors import StgRayError, one_line
@@ -22,6 +22,7 @@ def export_networks(
     networks: Sequence[TaskNetwork],
     index: PartIndex,
     groups: Groups,
+    serves_by: Serving,
     input_dtype: torch.dtype,
     folder: str | os.PathLike[str],
     *,
@@ -33,6 +34,7 @@ def export_networks(
         networks: of each group, in evaluation mode.
         index: of the task set.
         groups: the plan.
+        serves_by: the way in which they serve the tasks.
         input_dtype: of raw inputs.
         folder: a path or a URI.
         safetensors: write the weights of every network, too.
@@ -59,7 +61,7 @@ def export_networks(
         target.write_bytes(f"group-{group}.pt2", buffer.getvalue())
     for group, data in enumerate(weights):
         target.write_bytes(f"group-{group}.safetensors", data)
-    target.write_json("serving.json", _about(networks, index, groups, input_dtype))
+    target.write_json("serving.json", _about(networks, index, groups, serves_by, input_dtype))
 
 
 def _in_safetensors(network: TaskNetwork) -> bytes:
@@ -67,7 +69,7 @@ def _in_safetensors(network: TaskNetwork) -> bytes:
 
 
 def _about(
-    networks: Sequence[TaskNetwork], index: PartIndex, groups: Groups, input_dtype: torch.dtype
+    networks: Sequence[TaskNetwork], index: PartIndex, groups: Groups, serves_by: Serving, input_dtype: torch.dtype
 ) -> dict[str, Any]:
     """The content of serving.json."""
     ensemble = groups.serving_weights("ensemble")
@@ -91,6 +93,7 @@ def _about(
             }
             for group, network in enumerate(networks)
         ],
+        "served_by": serves_by,
         "serving": groups.serving,
-        "ensemble": dict(zip(index.names, ensemble.round(6).tolist(), strict=True)),
+        "ensemble": dict(zip(index.names, ensemble.tolist(), strict=True)),
     }

@@ -50,7 +50,9 @@ def test_the_code_of_the_card_runs(run: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(code, names)
-    assert names["outputs"].shape == (1, 1)
+    assert {name: values.shape for name, values in names["predictions"].items()} == dict.fromkeys(
+        sr.load(run).tasks, (1,)
+    )
 
 
 def test_names_cannot_leave_their_cell() -> None:
@@ -58,7 +60,7 @@ def test_names_cannot_leave_their_cell() -> None:
     names = ["a | b", "<script>\x1b[2J", "line\nbreak"]
     task_set = sr.TaskSet.from_arrays(rng.normal(size=(60, 2)), rng.integers(0, 2, (60, 3)), names=names)
     index = index_of(task_set)
-    card = model_card(index, Groups.from_labels(names, np.zeros(3, dtype=int), "by hand"))
+    card = model_card(index, Groups.from_labels(names, np.zeros(3, dtype=int), "by hand"), "argmax")
     assert r"| a \| b | binary |" in card
     assert r"| &lt;script&gt;\x1b[2J | binary |" in card
     assert "| line break | binary |" in card

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +134,34 @@ def test_exported_networks_give_the_same_outputs(predictor: Predictor, tmp_path:
                 expected = {"yes": own.sigmoid()[:, 0], "which": own.softmax(dim=1)}.get(task)
                 if expected is not None:
                     np.testing.assert_allclose(found[task], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("serving", ["argmax", "ensemble"])
+def test_the_code_of_an_exported_card_predicts_as_predict_does(
+    predictor: Predictor, serving: Serving, tmp_path: Path
+) -> None:
+    """It runs without stg_ray; tasks are of all kinds."""
+    predictor.serves_by = serving
+    predictor.export(tmp_path)
+    assert json.loads((tmp_path / "serving.json").read_text())["served_by"] == serving
+    card = (tmp_path / "README.md").read_text()
+    assert ("| all that have it |" in card, "| group-1 |" in card) == (serving == "ensemble", serving == "argmax")
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    inputs = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+    np.save(tmp_path / "inputs.npy", inputs)
+    more = """
+import numpy as np
+found = predict(torch.from_numpy(np.load("inputs.npy")))
+np.savez("found.npz", **{name: values.numpy() for name, values in found.items()})
+"""
+    bare = f"import sys\nsys.modules['stg_ray'] = None\n{code}{more}"
+    subprocess.run([sys.executable, "-I", "-c", bare], cwd=tmp_path, check=True)
+    expected, found = predictor.predict(inputs), np.load(tmp_path / "found.npz")
+    assert set(found) == set(predictor.tasks)
+    for task in predictor.tasks:
+        np.testing.assert_allclose(found[task], expected[task], rtol=1e-4, atol=1e-6)
+    other = predictor.predict(inputs, serving="argmax" if serving == "ensemble" else "ensemble")
+    assert not np.allclose(other["which"], expected["which"], rtol=1e-3), "the two ways differ"
 
 
 def test_an_export_names_the_features_in_their_order(predictor: Predictor, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stg_ray.artifacts.run_dir import RunDir, network_place
+from stg_ray.artifacts.served import way_of_serving
 from stg_ray.card import CARD, Origin, plan_card
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
@@ -28,14 +29,13 @@ def write_cards(
         index: of the task set.
         plans: by name.
         networks: content of each published network.json; results.parquet has their scores.
-        chosen: content of chosen.json; None where nothing was chosen.
+        chosen: content of chosen.json, which is written by then; None where nothing was chosen.
     """
-    served = {} if chosen is None else {chosen["plan"]: chosen["serving"]}
     for name, plan in plans.items():
         seeds = sorted({network["seed"] for network in networks if network["plan"] == name})
         if seeds:
-            serving = served.get(name, "ensemble" if plan.ensemble else "argmax")
-            card = plan_card(index, plan.groups, Origin(run, config, name, tuple(seeds), serving))
+            origin = Origin(run, config, name, tuple(seeds))
+            card = plan_card(index, plan.groups, way_of_serving(run, name), origin)
             run.write_bytes(f"models/{name}/{CARD}", card.encode())
     if chosen is None or importlib.util.find_spec("safetensors") is None:
         return

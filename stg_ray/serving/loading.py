@@ -9,6 +9,7 @@ import torch
 
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir, network_place
+from stg_ray.artifacts.served import way_of_serving
 from stg_ray.artifacts.storage import Storage
 from stg_ray.artifacts.trust import check_code
 from stg_ray.artifacts.tuned import as_tuned
@@ -30,7 +31,11 @@ def load(
     device: torch.device | str = "cpu",
     trust_code: bool = False,
 ) -> Predictor:
-    """Load the trained networks of a run.
+    """Load the trained networks of a run, which predict in the way in which they were scored.
+
+    The chosen plan serves as it was chosen, also where it is named or another seed is; a plan that has scores as an
+    ensemble only (`all_in_one_ensemble`, `ours_and_all`, `greedy`) serves as one; every other plan takes each task from
+    the network that serves it. `predict(..., serving=...)` asks for another way.
 
     Args:
         directory: the run directory, a path or a URI.
@@ -62,11 +67,9 @@ def load(
         run.require(stage, config)
     check_code(run, config, trust_code=trust_code)
     plans = [name.removesuffix(".json") for name in run.list("plans")]
-    serves_by: Serving = "argmax"
     if plan is None and run.exists("chosen.json"):
         chosen = run.read_json("chosen.json")
-        plan, serves_by = chosen["plan"], chosen["serving"]
-        seed = chosen["seed"] if seed is None else seed
+        plan, seed = chosen["plan"], chosen["seed"] if seed is None else seed
     elif plan is None and config.grouping.budget is not None and "ours" not in plans:
         raise InputError(
             f"{run.uri}: none of its plans keeps grouping.budget, so none was chosen: name one of {', '.join(plans)}, "
@@ -80,7 +83,7 @@ def load(
     seed = config.seed if seed is None else seed
     if seed not in seeds:
         raise InputError(f"{plan} was not trained with seed {seed}: it was with {', '.join(map(str, sorted(seeds)))}")
-    return load_predictor(run, as_tuned(run, config), plan, seed, device, serves_by)
+    return load_predictor(run, as_tuned(run, config), plan, seed, device, way_of_serving(run, plan))
 
 
 def load_predictor(
@@ -113,7 +116,7 @@ def load_predictor(
         networks = [each.network for each in adapter.networks]
     dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
     compute = Compute.of(config.retrain, device)
-    origin = Origin(run, config, plan, (seed,), serves_by)
+    origin = Origin(run, config, plan, (seed,))
     predictor = Predictor(
         index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by, origin=origin
     )

@@ -59,7 +59,9 @@ class Predictor:
 
     Attributes:
         tasks: names of all K tasks, in the order of the task set.
-        serving: the group that serves each task.
+        serves_by: the way in which `predict` and an export serve: argmax, by one network a task; ensemble, by all that
+            have it.
+        serving: the group that serves each task by itself, as argmax takes it.
         groups: the plan: `groups.serving` has the group that serves each task, `groups.membership` the memberships.
         networks: the trained network of each group.
         layout: the columns of all K tasks in `outputs`.
@@ -102,7 +104,7 @@ class Predictor:
 
     @property
     def serving(self) -> dict[str, int]:
-        """The group that serves each task."""
+        """The group that serves each task by itself, as argmax takes it."""
         return self.groups.serving
 
     def predict(
@@ -114,8 +116,8 @@ class Predictor:
             inputs: (N, ...) as the task set has them, not normalised; an array or a tensor, or a data frame, whose
                 columns are taken by the names of the features (by position where the task set had none).
             serving: argmax takes each task from the network of the group that serves it; ensemble sums the outputs
-                (logits) of all networks that have the task, weighted by its memberships; by default the way that was
-                chosen on validation rows, argmax where a plan was asked for.
+                (logits) of all networks that have the task, weighted by its memberships; by default `serves_by`, the
+                way in which the plan was scored (see `load`).
             batch_size: inputs that are predicted at once.
 
         Warns:
@@ -129,7 +131,7 @@ class Predictor:
         self._check_heads()
         ids, checked = self._looks_up, self._checked(inputs)
         try:
-            outputs = self.outputs(checked, serving=serving or self.serves_by, batch_size=batch_size)
+            outputs = self.outputs(checked, serving=serving, batch_size=batch_size)
         except (IndexError, RuntimeError) as error:  # of an embedding, of one_hot
             if not ids:
                 raise
@@ -180,7 +182,7 @@ class Predictor:
             )
 
     @torch.no_grad()
-    def outputs(self, inputs: Inputs, *, serving: Serving = "argmax", batch_size: int = BATCH_SIZE) -> torch.Tensor:
+    def outputs(self, inputs: Inputs, *, serving: Serving | None = None, batch_size: int = BATCH_SIZE) -> torch.Tensor:
         """Compute outputs (N, O) of all tasks, on the CPU, before they become probabilities.
 
         Args:
@@ -192,7 +194,7 @@ class Predictor:
             (N, O) logits, and standardised values of regression tasks, in the columns of `layout`.
         """
         self._check_heads()
-        weights = self.groups.serving_weights(serving)
+        weights = self.groups.serving_weights(self.serves_by if serving is None else serving)
         shares = [self.layout.shares(network.layout, weights[:, group]) for group, network in enumerate(self.networks)]
         blocks = []
         for block in inputs.split(batch_size):
@@ -208,9 +210,10 @@ class Predictor:
         """Write every network as a torch.export program, which runs without stg_ray, for batches of any size.
 
         `group-G.pt2` takes raw inputs (N, ...) and returns outputs (N, O): logits, or standardised values of regression
-        tasks. `serving.json` has the columns of each task, the network that serves it, the weights of the ensemble, how
-        a regression's output becomes a value (times scale, plus center), and the names of the features, where they have
-        some. `README.md` is a model card.
+        tasks. `serving.json` has the columns of each task, the way of serving that `predict` takes (`served_by`), the
+        network that serves each task in the one way, argmax, the weights of the networks in the other, ensemble, how a
+        regression's output becomes a value (times scale, plus center), and the names of the features, where they have
+        some. `README.md` is a model card, with code that predicts as `predict` does.
 
         Args:
             folder: a path or a URI.
@@ -221,5 +224,8 @@ class Predictor:
             StgRayError: torch.export cannot trace the trunk.
         """
         self._check_heads()
-        export_networks(self.networks, self.index, self.groups, self.input_dtype, folder, safetensors=safetensors)
-        Storage(folder).write_bytes(CARD, model_card(self.index, self.groups, self.origin).encode())
+        export_networks(
+            self.networks, self.index, self.groups, self.serves_by, self.input_dtype, folder, safetensors=safetensors
+        )
+        card = model_card(self.index, self.groups, self.serves_by, self.origin)
+        Storage(folder).write_bytes(CARD, card.encode())
