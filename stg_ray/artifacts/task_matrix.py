@@ -6,14 +6,15 @@ As a file it is a Parquet table with the key column `__task__`, a column per tas
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 
 from stg_ray.artifacts.notebook import SHOWN_TASKS, html_table
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, unknown
 
 Kind = Literal["affinity", "distance"]
 """Whether large values mean alike (affinity) or far apart (distance)."""
@@ -42,6 +43,9 @@ class TaskMatrix:
         TaskMatrix(distance of 3 tasks, 500 samples)
         >>> float(TaskMatrix.from_table(matrix.to_table()).values[0, 2])
         4.0
+
+    Raises:
+        InputError: the kind is neither of both, values or errors are not (K, K), or the names are not K different ones.
     """
 
     tasks: tuple[str, ...]
@@ -50,6 +54,18 @@ class TaskMatrix:
     parameters: dict[str, Any] = field(default_factory=dict)
     samples: int | None = None
     errors: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.values)
+        if self.kind not in get_args(Kind):
+            raise InputError(unknown(self.kind, get_args(Kind), "kind of matrix"))
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise InputError(f"the matrix has the shape {shape}: expected a square one, with a row for each task")
+        if len(self.tasks) != len(self.values):
+            raise InputError(f"{len(self.tasks)} names are given for {len(self.values)} tasks: expected one for each")
+        if self.errors is not None and np.shape(self.errors) != shape:
+            raise InputError(f"the errors have the shape {np.shape(self.errors)}: expected {shape}, as the values have")
+        check_distinct(self.tasks, "the matrix")
 
     def to_table(self) -> pa.Table:
         """Return the table that the matrix is written as; `errors` are left out."""
@@ -92,3 +108,18 @@ class TaskMatrix:
     def _title(self) -> str:
         samples = "" if self.samples is None else f", {self.samples:,} samples"
         return f"{self.kind} of {len(self.tasks)} tasks{samples}"
+
+
+def check_distinct(names: Sequence[str], title: str) -> None:
+    """Check the names of tasks.
+
+    Args:
+        names: of the tasks.
+        title: of what names them, for errors.
+
+    Raises:
+        InputError: two are the same.
+    """
+    if len(set(names)) != len(names):
+        twice = next(name for t, name in enumerate(names) if name in names[:t])
+        raise InputError(f"{title} names the task {twice!r} twice")

@@ -56,7 +56,7 @@ class GroupingConfig(Section):
     """Smallest number of groups that auto may choose; from 2 on, auto does not test whether there is any structure."""
     max_groups: Count | None = None
     """Largest number of groups that auto may choose; by default a third of the number K of tasks, but no more than 32
-    or 2 sqrt(K), whichever is larger."""
+    or 2 sqrt(K), whichever is larger; where that many are best, numbers up to twice as many are tried, too."""
     criterion: Literal["silhouette", "eigengap", "bic", "stability"] = "silhouette"
     """Criterion by which auto chooses the number of groups: the mean silhouette of the tasks; the eigengap, the fall
     after that many eigenvalues of the affinity; bic, the Bayesian information criterion of a Gaussian mixture; or the

@@ -113,7 +113,14 @@ class Methods:
         Raises:
             InputError: there is no such class, it cannot be imported, it is no `base`, or a method of it is missing.
         """
-        found: Any = resolve(self._place_by_key(name))
+        return self.checked(resolve(self._place_by_key(name)), name, base)
+
+    def checked(self, found: Any, name: str, base: type[T]) -> type[T]:
+        """Return what was found by a name, or given itself, if it is a whole class of the kind.
+
+        Raises:
+            InputError: it is no `base`, or a method of it is missing.
+        """
         if not (isinstance(found, type) and issubclass(found, base)):
             is_class = f"the class {found.__qualname__}" if isinstance(found, type) else type(found).__name__
             raise InputError(

@@ -13,10 +13,11 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.errors import InputError
+from stg_ray.grouping.arguments import arrays_of, check_n_groups, one_each, settings_of, weights_of
 from stg_ray.grouping.certainty import certainty
 from stg_ray.grouping.clusterers.base import Clusterer, Clustering
 from stg_ray.grouping.clusterers.points import PointClusters
-from stg_ray.grouping.clusterers.registry import check_method, clusterer_of
+from stg_ray.grouping.clusterers.registry import check_method, clusterer_of, name_of
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
 from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
@@ -36,7 +37,7 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
     errors: Sequence[np.ndarray | None] | None = None,
     resamples: Sequence[np.ndarray | None] | None = None,
     weights: Sequence[float] | None = None,
-    method: str = "spectral",
+    method: str | type[Clusterer[TaskGraph]] = "spectral",
     n_groups: int | Literal["auto"] = "auto",
     min_groups: int = 1,
     max_groups: int | None = None,
@@ -56,9 +57,9 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
         kind: of arrays, data frames and CSV: affinity (large means alike) or distance.
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
         resamples: (B, K, K) values of each matrix from resampled samples; they are preferred to its errors.
-        weights: weight of each matrix in the sum of locally scaled affinities.
+        weights: weight of each matrix in the sum of locally scaled affinities, 0 or more.
         method: a clusterer (spectral, louvain, agglomerative, kmeans, fuzzy_c_means, mixture, gat, sdp), points,
-            which clusters the points of a data map, or budget.
+            which clusters the points of a data map, or budget; or one of your own: `module:Class`, or the class.
         n_groups: a number from 1 to K, or auto: chosen from `min_groups` to `max_groups` by `criterion`.
         min_groups: fewest groups that auto may choose; from 2 on, structure is not asked for.
         max_groups: most groups that auto may choose (see `n_groups.most_groups`).
@@ -71,8 +72,10 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
         affinities: names of the matrices, kept in the result.
 
     Raises:
-        InputError: an unknown method or one whose package is missing, fewer than 2 tasks, more groups than tasks, a
-            budget that cannot be kept, or sources that are not square matrices of the same tasks.
+        InputError: an unknown method or one whose package is missing, a value that the setting of its name in the
+            section `grouping` does not take, fewer than 2 tasks, more groups than tasks, a budget that cannot be kept,
+            sources that are not square matrices of the same tasks, not one weight (or errors, resamples, name) for
+            each of them, or points of tasks that have none.
 
     Example:
         >>> import numpy as np
@@ -83,32 +86,49 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
         >>> group_tasks(alike, names=names, method="budget", budget={"networks": 2, "apart": [["cat", "car"]]})
         Groups(4 tasks in 2 groups of 2, 2; budget)
     """
+    asked = settings_of(
+        seed,
+        method=method if isinstance(method, str) else "spectral",  # a class goes with the same settings
+        groups=n_groups,
+        min_groups=min_groups,
+        max_groups=max_groups,
+        criterion=criterion,
+        neighbours=neighbours,
+        overlap_above=overlap_above,
+        budget={} if budget is not None or method == "budget" else None,
+    )
     sources: list[Any] = list(affinity) if isinstance(affinity, list | tuple) else [affinity]
     sources = [as_points(source, names) or source for source in sources]
     matrices = _matrices(sources, names, kind)
     tasks = matrices[0].tasks
     check_method(method, len(tasks))
-    check_n_groups(n_groups, len(tasks))
+    check_n_groups(asked.groups, len(tasks))
+    if asked.groups == "auto":
+        check_n_groups(asked.min_groups, len(tasks), "min_groups")
     if method == "auxiliary":
         raise InputError("grouping.method=auxiliary is by trainings, in a run: choose another method, or sr.auxiliary")
-    weight_of = None if affinities is None else dict(zip(affinities, weights or [1.0] * len(matrices), strict=True))
-    problem = _prepare(matrices, weights, neighbours)
+    n, k = len(matrices), len(tasks)
+    weights, affinities = weights_of(weights, n), one_each(affinities, "affinities", n)
+    errors, resamples = arrays_of(errors, "errors", n, (k, k)), arrays_of(resamples, "resamples", n, (None, k, k))
+    weight_of = None if affinities is None else dict(zip(affinities, weights or [1.0] * n, strict=True))
+    problem = _prepare(matrices, weights, asked.neighbours)
     if method == "budget":
         groups = _select(problem, budget or {}, seed)
     else:
         clustering = _clustering(problem, method, sources, errors, resamples, seed)
-        choice = None
-        if n_groups == "auto":
-            n_groups, choice = choose_n_groups(
+        number, choice = asked.groups, None
+        if number == "auto":
+            number, choice = choose_n_groups(
                 problem.graph,
                 clustering,
-                min_groups=min_groups,
-                max_groups=max_groups,
-                criterion=criterion,
+                min_groups=asked.min_groups,
+                max_groups=asked.max_groups,
+                criterion=asked.criterion,
                 alone=problem.graphs_alone(),
                 seed=seed,
             )
-        groups = replace(_fit(problem, clustering, method, n_groups, overlap_above), number_choice=choice)
+        found = _fit(problem, clustering, name_of(method), number, asked.overlap_above)
+        groups = replace(found, number_choice=choice)
     return replace(groups, seed=seed, affinities=weight_of)
 
 
@@ -210,7 +230,7 @@ def _gains(problem: _Problem) -> np.ndarray:
 
 def _clustering(
     problem: _Problem,
-    method: str,
+    method: str | type[Clusterer[TaskGraph]],
     sources: Sequence[Any],
     errors: Sequence[np.ndarray | None] | None,
     resamples: Sequence[np.ndarray | None] | None,
@@ -225,9 +245,19 @@ def _clustering(
 
 
 def _histogram(sources: Sequence[Any], tasks: Sequence[str]) -> PointHistogram:
-    """Return the first data map among the sources, its tasks in this order."""
+    """Return the first data map among the sources, its tasks in this order.
+
+    Raises:
+        InputError: there is none, or a task has no point in it.
+    """
     for source in sources:
         if isinstance(source, PointHistogram):
+            without = [task for task, counts in zip(source.tasks, source.counts, strict=True) if not counts.any()]
+            if without:
+                raise InputError(
+                    f"task {without[0]!r} has no points in the data map (a regression has no confidence): "
+                    "leave it out, or use another method than points"
+                )
             return PointHistogram(tuple(tasks), source.counts[[source.tasks.index(task) for task in tasks]])
     raise InputError("grouping by points needs a data map: give an sr.DataMap, or the sr.DataMapState of some samples")
 
@@ -261,15 +291,3 @@ def _certainty(problem: _Problem, clusterer: Clusterer[Any], resamples: Sequence
         return None
     stays = certainty(clusterer.labels_, clusterer, resamples)[problem.back]
     return dict(zip(problem.tasks, stays.round(CERTAINTY_DECIMALS).tolist(), strict=True))
-
-
-def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int) -> None:
-    """Check a number of groups before anything runs.
-
-    Raises:
-        InputError: fewer than 2 tasks, or more groups than tasks.
-    """
-    if n_tasks < 2:
-        raise InputError(f"there is {n_tasks} task: grouping needs at least 2")
-    if n_groups != "auto" and not 1 <= n_groups <= n_tasks:
-        raise InputError(f"grouping.groups={n_groups} but there are {n_tasks} tasks: expected 1 to {n_tasks}, or auto")

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from stg_ray.artifacts.task_matrix import KEY_COLUMN, Kind, TaskMatrix
+from stg_ray.artifacts.task_matrix import KEY_COLUMN, Kind, TaskMatrix, check_distinct
 from stg_ray.data_maps.files import DataMap
 from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.data_maps.state import DataMapState
@@ -124,17 +124,12 @@ def _from_frame(frame: pd.DataFrame, kind: Kind, title: str) -> TaskMatrix:
         values = frame.to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{title} holds a value that is no number: {one_line(error)}") from error
-    _check_distinct(rows, title)
+    check_distinct(rows, title)
     order = [columns.index(name) for name in rows]
     return _checked(TaskMatrix(tuple(rows), values[:, order], kind), title)
 
 
 def _checked(matrix: TaskMatrix, title: str) -> TaskMatrix:
-    if len(matrix.tasks) != len(matrix.values):
-        raise InputError(f"{len(matrix.tasks)} names are given for {len(matrix.values)} tasks")
-    _check_distinct(matrix.tasks, title)
-    if matrix.kind not in ("affinity", "distance"):
-        raise InputError(f"kind is {matrix.kind!r}: expected affinity or distance")
     if np.isinf(matrix.values).any():
         raise InputError(f"{title} has infinite values: a pair without a value must be NaN")
     _check_distances(matrix, title)
@@ -152,9 +147,3 @@ def _check_distances(matrix: TaskMatrix, title: str) -> None:
             f"{title} has a negative distance, {matrix.values[a, b]:g} between {matrix.tasks[a]!r} and "
             f"{matrix.tasks[b]!r}: expected 0 or more (where larger means more alike, the kind is affinity)"
         )
-
-
-def _check_distinct(names: Sequence[str], title: str) -> None:
-    if len(set(names)) != len(names):
-        twice = next(name for t, name in enumerate(names) if name in names[:t])
-        raise InputError(f"{title} names the task {twice!r} twice")

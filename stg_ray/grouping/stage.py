@@ -13,8 +13,9 @@ from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.errors import InputError
+from stg_ray.grouping.arguments import check_n_groups
 from stg_ray.grouping.clusterers.registry import check_method
-from stg_ray.grouping.group_tasks import check_n_groups, group_tasks
+from stg_ray.grouping.group_tasks import group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
 from stg_ray.grouping.main_tasks import main_groups
 from stg_ray.grouping.selection import Conditions
@@ -124,7 +125,7 @@ def check_grouping(config: Config, tasks: Sequence[str], regressions: Sequence[s
         )
     check_n_groups(config.grouping.groups, len(tasks))
     if config.grouping.groups == "auto":
-        check_n_groups(config.grouping.min_groups, len(tasks))
+        check_n_groups(config.grouping.min_groups, len(tasks), "min_groups")
     if config.grouping.budget is not None:
         Conditions.of(config.grouping.budget.model_dump(), tasks)
     read_files(config, tasks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -62,3 +64,25 @@ def test_names_are_escaped_and_missing_values_empty() -> None:
     assert page.count("a &amp; b") == 2
     assert "<td></td>" in page
     assert "nan" not in page
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "message"),
+    [
+        ("abcd", "similarity", "unknown kind of matrix 'similarity': known: affinity, distance"),
+        ("abc", "affinity", "3 names are given for 4 tasks"),
+        ("abcde", "affinity", "5 names are given for 4 tasks"),
+        ("abca", "affinity", "names the task 'a' twice"),
+    ],
+)
+def test_what_is_no_matrix_of_tasks_is_refused(names: str, kind: Any, message: str) -> None:
+    """What is not an affinity would pass for a distance, and group what is least alike."""
+    with pytest.raises(InputError, match=message):
+        TaskMatrix(tuple(names), np.eye(4), kind)
+
+
+def test_values_and_errors_are_square() -> None:
+    with pytest.raises(InputError, match=r"shape \(4, 3\): expected a square one"):
+        TaskMatrix(tuple("abcd"), np.zeros((4, 3)), "affinity")
+    with pytest.raises(InputError, match=r"the errors have the shape \(3, 3\): expected \(4, 4\)"):
+        TaskMatrix(tuple("abcd"), np.eye(4), "affinity", errors=np.eye(3))

@@ -257,7 +257,7 @@ def test_wrong_requests_are_refused() -> None:
     matrix, _ = blocks(5, 2, 0.1, 0)
     for options, message in (
         ({"n_groups": 6}, "groups=6 but there are 5 tasks"),
-        ({"n_groups": 0}, "groups=0"),
+        ({"n_groups": 0}, "groups is 0"),
         ({"method": "spectrul"}, "did you mean 'spectral'"),
     ):
         with pytest.raises(InputError, match=message):

@@ -42,24 +42,34 @@ EXTRAS = {"gat": ("torch_geometric", "torch-geometric"), "sdp": ("scs", "scs")}
 """Module and package that a method needs beyond the core; each is an extra of the method's name in pyproject.toml."""
 
 
-def clusterer_of(method: str) -> type[Clusterer[TaskGraph]]:
-    """Return the clusterer of task graphs by its name, that of an installed package, or `module:Class`.
+def clusterer_of(method: str | type[Clusterer[TaskGraph]]) -> type[Clusterer[TaskGraph]]:
+    """Return the clusterer of task graphs by its name, that of an installed package, `module:Class`, or the class.
 
     Raises:
-        InputError: there is none, or its class cannot be imported.
+        InputError: there is none, its class cannot be imported, or is no clusterer.
     """
+    if not isinstance(method, str):
+        return GROUPING_METHODS.checked(method, name_of(method), Clusterer)  # type: ignore[type-abstract]
     return CLUSTERERS.get(method) or GROUPING_METHODS.load(method, Clusterer)  # type: ignore[type-abstract]
 
 
-def check_method(method: str, n_tasks: int) -> None:
+def name_of(method: str | type[Clusterer[TaskGraph]]) -> str:
+    """Return the name of a method, `module:Class` of a class."""
+    if isinstance(method, str):
+        return method
+    return f"{method.__module__}:{method.__qualname__}" if isinstance(method, type) else repr(method)
+
+
+def check_method(method: str | type[Clusterer[TaskGraph]], n_tasks: int) -> None:
     """Check a method before anything runs.
 
     Raises:
         InputError: it is unknown, its package is not installed, its class cannot be imported, or there are more tasks
             than it takes.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         clusterer_of(method)
+        return
     module, package = EXTRAS.get(method, (None, ""))
     if module is not None and importlib.util.find_spec(module) is None:
         raise InputError(f"grouping.method={method} needs {package}: pip install 'stg_ray[{method}]'")

@@ -16,7 +16,7 @@ import stg_ray as sr
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.data.parts import write_parts
-from stg_ray.data_maps.histogram import BINS, LARGEST_VARIABILITY, point_counts
+from stg_ray.data_maps.histogram import BINS, LARGEST_VARIABILITY, PointHistogram, point_counts
 from stg_ray.errors import InputError
 from stg_ray.grouping import group_tasks
 from stg_ray.grouping import run as group
@@ -122,11 +122,15 @@ def test_points_decide_whatever_the_weights_are() -> None:
 def test_a_task_without_points_and_identical_tasks() -> None:
     state = state_of(EASY)
     mean = state.mean.copy()
-    mean[:, 2] = np.nan
     mean[:, 1] = mean[:, 3]
     groups = group_tasks(sr.DataMapState(state.count, mean, state.m2), method="points", n_groups=3)
     assert groups.serving["task_1"] == groups.serving["task_3"]
-    assert np.allclose(np.sum(groups.membership, axis=1), 1)
+    mean[:, 2] = np.nan
+    blind = sr.DataMapState(state.count, mean, state.m2)
+    with pytest.raises(InputError, match=r"task 'task_2' has no points in the data map .*another method than points"):
+        sr.group(blind, method="points", n_groups=3)
+    resampled = PointClusters(3).fit(PointHistogram.of(blind))  # of a task with few points, all may be left out
+    assert np.allclose(resampled.membership_.sum(axis=1), 1)
     all_easy = group_tasks(state_of(np.full(5, 0.9)), method="points", n_groups=3)
     assert len(all_easy.groups) == 1
     assert all_easy.why_one == "the tasks cannot be told apart by this method"
