@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from stg_ray.config.explaining import explained
 from stg_ray.config.grouping import GroupingConfig
 from stg_ray.errors import InputError
 from stg_ray.shown import counted
+from stg_ray.tasks.conditions import Conditions
 
 T = TypeVar("T")
 
@@ -23,11 +24,16 @@ def settings_of(seed: int, **settings: Any) -> GroupingConfig:
 
     Args:
         seed: of random starts and resamples.
-        settings: by their names in the section.
+        settings: by their names in the section; a budget may be `Conditions`, and its tasks positions.
 
     Raises:
         InputError: a value that such a setting does not take, or two that do not go together.
     """
+    budget = settings.get("budget")
+    if isinstance(budget, Conditions):
+        settings["budget"] = {}
+    elif isinstance(budget, Mapping):
+        settings["budget"] = {key: budget[key] for key in budget if key not in ("together", "apart")}
     try:
         return Config.model_validate({"data": {"npz": "in memory"}, "seed": seed, "grouping": settings}).grouping
     except ValidationError as error:

@@ -95,7 +95,7 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
         criterion=criterion,
         neighbours=neighbours,
         overlap_above=overlap_above,
-        budget={} if budget is not None or method == "budget" else None,
+        budget={} if method == "budget" and budget is None else budget,
     )
     sources: list[Any] = list(affinity) if isinstance(affinity, list | tuple) else [affinity]
     sources = [as_points(source, names) or source for source in sources]

@@ -65,12 +65,7 @@ class Conditions:
         Raises:
             InputError: an unknown key or task, or conditions that contradict each other.
         """
-        if not isinstance(budget, Conditions):
-            keys = [key.name for key in fields(cls)]
-            for key in budget:
-                if key not in keys:
-                    raise InputError(unknown(key, keys, "key of grouping.budget"))
-            budget = cls(**budget)
+        budget = cls.of_positions(budget)
         before = budget.names or tasks
         together, apart = (
             [[task if isinstance(task, str) else before[task] for task in listed] for listed in lists]
@@ -79,6 +74,24 @@ class Conditions:
         conditions = replace(budget, together=together, apart=apart, names=tuple(tasks))
         conditions.units(len(tasks))
         return conditions
+
+    @classmethod
+    def of_positions(cls, budget: Mapping[str, Any] | Conditions) -> Conditions:
+        """Return the conditions of a budget whose tasks are positions, or names that are not looked up yet.
+
+        Args:
+            budget: a mapping with the keys of `grouping.budget`, or conditions, which are returned as they are.
+
+        Raises:
+            InputError: an unknown key.
+        """
+        if isinstance(budget, Conditions):
+            return budget
+        keys = [key.name for key in fields(cls)]
+        for key in budget:
+            if key not in keys:
+                raise InputError(unknown(key, keys, "key of grouping.budget"))
+        return cls(**budget)
 
     @property
     def pairs_together(self) -> list[tuple[int, int]]:

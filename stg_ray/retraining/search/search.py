@@ -41,8 +41,8 @@ class GroupSearch:
             compared with, need not keep them. None: there are none.
 
     Raises:
-        InputError: more groups than tasks, a candidate that is no partition into so many groups or breaks the
-            conditions, or conditions that allow no such number of groups.
+        InputError: more groups than tasks, a budget of no group, an affinity of another shape, a candidate that is no
+            partition into so many groups or breaks the conditions, or conditions that allow no such number of groups.
 
     Example:
         >>> search = GroupSearch(n_tasks=4, n_groups=2, budget=10)
@@ -64,16 +64,18 @@ class GroupSearch:
         seed: int = 0,
         conditions: Mapping[str, Any] | Conditions | None = None,
     ) -> None:
-        fewest, most = (n_groups, n_groups) if isinstance(n_groups, int) else n_groups
-        if not 1 <= fewest <= most <= n_tasks:
-            raise InputError(f"n_groups={n_groups} of {n_tasks} tasks: expected 1 to {n_tasks}")
+        fewest, most = _range_of(n_groups, n_tasks)
+        if not isinstance(budget, int | np.integer) or budget < 1:
+            raise InputError(f"budget={budget!r}: expected the number of groups to measure at most, 1 or more")
+        if affinity is not None and np.shape(affinity) != (n_tasks, n_tasks):
+            raise InputError(f"the affinity has the shape {np.shape(affinity)}: expected ({n_tasks}, {n_tasks})")
         for labels in candidates:
             if np.shape(labels) != (n_tasks,) or not fewest <= len(np.unique(labels)) <= most:
                 raise InputError(
                     f"a candidate has the shape {np.shape(labels)} and {len(np.unique(labels))} groups: expected a "
                     f"label for each of {n_tasks} tasks, {ranged(fewest, most)} different ones"
                 )
-        conditions = conditions if isinstance(conditions, Conditions) else Conditions(**(conditions or {}))
+        conditions = Conditions.of_positions(conditions or {})
         self.partitions = Partitions(n_tasks, fewest, most, conditions)
         for labels in candidates:
             if broken := conditions.broken_by(members_of(canonical(np.asarray(labels)))):
@@ -115,9 +117,30 @@ class GroupSearch:
         return wanted
 
     def tell(self, group: np.ndarray, scores: np.ndarray) -> None:
-        """Take the scores (K,) of a measured group, NaN for tasks that are not in it."""
-        self._groups.append(np.asarray(group, dtype=bool))
-        self._scores.append(np.asarray(scores, dtype=np.float64))
+        """Take the scores of a measured group.
+
+        Args:
+            group: (K,) boolean, one of those that `ask` returned.
+            scores: (K,) of its tasks, larger is better; NaN for a task that is not in it, or has no score.
+
+        Raises:
+            InputError: the group was not asked for, or was told before; or scores are not K finite numbers, and NaN
+                outside of the group.
+        """
+        group, scores = np.asarray(group), np.asarray(scores, dtype=np.float64)
+        shape = (self.n_tasks,)
+        if group.shape != shape or group.dtype != bool or scores.shape != shape:
+            raise InputError(
+                f"a group of the shape {group.shape}, {group.dtype}, and scores of the shape {scores.shape}: expected "
+                f"a boolean and a score for each of {self.n_tasks} tasks"
+            )
+        if key_of(group) not in self._asked or any(np.array_equal(group, own) for own in self._groups):
+            told = np.flatnonzero(group).tolist()
+            raise InputError(f"the group of the tasks {told} is not waited for: tell once what was asked for")
+        if np.isinf(scores).any() or not np.isnan(scores[~group]).all():
+            raise InputError("scores are infinite, or are given for tasks outside of the group: expected NaN there")
+        self._groups.append(group)
+        self._scores.append(scores)
 
     def best(self) -> np.ndarray:
         """Return the partition (K,) into measured groups with the largest sum of scores.
@@ -125,7 +148,7 @@ class GroupSearch:
         Any measured groups may make it, not only those that were proposed together.
 
         Raises:
-            RuntimeError: the budget did not suffice for any partition.
+            RuntimeError: nothing was told yet, or the budget did not suffice for any partition.
         """
         best = self._best()
         if best is None:
@@ -159,7 +182,13 @@ class GroupSearch:
         return found
 
     def surrogate(self) -> GroupSurrogate:
-        """Return the surrogate of what has been told so far."""
+        """Return the surrogate of what has been told so far.
+
+        Raises:
+            RuntimeError: nothing was told yet.
+        """
+        if not self._scores:
+            raise RuntimeError("no group was measured yet")
         return GroupSurrogate(np.array(self._groups), np.array(self._scores), self.affinity)
 
     def _proposals(self) -> Iterator[np.ndarray]:
@@ -178,7 +207,9 @@ class GroupSearch:
         yield from (others[i] for i in order)
 
     def _best(self) -> np.ndarray | None:
-        """The best partition of measured groups by their scores."""
+        """The best partition of measured groups by their scores; None where there is none."""
+        if not self._scores:
+            return None
         return self._cover(np.nansum(np.array(self._scores), axis=1))
 
     def _cover(self, sums: np.ndarray, without: Sequence[np.ndarray] = ()) -> np.ndarray | None:
@@ -220,6 +251,16 @@ class GroupSearch:
         """Random partitions, fewer where conditions make them hard to find."""
         drawn = [self.partitions.random(self._rng) for _ in range(number)]
         return [labels for labels in drawn if labels is not None]
+
+
+def _range_of(n_groups: int | tuple[int, int], n_tasks: int) -> tuple[int, int]:
+    """The fewest and the most groups."""
+    given = n_groups if isinstance(n_groups, tuple | list) else (n_groups, n_groups)
+    if len(given) != 2 or not all(isinstance(n, int | np.integer) for n in given):
+        raise InputError(f"n_groups={n_groups!r}: expected a whole number, or the fewest and the most")
+    if not 1 <= given[0] <= given[1] <= n_tasks:
+        raise InputError(f"n_groups={n_groups} of {n_tasks} tasks: expected 1 to {n_tasks}")
+    return int(given[0]), int(given[1])
 
 
 def _is_among(labels: np.ndarray, others: Sequence[np.ndarray]) -> bool:

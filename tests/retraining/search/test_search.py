@@ -81,11 +81,12 @@ def test_it_asks_only_when_it_was_told() -> None:
 
 def test_any_measured_groups_may_make_the_best_partition() -> None:
     """Not only those that were proposed together."""
-    search = sr.GroupSearch(4, 2, budget=9)
-    for members, value in (([0, 1], 3), ([2, 3], 0), ([0, 2], 0), ([1, 3], 2), ([2], 4), ([0, 1, 3], 2)):
-        group = np.isin(np.arange(4), members)
-        search.tell(group, np.where(group, value / len(members), np.nan))
-    assert search.best().tolist() == [0, 0, 1, 0]
+    proposed = [np.array([0, 0, 1, 2]), np.array([0, 1, 2, 2])]
+    search = sr.GroupSearch(4, (2, 3), budget=7, candidates=proposed)
+    while groups := search.ask():
+        for group in groups:
+            search.tell(group, np.where(group, float(group.sum() == 2), np.nan))
+    assert search.best().tolist() == [0, 0, 1, 1]
 
 
 def test_without_a_whole_partition_there_is_no_best() -> None:
@@ -94,6 +95,53 @@ def test_without_a_whole_partition_there_is_no_best() -> None:
     assert search.ask() == []
     with pytest.raises(RuntimeError, match="no partition"):
         search.best()
+
+
+def test_before_anything_is_told_there_is_no_best() -> None:
+    search = sr.GroupSearch(4, 2, budget=9)
+    for question in (search.best, search.surrogate, lambda: search.finalists(2)):
+        with pytest.raises(RuntimeError, match="measured"):
+            question()
+
+
+@pytest.mark.parametrize(
+    ("group", "scores", "message"),
+    [
+        ([True] * 4, [0.0] * 3, r"scores of the shape \(3,\): expected a boolean and a score for each of 4 tasks"),
+        ([True] * 3, [0.0] * 4, r"a group of the shape \(3,\)"),
+        ([0, 1, 2, 3], [0.0] * 4, "int64"),
+        ([True, True, False, False], [0.0, 0.0, np.nan, np.nan], r"tasks \[0, 1\] is not waited for"),
+        ([True] * 4, [0.0, 0.0, np.inf, 0.0], "scores are infinite"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(group: list[Any], scores: list[float], message: str) -> None:
+    """And leaves the search as it was."""
+    search = sr.GroupSearch(4, 2, budget=9)
+    (everything,) = search.ask()
+    with pytest.raises(sr.InputError, match=message):
+        search.tell(np.array(group), np.array(scores))
+    search.tell(everything, np.zeros(4))
+    with pytest.raises(sr.InputError, match="is not waited for: tell once"):
+        search.tell(everything, np.zeros(4))
+    group_of_some = search.ask()[0]
+    with pytest.raises(sr.InputError, match="outside of the group"):
+        search.tell(group_of_some, np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"affinity": np.eye(3)}, r"the affinity has the shape \(3, 3\): expected \(4, 4\)"),
+        ({"budget": 0}, "budget=0: expected the number of groups to measure at most, 1 or more"),
+        ({"budget": 2.5}, r"budget=2\.5"),
+        ({"n_groups": 2.5}, r"n_groups=2\.5: expected a whole number, or the fewest and the most"),
+        ({"n_groups": (1, 2, 3)}, r"n_groups=\(1, 2, 3\): expected a whole number"),
+        ({"conditions": {"max_sise": 2}}, "did you mean 'max_size'"),
+    ],
+)
+def test_wrong_arguments_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(sr.InputError, match=message):
+        sr.GroupSearch(**{"n_tasks": 4, "n_groups": 2, "budget": 9, **wrong})
 
 
 def test_equal_seeds_ask_for_equal_groups() -> None:
