@@ -128,9 +128,9 @@ class Summary:
         plans = {row.plan.name: row.plan for row in self.plans}
         compared = [(plans[name], difference) for name, difference in self.against.items()]
         sentences = []
-        for beside_scratch, subject in ((False, "our groups"), (True, "all from the profile, our groups")):
+        for beside_scratch, where in ((False, ""), (True, "where all networks start from the profile")):
             alike = [pair for pair in compared if pair[0].beside_scratch == beside_scratch]
-            sentences += verdict_sentences(alike, subject, n_compared=len(compared))
+            sentences += verdict_sentences(alike, where, n_compared=len(compared))
         return " ".join(sentences)
 
 

@@ -86,7 +86,7 @@ def _more(members: Sequence[str]) -> str:
     return f" and {len(members) - SHOWN_MEMBERS} more" if len(members) > SHOWN_MEMBERS else ""
 
 
-def verdict_sentences(compared: list[tuple[TrainedPlan, Difference]], subject: str, n_compared: int) -> list[str]:
+def verdict_sentences(compared: list[tuple[TrainedPlan, Difference]], where: str, n_compared: int) -> list[str]:
     """Say what ours is better and worse than, what it cannot be told from, and what that would take.
 
     "Not clearly different" is read as "equal": so plans that cannot be told apart are given with how far apart they may
@@ -94,7 +94,7 @@ def verdict_sentences(compared: list[tuple[TrainedPlan, Difference]], subject: s
 
     Args:
         compared: plans of `OTHERS`, and ours minus each.
-        subject: ours in words, such as "our groups".
+        where: the clause with which the sentences begin; empty where they need none.
         n_compared: number of comparisons in the whole verdict.
     """
     outcomes: dict[str, list[str]] = {"better": [], "worse": [], "open": [], "unknown": []}
@@ -106,15 +106,15 @@ def verdict_sentences(compared: list[tuple[TrainedPlan, Difference]], subject: s
         else:
             outcomes["open"].append(f"{OTHERS[plan.base]} ({_interval(d)}{_what_it_takes(d, n_compared)})")
     clear = [f"{word} than {' and '.join(outcomes[word])}" for word in ("better", "worse") if outcomes[word]]
-    sentences = [f"{sentence(subject)} are {'; '.join(clear)}."] if clear else []
+    sentences = [f"our groups are {'; '.join(clear)}."] if clear else []
     if outcomes["open"]:
-        sentences.append(f"These trainings do not tell {subject} from {', nor from '.join(outcomes['open'])}.")
+        sentences.append(f"these trainings do not tell our groups from {', nor from '.join(outcomes['open'])}.")
     if outcomes["unknown"]:
         sentences.append(
-            f"So few trainings do not tell {subject} from {', nor from '.join(outcomes['unknown'])}: the noise of a "
+            f"so few trainings do not tell our groups from {', nor from '.join(outcomes['unknown'])}: the noise of a "
             "training is not known; three of each plan would tell it (retrain.seeds=3)."
         )
-    return sentences
+    return [sentence(f"{where}, {text}" if where else text) for text in sentences]
 
 
 def _interval(d: Difference) -> str:

@@ -92,7 +92,7 @@ def choose(
         "networks": chosen.networks,
         "validation": chosen.validation,
         "test": _score(_scored(results, index, "test", metric), chosen),
-        "why": _why(chosen, best, near) + left_out(broken, scored["plan"]),
+        "why": _why(chosen, best, near, candidates) + left_out(broken, scored["plan"]),
         "candidates": [asdict(each) for each in candidates],
     }
 
@@ -203,9 +203,13 @@ def _score(scored: pd.DataFrame, chosen: Candidate) -> float | None:
     return None if np.isnan(score) else score
 
 
-def _why(chosen: Candidate, best: Candidate, near: Sequence[Candidate]) -> str:
+def _why(chosen: Candidate, best: Candidate, near: Sequence[Candidate], candidates: Sequence[Candidate]) -> str:
     # As the tables have them: draws of random groups are one plan, which is served in each way on a line of its own.
-    n_near = len({(plan_of_name(each.plan).of_all_draws, each.serving) for each in near})
+    n_near, n_all = (
+        len({(plan_of_name(each.plan).of_all_draws, each.serving) for each in some}) for some in (near, candidates)
+    )
+    if n_all == 1:
+        return "there is no other plan to choose from"
     if n_near == 1:
         return "no other plan comes within one standard error of it on validation rows"
     if chosen == best:

@@ -75,7 +75,7 @@ def test_plans_are_compared_as_they_are_served(run: RunDir) -> None:
         np.testing.assert_allclose(difference.mean, expected[other], atol=1e-12)
     assert summary.verdict.startswith("Our groups are better than all tasks in one network (+0.1000, 95 % interval")
     assert "; worse than as many networks of all tasks, which predict together (-0.2000" in summary.verdict
-    assert "All from the profile, our groups are better than random groups of the same sizes" in summary.verdict
+    assert "Where all networks start from the profile, our groups are better than random groups of" in summary.verdict
 
 
 def test_draws_of_random_groups_are_one_plan_and_costs_are_relative_to_all_in_one(run: RunDir) -> None:

@@ -12,9 +12,9 @@ from stg_ray.report.words import DEPLOYED, deploy_sentence, search_sentence, ver
 NAN = float("nan")
 
 
-def said(*compared: tuple[PlanName, Difference]) -> str:
+def said(*compared: tuple[PlanName, Difference], where: str = "") -> str:
     pairs = [(TrainedPlan(name, name), difference) for name, difference in compared]
-    return " ".join(verdict_sentences(pairs, "our groups", n_compared=len(pairs)))
+    return " ".join(verdict_sentences(pairs, where, n_compared=len(pairs)))
 
 
 def test_better_and_worse_share_a_sentence() -> None:
@@ -31,6 +31,18 @@ def test_what_is_not_clear_is_not_called_equal() -> None:
         "These trainings do not tell our groups from all tasks in one network (+0.0100, 95 % interval -0.0200 to "
         "+0.0400; 12 trainings of each plan would tell as much)."
     )
+
+
+def test_each_sentence_says_where_it_holds() -> None:
+    where = "where all networks start from the profile"
+    clear, not_clear = Difference(0.1, 0.05, 0.15, 9, 1, 0.001), Difference(0.01, -0.02, 0.04, 5, 4, 0.4)
+    text = said(("random", clear), ("all_in_one", not_clear), ("all_in_one_equal_cost", not_clear), where=where)
+    first, second = text.removesuffix(".").split(". ")
+    assert first.startswith("Where all networks start from the profile, our groups are better than random groups of")
+    told = "Where all networks start from the profile, these trainings do not tell our groups from all tasks in one"
+    assert second.startswith(told)
+    alone = said(("all_in_one", Difference(0.01, NAN, NAN, 5, 4)), where=where)
+    assert alone.startswith("Where all networks start from the profile, so few trainings do not tell our groups from")
 
 
 def test_what_is_clear_alone_and_not_among_several_is_said_so() -> None:

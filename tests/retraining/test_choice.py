@@ -157,7 +157,9 @@ def test_plans_are_counted_and_named_as_in_the_tables(index: PartIndex) -> None:
         "groups, draw 1', which is 0.0050 better there"
     )
     draws = {plan: of_plan for plan, of_plan in scores.items() if plan[0].startswith("random")}
-    assert chosen(index, draws)["why"].startswith("no other plan comes within")
+    assert chosen(index, draws)["why"] == "there is no other plan to choose from"
+    clear = {("all_in_one", "argmax"): [0.9, 0.9, 0.9, 0.9], ("ours", "argmax"): [0.5, 0.5, 0.5, 0.5]}
+    assert chosen(index, clear)["why"].startswith("no other plan comes within one standard error")
 
 
 def test_networks_that_predict_together_are_a_candidate_of_their_own(index: PartIndex) -> None:
