@@ -40,10 +40,11 @@ def export_networks(
         safetensors: write the weights of every network, too.
 
     Raises:
-        InputError: the package safetensors is not installed.
+        InputError: the package safetensors is not installed, or the folder cannot be written to.
         StgRayError: torch.export cannot trace a trunk.
     """
     target = Storage(folder)
+    target.check_writable()
     weights = [_in_safetensors(network) for network in networks] if safetensors else []
     example = torch.zeros(2, *index.input_shape, dtype=input_dtype)
     for group, network in enumerate(networks):

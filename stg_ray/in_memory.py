@@ -27,6 +27,7 @@ from stg_ray.errors import InputError, one_line
 from stg_ray.grouping import group_tasks
 from stg_ray.models import TaskNetwork
 from stg_ray.tasks import Task, TaskSet
+from stg_ray.training.compute import usable_device
 
 Preprocess = Callable[[torch.Tensor], torch.Tensor]
 """Converts raw inputs (n, ...) to those of a model."""
@@ -132,7 +133,7 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
     section = {"methods": [method], **given}
     values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": section, "profile": dict(profile or {})}
     config = with_recipe(load_config(values), "given", task_set.inputs.shape[1:])
-    source = _source(model, task_set, config, preprocess, torch.device(device))
+    source = _source(model, task_set, config, preprocess, usable_device(device))
     (name,) = source.settings.methods
     if "trained_heads" in estimator_of(name, source.settings, source.index).needs:
         warning = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))

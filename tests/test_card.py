@@ -55,6 +55,12 @@ def test_the_code_of_the_card_runs(run: Path, tmp_path: Path, monkeypatch: pytes
     )
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "foo"])
+def test_a_device_that_is_not_here_is_said(run: Path, device: str) -> None:
+    with pytest.raises(sr.InputError, match=f"device='{device}' is not to be had here .*choose cpu"):
+        sr.load(run, device=device)
+
+
 def test_names_cannot_leave_their_cell() -> None:
     rng = np.random.default_rng(0)
     names = ["a | b", "<script>\x1b[2J", "line\nbreak"]

@@ -117,6 +117,20 @@ def test_unit_pixels_are_not_taken_for_bytes(predictor: Predictor) -> None:
     assert np.array_equal(predictor.predict(images).array, predictor.predict(images.astype(np.uint8)).array)
 
 
+@pytest.mark.parametrize("wrong", [0, -1, 2.5])
+def test_a_batch_of_no_inputs_is_refused(predictor: Predictor, wrong: Any) -> None:
+    with pytest.raises(sr.InputError, match=f"batch_size={wrong}: expected a whole number of 1 or more"):
+        predictor.predict(np.zeros((3, 4)), batch_size=wrong)
+
+
+def test_an_export_needs_a_folder_that_can_be_written_to(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/no_folder")):
+        with pytest.raises(sr.InputError, match=f"cannot write to {folder}: .*choose another folder"):
+            predictor.export(folder)
+
+
+@pytest.mark.filterwarnings("error:No complete tensor")
 def test_exported_networks_give_the_same_outputs(predictor: Predictor, tmp_path: Path) -> None:
     predictor.export(tmp_path)
     about = json.loads((tmp_path / "serving.json").read_text())

@@ -7,8 +7,6 @@ that was taken for dead, and wakes up after another has begun the stage, cannot 
 
 from __future__ import annotations
 
-import os
-import uuid
 from typing import Any
 
 import yaml
@@ -268,21 +266,9 @@ class RunDir(OwnedStorage):
         except InputError as error:
             raise InputError(f"{self.uri}/config.yaml: {error}{newer_writer(text.decode(errors='replace'))}") from error
 
-    def check_writable(self) -> None:
-        """Create the directory if necessary, and write to it once.
-
-        Raises:
-            InputError: it cannot be written to.
-        """
-        name = f".probe-{uuid.uuid4().hex}"
-        try:
-            if self.is_local:
-                os.makedirs(self.root, exist_ok=True)
-            self.write_bytes(name, b"stg_ray", patience=0)
-            self.delete(name)
-        except OSError as error:
-            reason = error.strerror or one_line(error)
-            raise InputError(f"cannot write to {self.uri}: {reason} (choose another directory with --out)") from error
+    def check_writable(self, other: str = "directory with --out") -> None:
+        """Create the directory if necessary, and write to it once; see `Storage.check_writable`."""
+        super().check_writable(other)
 
 
 def _made_by(stage: str, config: Config) -> dict[str, Any]:

@@ -97,6 +97,25 @@ class Storage:
         else:
             self.fs.copy_file(self.path(source), self.path(target))
 
+    def check_writable(self, other: str = "folder") -> None:
+        """Create the folder if necessary, and write to it once.
+
+        Args:
+            other: what else to choose where that fails, for the message.
+
+        Raises:
+            InputError: it cannot be written to.
+        """
+        name = f".probe-{uuid.uuid4().hex}"
+        try:
+            if self.is_local:
+                os.makedirs(self.root, exist_ok=True)
+            self.write_bytes(name, b"stg_ray", patience=0)
+            self.delete(name)
+        except OSError as error:
+            reason = error.strerror or one_line(error)
+            raise InputError(f"cannot write to {self.uri}: {reason} (choose another {other})") from error
+
     def write_bytes(self, name: str, data: bytes | pa.Buffer, *, patience: float = PATIENCE_SECONDS) -> None:
         """Write a file. Transient errors of a local or network file system are retried.
 

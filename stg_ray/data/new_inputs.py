@@ -28,6 +28,16 @@ ENOUGH = 20
 """Values of a feature from which on their variation is compared."""
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Check how many inputs are to be predicted at once.
+
+    Raises:
+        InputError: it is no number of 1 or more.
+    """
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise InputError(f"batch_size={batch_size!r}: expected a whole number of 1 or more")
+
+
 def checked_inputs(
     inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: bool = False
 ) -> torch.Tensor | MappedInputs:

@@ -42,7 +42,7 @@ def load_auxiliary(
 
     Raises:
         InputError: the run knows no auxiliaries of that task, has no such way or training, or names code that is not
-            trusted; or the network is not as it was left.
+            trusted; the network is not as it was left; or there is no such device here.
 
     Example:
         >>> import stg_ray as sr

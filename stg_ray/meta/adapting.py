@@ -10,6 +10,7 @@ import torch
 
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
+from stg_ray.data.new_inputs import check_batch_size
 from stg_ray.data.parts import PartIndex
 from stg_ray.data.rows import MappedInputs
 from stg_ray.errors import InputError
@@ -61,8 +62,10 @@ class Adapted:
             values (N,) of a regression.
 
         Raises:
-            InputError: inputs are no numbers, or have another shape than those that the networks were trained on.
+            InputError: inputs are no numbers, or have another shape than those that the networks were trained on; or
+                `batch_size` is less than 1.
         """
+        check_batch_size(batch_size)
         device = next(iter(self.parameters.values())).device
         blocks = self.check(inputs).split(batch_size)
         outputs = torch.cat([self.start.outputs(self.parameters, block.to(device)).cpu() for block in blocks])

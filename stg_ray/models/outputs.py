@@ -65,7 +65,8 @@ class OutputLayout(nn.Module):
             "segment_columns": torch.cat(columns) if columns else empty,
             "segment": torch.cat(segments) if segments else empty,
             # The weights of all classes of all tasks, one after the other; a regression task has one class.
-            "class_start": torch.tensor([0] + [task.n_classes for task in tasks]).cumsum(0)[:-1],
+            # A copy: torch.export warns of a part of a tensor.
+            "class_start": torch.tensor([0] + [task.n_classes for task in tasks]).cumsum(0)[:-1].clone(),
             "class_weight": torch.tensor([w for t in tasks for w in t.class_weights or (1.0,) * t.n_classes]),
             "center": torch.tensor([task.center for task in tasks]),
             "scale": torch.tensor([task.scale for task in tasks]),

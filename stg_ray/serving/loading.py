@@ -20,7 +20,7 @@ from stg_ray.errors import InputError
 from stg_ray.meta.adapting import load_adapter
 from stg_ray.models import BranchedNetwork, TaskNetwork, build_network, load_weights
 from stg_ray.serving.predictor import Predictor
-from stg_ray.training.compute import Compute
+from stg_ray.training.compute import Compute, usable_device
 
 
 def load(
@@ -48,8 +48,8 @@ def load(
         The networks of one plan and seed, which predict all tasks.
 
     Raises:
-        InputError: this is no run, its networks are not trained yet, it has no such plan or seed, or it names code that
-            is not trusted.
+        InputError: this is no run, its networks are not trained yet, it has no such plan or seed, it names code that
+            is not trusted, or there is no such device here.
 
     Example:
         >>> import stg_ray as sr
@@ -61,7 +61,7 @@ def load(
         >>> sr.load("runs/tiny", "all_in_one").serving
         {'a1': 0, 'a2': 0, 'b1': 0, 'b2': 0}
     """
-    run = RunDir(directory)
+    run, device = RunDir(directory), usable_device(device)
     config = run.read_config()
     for stage in ("retrain", "parts"):
         run.require(stage, config)

@@ -12,7 +12,7 @@ import torch
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.storage import Storage
 from stg_ray.card import CARD, Origin, model_card
-from stg_ray.data.new_inputs import checked_inputs
+from stg_ray.data.new_inputs import check_batch_size, checked_inputs
 from stg_ray.data.parts import PartIndex
 from stg_ray.data.rows import MappedInputs
 from stg_ray.errors import InputError, one_line
@@ -126,9 +126,10 @@ class Predictor:
         Raises:
             InputError: there is no such way of serving; inputs are no numbers, lack a feature, are not finite, or have
                 another shape than those that the networks were trained on; are not from 0 to 255 where these were
-                bytes, or no ids where these were ids.
+                bytes, or no ids where these were ids; `batch_size` is less than 1.
         """
         self._check_heads()
+        check_batch_size(batch_size)
         ids, checked = self._looks_up, self._checked(inputs)
         try:
             outputs = self.outputs(checked, serving=serving, batch_size=batch_size)
@@ -220,7 +221,7 @@ class Predictor:
             safetensors: write the weights of every network beside it, as `group-G.safetensors`, too.
 
         Raises:
-            InputError: the package safetensors is not installed.
+            InputError: the package safetensors is not installed, or the folder cannot be written to.
             StgRayError: torch.export cannot trace the trunk.
         """
         self._check_heads()

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from stg_ray.errors import InputError, one_line
+
 if TYPE_CHECKING:
     from stg_ray.config import TrainingConfig
 
@@ -63,6 +65,23 @@ def exact_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = settings
 
 
+def usable_device(device: torch.device | str) -> torch.device:
+    """Return a device by its name, if torch can compute on it here.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).cpu()
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:  # torch has no class for it
+        raise InputError(
+            f"device={str(device)!r} is not to be had here ({one_line(error)[:120]}): choose cpu, or cuda on a machine "
+            "with a GPU"
+        ) from error
+    return found
+
+
 @dataclass(frozen=True)
 class Compute:
     """Settings that change the speed of a training run, and its results by rounding only.
@@ -81,9 +100,13 @@ class Compute:
 
     @classmethod
     def of(cls, config: TrainingConfig, device: torch.device | str = CPU) -> Compute:
-        """Return the settings of a configuration on a device; those that are still `auto` are plain."""
+        """Return the settings of a configuration on a device; those that are still `auto` are plain.
+
+        Raises:
+            InputError: there is no such device here.
+        """
         return cls(
-            torch.device(device),
+            usable_device(device),
             bf16=config.precision == "bf16",
             channels_last=config.memory_format == "channels_last",
             compile=config.compile,

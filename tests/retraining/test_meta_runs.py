@@ -66,6 +66,8 @@ def test_new_tasks_are_served_by_the_family_that_they_are_of(predictor: Predicto
         assert other.group == f
         assert np.square((other.predict(x[10:]) + 700) / 100 - y[10:]).mean() < 0.25
     assert adapted.predict(x[:0]).shape == (0,)
+    with pytest.raises(sr.InputError, match="batch_size=0"):
+        adapted.predict(x, batch_size=0)
 
 
 def test_adapting_takes_the_steps_and_rates_of_the_network(predictor: Predictor) -> None:
