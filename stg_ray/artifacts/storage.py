@@ -114,7 +114,7 @@ class Storage:
             self.delete(name)
         except OSError as error:
             reason = error.strerror or one_line(error)
-            raise InputError(f"cannot write to {self.uri}: {reason} (choose another {other})") from error
+            raise InputError(f"cannot write to {self.uri}: {reason}; choose another {other}") from error
 
     def write_bytes(self, name: str, data: bytes | pa.Buffer, *, patience: float = PATIENCE_SECONDS) -> None:
         """Write a file. Transient errors of a local or network file system are retried.

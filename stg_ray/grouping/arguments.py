@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -40,23 +40,20 @@ def settings_of(seed: int, **settings: Any) -> GroupingConfig:
         raise InputError(explained(error)) from error
 
 
-def check_n_groups(n_groups: int | Literal["auto"], n_tasks: int, setting: str = "groups") -> None:
-    """Check a number of groups before anything runs.
-
-    Args:
-        n_groups: a number of groups, or auto.
-        n_tasks: K.
-        setting: of the section `grouping`, which has the number.
+def check_n_groups(settings: GroupingConfig, n_tasks: int) -> None:
+    """Check the number of groups, or where it is left to auto the fewest, before anything runs.
 
     Raises:
         InputError: fewer than 2 tasks, or more groups than tasks.
     """
     if n_tasks < 2:
         raise InputError(f"there is {n_tasks} task: grouping needs at least 2")
-    if n_groups != "auto" and not 1 <= n_groups <= n_tasks:
+    number, setting, otherwise = settings.groups, "groups", ", or auto"
+    if number == "auto":
+        number, setting, otherwise = settings.min_groups, "min_groups", ""
+    if number > n_tasks:
         raise InputError(
-            f"grouping.{setting}={n_groups} but there are {n_tasks} tasks: expected 1 to {n_tasks}"
-            f"{', or auto' if setting == 'groups' else ''}"
+            f"grouping.{setting}={number} but there are {n_tasks} tasks: expected 1 to {n_tasks}{otherwise}"
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from stg_ray.artifacts.evidence import DECIMALS
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
+from stg_ray.config.grouping import GroupingConfig
 from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.errors import InputError
 from stg_ray.grouping.arguments import arrays_of, check_n_groups, one_each, settings_of, weights_of
@@ -102,9 +103,7 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
     matrices = _matrices(sources, names, kind)
     tasks = matrices[0].tasks
     check_method(method, len(tasks))
-    check_n_groups(asked.groups, len(tasks))
-    if asked.groups == "auto":
-        check_n_groups(asked.min_groups, len(tasks), "min_groups")
+    check_n_groups(asked, len(tasks))
     if method == "auxiliary":
         raise InputError("grouping.method=auxiliary is by trainings, in a run: choose another method, or sr.auxiliary")
     n, k = len(matrices), len(tasks)
@@ -116,19 +115,7 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
         groups = _select(problem, budget or {}, seed)
     else:
         clustering = _clustering(problem, method, sources, errors, resamples, seed)
-        number, choice = asked.groups, None
-        if number == "auto":
-            number, choice = choose_n_groups(
-                problem.graph,
-                clustering,
-                min_groups=asked.min_groups,
-                max_groups=asked.max_groups,
-                criterion=asked.criterion,
-                alone=problem.graphs_alone(),
-                seed=seed,
-            )
-        found = _fit(problem, clustering, name_of(method), number, asked.overlap_above)
-        groups = replace(found, number_choice=choice)
+        groups = _clustered(problem, clustering, name_of(method), asked, seed)
     return replace(groups, seed=seed, affinities=weight_of)
 
 
@@ -260,6 +247,22 @@ def _histogram(sources: Sequence[Any], tasks: Sequence[str]) -> PointHistogram:
                 )
             return PointHistogram(tuple(tasks), source.counts[[source.tasks.index(task) for task in tasks]])
     raise InputError("grouping by points needs a data map: give an sr.DataMap, or the sr.DataMapState of some samples")
+
+
+def _clustered(problem: _Problem, clustering: Clustering[Any], method: str, asked: GroupingConfig, seed: int) -> Groups:
+    """Cluster the tasks into as many groups as were asked for, or as are chosen."""
+    number, choice = asked.groups, None
+    if number == "auto":
+        number, choice = choose_n_groups(
+            problem.graph,
+            clustering,
+            min_groups=asked.min_groups,
+            max_groups=asked.max_groups,
+            criterion=asked.criterion,
+            alone=problem.graphs_alone(),
+            seed=seed,
+        )
+    return replace(_fit(problem, clustering, method, number, asked.overlap_above), number_choice=choice)
 
 
 def _fit(

@@ -123,9 +123,7 @@ def check_grouping(config: Config, tasks: Sequence[str], regressions: Sequence[s
         raise InputError(
             f"task {regressions[0]!r} is a regression, which has no confidence: use another grouping.method than points"
         )
-    check_n_groups(config.grouping.groups, len(tasks))
-    if config.grouping.groups == "auto":
-        check_n_groups(config.grouping.min_groups, len(tasks), "min_groups")
+    check_n_groups(config.grouping, len(tasks))
     if config.grouping.budget is not None:
         Conditions.of(config.grouping.budget.model_dump(), tasks)
     read_files(config, tasks)

@@ -136,7 +136,9 @@ class GroupSearch:
             )
         if key_of(group) not in self._asked or any(np.array_equal(group, own) for own in self._groups):
             told = np.flatnonzero(group).tolist()
-            raise InputError(f"the group of the tasks {told} is not waited for: tell once what was asked for")
+            raise InputError(
+                f"the group of the tasks {told} is not waited for: give scores once, of what was asked for"
+            )
         if np.isinf(scores).any() or not np.isnan(scores[~group]).all():
             raise InputError("scores are infinite, or are given for tasks outside of the group: expected NaN there")
         self._groups.append(group)

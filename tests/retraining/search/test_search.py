@@ -121,7 +121,7 @@ def test_what_cannot_be_told_is_refused(group: list[Any], scores: list[float], m
     with pytest.raises(sr.InputError, match=message):
         search.tell(np.array(group), np.array(scores))
     search.tell(everything, np.zeros(4))
-    with pytest.raises(sr.InputError, match="is not waited for: tell once"):
+    with pytest.raises(sr.InputError, match="is not waited for: give"):
         search.tell(everything, np.zeros(4))
     group_of_some = search.ask()[0]
     with pytest.raises(sr.InputError, match="outside of the group"):
