@@ -16,12 +16,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stg_ray.artifacts.groups import Groups
+from stg_ray.config.loading import checked_settings
 from stg_ray.errors import InputError
 from stg_ray.pipeline import run
 from stg_ray.progress import Reporter
 from stg_ray.runs import Run
 from stg_ray.serving import Predictor
 from stg_ray.tasks import TaskKind, TaskSet
+from stg_ray.tasks.containers import nan_where_masked
 
 
 class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classes have no types
@@ -177,7 +179,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
 
     def _predicted(self, X: Any) -> dict[str, np.ndarray]:
         check_is_fitted(self)
-        inputs = validate_data(self, X, reset=False, allow_nd=True)
+        inputs = validate_data(self, nan_where_masked(X), reset=False, allow_nd=True, accept_sparse=True)
         return self.predictor_.predict(inputs).by_task
 
     def _seed(self) -> int:
@@ -196,7 +198,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             "grouping": {"method": self.method, "groups": self.n_groups},
             "retrain": {"plans": list(self.plans), **epochs},
         }
-        for name, values in (self.settings or {}).items():
+        for name, values in checked_settings(self.settings).items():
             under = sections.get(name)
             sections[name] = {**under, **values} if isinstance(under, Mapping) else values
         return sections

@@ -125,8 +125,9 @@ def run(
         run_dir.check_sources(config)
         run_dir.write_config(config)
         sign_code(run_dir, config)
+        parts.take_names(run_dir, config, source, reporter := reporter or Reporter())
         names = [stage.name for stage in (*earlier(until), STAGES[until]) if stage.name in config.stages]
-        _run_stages(run_dir, config, names, LazySession(address, verbose=verbose), reporter or Reporter(), works)
+        _run_stages(run_dir, config, names, LazySession(address, verbose=verbose), reporter, works)
     return Run(run_dir)
 
 
@@ -136,7 +137,6 @@ def config_of(source: Source, settings: Mapping[str, Any] | None = None) -> tupl
     Raises:
         InputError: there is no such preset or file, a key is wrong, or `source` is nothing that can be run.
     """
-    settings = settings or {}
     if isinstance(source, TaskSet):
         return with_settings({"data": {"task_set": source.digest}}, settings), "tasks"
     if isinstance(source, Config | Mapping):

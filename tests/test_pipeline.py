@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 
 import stg_ray as sr
 from stg_ray.artifacts.run_dir import RunDir
@@ -61,6 +64,8 @@ def test_everything_that_can_be_run(
         ("digits", {"until": "retran"}, "unknown stage 'retran': did you mean 'retrain'"),
         ("digits", {"settings": {"profil": {}}}, "unknown key profil"),
         ({"dat": {}}, {}, "unknown section 'dat': did you mean 'data'"),
+        ("digits", {"settings": ["profile"]}, r"settings are \['profile'\]: expected sections of keys"),
+        ("digits", {"settings": "small"}, "settings are 'small': expected sections of keys"),
     ],
 )
 def test_what_cannot_be_run_is_said(source: Any, options: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -85,6 +90,32 @@ def test_a_run_knows_its_task_set_again(
         sr.run(make_task_set(seed=1), out, until="parts", reporter=quiet)
     with pytest.raises(sr.InputError, match=r"another configuration \(data.preset is None, now 'digits'"):
         sr.run("digits", out, until="parts", reporter=quiet)
+
+
+def test_names_of_columns_that_were_mended_are_those_of_the_run(
+    make_task_set: Callable[..., sr.TaskSet], tmp_path: Path
+) -> None:
+    """They decide which column of a frame is which in a prediction, and nothing of what was computed."""
+    given, out = make_task_set(), tmp_path / "run"
+    frame = pd.DataFrame(given.inputs).add_prefix("x")
+    mended = frame.rename(columns={"x0": "x1", "x1": "x0"})
+
+    def names(inputs: Any) -> tuple[list[str] | None, str]:
+        printed = io.StringIO()
+        task_set = sr.TaskSet.from_arrays(inputs, given.labels)
+        run = sr.run(task_set, out, until="parts", reporter=Reporter(Console(file=printed, width=200)))
+        assert run.done == ("parts",)
+        features = read_index(run.run_dir.sub("parts")).features
+        return None if features is None else list(features), printed.getvalue()
+
+    assert names(frame.to_numpy())[0] is None
+    laid_out = (out / "parts" / "train-00000.arrow").stat().st_mtime_ns
+    assert names(frame)[0] == list(frame), "a run of before has none"
+    found, printed = names(mended)
+    assert found == list(mended)
+    assert "takes the names of columns as they are given now: 'x0' is 'x1' (and 1 more)" in printed
+    assert names(frame.to_numpy()) == (list(mended), names(mended)[1]), "nothing is said against them"
+    assert (out / "parts" / "train-00000.arrow").stat().st_mtime_ns == laid_out
 
 
 def test_sections_about_data_hold_for_task_sets_too(

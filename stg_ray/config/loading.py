@@ -71,19 +71,33 @@ def set_values(config: Config, overrides: Iterable[str]) -> Config:
     return _validated(values, known=config)
 
 
-def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[str, Any]) -> Config:
+def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[str, Any] | None) -> Config:
     """Load a configuration with sections of `settings`, such as `{"profile": {"epochs": 3}}`, on top.
 
     Args:
         source: a configuration, or what `load_config` takes.
-        settings: keys to change, by section.
+        settings: keys to change, by section, if any.
 
     Raises:
         InputError: as `load_config`.
     """
+    settings = checked_settings(settings)
     if isinstance(source, Config):  # a preset's defaults are in it already
         return _validated(_merged(source.model_dump(), _plain(settings)), known=source) if settings else source
     return load_config(_merged(_read(source) if isinstance(source, str) else _plain(source), _plain(settings)))
+
+
+def checked_settings(settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return settings that are given in Python; none for None.
+
+    Raises:
+        InputError: they are no dictionary.
+    """
+    if settings is not None and not isinstance(settings, Mapping):
+        raise InputError(
+            f'settings are {settings!r}: expected sections of keys, such as {{"profile": {{"epochs": 3}}}}'
+        )
+    return settings or {}
 
 
 def default_out(source: str, config: Config) -> str:

@@ -18,6 +18,7 @@ from stg_ray.data.images import decode_all, large_array
 from stg_ray.errors import InputError
 from stg_ray.tasks.column_types import RECIPE, in_words, of_each_kind
 from stg_ray.tasks.notes import DataWarning
+from stg_ray.tasks.precision import check_input_steps, rows_to_look_at
 
 if TYPE_CHECKING:
     from stg_ray.config.tables import ColumnsConfig
@@ -27,6 +28,9 @@ SHOWN = 3
 
 ID_NAME = re.compile(r"(^|_)(id|idx|index|uid|uuid|row|rownames)$", re.IGNORECASE)
 """Names of columns that often number the rows."""
+
+BATCHES = 16
+"""Batches whose rows are looked at together, about."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -59,6 +63,7 @@ class FeatureColumns:
         kinds = [_values_of(kind) for kind in types]
         self.vectors = any(map(_is_list, types))
         self.small = all(kind == pa.uint8() or pa.types.is_boolean(kind) for kind in kinds)
+        self.looked_at: list[np.ndarray] = []
 
     def _check_type(self, name: str, kind: pa.DataType) -> None:
         is_bytes = pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)
@@ -110,6 +115,10 @@ class FeatureColumns:
         if self.vectors:
             return self._vectors(columns, file, row)
         block = np.empty((len(batch), len(columns)), np.uint8 if self.small else np.float32)
+        if not self.small:
+            some = pa.array(rows_to_look_at(len(batch), BATCHES * len(columns)))
+            exact = [np.asarray(_floats(column.take(some)), np.float64) for column in columns]
+            self.looked_at.append(np.stack(exact, axis=1))
         with np.errstate(over="ignore"):  # what exceeds float32 is found below
             for f, column in enumerate(columns):
                 if self.small and column.null_count:
@@ -196,6 +205,8 @@ class FeatureColumns:
                 f"features without a number: {'; '.join([*of_each_kind(self.unfit), *shown])}{more} ({recipe}fill "
                 f"gaps, remove the rows, or leave a column out with '!NAME' after a pattern in {self.key}.features)"
             )
+        if self.looked_at:
+            check_input_steps(np.concatenate(self.looked_at), self.names)
         self._warn_of_row_numbers()
         return self.array
 

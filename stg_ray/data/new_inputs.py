@@ -13,7 +13,7 @@ from stg_ray.data.parts import PartIndex
 from stg_ray.data.rows import MappedInputs
 from stg_ray.errors import InputError, one_line
 from stg_ray.shown import counted
-from stg_ray.tasks.containers import plain_array
+from stg_ray.tasks.containers import nan_where_masked, plain_array
 from stg_ray.tasks.frames import as_table, input_array, is_frame
 from stg_ray.tasks.sparse_rows import SparseRows, stays_sparse
 
@@ -100,7 +100,7 @@ def _as_tensor(inputs: Any) -> torch.Tensor:
     if isinstance(inputs, torch.Tensor):
         return inputs.detach().cpu()
     try:
-        array = np.asarray(plain_array(inputs))
+        array = np.asarray(plain_array(nan_where_masked(inputs)))
     except ValueError as error:  # ragged rows
         raise InputError(f"inputs are no array of numbers ({one_line(error)})") from error
     if array.dtype.kind not in "biuf":
@@ -125,7 +125,7 @@ def _check_finite(values: torch.Tensor) -> None:
     bad = ~torch.isfinite(values).flatten(1).all(dim=1)
     if bad.any():
         raise InputError(
-            f"inputs have NaN or infinite values in {int(bad.sum())} rows, the first is row "
+            f"inputs have NaN, masked or infinite values in {int(bad.sum())} rows, the first is row "
             f"{int(bad.nonzero()[0])}: fill or remove them, as in the training rows"
         )
 

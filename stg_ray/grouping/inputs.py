@@ -19,6 +19,7 @@ from stg_ray.data_maps.files import DataMap
 from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.data_maps.state import DataMapState
 from stg_ray.errors import InputError, one_line
+from stg_ray.tasks.containers import nan_where_masked
 
 PointsLike = PointHistogram | DataMap | DataMapState
 """Data maps, whose tasks are compared by their points."""
@@ -53,7 +54,7 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().double().numpy()
     try:
-        values = np.asarray(source, dtype=np.float64)
+        values = np.asarray(nan_where_masked(source), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"the affinity is no array of numbers: {one_line(error)}") from error
     if values.ndim != 2 or values.shape[0] != values.shape[1]:

@@ -10,12 +10,13 @@ from typing import Any, get_args
 import numpy as np
 
 from stg_ray.errors import InputError, one_line
-from stg_ray.tasks.containers import plain_array, without_views
+from stg_ray.tasks.containers import nan_where_masked, plain_array, without_views
 from stg_ray.tasks.frames import as_table, by_pattern, is_frame
 from stg_ray.tasks.kinds import Meaning
 from stg_ray.tasks.label_matrix import LabelColumns, MatrixColumns, SeparateColumns
 from stg_ray.tasks.layout import check_channels_first
 from stg_ray.tasks.list_columns import with_lists_as_columns
+from stg_ray.tasks.precision import check_input_steps, rows_to_look_at
 from stg_ray.tasks.sparse_rows import InputRows, SparseRows, stays_sparse
 from stg_ray.tasks.task import Task, TaskKind
 
@@ -29,7 +30,7 @@ def checked_inputs(given: Any) -> InputRows:
     if hasattr(given, "tocsr") and stays_sparse(given):
         return SparseRows.of(given)
     try:
-        inputs: np.ndarray = np.asarray(plain_array(given))
+        inputs: np.ndarray = np.asarray(plain_array(nan_where_masked(given)))
     except ValueError as error:
         raise InputError(f"inputs cannot be read: {one_line(error)} (expected one array of equal rows)") from error
     if inputs.dtype.kind not in "biuf":
@@ -46,13 +47,12 @@ def checked_inputs(given: Any) -> InputRows:
         bad = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
         if bad.any():
             raise InputError(
-                f"inputs have NaN or infinite values in {int(bad.sum())} rows, the first is row "
+                f"inputs have NaN, masked or infinite values in {int(bad.sum())} rows, the first is row "
                 f"{int(bad.argmax())}: fill or remove them"
             )
-        inputs = _as_float32(inputs)
-    elif inputs.dtype != np.uint8:
-        inputs = inputs.astype(np.float32)
-    return inputs
+    if inputs.ndim > 1:
+        check_input_steps(inputs[rows_to_look_at(len(inputs), inputs[0].size)])
+    return inputs if inputs.dtype == np.uint8 else _as_float32(inputs)
 
 
 def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumns, list[str]]:

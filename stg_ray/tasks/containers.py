@@ -29,27 +29,40 @@ def without_views(data: Any) -> Any:
     return data.to_arrow(compat_level=polars.CompatLevel.oldest())
 
 
-def check_same_order(inputs: Any, labels: Any) -> None:
-    """Refuse pandas objects whose indices have the same rows in another order: rows are taken by position.
+def nan_where_masked(data: Any) -> Any:
+    """Return a masked array of numbers as one with NaN where it is masked; anything else as it is."""
+    if not isinstance(data, np.ma.MaskedArray) or data.dtype.kind not in "biuf":
+        return data
+    return np.where(np.ma.getmaskarray(data), np.nan, data.data) if np.ma.is_masked(data) else data.data
+
+
+def check_same_order(**parts: Any) -> None:
+    """Refuse pandas objects whose indices have the same rows at other places: rows are taken by position.
 
     Args:
-        inputs: a frame, or anything else.
-        labels: a frame, a mapping from names to columns, or anything else.
+        parts: frames, columns, mappings from names to columns, or anything else, by their names.
 
     Raises:
         InputError: there are such objects.
     """
-    parts = {"inputs": inputs}
-    parts |= {f"labels {name!r}": own for name, own in labels.items()} if isinstance(labels, Mapping) else {}
-    parts |= {} if isinstance(labels, Mapping) else {"labels": labels}
-    indexed = {name: part.index for name, part in parts.items() if hasattr(part, "iloc") and part.index.is_unique}
-    first = next(iter(indexed), None)
+    named: dict[str, Any] = {}
+    for name, part in parts.items():
+        columns = part.items() if isinstance(part, Mapping) else ()
+        named |= {f"{name} {column!r}": own for column, own in columns} or {name: part}
+    indexed = {name: part.index for name, part in named.items() if hasattr(part, "iloc") and part.index.is_unique}
+    first = next(iter(indexed), "")
     for name, index in indexed.items():
-        own = indexed[first or name]
-        if len(index) == len(own) and not index.equals(own) and index.isin(own).all():
-            here, there = index[:1].to_list()[0], own[:1].to_list()[0]  # Python's, not np.int64(7)
+        own = indexed[first]
+        if len(index) != len(own) or index.nlevels != own.nlevels or index.equals(own):
+            continue
+        places = own.astype(object).get_indexer(index.astype(object))  # not of intervals, which may overlap
+        elsewhere = np.flatnonzero((places >= 0) & (places != np.arange(len(places))))
+        if len(elsewhere):
+            here = int(elsewhere[0])
+            row = index[here : here + 1].to_list()[0]  # Python's, not np.int64(7)
             raise InputError(
-                f"the index of {name} has the rows of {first} in another order (the first is {here!r}, of {first} "
-                f"{there!r}): rows are taken by position, so align them (.loc[other.index]), or, if they are in order "
-                "as they stand, drop the index (.reset_index(drop=True))"
+                f"the indices of {first} and {name} have the same rows at other places ({row!r} is at {places[here]} "
+                f"and at {here}), and rows are taken by position: give both .loc[rows] of the rows = "
+                "one.index.intersection(other.index), or, if they belong together as they stand, drop the index "
+                "(.reset_index(drop=True), or .to_numpy())"
             )

@@ -11,6 +11,7 @@ import numpy as np
 from stg_ray.errors import InputError, one_line, unknown
 from stg_ray.tasks.column_types import RECIPE, in_words, of_each_kind
 from stg_ray.tasks.containers import without_views
+from stg_ray.tasks.precision import check_input_steps, rows_to_look_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,6 +116,19 @@ def input_array(table: pa.Table) -> np.ndarray:
     inputs = np.empty((len(table), len(types)), np.uint8 if small else np.float32)
     for f, column in enumerate(table.columns):
         inputs[:, f] = _numbers(column)
+    return inputs
+
+
+def trained_array(table: pa.Table) -> np.ndarray:
+    """Return the columns as inputs (N, F) to train on, as `input_array` does.
+
+    Raises:
+        InputError: a column holds no numbers, or such as float32 cannot tell apart.
+    """
+    inputs = input_array(table)
+    some = table.take(rows_to_look_at(len(table), table.num_columns))
+    if inputs.dtype == np.float32:
+        check_input_steps(np.stack([_numbers(column) for column in some.columns], axis=1), table.column_names)
     return inputs
 
 

@@ -12,6 +12,7 @@ from stg_ray.errors import InputError
 from stg_ray.tasks.columns import Column, Marks, column_of, plain
 from stg_ray.tasks.kinds import MARKS_ABOVE, MARKS_BELOW, Distinct, Habits, Meaning, meaning_of
 from stg_ray.tasks.labels import MISSING, observed, ranges_of
+from stg_ray.tasks.precision import check_label_steps
 from stg_ray.tasks.task import TaskKind
 
 BLOCK_COLUMNS = 64
@@ -61,6 +62,7 @@ def _encoded(name: str, column: Column, meaning: Meaning, dtype: np.dtype[Any]) 
         values = np.where(present, column.values, np.nan)
         if (np.abs(values) > LARGEST).any():
             raise InputError(f"task {name!r} has labels beyond {LARGEST:.1e}: scale them, or make them missing")
+        check_label_steps(name, values[present].astype(np.float64))
         return values.astype(dtype)
     if column.texts is not None:
         codes = np.array([meaning.classes.index(text) for text in column.texts])[np.maximum(column.values, 0)]

@@ -30,7 +30,7 @@ from stg_ray.tasks.checks import (
 from stg_ray.tasks.columns import Marks
 from stg_ray.tasks.containers import check_same_order
 from stg_ray.tasks.datasets import dataset_arrays
-from stg_ray.tasks.frames import as_table, divided, input_array, is_frame
+from stg_ray.tasks.frames import as_table, divided, is_frame, trained_array
 from stg_ray.tasks.label_matrix import meanings_of
 from stg_ray.tasks.labels import observed
 from stg_ray.tasks.notebook import html_table
@@ -122,10 +122,10 @@ class TaskSet:
             >>> task_set.labels[2]
             array([-1,  2], dtype=int8)
         """
-        check_same_order(inputs, labels)
+        check_same_order(inputs=inputs, labels=labels, split=split)
         if is_frame(inputs):
             table = as_table(inputs)
-            inputs, features = input_array(table), table.column_names if features is None else features
+            inputs, features = trained_array(table), table.column_names if features is None else features
         inputs = checked_inputs(inputs)
         named = checked_features(features, inputs.shape)
         columns, names = label_columns(labels, names)
@@ -180,6 +180,7 @@ class TaskSet:
             >>> task_set.names
             ('y_sum', 'y_up')
         """
+        check_same_order(frame=frame, split=split)
         inputs, label_table, split = divided(as_table(frame), labels, features, split)
         return cls.from_arrays(inputs, label_table, kinds=kinds, missing=missing, groups=groups, split=split, seed=seed)
 
@@ -209,7 +210,10 @@ class TaskSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of inputs, labels, tasks and split, by which a run knows its task set again."""
+        """SHA-256 of inputs, labels, tasks and split, by which a run knows its task set again.
+
+        Names of the inputs' columns decide nothing that is computed: a run takes those that it was given last.
+        """
         digest = hashlib.sha256(json.dumps([task.to_dict() for task in self.tasks], sort_keys=True).encode())
         for array in (*arrays_of(self.inputs), self.labels, self.split):
             digest.update(f"{array.dtype.str}{array.shape}".encode())

@@ -49,6 +49,7 @@ def checked(inputs: Any, kind: str) -> torch.Tensor:
         (IMAGES * 0.9, "bytes"),  # pixels that were resized
         (np.zeros((3, 3, 4, 5)), "bytes"),
         (torch.from_numpy(IMAGES), "bytes"),
+        (np.ma.masked_greater(IMAGES, 255), "bytes"),
         (FEATURES, "floats"),
         (FEATURES[:1], "floats"),
         (FEATURES.tolist(), "floats"),
@@ -87,12 +88,14 @@ def test_inputs_as_in_training_pass(inputs: Any, kind: str) -> None:
             r"expected \(N, 3, 4, 5\): the channels are last, give inputs.transpose",
         ),
         (IMAGES[0], "bytes", r"expected \(N, 3, 4, 5\): this is a single input, give inputs\[None\]"),
-        (np.where(np.arange(N)[:, None] > 56, np.nan, FEATURES), "floats", "NaN .* in 3 rows, the first is row 57"),
+        (np.where(np.arange(N)[:, None] > 56, np.nan, FEATURES), "floats", "NaN.* in 3 rows, the first is row 57"),
         (
             np.where(np.arange(N)[:, None] == 4, 1e300, FEATURES),
             "floats",
             "infinite values in 1 rows, the first is row 4",
         ),
+        (np.ma.masked_greater(FEATURES, 1), "floats", "NaN, masked or infinite values in .* rows, the first"),
+        (np.ma.masked_all((1, 3)), "floats", "NaN, masked .* in 1 rows, the first is row 0"),
         (FEATURES.astype(str), "floats", "the type <U.*expected numbers"),
         (FEATURES.astype(object), "floats", "the type object: expected numbers"),
         ([[1.0, 2.0, 3.0], [1.0]], "floats", "no array of numbers"),

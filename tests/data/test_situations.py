@@ -126,10 +126,19 @@ SITUATIONS: dict[str, tuple[Callable[[Path], TaskSet], Result]] = {
     "a category that does not occur": (frame(y_a=pd.Categorical(["a", "b"] * 20, categories=["a", "b", "c"])), NO),
     "dates as labels": (frame(y_a=pd.date_range("2020", periods=N)), "'y_a' holds dates"),
     "lists in a frame": (frame(y_a=WORDS), [0, 0, 0, 1]),
-    "labels whose index has another order": (shuffled, "the rows of inputs in another order.*reset_index"),
+    "labels whose index has another order": (shuffled, "inputs and labels have the same rows at other.*reset_index"),
+    "labels of later rows": (
+        arrays(pd.DataFrame(np.concatenate([Y, Y])).iloc[1 : N + 1], pd.DataFrame(X)),
+        r"\(1 is at 1 and at 0\).*one.index.intersection\(other.index\).*to_numpy",
+    ),
+    "labels of other rows altogether": (arrays(pd.DataFrame(Y, index=ROWS + N), pd.DataFrame(X)), NO),
+    "a split of later rows": (
+        lambda _: TaskSet.from_arrays(pd.DataFrame(X), Y, split=pd.Series(["train", "test"] * N).iloc[2 : N + 2]),
+        "indices of inputs and split have the same rows at other places",
+    ),
     "series whose indices differ": (
         arrays({"p": pd.Series(A, index=ROWS[::-1]), "q": pd.Series(B)}),
-        "index of labels 'q' has the rows of labels 'p' in another order .the first is \\d+, of labels 'p' \\d+.:",
+        "the indices of labels 'p' and labels 'q' have the same rows at other places",
     ),
     "columns that are numbers": (arrays(pd.DataFrame(Y)), NO),
     "SciPy's sparse inputs and labels": (arrays(scipy.sparse.csr_matrix(Y), scipy.sparse.csr_array(X)), NO),

@@ -29,6 +29,14 @@ def test_tensors_that_need_gradients(dtype: torch.dtype) -> None:
     assert values.requires_grad
 
 
+def test_masked_pairs_have_no_value() -> None:
+    mask = np.zeros((6, 6), dtype=bool)
+    mask[0, 1] = mask[1, 0] = True
+    masked = np.ma.masked_array(np.where(mask, 999.0, VALUES), mask)
+    np.testing.assert_array_equal(as_matrix(masked).values, np.where(mask, np.nan, VALUES))
+    assert sr.group(masked, names=NAMES, n_groups=2).groups == EXPECTED
+
+
 @pytest.mark.parametrize("wrong", [np.array([["a", "b"], ["c", "d"]]), np.array([[1, None], [{}, 1]])])
 def test_arrays_without_numbers(wrong: np.ndarray) -> None:
     with pytest.raises(InputError, match="the affinity is no array of numbers"):
