@@ -203,7 +203,7 @@ def check_same(run_dir: RunDir, config: Config) -> None:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
         raise InputError(
             f"{run_dir.uri} belongs to another configuration ({shown}): choose another "
-            "directory with --out, or change one stage of that run with stg-ray STAGE DIR --set ..."
+            "directory (--out), or change one stage of that run with stg-ray STAGE DIR --set ..."
         )
 
 

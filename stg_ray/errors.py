@@ -44,9 +44,22 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Return the known name that is most likely meant: one that begins with this, else a similar one; None if none is.
+
+    Example:
+        >>> nearest("acc", ["jaccard", "accuracy"]), nearest("jacard", ["jaccard", "accuracy"]), nearest("x", ["y"])
+        ('accuracy', 'jaccard', None)
+    """
+    known = list(known)
+    begun = [each for each in known if len(name) > 1 and each.startswith(name)]
+    similar = difflib.get_close_matches(name, begun or known, n=1, cutoff=0.0 if begun else cutoff)
+    return similar[0] if similar else None
+
+
 def unknown(name: object, known: Iterable[str], what: str) -> str:
     """Return the message for an unknown name, with the nearest known one or else all of them."""
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    near = nearest(str(name), known)
+    hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
     return f"unknown {what} {str(name)!r}: {hint}"

@@ -50,7 +50,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
     Attributes:
         groups_: the groups.
         labels_: (K,) index of the group whose network serves each task.
-        task_names_: names of the K tasks: the columns of `Y` if that is a data frame, else task_0, task_1, ...
+        task_names_: names of the tasks: the columns of `Y` if that is a data frame, else task_0, task_1, ...; without
+            constant ones that `{"data": {"constant_tasks": "drop"}}` dropped.
         n_features_in_: number of features (of channels for images).
         feature_names_in_: names of the features, where `X` is a data frame.
         predictor_: the networks, as `sr.load` returns them.
@@ -134,7 +135,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
 
         Returns:
             (N, K) labels as `Y` has them: the most probable class, or the value of a regression; integers where there
-            is no regression and no text.
+            is no regression and no text. Without the columns of constant tasks that were dropped: see `task_names_`.
         """
         by_task = self._predicted(X)
         columns = []
@@ -154,8 +155,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             X: (N, ...) as in `fit`.
 
         Returns:
-            K arrays (N, C) of class probabilities, in the ascending order of the labels; `[p[:, 1] for p in ...]` are
-            those of the second label of binary tasks.
+            An array (N, C) of class probabilities for each of `task_names_`, in the ascending order of the labels;
+            `[p[:, 1] for p in ...]` are those of the second label of binary tasks.
 
         Raises:
             InputError: a task is a regression.

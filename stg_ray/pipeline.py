@@ -267,7 +267,7 @@ def _run_one(
 
 def _anew(name: str, run_dir: RunDir) -> str:
     """Say how a stage that an older version made is made by this one."""
-    return f" (for that, {'choose another --out' if name == 'parts' else f'stg-ray {name} {run_dir.uri}'})"
+    return f" (for that, {'choose another directory' if name == 'parts' else f'stg-ray {name} {run_dir.uri}'})"
 
 
 def _without_auto(run_dir: RunDir, config: Config) -> Config:

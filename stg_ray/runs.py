@@ -15,7 +15,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
 from stg_ray.data_maps.files import DataMap
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.report import Summary, summarize
 from stg_ray.serving import Predictor, load
 from stg_ray.stages import STAGES, TUNING
@@ -92,6 +92,7 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """The configuration, as resolved."""
+        self._check_there()
         return self.run_dir.read_config()
 
     @cached_property
@@ -106,7 +107,10 @@ class Run:
 
     @cached_property
     def costs(self) -> pd.DataFrame:
-        """Cost (samples x epochs x parameters) and seconds of every network: one row each (costs.parquet)."""
+        """Cost (samples x epochs x parameters) and seconds of the networks of every plan: one row each (costs.parquet).
+
+        A network that several plans have has a row in each, of one `network`.
+        """
         return self._table("costs.parquet")
 
     @cached_property
@@ -132,7 +136,7 @@ class Run:
     @cached_property
     def chosen(self) -> dict[str, Any] | None:
         """Networks to deploy, with the reasons (chosen.json); None where the run did not choose."""
-        if not self.run_dir.exists("chosen.json"):
+        if not self._exists("chosen.json"):
             return None
         chosen: dict[str, Any] = self.run_dir.read_json("chosen.json")
         return chosen
@@ -140,7 +144,7 @@ class Run:
     @cached_property
     def forecast(self) -> dict[str, Any] | None:
         """What was expected of grouping before all plans were trained (forecast.json); None where it was not told."""
-        if not self.run_dir.exists(FORECAST):
+        if not self._exists(FORECAST):
             return None
         told: dict[str, Any] = self._json(FORECAST, "retrain")
         return told
@@ -148,7 +152,7 @@ class Run:
     @cached_property
     def search(self) -> dict[str, Any] | None:
         """What a search measured, and the groups that it found (search.json); None where there was none."""
-        if not self.run_dir.exists("search.json"):
+        if not self._exists("search.json"):
             return None
         search: dict[str, Any] = self._json("search.json", "retrain")
         return search
@@ -186,19 +190,43 @@ class Run:
         Raises:
             InputError: the networks are not trained yet, or there is no such plan or seed.
         """
+        self._check_there()
         return load(self.uri, plan, seed=seed, device=device, trust_code=trust_code)
 
     def __repr__(self) -> str:
-        return f"Run({self.uri!r}, done: {', '.join(self.done) or 'nothing'})"
+        return f"Run({self.uri!r}, {self._state})"
 
     def _repr_html_(self) -> str:
         """Return the stages that are done, the groups and the verdict, for notebooks."""
-        parts = [f"<p><b>{html.escape(self.uri)}</b><br>done: {', '.join(self.done) or 'nothing'}</p>"]
+        parts = [f"<p><b>{html.escape(self.uri)}</b><br>{html.escape(self._state)}</p>"]
         if self.run_dir.exists("groups.json"):
             parts.append(self.groups._repr_html_())
         if self.run_dir.exists("groups.json") and self.run_dir.exists("results.parquet"):
             parts.append(f"<p>{html.escape(self.summary.verdict)}</p>")
         return "".join(parts)
+
+    @property
+    def _state(self) -> str:
+        """What is done, in words; of a directory that cannot be read, why."""
+        try:
+            self._check_there()
+            return f"done: {', '.join(self.done) or 'nothing'}"
+        except (StgRayError, OSError) as error:
+            return one_line(error)
+
+    def _check_there(self) -> None:
+        """Refuse a directory that was deleted or moved after the run was opened."""
+        if not self.run_dir.has_config():
+            raise InputError(
+                f"the directory of this run, {self.uri}, is gone (that of a TaskGrouper without out= ends with its "
+                "process): open the run where it is, sr.Run.from_path, or fit with out="
+            )
+
+    def _exists(self, file: str) -> bool:
+        there = self.run_dir.exists(file)
+        if not there:
+            self._check_there()
+        return there
 
     def _affinity(self, name: str) -> TaskMatrix:
         file, errors = f"affinity/{name}.parquet", f"affinity/{name}.stderr.parquet"
@@ -221,7 +249,7 @@ class Run:
     def _require(self, file: str, stage: str) -> None:
         """Refuse a file that a stage has not left yet, or that is not as it left it."""
         self.run_dir.check_file(stage, file)
-        if not self.run_dir.exists(file):
+        if not self._exists(file):
             raise InputError(
                 f"{stage} is not done yet in {self.uri}: finish it with stg-ray run, or sr.run with the same directory"
             )

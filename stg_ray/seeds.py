@@ -7,7 +7,10 @@ differ by their numbers alone, never by the length of a key.
 from __future__ import annotations
 
 from enum import IntEnum, unique
+from numbers import Integral
 from typing import TYPE_CHECKING
+
+from stg_ray.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +80,14 @@ def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:
         stream: the kind of draw.
         seed: seed of the run, or of a network.
         key: further numbers that tell one draw of the stream from another, such as an epoch.
+
+    Raises:
+        InputError: the seed is no whole number from 0.
     """
     import numpy as np
+
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"seed is {seed!r}: expected a whole number from 0")
 
     return np.random.default_rng([seed, int(stream), *key])
 

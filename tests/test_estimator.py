@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -93,6 +95,13 @@ def test_fit_and_predict(ray_session: None, make_task_set: Callable[..., sr.Task
     for t, p in enumerate(probabilities):
         np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
         assert np.array_equal(p.argmax(axis=1), predicted[:, t])
+    sparse = scipy.sparse.csr_array(X.to_numpy())
+    masked = np.ma.masked_greater(X.to_numpy(), 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        assert np.array_equal(grouper.predict(sparse), predicted), "as fit takes it"
+        with pytest.raises(ValueError, match="NaN"):
+            grouper.predict(masked)
     with pytest.raises(ValueError, match="feature names"):
         grouper.predict(X.rename(columns={"x0": "other"}))
     folder = grouper.run_.path

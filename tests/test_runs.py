@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,37 @@ def test_what_is_not_there_yet_is_said(empty: sr.Run, attribute: str, stage: str
         empty.predictor()
     assert repr(empty) == f"Run({empty.uri!r}, done: nothing)"
     assert "done: nothing" in empty._repr_html_()
+
+
+def test_a_folder_that_is_gone_is_said(run: sr.Run, tmp_path: Path) -> None:
+    """As that of an estimator which was unpickled in another process."""
+    groups = run.groups
+    shutil.rmtree(tmp_path)
+    for attribute in (
+        "results",
+        "summary",
+        "chosen",
+        "forecast",
+        "search",
+        "affinities",
+        "data_map",
+        "report",
+        "config",
+    ):
+        fresh = sr.Run(run.run_dir)
+        with pytest.raises(sr.InputError, match=r"the directory of this run, .*, is gone .*: open the run where it is"):
+            getattr(fresh, attribute)
+    with pytest.raises(sr.InputError, match="is gone"):
+        run.predictor()
+    for each in (run, sr.Run(run.run_dir)):
+        assert repr(each).startswith(f"Run({run.uri!r}, the directory of this run, ")
+        assert "is gone" in each._repr_html_()
+    assert run.groups is groups, "what was read stays"
+
+
+def test_a_configuration_that_cannot_be_read_is_shown_as_such(run: sr.Run) -> None:
+    run.run_dir.write_bytes("config.yaml", b"profile: [")
+    assert "config.yaml is" in repr(sr.Run(run.run_dir))
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

@@ -140,7 +140,9 @@ def _open_lease_file(storage: Storage) -> int:
 
 
 def _no_plain_file(path: str) -> InputError:
-    return InputError(f"{path} is no plain file, and would be written to: remove it, or choose another --out")
+    return InputError(
+        f"{path} is no plain file, and would be written to: remove it, or choose another directory (--out)"
+    )
 
 
 @contextmanager
@@ -244,7 +246,7 @@ def _machine() -> str | None:
 
 def _in_use(storage: Storage, owner: dict[str, Any]) -> InputError:
     who = f"process {owner['pid']} on {owner['host']} since {owner['since']}" if "pid" in owner else "another process"
-    return InputError(f"{storage.uri} is in use by {who}: wait for it, stop it, or choose another directory with --out")
+    return InputError(f"{storage.uri} is in use by {who}: wait for it, stop it, or choose another directory (--out)")
 
 
 def _this_process() -> dict[str, Any]:

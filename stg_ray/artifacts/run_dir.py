@@ -229,7 +229,7 @@ class RunDir(OwnedStorage):
         own = [key for key in changed if key.partition(".")[0] in own_sections]
         if changed := [key for key in changed if key not in own]:
             raise InputError(
-                f"what {changed[0]} names has changed since {self.uri} began with it: choose another --out"
+                f"what {changed[0]} names has changed since {self.uri} began with it: choose another directory (--out)"
             )
         if before | current != before:
             self.write_json(".stages/sources.json", before | current)
@@ -266,7 +266,7 @@ class RunDir(OwnedStorage):
         except InputError as error:
             raise InputError(f"{self.uri}/config.yaml: {error}{newer_writer(text.decode(errors='replace'))}") from error
 
-    def check_writable(self, other: str = "directory with --out") -> None:
+    def check_writable(self, other: str = "directory (--out)") -> None:
         """Create the directory if necessary, and write to it once; see `Storage.check_writable`."""
         super().check_writable(other)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from itertools import groupby
@@ -11,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from stg_ray.config import Config
+from stg_ray.errors import nearest
 
 SHOWN = 3
 """Mistakes that are named."""
@@ -78,8 +78,8 @@ def _choices(problem: Any) -> list[str]:
 
 
 def _near(value: Any, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(str(value), known)
+    return f"did you mean {near!r}? " if near else ""
 
 
 def _as_list(problems: list[Any], value: Any) -> str:
@@ -110,13 +110,13 @@ def _unknown_key(where: list[str], value: Any) -> str:
         inner = [a for a in get_args(annotation) if hasattr(a, "model_fields")]  # of `X | None`, `dict[str, X]`
         model = inner[0] if inner else annotation
     known = list(model.model_fields)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = nearest(name, known)
     elsewhere = [
         f"{section}.{name}"
         for section, field in Config.model_fields.items()
         if name in getattr(field.annotation, "model_fields", {})
     ]
-    shown = " or ".join(elsewhere) if elsewhere and not path else ".".join([*path, near[0]]) if near else ""
+    shown = " or ".join(elsewhere) if elsewhere and not path else ".".join([*path, near]) if near else ""
     shown = shown or " or ".join(elsewhere)
     hint = f"did you mean {shown}?" if shown else f"known: {', '.join(known)}"
     if name.partition(".")[0] in known and "." in name:

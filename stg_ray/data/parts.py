@@ -222,6 +222,15 @@ def read_split(storage: Storage, index: PartIndex, split: str, numbers: Sequence
     return concatenated([read_part(storage, split, number) for number in chosen])
 
 
+def read_task_set(storage: Storage) -> TaskSet:
+    """Read the task set that is laid out in `storage`: its rows in the order of the parts, without those left out."""
+    index = read_index(storage)
+    places = [(split, number) for split in SPLITS for number in range(index.n_parts(split))]
+    whole = concatenated([read_part(storage, split, number) for split, number in places])
+    codes = np.repeat(np.arange(len(SPLITS), dtype=np.int8), [index.n_samples(split) for split in SPLITS])
+    return TaskSet(whole.inputs, whole.labels, index.tasks, codes, features=index.features)
+
+
 def concatenated(parts: Sequence[Part]) -> Part:
     """Return the rows of several parts, one after the other, copied."""
     sparse = [part.inputs for part in parts if isinstance(part.inputs, SparseRows)]

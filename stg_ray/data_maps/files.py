@@ -50,9 +50,11 @@ class DataMap:
     def __init__(self, run: str, epoch: int | None = None) -> None:
         self.storage = RunDir(run)
         self.epochs = [int(name.removeprefix("epoch-")) for name in self.storage.list("profile/data_map")]
-        if not self.epochs or (epoch is not None and epoch not in self.epochs):
-            known = ", ".join(map(str, self.epochs)) or "none"
-            raise InputError(f"{run} has no data map of epoch {epoch or 'any'}: there are {known}")
+        if not self.epochs:
+            raise InputError(f"{run} has no data map: finish its profile first, with stg-ray run or sr.run")
+        if epoch is not None and epoch not in self.epochs:
+            known = ", ".join(map(str, self.epochs))
+            raise InputError(f"{run} has no data map of epoch {epoch}: there are {known}")
         self.epoch = epoch or self.epochs[-1]
         self.storage.check_file("parts", "parts/index.json")
         index = read_index(self.storage.sub("parts"))

@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from stg_ray.affinities.estimators import estimators_of
 from stg_ray.affinities.gradients.estimator import GradientEstimator
+from stg_ray.artifacts.storage import Storage
 from stg_ray.checks import check
 from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.config.plans import trained_plans
-from stg_ray.data.parts import PartIndex, index_of
+from stg_ray.data.parts import PartIndex, index_of, read_index, read_task_set
 from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.meta.network import meta_network
@@ -52,7 +53,10 @@ UNIT = "samples x epochs x parameters"
 
 
 def estimate(
-    config: Config, nodes: Mapping[str, Resources] | None = None, done: Collection[str] = ()
+    config: Config,
+    nodes: Mapping[str, Resources] | None = None,
+    done: Collection[str] = (),
+    parts: Storage | None = None,
 ) -> list[tuple[str, str]]:
     """Estimate what each stage would do, and how long it and all of them take.
 
@@ -63,6 +67,7 @@ def estimate(
     Args:
         nodes: resources of the nodes of a cluster, by their names; lines about what each holds at once are added.
         done: stages that are done, which take no time.
+        parts: where the task set is laid out; where it is not, it is loaded.
 
     Returns:
         (name, text) of each line; the name is empty where a line continues a stage.
@@ -70,10 +75,7 @@ def estimate(
     Raises:
         InputError: the run would be refused.
     """
-    with noted() as notes:
-        task_set = load_task_set(config.data, config.seed)
-    check_varied(task_set.inputs)
-    index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
+    task_set, index, said = _loaded(config) if parts is None else (read_task_set(parts), read_index(parts), [])
     config = settle(config, index)
     check(config, index)
     n_tasks, cpus = len(index.names), cpus_here()
@@ -97,10 +99,10 @@ def estimate(
     }
     seconds = {name: 0.0 if name in done else own for name, own in seconds.items()}
     roughly = {name: f"; {rough_time(seconds[name], 'roughly')}" for name in ROUGH}
-    parts = f"{n_tasks} tasks, {index.n_samples():,} training samples in {index.n_parts()} parts"
+    laid_out = f"{n_tasks} tasks, {index.n_samples():,} training samples in {index.n_parts()} parts"
     lines = [
-        ("parts", parts + roughly["parts"]),
-        *(("", line) for line in [*about(task_set), *notes]),
+        ("parts", laid_out + roughly["parts"]),
+        *(("", line) for line in said),
         *([("tune", tuning[0])] if tuning[0] else []),
         ("profile", _profile_text(config, index, looked, list(nodes.values()) if nodes else here)),
         ("affinity", _affinity_text(config, index) + roughly["affinity"]),
@@ -111,6 +113,15 @@ def estimate(
         ("total", _total_text(config, sum(seconds.values()), cpus)),
     ]
     return _without_done(lines, done)
+
+
+def _loaded(config: Config) -> tuple[TaskSet, PartIndex, list[str]]:
+    """Return the task set, the index of its parts as they would be, and what is said of it."""
+    with noted() as notes:
+        task_set = load_task_set(config.data, config.seed)
+    check_varied(task_set.inputs)
+    index = index_of(task_set, part_rows=config.data.rows_of_a_part, normalize=config.data.normalize)
+    return task_set, index, [*about(task_set), *notes]
 
 
 def _without_done(lines: list[tuple[str, str]], done: Collection[str]) -> list[tuple[str, str]]:

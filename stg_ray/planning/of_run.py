@@ -29,7 +29,8 @@ def estimate_of_run(
     """
     run = RunDir(directory)
     config = set_values(run.read_config(), overrides)
-    lines = estimate(config, nodes, [stage for stage in config.stages if run.is_done(stage, config)])
+    done = [stage for stage in config.stages if run.is_done(stage, config)]
+    lines = estimate(config, nodes, done, run.sub("parts") if "parts" in done else None)
     if run.exists(FORECAST):
         lines.insert(-1, ("forecast", outlook_sentence(run.read_json(FORECAST))))
     return lines

@@ -109,9 +109,14 @@ class Evidence:
 
     @cached_property
     def costs(self) -> pd.DataFrame:
-        """Cost and seconds of every network."""
+        """Cost and seconds of the networks of every plan."""
         table: pd.DataFrame = self.run.read_parquet("costs.parquet").to_pandas()
         return table
+
+    @property
+    def trainings(self) -> pd.DataFrame:
+        """Cost and seconds of every network, once where several plans have it; runs of version 0.1 do not tell."""
+        return self.costs.drop_duplicates("network") if "network" in self.costs else self.costs
 
     @cached_property
     def networks(self) -> list[tuple[TrainedPlan, int, dict[str, Any]]]:

@@ -60,13 +60,13 @@ class Setting:
 
 def stages_of(evidence: Evidence) -> list[StageFacts]:
     """Return the stages that are done, with their time and their work."""
-    index, costs = evidence.summary.index, evidence.costs
+    index = evidence.summary.index
     work = {
         "parts": f"{len(index.tasks):,} tasks, {sum(map(sum, index.rows.values())):,} samples",
         "profile": _profiled(evidence),
         "affinity": ", ".join(evidence.config.affinity.methods),
         "group": evidence.groups.method,
-        "retrain": _trained(costs),
+        "retrain": _trained(evidence.trainings),
     }
     found = []
     for stage in STAGES:
@@ -87,12 +87,12 @@ def _profiled(evidence: Evidence) -> str:
     return f"{epochs:,} epochs of one network of all tasks, cost {cost:.2e} ({OF_COST})"
 
 
-def _trained(costs: pd.DataFrame) -> str:
+def _trained(networks: pd.DataFrame) -> str:
     """Say how many networks were trained, and what they cost; empty where there are none."""
-    if costs.empty:
+    if networks.empty:
         return ""
-    seconds, cost = costs["seconds"].sum(), costs["cost"].sum()
-    return f"{len(costs):,} networks, {seconds:,.0f} s of training, cost {cost:.2e} ({OF_COST})"
+    seconds, cost = networks["seconds"].sum(), networks["cost"].sum()
+    return f"{len(networks):,} networks, {seconds:,.0f} s of training, cost {cost:.2e} ({OF_COST})"
 
 
 def versions_of(evidence: Evidence) -> dict[str, str]:

@@ -133,7 +133,7 @@ def _about(evidence: Evidence) -> dict[str, Any]:
         "run": evidence.run.uri,
         "python": f'sr.load("{evidence.run.uri}")',
         "seed": evidence.config.seed,
-        "n_trainings": len(evidence.costs),
+        "n_trainings": len(evidence.trainings),
         "stages": stages,
         "seconds": sum(stage.seconds for stage in stages),
         "versions": facts.versions_of(evidence),

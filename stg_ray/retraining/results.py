@@ -131,7 +131,14 @@ def results_table(scored: list[Scored]) -> pa.Table:
 
 
 def costs_table(networks: list[dict[str, Any]]) -> pa.Table:
-    """Lay out each network's cost (samples x epochs x parameters) and its seconds of training."""
+    """Lay out each network's cost (samples x epochs x parameters) and its seconds of training.
+
+    A network that several plans have was trained once: it has a row in each, of one `network`, a number from 0.
+    """
     types = {"plan": pa.string(), "group": pa.int64(), "seed": pa.int64(), "cost": pa.int64(), "seconds": pa.float64()}
+    numbers: dict[Any, int] = {}
     rows = [{key: network[key] for key in types} for network in networks]
+    for row, network in zip(rows, networks, strict=True):
+        row["network"] = numbers.setdefault(network.get("digest", tuple(row.values())), len(numbers))
+    types["network"] = pa.int64()
     return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))

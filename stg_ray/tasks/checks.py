@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, get_args
 
 import numpy as np
@@ -109,7 +110,7 @@ def checked_features(features: Sequence[str] | None, shape: tuple[int, ...]) -> 
     """
     if features is None:
         return None
-    names = tuple(map(str, features))
+    names = tuple(map(str, as_list(features, "features")))
     if len(shape) != 2 or len(names) != shape[1]:
         raise InputError(f"{len(names)} names of features and inputs {shape}: expected one for each column of (N, F)")
     if len(set(names)) < len(names):
@@ -144,12 +145,34 @@ def by_column(given: Any, names: Sequence[str], what: str) -> list[Any]:
         return [None] * len(names)
     if isinstance(given, Mapping):
         return by_pattern(given, names, what)
-    entries: list[Any] = list(given)
+    entries = as_list(given, what)
     if what == "missing" and not any(isinstance(entry, list | tuple | np.ndarray | None) for entry in entries):
         return [entries] * len(names)  # marks, the same for all tasks
     if len(entries) != len(names):
         raise InputError(f"there are {len(entries)} {what} for {len(names)} tasks")
     return entries
+
+
+def as_list(given: Any, what: str) -> list[Any]:
+    """Return entries as a list.
+
+    Raises:
+        InputError: they are a single value.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InputError(f"{what} is {given!r}: expected a list of entries, such as [{given!r}]")
+    return list(given)
+
+
+def checked_limit(n_rows: int) -> int:
+    """Return a limit on rows.
+
+    Raises:
+        InputError: it leaves none.
+    """
+    if not isinstance(n_rows, Integral) or n_rows < 1:
+        raise InputError(f"the limit of training rows is {n_rows!r}: expected a whole number from 1")
+    return int(n_rows)
 
 
 def checked_kinds(kinds: Sequence[TaskKind | None]) -> None:
@@ -192,7 +215,7 @@ def checked_names(names: Sequence[str] | None, n_tasks: int) -> list[str]:
     """
     if names is None:
         return [f"task_{t}" for t in range(n_tasks)]
-    names = [str(name) for name in names]
+    names = [str(name) for name in as_list(names, "names")]
     if len(names) != n_tasks:
         raise InputError(f"there are {len(names)} task names for {n_tasks} columns of labels")
     twice = [name for name, count in Counter(names).items() if count > 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -93,7 +93,8 @@ def by_pattern(values: Mapping[str, Value], tasks: Sequence[str], what: str) -> 
 def _matching(columns: Sequence[str], patterns: Patterns, what: str) -> list[str]:
     """Return the columns that the patterns name, each once, in the order of the patterns."""
     chosen: dict[str, None] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else map(str, patterns):
+    several = isinstance(patterns, Iterable) and not isinstance(patterns, str)
+    for pattern in map(str, patterns if several else [patterns]):  # a single name may be a number
         names = [pattern] if pattern in columns else fnmatch.filter(columns, pattern)
         if not names:
             raise InputError(f"{what}: {unknown(pattern, columns, 'column')}")

@@ -133,7 +133,10 @@ def meaning_of(
         InputError: there is no value, they do not fit the kind that is given, or they may mean two things.
     """
     if column.n_rows == 0 or (not marks_given and kind != "regression" and column.has(-1)):
-        raise InputError(f"task {name!r} has no label at all: remove it, or set data.constant_tasks=drop")
+        raise InputError(
+            f"task {name!r} has no label at all: remove it (of data that a configuration names, "
+            "data.constant_tasks=drop does)"
+        )
     if column.texts is not None:
         return _of_texts(name, column, kind, may_ask=not marks_given)
     values = column.values

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, unknown
 from stg_ray.tasks.labels import observed, ranges_of
 from stg_ray.tasks.splitting import SPLITS
 
@@ -35,8 +35,10 @@ def without_rare_tasks(task_set: TaskSet, policy: Policy, needed: Needed = 1) ->
             in the training and in the test rows, or in the splits that are named. One, so that there are two values.
 
     Raises:
-        InputError: there are such tasks and the policy is to refuse, or no other is left.
+        InputError: there is no such policy; there are such tasks and it is to refuse, or no other is left.
     """
+    if policy not in get_args(Policy):
+        raise InputError(unknown(policy, get_args(Policy), "policy for constant tasks"))
     of_splits = {"train": needed, "test": needed} if isinstance(needed, int) else needed.items()
     by_split: dict[str, int] = {"train": 1, "test": 1} | dict(of_splits)
     rare = _rare_tasks(task_set, by_split)

@@ -23,6 +23,7 @@ from stg_ray.tasks.checks import (
     checked_features,
     checked_inputs,
     checked_kinds,
+    checked_limit,
     checked_shapes,
     label_columns,
     tasks_of,
@@ -210,10 +211,7 @@ class TaskSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of inputs, labels, tasks and split, by which a run knows its task set again.
-
-        Names of the inputs' columns decide nothing that is computed: a run takes those that it was given last.
-        """
+        """SHA-256 of inputs, labels, tasks and split, by which a run knows its task set again (see `data.stage`)."""
         digest = hashlib.sha256(json.dumps([task.to_dict() for task in self.tasks], sort_keys=True).encode())
         for array in (*arrays_of(self.inputs), self.labels, self.split):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -225,9 +223,9 @@ class TaskSet:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     def limited(self, n_train: int | None, seed: int) -> TaskSet:
-        """Keep at most `n_train` training rows, drawn by `seed`; validation and test rows stay."""
+        """Keep at most `n_train` training rows, from 1, drawn by `seed`; validation and test rows stay."""
         train = self.rows("train")
-        if n_train is None or len(train) <= n_train:
+        if n_train is None or len(train) <= checked_limit(n_train):
             return self
         kept = generator(Stream.LIMIT, seed).choice(train, n_train, replace=False)
         split = np.where(self.split == 0, np.int8(UNUSED), self.split)

@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "labels of null": (
         {"a": X | Y | {"y_1": pa.nulls(N)}},
         {},
-        "'1' has no label at all: remove it, or set data.constant_tasks=drop",
+        "'1' has no label at all: remove it .of data .*data.constant_tasks=drop",
     ),
     "labels of dates": ({"a": X | Y | {"y_1": pa.array([0] * N, pa.date32())}}, {}, "'y_1' holds dates: expected num"),
 }

@@ -70,7 +70,7 @@ def test_how_it_is_shown(run: tuple[str, np.ndarray]) -> None:
 def test_a_snapshot_that_is_not_there(run: tuple[str, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(sr.InputError, match="no data map of epoch 3: there are 2, 4"):
         sr.DataMap(run[0], epoch=3)
-    with pytest.raises(sr.InputError, match="there are none"):
+    with pytest.raises(sr.InputError, match="has no data map: finish its profile first"):
         sr.DataMap(str(tmp_path / "empty"))
 
 

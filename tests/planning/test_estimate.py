@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import stg_ray as sr
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config.loading import set_values
 from stg_ray.data.parts import write_parts
 from stg_ray.planning.estimate import ROUGH, estimate
+from stg_ray.planning.of_run import estimate_of_run
+from stg_ray.progress import Reporter
 from stg_ray.retraining.specs import NetworkSpec
 from tests.support.families import SETTINGS, sines
 from tests.support.trials import trained
@@ -58,6 +61,24 @@ def test_a_budget_that_no_search_could_keep_is_planned_where_there_is_none(searc
     for budget in ("{networks: 1}", "{min_size: 10}"):
         changes = ["grouping.method=budget", "grouping.groups=auto", f"grouping.budget={budget}", *search]
         assert "at most" in dict(estimate(sr.load_config("digits", changes)))["retrain"]
+
+
+def test_what_is_left_of_a_run_is_told_by_its_parts(quiet: Reporter, tmp_path: Path) -> None:
+    """Of a task set that was given in Python, and of a file that is gone, nothing else is left."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (90, 3))
+    task_set = sr.TaskSet.from_arrays(scipy.sparse.random_array((90, 1200), density=0.01, rng=rng), labels)
+    given = sr.run(task_set, tmp_path / "given", until="parts", reporter=quiet)
+    np.savez(tmp_path / "mine.npz", inputs=rng.normal(size=(90, 4)), labels=labels)
+    data = {"data": {"npz": str(tmp_path / "mine.npz")}}
+    of_file = sr.run(data, tmp_path / "file", until="parts", reporter=quiet)
+    (tmp_path / "mine.npz").unlink()
+    for run in (given, of_file):
+        said = dict(estimate_of_run(run.uri))
+        assert said["parts"] == "done"
+        assert "epochs" in said["profile"]
+    with pytest.raises(sr.InputError, match="given in Python, and only the directory of its run holds it"):
+        estimate_of_run(given.uri, ["data.limit=30"])
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from stg_ray.artifacts.left_to_auto import note_auto
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.report import facts
 from stg_ray.report.evidence import Evidence
 from stg_ray.report.page import page_of
+from stg_ray.retraining.results import costs_table
 from tests.support.run_maker import make_run
 
 
@@ -60,6 +63,25 @@ def test_what_was_given_comes_before_what_auto_stood_for(tmp_path: Path) -> None
     order = [setting.set_by for setting in listed]
     assert order == sorted(order, key=["given", "auto"].index)
     assert "auto → <bdi>256</bdi>" in page_of(Evidence(run, config))
+
+
+def test_a_network_of_several_plans_was_trained_once(tmp_path: Path) -> None:
+    run = make_run(str(tmp_path / "run"), 12)
+    config = run.read_config()
+    costs = run.read_parquet("costs.parquet").to_pandas()
+    evidence = Evidence(run, config)
+    n_rows = len(costs)
+    assert f"{n_rows} trainings" in page_of(evidence), "each network by itself"
+    run.write_parquet("costs.parquet", pa.Table.from_pandas(costs.drop(columns="network")))
+    assert f"{n_rows} trainings" in page_of(Evidence(run, config)), "version 0.1 did not say"
+    networks = [{**row, "digest": f"{row['seed']} {row['group']}"} for row in costs.to_dict("records")]
+    run.write_parquet("costs.parquet", costs_table(networks))
+    evidence = Evidence(run, config)
+    n_trained = len({network["digest"] for network in networks})
+    assert n_trained < n_rows == len(evidence.costs)
+    assert page_of(evidence).count(f" {n_trained} trainings") == 2
+    (retrain,) = [stage for stage in facts.stages_of(evidence) if stage.name == "retrain"]
+    assert retrain.work.startswith(f"{n_trained} networks, ")
 
 
 def test_what_auto_came_to_is_said_once_where_all_networks_are_alike(tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ def test_polars_frames_are_as_those_of_pandas(frame: pd.DataFrame) -> None:
         TaskSet.from_frame(given.lazy(), labels="y_*")
 
 
+def test_columns_may_be_called_by_numbers() -> None:
+    frame = pd.DataFrame(np.stack([np.arange(N) % 2, RNG.normal(size=N), RNG.normal(size=N)], axis=1))
+    assert TaskSet.from_frame(frame, labels=0).names == ("0",)
+
+
 def test_classes_stay_classes_beside_a_regression(frame: pd.DataFrame) -> None:
     """With gaps they would be floating point in an array, and taken for numbers."""
     frame["y_value"] = np.where(np.arange(N) == 9, np.nan, RNG.normal(size=N))

@@ -182,7 +182,7 @@ def test_a_real_column_leaves_the_others_what_they_are() -> None:
 @pytest.mark.parametrize(
     ("column", "options", "message"),
     [
-        ([None] * N, {}, "'it' has no label at all: remove it, or set data.constant_tasks=drop"),
+        ([None] * N, {}, "'it' has no label at all: remove it .of data .*data.constant_tasks=drop"),
         ([NAN] * N, {}, "'it' has no label at all"),
         ([""] * N, {}, "'it' has no label at all"),
         (np.full(N, -1), {}, "'it' has no label at all"),

@@ -89,6 +89,15 @@ def test_regression_targets_are_standardised_by_training_rows() -> None:
         ),
         (INPUTS[:15], labels_with(HALF)[:15], {}, "15 rows: expected at least 20"),
         (INPUTS, labels_with(HALF), {"kinds": ["binary"]}, "1 kinds for 2 tasks"),
+        (INPUTS, labels_with(HALF), {"kinds": "binary"}, r"kinds is 'binary': expected .* such as \['binary'\]"),
+        (INPUTS, labels_with(HALF), {"missing": -9}, r"missing is -9: expected a list of entries, such as \[-9\]"),
+        (INPUTS, labels_with(HALF), {"missing": "none"}, "missing is 'none': expected a list"),
+        (INPUTS, labels_with(HALF), {"groups": 3}, "groups is 3: expected a list"),
+        (INPUTS, labels_with(HALF), {"class_weights": 2.0}, "class_weights is 2.0: expected a list"),
+        (INPUTS, labels_with(HALF), {"names": 2}, "names is 2: expected a list"),
+        (INPUTS, labels_with(HALF), {"features": "abc"}, "features is 'abc': expected a list"),
+        (INPUTS, labels_with(HALF), {"seed": -1}, "seed is -1: expected a whole number from 0"),
+        (INPUTS, labels_with(HALF), {"seed": "a"}, "seed is 'a': expected a whole number from 0"),
     ],
 )
 def test_wrong_input_is_refused_with_what_was_found(
@@ -96,6 +105,17 @@ def test_wrong_input_is_refused_with_what_was_found(
 ) -> None:
     with pytest.raises(InputError, match=message):
         TaskSet.from_arrays(inputs, labels, **options)
+
+
+def test_limits_and_policies_are_those_that_there_are() -> None:
+    task_set = TaskSet.from_arrays(INPUTS, labels_with(HALF))
+    for limit in (-1, 0, 2.5):
+        with pytest.raises(InputError, match=f"limit of training rows is {limit}: expected a whole number from 1"):
+            task_set.limited(limit, 0)
+    with pytest.raises(InputError, match="unknown policy for constant tasks 'foo': known: refuse, drop, unscored"):
+        task_set.without_constant_tasks("foo")
+    with pytest.raises(InputError, match="seed is None: expected a whole number"):
+        task_set.with_new_split(None)
 
 
 def test_constant_tasks_are_refused_or_dropped_by_name() -> None:

@@ -101,6 +101,7 @@ def test_a_class_that_does_not_occur_does_not_end_a_training() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("acc", r"metric.multiclass: unknown metric 'acc': did you mean 'accuracy'"),
         ("roc_acu", r"metric.multiclass: unknown metric 'roc_acu': did you mean 'roc_auc'"),
         ("precision", r"metric.multiclass: precision does not score multiclass tasks"),
         ("nowhere:metric", r"nowhere"),
