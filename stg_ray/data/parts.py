@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from stg_ray.artifacts.storage import Storage, tensor_array, tensor_column
 from stg_ray.data.overlap import common_pairs, common_share
+from stg_ray.data.repeats import repeated_share
 from stg_ray.data.statistics import CONSTANT, blocks, common_std, input_statistics, whole_range
 from stg_ray.errors import InputError
 from stg_ray.seeds import Stream, generator
@@ -77,6 +78,8 @@ class PartIndex:
         common_std: root of the mean variance of the features, by which networks divide all of them where each is 0 or 1
             and `normalize` is auto: a rare one would be stretched most. None elsewhere.
         features: names of the columns of inputs (N, F), where they have names. None in indices of version 0.1.
+        repeated_share: share of the test rows whose inputs are those of a training row. None where there are none, and
+            in indices of version 0.1.
     """
 
     tasks: tuple[Task, ...]
@@ -92,6 +95,7 @@ class PartIndex:
     rarer_in_test: tuple[int, ...] | None = None
     common_std: float | None = None
     features: tuple[str, ...] | None = None
+    repeated_share: float | None = None
 
     @property
     def input_scale(self) -> tuple[float, ...]:
@@ -116,9 +120,7 @@ class PartIndex:
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of index.json; those that came after version 0.1 only where they say something."""
         values = {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}
-        later = dict.fromkeys(("whole", "common_share", "rarer_in_test", "common_std", "features")) | {
-            "normalize": "auto"
-        }
+        later = {f.name: f.default for f in fields(self) if f.default is not MISSING}
         return {key: value for key, value in values.items() if key not in later or value != later[key]}
 
     @classmethod
@@ -190,6 +192,7 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
         rarer_in_test=tuple(minorities(task_set.labels, task_set.tasks, task_set.rows("test"))),
         common_std=common_std(task_set.inputs, train, std) if normalize == "auto" else None,
         features=task_set.features,
+        repeated_share=repeated_share(task_set.inputs, train, task_set.rows("test")),
     )
 
 

@@ -24,6 +24,8 @@ LEAST_COMMON_SHARE = 0.3
 """Share of common samples below which affinities at shared samples are noise (arXiv 2604.07848)."""
 LEAST_POSITIVES = 10
 """Test labels of a task's rarer classes below which its score is decided by a few rows."""
+MOST_REPEATED = 0.01
+"""Share of the test rows that may have the inputs of a training row."""
 SHOWN = 3
 """Tasks or groups that a line names."""
 
@@ -52,6 +54,7 @@ def limits_of(
         *_of_trainings(against),
         *_of_length(run, config, index),
         *_of_plateaus(run, config),
+        *_of_repeated_rows(index),
         *_of_test_rows(index),
         *_of_affinities(run, config, index),
         *_of_groups(groups),
@@ -127,6 +130,15 @@ def _steps_of_profile(run: RunDir, config: Config, index: PartIndex) -> int | No
 
 def _steps_of_epoch(index: PartIndex, batch_size: int) -> int:
     return -(-index.n_samples("train") // batch_size)
+
+
+def _of_repeated_rows(index: PartIndex) -> Iterator[Limit]:
+    if index.repeated_share is not None and index.repeated_share > MOST_REPEATED:
+        yield Limit(
+            f"{index.repeated_share:.0%} of the test rows have the inputs of a training row, so that scores say less "
+            "of rows that were never seen",
+            "remove rows that are there twice, or give a split that keeps them together",
+        )
 
 
 def _of_test_rows(index: PartIndex) -> Iterator[Limit]:

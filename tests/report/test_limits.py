@@ -97,6 +97,12 @@ def test_tasks_that_a_few_test_rows_decide_are_named(run: RunDir, index: PartInd
     assert found(run, replace(index, rarer_in_test=None)) == [], "an index of version 0.1 does not know"
 
 
+def test_test_rows_that_were_trained_on_are_told(run: RunDir, index: PartIndex) -> None:
+    (line,) = found(run, replace(index, repeated_share=0.12))
+    assert line.startswith("12% of the test rows have the inputs of a training row")
+    assert found(run, replace(index, repeated_share=0.005)) == []
+
+
 def test_heads_that_are_not_trained_are_told_at_the_end_too(run: RunDir, index: PartIndex) -> None:
     run.write_json("affinity/limits.json", [["the network predicts nothing", "train it"]])
     assert found(run, index) == ["the network predicts nothing: train it"]
