@@ -218,8 +218,8 @@ class Run:
         """Refuse a directory that was deleted or moved after the run was opened."""
         if not self.run_dir.has_config():
             raise InputError(
-                f"the directory of this run, {self.uri}, is gone (that of a TaskGrouper without out= ends with its "
-                "process): open the run where it is, sr.Run.from_path, or fit with out="
+                f"the directory of this run, {self.uri}, is gone: give sr.Run.from_path the place that it was moved "
+                "to (that of a TaskGrouper ends with its process, unless out= keeps it)"
             )
 
     def _exists(self, file: str) -> bool:

@@ -36,7 +36,13 @@ FLOORS = (
 )
 """The rooms of the package, the lowest first; rooms of one floor do not import each other."""
 
-MAY_SHARE_A_FLOOR = {("config", "errors"), ("progress", "errors"), ("imports", "errors"), ("exits", "errors")}
+MAY_SHARE_A_FLOOR = {
+    ("config", "errors"),
+    ("progress", "errors"),
+    ("imports", "errors"),
+    ("exits", "errors"),
+    ("seeds", "errors"),
+}
 SOURCE = Path(__file__).parents[1] / "stg_ray"
 
 

@@ -134,7 +134,7 @@ def test_a_folder_that_is_gone_is_said(run: sr.Run, tmp_path: Path) -> None:
         "config",
     ):
         fresh = sr.Run(run.run_dir)
-        with pytest.raises(sr.InputError, match=r"the directory of this run, .*, is gone .*: open the run where it is"):
+        with pytest.raises(sr.InputError, match=r"the directory of this run, .*, is gone: give sr.Run.from_path"):
             getattr(fresh, attribute)
     with pytest.raises(sr.InputError, match="is gone"):
         run.predictor()
