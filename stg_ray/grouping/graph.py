@@ -26,7 +26,10 @@ class TaskGraph:
     Attributes:
         affinity: (K, K) symmetric, in [0, 1], 0 on the diagonal and where there is no value.
         distance: (K, K) symmetric, 0 on the diagonal; pairs without a value have the largest one.
-        given_distance: (K, K) the distances before they were `seen_from_centre`.
+        squared: (K, K) squared distances above those of the nearest pair: what all pairs have in common is noise that
+            each task has for itself. An affinity is minus such a square.
+        given: (K, K) squared distances as they were given, before they were `seen_from_centre`.
+        kinds: of the matrices: affinities, distances or both.
         neighbours: how many of a task's most alike tasks it has edges to; None for all.
 
     Example:
@@ -39,8 +42,17 @@ class TaskGraph:
 
     affinity: np.ndarray
     distance: np.ndarray
-    given_distance: np.ndarray
+    squared: np.ndarray
+    given: np.ndarray
+    kinds: frozenset[str] = frozenset({"affinity"})
     neighbours: int | None = None
+
+    @property
+    def dissimilarity(self) -> np.ndarray:
+        """(K, K) 1 - affinity, 0 on the diagonal."""
+        values: np.ndarray = 1 - self.affinity
+        np.fill_diagonal(values, 0)
+        return values
 
     @property
     def edges(self) -> np.ndarray:
@@ -79,30 +91,43 @@ def task_graph(
     """
     tasks = matrices[0].tasks
     n_tasks = len(tasks)
-    affinity, distance, given_distance, total = np.zeros((4, n_tasks, n_tasks))
+    affinity, distance, squared, given, total = np.zeros((5, n_tasks, n_tasks))
     for position, matrix in enumerate(matrices):
         if matrix.tasks != tasks:
             raise InputError("the affinities to be combined name different tasks, or in a different order")
         weight = 1.0 if weights is None else weights.get(position, 1.0)
-        given = as_distance(matrix)
-        seen = seen_from_centre(given) if matrix.kind == "distance" else given
+        own = as_distance(matrix)
+        is_distance = matrix.kind == "distance"
+        seen = seen_from_centre(own) if is_distance else own
         np.add(total, weight, out=total, where=np.isfinite(seen))
         for mean, values in (
             (affinity, local_scaling(seen)),
             (distance, _in_units_of_mean(seen)),
-            (given_distance, _in_units_of_mean(given)),
+            (squared, _in_units_of_mean(above_nearest(np.square(seen)) if is_distance else seen)),
+            (given, _in_units_of_mean(np.square(own) if is_distance else own)),
         ):
             values *= weight
             mean += values
     known = total > 0
     if np.count_nonzero(known) <= np.count_nonzero(np.diag(known)):
         raise InputError("no pair of tasks has a value in the affinities: there is nothing to group by")
-    for mean in (affinity, distance, given_distance):
+    for mean in (affinity, distance, squared, given):
         np.divide(mean, total, out=mean, where=known)
     if not known.all():
         affinity[~known] = 0
-        distance[~known], given_distance[~known] = (v.max(where=known, initial=0) for v in (distance, given_distance))
-    return TaskGraph(affinity, distance, given_distance, neighbours)
+        for mean in (distance, squared, given):
+            mean[~known] = mean.max(where=known, initial=0)
+    kinds = frozenset(matrix.kind for matrix in matrices)
+    return TaskGraph(affinity, distance, squared, given, kinds, neighbours)
+
+
+def above_nearest(squared: np.ndarray) -> np.ndarray:
+    """Subtract from squared distances (K, K) that of the nearest pair, in place; the diagonal stays 0."""
+    np.fill_diagonal(squared, np.nan)
+    if np.isfinite(squared).any():
+        squared -= np.nanmin(squared)
+    np.fill_diagonal(squared, 0)
+    return squared
 
 
 def _in_units_of_mean(distance: np.ndarray) -> np.ndarray:

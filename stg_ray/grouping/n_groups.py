@@ -80,7 +80,7 @@ def choose_n_groups(
     if not numbers:
         return 1, NumberChoice(criterion, {})
     scores: dict[str, Callable[[Sequence[int]], list[float]]] = {
-        "silhouette": lambda tried: silhouettes(graph, clustering.memberships(tried)),
+        "silhouette": lambda tried: silhouettes(graph.dissimilarity, clustering.memberships(tried)),
         "eigengap": lambda tried: _eigengaps(graph, tried),
         "bic": lambda tried: Mixture(seed=seed).bayesian_information(graph, tried),
         "stability": lambda tried: _stabilities(clustering, tried),

@@ -7,23 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_array
 
-from stg_ray.grouping.graph import TaskGraph
-
 MANY = 200
 """Below so many tasks, dense products are faster."""
 
 
-def silhouettes(graph: TaskGraph, memberships: Sequence[np.ndarray]) -> list[float]:
+def silhouettes(dissimilarity: np.ndarray, memberships: Sequence[np.ndarray]) -> list[float]:
     """Return the mean silhouette of the tasks for each of several groupings.
 
     It is -1 where all tasks are in one group. A task that is alone in its group has the silhouette 0.
 
     Args:
-        graph: of K tasks; 1 - affinity is the distance.
+        dissimilarity: (K, K) of K tasks, 0 on the diagonal.
         memberships: (K, n) of each grouping; a task is in the group where its membership is largest.
     """
-    dissimilarity = 1 - graph.affinity
-    np.fill_diagonal(dissimilarity, 0)
     rows = np.arange(len(dissimilarity))
     scores = []
     for u in memberships:

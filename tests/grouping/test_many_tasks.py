@@ -24,7 +24,7 @@ def neighbours_of(n_tasks: int, n_components: int, alone: int = 0) -> np.ndarray
     points = np.random.default_rng(0).normal(size=(n_tasks, 3))
     points[:, 0] += 100 * np.sort(np.random.default_rng(1).integers(0, n_components, n_tasks))
     distance = np.linalg.norm(points[:, None] - points, axis=2)
-    edges = TaskGraph(np.exp(-np.square(distance)), distance, distance, 6).edges.copy()
+    edges = TaskGraph(np.exp(-np.square(distance)), *[distance] * 3, neighbours=6).edges.copy()
     np.fill_diagonal(edges, 0)
     edges[:alone] = edges[:, :alone] = 0
     return edges
@@ -60,7 +60,7 @@ def test_rows_in_blocks_make_the_graph_of_all_rows_at_once(missing: float, monke
     whole = task_graph([matrix, matrix])
     monkeypatch.setattr(graphs, "CACHED", 7 * 50)
     parts = task_graph([matrix, matrix])
-    for name in ("affinity", "distance", "given_distance"):
+    for name in ("affinity", "distance", "squared", "given"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-13)
 
 
@@ -73,7 +73,7 @@ def test_silhouettes_are_those_of_scikit_learn(n_tasks: int) -> None:
     distance = 1 - affinity
     np.fill_diagonal(distance, 0)
     expected = [silhouette_score(distance, u.argmax(axis=1), metric="precomputed") for u in memberships]
-    np.testing.assert_allclose(silhouettes(TaskGraph(affinity, distance, distance), memberships), expected)
+    np.testing.assert_allclose(silhouettes(distance, memberships), expected)
 
 
 def test_tasks_that_look_alike_at_first_are_told_apart_by_the_rest() -> None:
