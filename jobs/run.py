@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/run.py jobs/configs/digits.yaml --
 
 import sys
 
-from stg_ray.cli import main
+from stg_ray.__main__ import main
 
 if __name__ == "__main__":
     if not any(argument.split("=")[0] == "--out" for argument in sys.argv):

@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/run_affinity.py /shared/runs/digit
 
 import sys
 
-from stg_ray.cli import main
+from stg_ray.__main__ import main
 
 if __name__ == "__main__":
     sys.argv.insert(1, "affinity")

@@ -1,5 +1,22 @@
-"""Entry point of `python -m stg_ray`."""
+"""Entry point of `stg-ray` and of `python -m stg_ray`. It imports little: signals are met from the first moment."""
 
-from stg_ray.cli import main
+from __future__ import annotations
 
-main()
+import os
+from typing import NoReturn
+
+from stg_ray.exits import begin, exit_code
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    begin()
+    try:
+        from stg_ray.cli import main as commands
+    except KeyboardInterrupt as error:
+        os._exit(exit_code(error, verbose=False))
+    commands()
+
+
+if __name__ == "__main__":
+    main()

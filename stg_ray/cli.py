@@ -19,7 +19,7 @@ from rich.console import Console
 from stg_ray.config.loading import default_out, load_config
 from stg_ray.config.secrets import no_credentials
 from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
-from stg_ray.exits import command_line, process_ends, with_interrupts
+from stg_ray.exits import begin, command_line, with_interrupts
 from stg_ray.main_task.command import auxiliary_command
 from stg_ray.options import (
     STAGE_NAMES,
@@ -285,8 +285,8 @@ def _say(text: str) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line: the entry point of `stg-ray` and `python -m stg_ray`."""
-    process_ends.set()
+    """Run the command line: what `stg_ray.__main__` does once it is imported."""
+    begin()
     code = command_line(app, sys.argv[1:])
     with suppress(OSError):  # whoever read the output is gone
         sys.stdout.flush()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
-import signal
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from stg_ray import interrupts
 from stg_ray.errors import InputError, InterruptedRun, StgRayError, one_line
 from stg_ray.shown import shown
 
@@ -33,8 +35,29 @@ TOO_LITTLE_MEMORY = ("can't allocate memory", "can't start new thread", "failed 
 """In the messages of torch, of threads, and of imports."""
 
 
+PRINTING = ("rich", "typer")
+"""Packages that write nothing but the output."""
+
+
 process_ends = threading.Event()
 """Set where this process ends with its command, whatever still runs in it: that of `stg-ray`, not a notebook's."""
+
+
+def begin() -> None:
+    """Prepare a process that is one command: its streams, what a signal does, and that it ends with the command.
+
+    A stream that is closed (`>&-`) leaves its number to the next file that is opened, into which Ray's processes would
+    print: nothing takes what is written to it from now on.
+    """
+    process_ends.set()
+    interrupts.listen()
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
 
 
 def command_line(app: Callable[..., int | None], arguments: Sequence[str]) -> int:
@@ -44,21 +67,17 @@ def command_line(app: Callable[..., int | None], arguments: Sequence[str]) -> in
         code = app(list(arguments), standalone_mode=False) or 0  # of typer.Exit; commands return nothing
         sys.stdout.flush()
     except BaseException as error:
+        interrupts.met()
         return exit_code(error, verbose=bool({"--verbose", "-v"} & set(arguments)))
     return code
 
 
 def with_interrupts(work: Callable[[], Any], directory: str) -> None:
-    """Do the work; SIGTERM interrupts it like Ctrl-C: finished work is kept, Ray is shut down, the exit code is 130.
+    """Do the work; say what is left of it where Ctrl-C or SIGTERM interrupts it.
 
     Raises:
         InterruptedRun: it was interrupted.
     """
-
-    def stop(_signal: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
     try:
         work()
     except KeyboardInterrupt:
@@ -88,11 +107,19 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
         if isinstance(error, InterruptedRun | KeyboardInterrupt):
             return 130
         return 2 if isinstance(error, InputError) else 1
-    if (needs := _needs(error)) is not None:
+    if isinstance(error, OSError) and _is_of_output(error):
+        _say(f"the output cannot be written ({one_line(error)}): send it to another place")
+    elif (needs := _needs(error)) is not None:
         _say(f"{needs}: {KEPT}")
     elif not verbose:
         _say(f"{type(error).__name__}: {one_line(error)} (--verbose shows where)")
     return 1
+
+
+def _is_of_output(error: BaseException) -> bool:
+    """Whether the output could not be written, rather than a file: what raised the error does nothing but print."""
+    steps = [frame.f_globals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(steps) and (steps[-1] is globals() or steps[-1]["__name__"].partition(".")[0] in PRINTING)
 
 
 def _with_needs(text: str) -> str:
@@ -127,4 +154,5 @@ def plain_warnings() -> None:
 
 
 def _say(text: str) -> None:
-    print(shown(f"stg-ray: {text}"), file=sys.stderr)
+    with suppress(OSError):  # the exit code tells it as well
+        print(shown(f"stg-ray: {text}"), file=sys.stderr)

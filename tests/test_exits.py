@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +45,29 @@ def test_warnings_of_this_package_are_one_line(monkeypatch: pytest.MonkeyPatch) 
     assert warnings.formatwarning("two\nlines", UserWarning, cli.__file__, 3) == "stg-ray: warning: two lines\n"
     of_others = warnings.formatwarning("theirs", UserWarning, "mine.py", 3)
     assert of_others.split() == ["mine.py:3:", "UserWarning:", "theirs"], "as it was, by whoever formats them"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "out", "err"),
+    [
+        ("presets >&-", 0, "", ""),
+        ("presets >&- 2>&- <&-", 0, "", ""),
+        ("presets 2>&- | head -1", 0, "preset", ""),
+        ("run nowhere >&-", 2, "", "unknown preset 'nowhere'"),
+        ("run nowhere 2>&-", 2, "", ""),
+        ("run nowhere 2>/dev/full", 2, "", ""),
+        ("presets >/dev/full", 1, "", "the output cannot be written ([Errno 28] No space left on device)"),
+    ],
+)
+def test_streams_that_are_closed_or_full(command: str, code: int, out: str, err: str) -> None:
+    program = f"set -o pipefail; {sys.executable} -m stg_ray {command}"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout[: len(out or " ")]) == (code, out)
+    assert len(done.stderr.splitlines()) == bool(err)
+    assert err in done.stderr
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    code = "from stg_ray.exits import begin; begin(); import os; open('kept', 'w'); os.write(1, b'lost')"
+    subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" >&-'], cwd=tmp_path, check=True)
+    assert (tmp_path / "kept").read_text() == ""

@@ -13,7 +13,7 @@ import networkx as nx
 import pytest
 
 FLOORS = (
-    {"shown"},
+    {"interrupts", "shown"},
     {"errors", "exits", "imports", "progress", "seeds", "stages"},
     {"config", "tasks"},
     {"artifacts"},

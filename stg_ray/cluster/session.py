@@ -19,6 +19,9 @@ from stg_ray.errors import InputError, one_line
 
 CONNECT_SECONDS = 10.0
 
+START_SECONDS = 30.0
+"""Time for which an interrupted start is waited for; one that hangs is left to Ray's keeper, which outlives us."""
+
 RAY_SETTINGS = {
     # Ray's default of 2 s between looks at the workers is a quarter of a short epoch.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
@@ -122,10 +125,12 @@ class _Start:
         return self
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        self.call.over.wait()  # an interrupted start is ended when it is whole
-        end(self.before)
+        is_whole = self.call.over.wait(START_SECONDS)  # an interrupted start is ended when it is whole
+        if is_whole:
+            end(self.before)
         self.ended.set()
-        _raise_iflost(error)
+        if is_whole:
+            _raise_iflost(error)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
@@ -19,12 +18,10 @@ Done = subprocess.CompletedProcess[str]
 def stg_ray(*arguments: str, cwd: Path | None = None) -> Done:
     """Run a command on the tests' own Ray, if it needs one: a test that calls this uses `ray_session`."""
     before, out, err = Path.cwd(), StringIO(), StringIO()
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         os.chdir(cwd or before)
         with warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err):
             code = command_line(app, arguments)
     finally:
         os.chdir(before)
-        signal.signal(signal.SIGTERM, on_sigterm)
     return Done(["stg-ray", *arguments], code, out.getvalue(), err.getvalue())

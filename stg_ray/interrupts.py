@@ -1,0 +1,75 @@
+"""Ctrl-C and SIGTERM, which interrupt the program wherever its main thread is.
+
+A signal's handler can only raise an exception in the code that happens to run, and that code may swallow it: callbacks
+of weak references, `__del__`, a bare `except`. Within Python's import system the exception would leave a module's lock
+behind, for which another thread then waits forever. So the handler never raises there, and an alarm raises the
+exception once more until the program has met it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+AGAIN_SECONDS = 0.5
+"""Time after which an interrupt that nobody has met is raised again."""
+SOON_SECONDS = 0.02
+"""The same where it was not raised at all."""
+PATIENCE_SECONDS = 10.0
+"""Time in which further signals leave the clean-up alone: `timeout` and some schedulers send each signal twice."""
+
+IMPORT_SYSTEM = ("<frozen importlib", "<frozen zipimport")
+"""Beginnings of the file names of Python's import system."""
+
+_asked_at: list[float] = []
+"""When the first signal came that the program has not met yet."""
+
+
+def listen() -> None:
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt in the main thread; one that is ignored (nohup) stays ignored."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
+
+
+def met() -> None:
+    """Raise the interrupt no more: what it ends has ended. Without an interrupt this does nothing."""
+    if _asked_at:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _asked_at.clear()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Handle a signal, or the alarm that follows one.
+
+    Raises:
+        KeyboardInterrupt: unless it is on its way already, or the import system is at work.
+    """
+    is_alarm = number == signal.SIGALRM
+    if not is_alarm and not _asked_at:
+        _asked_at.append(time.monotonic())
+    if not _asked_at:
+        return  # met just before the alarm
+    is_early = time.monotonic() - _asked_at[0] < PATIENCE_SECONDS
+    if _is_on_its_way() and (is_alarm or is_early):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+    elif frame is not None and frame.f_code.co_filename.startswith(IMPORT_SYSTEM):
+        signal.setitimer(signal.ITIMER_REAL, SOON_SECONDS)
+    else:
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        raise KeyboardInterrupt
+
+
+def _is_on_its_way() -> bool:
+    """Whether the main thread is cleaning up after an interrupt."""
+    error = sys.exc_info()[1]
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
+    return False

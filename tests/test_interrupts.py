@@ -1,0 +1,124 @@
+"""Ctrl-C and SIGTERM end the program with 130, wherever its main thread is and whatever swallows the exception."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+
+from tests.support.processes import Program, without_ray
+
+PROGRAM = """
+import os, signal, sys, time, weakref
+from stg_ray import interrupts
+from stg_ray.cluster.calls import Call
+
+def stop(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)
+
+interrupts.listen()
+"""
+
+IMPORTS = "the import system"
+
+SWALLOWED = {
+    "a weak reference's callback": """
+class Thing: pass
+thing = Thing()
+kept = weakref.ref(thing, lambda _: stop())
+del thing
+""",
+    "a finalizer": """
+class Thing:
+    def __del__(self): stop(signal.SIGINT)
+Thing()
+""",
+    "a bare except": """
+try:
+    stop()
+except:
+    pass
+""",
+    IMPORTS: """
+def look(frame, event, _argument):
+    if frame.f_code.co_filename.startswith("<frozen importlib"):
+        sys.setprofile(None)
+        signal.getsignal(signal.SIGTERM)(signal.SIGTERM, frame)
+        print("held back", flush=True)  # a lock would stay behind
+sys.setprofile(look)
+import colorsys
+""",
+}
+"""What swallows an interrupt, or must not be interrupted."""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM + code], capture_output=True, text=True, timeout=20, env=without_ray()
+    )
+
+
+@pytest.mark.parametrize("by", SWALLOWED)
+def test_an_interrupt_that_is_swallowed_comes_again(by: str) -> None:
+    done = run(
+        f"""
+try:
+{indent(SWALLOWED[by], "    ")}
+    Call(lambda: time.sleep(15)).result()
+except KeyboardInterrupt:
+    print("met", flush=True)
+os._exit(0)
+"""
+    )
+    assert done.stdout.splitlines() == ([] if by != IMPORTS else ["held back"]) + ["met"], done.stderr
+
+
+def test_the_clean_up_is_not_interrupted() -> None:
+    done = run(
+        """
+try:
+    try:
+        stop()
+    finally:
+        stop(signal.SIGINT)
+        time.sleep(1.2)
+        print("cleaned up", flush=True)
+except KeyboardInterrupt:
+    interrupts.met()
+    time.sleep(0.7)
+    print("met", flush=True)
+"""
+    )
+    assert done.stdout.splitlines() == ["cleaned up", "met"], done.stderr
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    done = run("signal.signal(signal.SIGINT, signal.SIG_IGN)\ninterrupts.listen()\nstop(signal.SIGINT)\nprint('on')")
+    assert done.stdout == "on\n", done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_at_any_moment_of_the_start(number: signal.Signals, tmp_path: Path) -> None:
+    for moment in (0.2, 0.4, 0.8, 1.5, 2.5, 3.5, 4.5, 5.5, 7.0):
+        out = tmp_path / str(moment)
+        program = Program("run", "digits", "--out", str(out), log=tmp_path / f"{moment}.log")
+        time.sleep(moment)
+        program.watch()
+        os.kill(program.process.pid, number)
+        began = time.monotonic()
+        assert program.wait(60) == 130, f"after {moment} s: {program.output}"
+        assert time.monotonic() - began < 30, f"after {moment} s"
+        assert "stg-ray: interrupted" in program.output
+        assert "Traceback" not in program.output, f"after {moment} s: {program.output}"
+        while program.left_behind():  # Ray's keeper ends what an abandoned start has left
+            assert time.monotonic() - began < 60, program.left_behind()
+            time.sleep(0.1)
