@@ -50,7 +50,11 @@ def check_run(run: RunDir) -> Iterator[Finding]:
             yield from _check_stage(run, config, stage)
         yield from _check_networks(run)
     except OSError as error:
-        yield Finding("problem", f"{run.uri} cannot be read: {one_line(error)}", "nothing is known of what it holds")
+        yield Finding(
+            "problem",
+            f"{run.uri} cannot be read: {one_line(error)}",
+            "mend its permissions or its disk, and look again",
+        )
 
 
 def _check_stage(run: RunDir, config: Config, stage: str) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from stg_ray.findings import check_run
 from stg_ray.pipeline import _run_stages, run_stage
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.retraining.kept import is_finished
-from stg_ray.stages import STAGES
+from stg_ray.stages import LOOKS, STAGES
 from tests.support.damage import EVERY, Damage, as_finished_now, exchange, flip, flip_at, truncate
 from tests.test_older_runs import ARCHIVE
 
@@ -202,3 +202,41 @@ def test_the_doctor_names_every_damage_and_its_repair(run: RunDir, pristine: Pat
     (finding,) = check_run(run)
     assert finding.state == "problem"
     assert "found the key 'seed' twice" in finding.text
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_folder_in_the_place_of_a_file(run: RunDir, pristine: Path) -> None:
+    """It counts as damage, and what it holds is never deleted unless it lies among what a stage makes."""
+    config = run.read_config()
+    works = {stage: partial(copy_stage, stage=stage, whole=pristine) for stage in config.stages}
+    run.check_sources(config)
+    for name in (*KINDS, ".stages/report.json", ".stages/group.begun.json", LOOKS):
+        file = Path(run.path(name))
+        if name in ("config.yaml", ".lease") or not file.exists():
+            continue
+        data = file.read_bytes()
+        replace_by_folder(file)
+        list(check_run(run))
+        try:
+            _run_stages(run, config, config.stages, LazySession("local"), Reporter(quiet_console()), works)
+            assert all(run.is_done(stage, config) for stage in config.stages), name
+        except sr.InputError as error:
+            assert str(error).startswith(f"{file} is a folder, and a file belongs there"), name
+        if file.is_dir():
+            assert (file / "mine").exists(), name
+            shutil.rmtree(file)
+            file.write_bytes(data)
+    for name in run.list(".networks"):
+        replace_by_folder(Path(run.path(f".networks/{name}/network.json")))
+        assert not is_finished(run, f".networks/{name}")
+    replace_by_folder(Path(run.path("config.yaml")))
+    with pytest.raises(sr.InputError, match="is no run directory"):
+        run.read_config()
+    with pytest.raises(sr.InputError, match="config.yaml is a folder, and a file belongs there: move it away"):
+        run.write_config(config)
+
+
+def replace_by_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+    (file / "mine").touch()

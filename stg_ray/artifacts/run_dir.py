@@ -194,7 +194,7 @@ class RunDir(OwnedStorage):
 
     def has_config(self) -> bool:
         """Return whether a run has begun here."""
-        return self.exists("config.yaml")
+        return self.is_file("config.yaml")
 
     def has_done(self) -> bool:
         """Return whether a stage was done here; before, the directory belongs to no configuration."""

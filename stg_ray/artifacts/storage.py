@@ -76,6 +76,10 @@ class Storage:
         """Return whether there is a file or folder of this name."""
         return bool(self.fs.get_file_info(self.path(name)).type != fs.FileType.NotFound)
 
+    def is_file(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+        return bool(self.fs.get_file_info(self.path(name)).type == fs.FileType.File)
+
     def list(self, name: str = "") -> list[str]:
         """Return the sorted names in a folder, without temporary files; empty if the folder does not exist."""
         selector = fs.FileSelector(self.path(name), allow_not_found=True)
@@ -124,6 +128,7 @@ class Storage:
 
         Raises:
             OSError: the file cannot be written.
+            InputError: a folder stands in its place.
         """
         if not self.is_local:  # pyarrow's client of an object store retries by itself
             with self.fs.open_output_stream(self.path(name)) as stream:
@@ -150,19 +155,28 @@ class Storage:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+            if isinstance(error, OSError) and target.is_dir():
+                raise InputError(
+                    f"{target} is a folder, and a file belongs there: move it away, and give the command again"
+                ) from error
             raise
 
     def read_bytes(self, name: str) -> bytes:
         """Read a file.
 
         Raises:
-            FileNotFoundError: it does not exist.
+            FileNotFoundError: it does not exist, or a folder stands in its place.
         """
-        with self.fs.open_input_stream(self.path(name)) as stream:
-            data: bytes = stream.read()
+        try:
+            with self.fs.open_input_stream(self.path(name)) as stream:
+                data: bytes = stream.read()
+        except OSError as error:
+            if self.fs.get_file_info(self.path(name)).type == fs.FileType.Directory:
+                raise FileNotFoundError(errno.ENOENT, "a folder stands in the place of a file", name) from error
+            raise
         return data
 
     def write_json(self, name: str, value: Any) -> None:

@@ -65,6 +65,14 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("seed=1000000000000000", "seed is 1000000000000000: input should be less than or equal to"),
         ("retrain.seeds=1000000000000", "retrain.seeds is 1000000000000: input should be less than or equal to 1000"),
         ("retrain.random_groups=1000000000", "retrain.random_groups is 1000000000"),
+        ("grouping.groups=yes", "grouping.groups is True: expected a whole number or auto"),
+        ("retrain.seeds=true", "retrain.seeds is True: expected a whole number"),
+        ("profile.lr=on", "profile.lr is True: expected a number or auto"),
+        ("profile.workers=[1, true]", "profile.workers.1 is True: expected a whole number"),
+        ("profile.looks={etap: true}", "profile.looks.etap is True: expected a whole number"),
+        ("seed=false", "seed is False: expected a whole number"),
+        ("profile.flip=1", "profile.flip is 1: expected true or false"),
+        ("profile.flip='yes'", "profile.flip is 'yes': expected true or false"),
         ("profile.lr=.inf", "profile.lr is inf: input should be a finite number"),
         ("grouping.weights={data_map: .nan}", "finite number"),
         ("affinity.layers=[]", "no layer is named"),
@@ -78,6 +86,12 @@ def test_mistakes_are_named(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         load_config("digits", override.split("\n"))
     assert "\n" not in str(raised.value)
+
+
+def test_numbers_may_be_texts() -> None:
+    """YAML 1.1 reads 1e-3, without a point, as one."""
+    profile = load_config("digits", ["profile.lr=1e-3", "profile.epochs='3'", "profile.flip=on"]).profile
+    assert (profile.lr, profile.epochs, profile.flip) == (0.001, 3, True)
 
 
 @pytest.mark.parametrize(
