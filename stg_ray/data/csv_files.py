@@ -30,6 +30,8 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 COMMA_NUMBER = r"^\s*[-+]?\d+,\d+\s*$"
 
+NO_TEXT = "it holds null characters, so it is no text, or data.csv.encoding is another one, such as utf-16-le"
+
 READ_AHEAD = 2**20
 MAX_BLOCK = 2**31 - 1
 
@@ -136,11 +138,15 @@ def _header(path: Path, config: CsvConfig) -> str:
     try:
         text = codecs.getincrementaldecoder(config.encoding)().decode(head).lstrip("\ufeff")
     except UnicodeError as error:
+        if b"\0" in head:
+            raise InputError(f"{path} is no CSV file: {NO_TEXT}") from error
         raise InputError(
             f"{path} is not {config.encoding}; set data.csv.encoding, for example latin-1 ({one_line(error)})"
         ) from error
     except LookupError as error:
         raise InputError(f"data.csv.encoding: unknown encoding {config.encoding!r}, for example utf-8") from error
+    if "\0" in text:
+        raise InputError(f"{path} is no CSV file: {NO_TEXT}")
     lines = text.splitlines()
     if len(lines) == 1:
         raise InputError(f"{path} has no row: its only line is {lines[0][:60]!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,6 @@ from pathlib import Path
 from stg_ray.config.tables import Files, matching_paths
 from stg_ray.data.copies import copies_of
 from stg_ray.errors import InputError
-
-GZIP = "data compressed with gzip"
 
 MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"PAR1", "Parquet", "data.parquet"),
@@ -28,13 +27,24 @@ MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80\x03", "a pickle", "data.npz after saving its arrays"),
     (b"\x80\x04", "a pickle", "data.npz after saving its arrays"),
     (b"\x80\x05", "a pickle", "data.npz after saving its arrays"),
-    (b"\x1f\x8b", GZIP, "gunzip first (data.csv reads .csv.gz as it is)"),
     (b"version https://git-lfs", "a Git LFS pointer, not the data", "git lfs pull, to fetch the file"),
     (b"{", "JSON", "data.csv or data.parquet after converting it"),
     (b"[", "JSON", "data.csv or data.parquet after converting it"),
     (b"<", "XML or HTML", "the data file itself"),
 )
 """The first bytes of files of a format, what it is, and what to use instead."""
+
+COMPRESSIONS: tuple[tuple[bytes, str, str], ...] = (
+    (rb"\x1f\x8b", "gzip", ".gz"),
+    (rb"BZh[1-9]1AY&SY", "bzip2", ".bz2"),
+    (rb"\x28\xb5\x2f\xfd", "Zstandard", ".zst"),
+    (rb"\x04\x22\x4d\x18", "LZ4", ".lz4"),
+    (rb"\xfd7zXZ\x00", "xz", ".xz"),
+)
+"""The first bytes of compressed data, and the end of the name that it has."""
+
+READ_COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
+"""Ends of names of compressed files that `data.csv` reads."""
 
 HEAD_BYTES = 4096
 
@@ -125,10 +135,12 @@ def other_format(path: Path, key: str) -> str | None:
         head = stream.read(HEAD_BYTES)
     if not head:
         return "the file is empty"
+    if key == "data.csv" and path.suffix in READ_COMPRESSED or _compression(head):
+        return _misnamed(path, head, key)
     bare = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for magic, what, instead in MAGIC:
         if head.startswith(magic) or (magic in (b"{", b"[", b"<") and bare.startswith(magic)):
-            return None if instead == key or (what == GZIP and key == "data.csv") else f"it holds {what}: use {instead}"
+            return None if instead == key else f"it holds {what}: use {instead}"
     if b"\0" in head:
         return None
     lines = bare.decode("utf-8", "replace").splitlines()
@@ -141,3 +153,20 @@ def other_format(path: Path, key: str) -> str | None:
         return None if key == "data.libsvm" else "it holds text in LIBSVM's format: use data.libsvm"
     start = lines[0][:40] + ("..." if len(lines[0]) > 40 else "")
     return None if key == "data.csv" else f"it holds text ({start!r}): use data.csv"
+
+
+def _compression(head: bytes) -> tuple[str, str] | None:
+    """Return the name of the compression of data and the end of a name that it has; None where it is none."""
+    return next(((name, suffix) for magic, name, suffix in COMPRESSIONS if re.match(magic, head)), None)
+
+
+def _misnamed(path: Path, head: bytes, key: str) -> str | None:
+    """Tell why a file that is compressed, or named so, cannot be read; None where it can."""
+    name, suffix = _compression(head) or ("", "")
+    if not name:
+        return f"it is not compressed, though its name ends in {path.suffix}: name it {path.stem}"
+    if key != "data.csv" or suffix not in READ_COMPRESSED:
+        instead = "" if key != "data.csv" else f", or compress it as {', '.join(READ_COMPRESSED)}"
+        return f"it is compressed with {name}: unpack it first{instead}"
+    own = path.stem if path.suffix in READ_COMPRESSED else path.name
+    return None if path.suffix == suffix else f"it is compressed with {name}: name it {own}{suffix}"

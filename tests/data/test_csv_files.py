@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import re
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,8 @@ def test_images_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (text(header="a,a,y_1,y_2").encode(), {}, "2 columns named 'a'"),
         (b"a,b,y_1,y_2\n", {}, "mine.csv has no row: its only line is 'a,b,y_1,y_2'"),
         (b"a,b,y_1,y_2", {}, "mine.csv has no row"),
+        (text().encode("utf-16-le"), {}, "no CSV file: it holds null characters, so it is no text, or .* utf-16-le"),
+        (b"\xfe\0\x01\n\0", {}, "no CSV file: it holds null characters"),
         (b"# by me\n" + text().encode(), {}, "and the header '# by me': .*Expected 1 columns, got 4"),
         (
             b'a,y_1,y_2\n"1,100",1,0\n"2,200",0,1\n',
@@ -224,3 +227,18 @@ def test_what_is_refused(tmp_path: Path, content: bytes, options: dict[str, Any]
     with pytest.raises(InputError, match=message) as raised:
         load(tmp_path, **options)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("mine.csv", gzip.compress(text().encode()), "it is compressed with gzip: name it mine.csv.gz"),
+        ("mine.csv.bz2", gzip.compress(text().encode()), "it is compressed with gzip: name it mine.csv.gz"),
+        ("mine.csv.gz", text().encode(), "it is not compressed, though its name ends in .gz: name it mine.csv"),
+        ("mine.csv.xz", lzma.compress(text().encode()), "with xz: unpack it first, or compress it as .gz, .bz2, .zst"),
+    ],
+)
+def test_names_tell_what_is_compressed(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, files=name)
