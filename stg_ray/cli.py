@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from stg_ray.config.loading import default_out, load_config
-from stg_ray.config.secrets import no_credentials
+from stg_ray.config.paths import place
 from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
 from stg_ray.exits import begin, command_line, with_interrupts
 from stg_ray.main_task.command import auxiliary_command
@@ -81,7 +81,7 @@ def run_command(
     if until not in STAGE_NAMES:
         raise InputError(unknown(until, STAGE_NAMES, "stage"))
     config = load_config(source, set_ or ())
-    directory = out or default_out(source, config)
+    directory = default_out(source, config) if out is None else out
     if not quiet:
         _say(f"run directory: {directory}")  # at once: the next import takes seconds
 
@@ -129,7 +129,7 @@ def presets_command() -> None:
 
 @app.command("doctor", short_help="Say what is or would go wrong here, and what to do.")
 def doctor_command(
-    out: Annotated[str, typer.Option(callback=no_credentials, help="A run directory: each file is checked.")] = "runs",
+    out: Annotated[str, typer.Option(callback=place, help="A run directory: each file is checked.")] = "runs",
     data_root: Annotated[str | None, typer.Option("--data-root", help="The folder of the data.")] = None,
     address: LookAt = None,
     verbose: Verbose = False,

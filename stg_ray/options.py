@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from stg_ray.config.paths import EMPTY, place
 from stg_ray.config.presets import PRESETS
-from stg_ray.config.secrets import no_credentials
-from stg_ray.errors import InterruptedRun, StgRayError, one_line
+from stg_ray.errors import InputError, InterruptedRun, StgRayError, one_line
 from stg_ray.stages import STAGES
 
 STAGE_NAMES = tuple(name for name in STAGES if name != "parts")
@@ -77,6 +77,13 @@ def complete_setting(incomplete: str) -> list[str]:
     return _beginning(keys, incomplete)
 
 
+def _address(address: str | None) -> str | None:
+    """Return the address of a cluster as it is; an empty one would start a Ray on this machine in silence."""
+    if address is not None and not address.strip():
+        raise InputError(f"--address {EMPTY.format('HOST:PORT')}")
+    return address
+
+
 Source = Annotated[
     str,
     typer.Argument(
@@ -89,16 +96,16 @@ Planned = Annotated[
     str,
     typer.Argument(
         metavar="PRESET|CONFIG.yaml|DIR",
-        callback=no_credentials,
+        callback=place,
         help="A preset (see: stg-ray presets), a file, or a run.",
         autocompletion=complete_source,
     ),
 ]
-Directory = Annotated[str, typer.Argument(metavar="DIR", callback=no_credentials, help="The run: a path or a URI.")]
+Directory = Annotated[str, typer.Argument(metavar="DIR", callback=place, help="The run: a path or a URI.")]
 Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="Which guide.", autocompletion=complete_topic)]
 Out = Annotated[
     str | None,
-    typer.Option("--out", metavar="DIR", callback=no_credentials, help="Run directory; runs/NAME-HASH if not given."),
+    typer.Option("--out", metavar="DIR", callback=place, help="Run directory; runs/NAME-HASH if not given."),
 ]
 Until = Annotated[
     str,
@@ -115,10 +122,18 @@ Set = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", metavar="HOST:PORT", help="Ray cluster to join; else $RAY_ADDRESS, else its own."),
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        callback=_address,
+        help="Ray cluster to join; else $RAY_ADDRESS, else its own.",
+    ),
 ]
 LookAt = Annotated[
-    str | None, typer.Option("--address", metavar="HOST:PORT", help="Ray cluster to look at; else $RAY_ADDRESS.")
+    str | None,
+    typer.Option(
+        "--address", metavar="HOST:PORT", callback=_address, help="Ray cluster to look at; else $RAY_ADDRESS."
+    ),
 ]
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Import a trunk that DIR names, though it is somebody else's.")

@@ -112,7 +112,7 @@ def run(
         raise InputError(unknown(until, STAGES, "stage"))
     config, name = config_of(source, settings)
     works = RUNS | {"parts": partial(parts.run, task_set=source if isinstance(source, TaskSet) else None)}
-    run_dir = RunDir(out or default_out(name, config))
+    run_dir = RunDir(default_out(name, config) if out is None else out)
     run_dir.check_writable()
     with run_dir.lease():
         if run_dir.has_done():

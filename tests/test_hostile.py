@@ -196,9 +196,14 @@ def test_a_column_is_an_input_or_a_label(here: Path) -> None:
 def test_a_file_is_named_once(here: Path) -> None:
     pq.write_table(table(), "a.parquet")
     pq.write_table(table(), "copy.parquet")
-    for files in (["a.parquet", "a.parquet"], {"train": "a.parquet", "test": "copy.parquet"}, ["*.parquet"]):
+    for files, message in (
+        (["a.parquet", "a.*"], "names a.parquet twice: each of its rows would count twice, perhaps once in train"),
+        ({"train": ["a.parquet", "a.*"]}, "names a.parquet twice: each of its rows would count twice, so name it once"),
+        ({"train": "a.parquet", "test": "copy.parquet"}, "a copy of a.parquet: its rows would be in train and in test"),
+        (["*.parquet"], "copy.parquet is a copy of a.parquet: each of its rows would count twice"),
+    ):
         parquet = {"files": files, "features": ["x*"], "labels": ["y*"]}
-        refused(lambda parquet=parquet: answer({"data": {"parquet": parquet}}), "several splits")
+        refused(lambda parquet=parquet: answer({"data": {"parquet": parquet}}), message)
 
 
 @pytest.mark.parametrize("names", [b"no JSON", b"3", b'{"a": 1}'])

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from stg_ray.config.secrets import no_credentials
+from stg_ray.config.paths import place
 from stg_ray.errors import InputError, one_line
 
 TRANSIENT_ERRORS = {errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
@@ -41,12 +41,12 @@ class Storage:
         is_local: whether it is a path of this machine, which includes network mounts.
 
     Raises:
-        InputError: the URI cannot be opened, or holds credentials.
+        InputError: the path or URI is empty, cannot be opened, or holds credentials.
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         text = os.fspath(uri)
-        no_credentials(text)
+        place(text)
         try:
             if "://" in text:
                 self.fs, self.root = fs.FileSystem.from_uri(text)

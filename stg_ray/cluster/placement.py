@@ -106,7 +106,7 @@ def place_workers(
     resources: dict[str, float] = {"CPU": most} | gpu
     instead = ""
     if workers not in ("auto", count):
-        why = f"there are {n_parts} parts" if count == n_parts else "no more fit on the nodes"
+        why = f"the task set has {counted(n_parts, 'part')}" if count == n_parts else "no more fit on the nodes"
         instead = f"{counted(count, 'worker')} instead of {workers}: {why}"
     return count, Placement(resources, [fits(node, resources) for node in nodes], instead)
 

@@ -125,8 +125,16 @@ def _read(source: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{source} is not valid YAML: {one_line(error)}") from error
     if not isinstance(values, dict):
-        raise InputError(f"{source}: expected sections such as 'data:', found {type(values).__name__}")
+        raise InputError(f"{source}: expected sections such as 'data: {{preset: digits}}', found {_in_words(values)}")
     return values
+
+
+def _in_words(value: Any) -> str:
+    """Say what a file holds that holds no sections."""
+    if value is None:
+        return "an empty file"
+    words = ((list, "a list"), (bool, "a truth value"), (int | float, "a number"), (str, "a text"))
+    return next((word for kind, word in words if isinstance(value, kind)), f"a {type(value).__name__}")
 
 
 def _newer_writer_of(source: str) -> str:

@@ -1,11 +1,34 @@
-"""Paths that a user gives: `~` and `~name` stand for home folders, where there are such users."""
+"""Places that a user gives: not empty; `~` and `~name` stand for home folders, where there are such users."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from stg_ray.config.secrets import no_credentials
 from stg_ray.errors import InputError
+
+EMPTY = "is empty: expected {} (is a variable of the shell not set?)"
+"""What is said of a text that is given and says nothing."""
+
+
+def place(text: str | None) -> str | None:
+    """Return the place of a run, a path or a URI, as it is given.
+
+    Raises:
+        InputError: it is empty, or holds credentials.
+
+    Example:
+        >>> place("runs/mine")
+        'runs/mine'
+        >>> place("")
+        Traceback (most recent call last):
+        stg_ray.errors.InputError: the place of the run is empty: expected a path or a URI (is a variable of the shell \
+not set?)
+    """
+    if text is not None and not text.strip():
+        raise InputError(f"the place of the run {EMPTY.format('a path or a URI')}")
+    return no_credentials(text)
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

@@ -179,6 +179,17 @@ def looked_up(name: str, root: Path) -> Path:
     return path if path.is_absolute() or path.exists() else root / path
 
 
+def nothing_at(name: str, root: Path, what: str = "file") -> str:
+    """Say that a path names nothing, and where it was looked up: never from the folder of the configuration file.
+
+    A run is resumed from a copy of its configuration, which lies in another folder.
+    """
+    where = f" here nor in the data root {root}; here is {Path.cwd()}, wherever the configuration file lies"
+    where = "" if expanded(name).is_absolute() else where
+    variables = "; variables of the shell stay as they are, and ~ is the home folder" if "$" in name else ""
+    return f"no {what} {name!r}{where}{variables}"
+
+
 def named_files(files: Files, root: Path) -> list[Path]:
     """Return the files and directories that paths and patterns name, where they are there."""
     patterns = list(files.values()) if isinstance(files, dict) else [files]

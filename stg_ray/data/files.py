@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stg_ray.config.tables import Files, matching_paths
+from stg_ray.config.tables import Files, matching_paths, nothing_at
 from stg_ray.data.copies import copies_of
 from stg_ray.errors import InputError
 
@@ -91,18 +91,23 @@ def find_files(files: Files, root: Path, key: str) -> list[Found]:
     seen: dict[Path, Found] = {}
     for file in found:
         if (other := seen.setdefault(file.path.resolve(), file)) is not file:
-            raise InputError(
-                f"{key}.files names {file.path} twice (also as {other.path}): its rows would be in several splits, so "
-                "name it once"
-            )
-    _check_copies([file.path for file in found], key)
+            also = "" if other.path == file.path else f" (also as {other.path})"
+            raise InputError(f"{key}.files names {file.path} twice{also}: {_leak(file, other)}, so name it once")
+    _check_copies(found, key)
     return found
+
+
+def _leak(file: Found, other: Found) -> str:
+    """Say what becomes of rows that are read twice."""
+    if file.split != other.split:
+        return f"its rows would be in {other.split} and in {file.split}"
+    return "each of its rows would count twice" + ("" if file.split else ", perhaps once in train and once in test")
 
 
 def _matches(pattern: str, root: Path, key: str, split: str | None) -> Iterator[Found]:
     matches = matching_paths(pattern, root)
     if matches is None:
-        raise InputError(f"{key}.files: no file {pattern!r} here nor in the data root {root}")
+        raise InputError(f"{key}.files: {nothing_at(pattern, root)}")
     for path in matches:
         if not path.is_dir():
             yield Found(path, split)
@@ -118,12 +123,12 @@ def _matches(pattern: str, root: Path, key: str, split: str | None) -> Iterator[
         yield from (Found(file, split, path) for file in known or inside)
 
 
-def _check_copies(paths: list[Path], key: str) -> None:
-    """Refuse files with the same contents: the rows of one would be in several splits."""
-    for path, other in copies_of(paths).items():
-        raise InputError(
-            f"{key}.files: {path} is a copy of {other}: its rows would be in several splits, so name one of them"
-        )
+def _check_copies(found: list[Found], key: str) -> None:
+    """Refuse files with the same contents."""
+    named = {file.path: file for file in found}
+    for path, other in copies_of(list(named)).items():
+        leak = _leak(named[path], named[other])
+        raise InputError(f"{key}.files: {path} is a copy of {other}: {leak}, so name one of them")
 
 
 def other_format(path: Path, key: str) -> str | None:
@@ -135,7 +140,7 @@ def other_format(path: Path, key: str) -> str | None:
         head = stream.read(HEAD_BYTES)
     if not head:
         return "the file is empty"
-    if key == "data.csv" and path.suffix in READ_COMPRESSED or _compression(head):
+    if (key == "data.csv" and path.suffix in READ_COMPRESSED) or _compression(head):
         return _misnamed(path, head, key)
     bare = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for magic, what, instead in MAGIC:

@@ -109,7 +109,7 @@ def estimate(
         ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}{roughly['group']}"),
         *trainings,
         ("report", f"one page{roughly['report']}"),
-        *(_placement_rows(config, index, nodes) if nodes else []),
+        *_placement_rows(config, index, nodes or {"": here[0]}),
         ("total", _total_text(config, sum(seconds.values()), cpus)),
     ]
     return _without_done(lines, done)
@@ -141,10 +141,11 @@ def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Seque
     parameters = build_network(config.model, index, index.tasks, config.seed).n_parameters
     snapshots = len(snapshot_epochs(epochs, config.profile.snapshots))
     state_bytes = n_train * (12 + 8 * len(index.names))
+    length = f"{_at_most(config.profile)}{counted(epochs, 'epoch')}"
     return (
-        f"{_at_most(config.profile)}{epochs} epochs, {_workers_text(config, index, nodes)}, {parameters:,} parameters, "
+        f"{length}, {_workers_text(config, index, nodes)}, {parameters:,} parameters, "
         f"cost {n_train * epochs * parameters:.2e} ({UNIT}); data maps of {_size(state_bytes * snapshots)} "
-        f"({counted(snapshots, 'snapshot')}); {rough_time(seconds)} on {cpus_here()} CPUs"
+        f"({counted(snapshots, 'snapshot')}); {rough_time(seconds)} on {counted(cpus_here(), 'CPU')}"
     )
 
 
@@ -152,7 +153,8 @@ def _affinity_text(config: Config, index: PartIndex) -> str:
     at_most = "at most " if config.affinity.samples == "auto" else ""
     by_gradients = any(issubclass(each, GradientEstimator) for each in estimators_of(config.affinity, index).values())
     gradients = f", gradients of {at_most}{rows_looked_at(config, index):,} samples" if by_gradients else ""
-    meta = f", after {config.meta.profile_epochs} epochs of one initialisation" * (config.affinity.start == "meta")
+    epochs = counted(config.meta.profile_epochs, "epoch")
+    meta = f", after {epochs} of one initialisation" if config.affinity.start == "meta" else ""
     return f"{', '.join(config.affinity.methods)}: {len(index.names)} x {len(index.names)}{gradients}{meta}"
 
 
@@ -171,7 +173,8 @@ def _total_text(config: Config, seconds: float, cpus: int) -> str:
     trainings = [config.profile] + [config.retrain] * bool(config.retrain.plans)
     at_most = "at most " if any(_at_most(each) for each in trainings) or config.grouping.groups == "auto" else ""
     rough = f"{', '.join(ROUGH[:-1])} and {ROUGH[-1]}"
-    return f"{at_most}{rough_time(seconds)} on {cpus} CPUs; trainings by steps that were timed here; {rough} are rough"
+    time = f"{at_most}{rough_time(seconds)} on {counted(cpus, 'CPU')}"
+    return f"{time}; trainings by steps that were timed here; {rough} are rough"
 
 
 def _tuning(config: Config, index: PartIndex, pace: Pace, cpus: int) -> tuple[str, float]:
@@ -186,12 +189,12 @@ def _tuning(config: Config, index: PartIndex, pace: Pace, cpus: int) -> tuple[st
         texts.append(f"{each.trials} to {'the end' if each.until == 'end' else f'epoch {until}'}")
         before = until
     rounds_text = f"{', '.join(texts)} (and the configuration as given)"
-    time = f"{_at_most(config.profile)}{rough_time(seconds)} on {cpus} CPUs"
+    time = f"{_at_most(config.profile)}{rough_time(seconds)} on {counted(cpus, 'CPU')}"
     return f"{len(trials)} trials of {', '.join(trials[0])}: {rounds_text}; {time}", seconds
 
 
 def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resources]) -> list[tuple[str, str]]:
-    """Describe the work that the nodes of a cluster hold at once in each stage."""
+    """Describe the work that the nodes of a cluster hold at once in each stage; of this machine, what it cannot."""
     resources_of_nodes = list(nodes.values())
     workers, profile = place_profile(config, index, resources_of_nodes)
     workers_each, trials = place_trials(resources_of_nodes, config.retrain.workers, config.retrain.gpu_share)
@@ -200,9 +203,12 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
         "actors": place(resources_of_nodes, config.affinity.gpus),
         "trials" if workers_each == 1 else f"workers of trials ({workers_each} each)": trials,
     }
+    instead = [f"{name}: {placement.instead}" for name, placement in stages.items() if placement.instead]
+    if "" in nodes:
+        return [("beware" * (number == 0), text) for number, text in enumerate(instead)]
     each = ", ".join(f"{name} of {placement.each}" for name, placement in stages.items())
     rows = [("cluster", f"{counted(len(nodes), 'node')}, {counted(workers, 'worker')}; {each}")]
-    rows += [("", f"{name}: {placement.instead}") for name, placement in stages.items() if placement.instead]
+    rows += [("", text) for text in instead]
     for number, (node, resources) in enumerate(nodes.items()):
         has = " and ".join(f"{resources[kind]:g} {kind}" for kind in ("CPU", "GPU") if resources.get(kind))
         holds = ", ".join(f"{placement.on_nodes[number]} {name}" for name, placement in stages.items())
@@ -231,17 +237,19 @@ def _retraining(
 
     def text(networks: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
         cost = sum(sizes[spec.tasks, spec.branches] * int(spec.epochs) for spec in networks) * samples
-        epochs = " or ".join(map(str, sorted({spec.epochs for spec in networks})))
+        lengths = sorted({int(spec.epochs) for spec in networks})
+        epochs = " or ".join([*map(str, lengths[:-1]), counted(lengths[-1], "epoch")])
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config, config.retrain.workers)
         bound = at_most or epochs_bound  # of everything in the line
-        return f"{bound}{len(networks)} {plan}, {epochs} epochs, cost {cost:.2e}, {rough_time(seconds)}"
+        what = f"{len(networks)} {plan}" if plan else counted(len(networks), "network")
+        return f"{bound}{what}, {epochs}, cost {cost:.2e}, {rough_time(seconds)}"
 
     titles = {name: f"of {plan.of_all_draws.name}" for name, plan in trained_plans(config.retrain).items()}
     by_plan: dict[str, list[NetworkSpec]] = {}
     for spec in specs:
         by_plan.setdefault(titles.get(spec.plan, "of the search"), []).append(spec)
     distinct = distinct_networks(config, specs)
-    rows = [("retrain", f"{text(distinct, 'networks', starts)} on {cpus} CPUs")]
+    rows = [("retrain", f"{text(distinct, '', starts)} on {counted(cpus, 'CPU')}")]
     rows += [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
     return rows, starts + seconds_of_trials(distinct, pace, index, cpus, config, config.retrain.workers)
 
@@ -260,10 +268,9 @@ def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) 
     if isinstance(config.profile.workers, tuple):
         least, most = config.profile.workers
         return ranged(least, most, "worker")
-    most_here = most_workers(config, index, nodes)
-    if most_here == "auto":
+    if most_workers(config, index, nodes) == "auto":
         return "a worker for each GPU, else CPU"
-    return counted(most_here, "worker")
+    return counted(place_profile(config, index, nodes)[0], "worker")
 
 
 def _at_most(training: TrainingConfig) -> str:
@@ -272,13 +279,13 @@ def _at_most(training: TrainingConfig) -> str:
 
 def _groups_text(config: Config, names: list[str]) -> str:
     if config.grouping.budget is not None:
-        return f"at most {groups_at_most(config, names)} groups, chosen by score"
+        return f"at most {counted(groups_at_most(config, names), 'group')}, chosen by score"
     if config.grouping.method == "auxiliary":
         return "a group for each main task"
     if config.grouping.groups == "auto":
         numbers = ranged(config.grouping.min_groups, groups_at_most(config, names), "group")
         return f"{numbers}, chosen by {config.grouping.criterion}"
-    return f"{config.grouping.groups} groups"
+    return counted(config.grouping.groups, "group")
 
 
 def _size(n_bytes: float) -> str:

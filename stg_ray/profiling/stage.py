@@ -177,14 +177,14 @@ def _poll(run_dir: RunDir, config: Config, workers: _Workers, progress: StagePro
 def _epochs_text(run: RunDir, config: Config) -> str:
     """The number of epochs that were trained, and why it was that many where it was not given."""
     if config.profile.epochs != "auto":
-        return f"{config.profile.epochs} epochs"
+        return counted(config.profile.epochs, "epoch")
     length = run.read_json(LENGTH)
     reasons = {
         "plateau": f"the best is {length['best_epoch']}",
         "max_epochs": f"profile.max_epochs, the best is {length['best_epoch']}",
         "number": f"{WITHOUT_VALIDATION} times profile.min_steps: no task has a score on validation rows",
     }
-    return f"{length['epochs']} epochs ({reasons[length['ended']]})"
+    return f"{counted(length['epochs'], 'epoch')} ({reasons[length['ended']]})"
 
 
 def _is_whole(run: RunDir, config: Config, index: PartIndex) -> bool:

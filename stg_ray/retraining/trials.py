@@ -68,7 +68,8 @@ def run_trials(
         if len(known) == len(specs):
             progress.update(done, sum(known), f"epochs of {networks}", sum(watch.before.values()))
         else:
-            progress.update(sum(watch.ended.values()), len(specs), f"networks {what}".strip() + f" after {done} epochs")
+            which = f"networks {what}".strip()
+            progress.update(sum(watch.ended.values()), len(specs), f"{which} after {counted(done, 'epoch')}")
 
     tuner = _tuner(run, config, trials, workers, placement, [watch, *loggers])
     run.delete(f".ray/{watch.stage}")

@@ -42,7 +42,7 @@ def test_what_is_missing_is_reported() -> None:
     count, placement = place_workers([{"CPU": 2}, {"CPU": 1}], 5, 16)
     assert (count, placement.on_nodes) == (3, [2, 1])
     assert placement.instead == "3 workers instead of 5: no more fit on the nodes"
-    assert place_workers([CPU_NODE], 5, 2)[1].instead == "2 workers instead of 5: there are 2 parts"
+    assert place_workers([CPU_NODE], 5, 2)[1].instead == "2 workers instead of 5: the task set has 2 parts"
     count, placement = place_trials([{"CPU": 2}, {"CPU": 1}], 4, 1.0)
     assert (count, placement.at_once) == (3, 3)
     assert placement.instead == "3 workers for each network instead of 4: no more fit on the nodes"

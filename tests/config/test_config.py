@@ -115,7 +115,12 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     for text, message in {
         "data: [": "not valid YAML",
-        "- 1": "expected sections",
+        "- 1": "expected sections such as 'data: {preset: digits}', found a list",
+        "": "found an empty file",
+        "# data:\n": "found an empty file",
+        "data": "found a text",
+        "3": "found a number",
+        "yes": "found a truth value",
         "model: {trunk: mlp}": "no data",
         "dta: {preset: digits}": r"did you mean 'data'\?",
         "data: {npz: a, function: my:load}": "exactly one",

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,21 @@ def test_a_file_of_another_format(tmp_path: Path, source: str, held: str) -> Non
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_file(tmp_path: Path, source: str) -> None:
-    config = load_config({"data": SOURCES[source](str(tmp_path / "none"))}).data
-    with pytest.raises(InputError, match=r"no file '.*none' here nor in the data root"):
-        load_task_set(config, seed=0)
+    for name, message in {
+        str(tmp_path / "none"): "no file '.*none'$",
+        "none": f"no file 'none' here nor in the data root .*; here is {re.escape(str(Path.cwd()))}, wherever the conf",
+        "~/none": "no file '~/none'$",
+        "$HOME/none": "no file '.HOME/none' here .*; variables of the shell stay as they are, and ~ is the home folder",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            load_task_set(load_config({"data": SOURCES[source](name)}).data, seed=0)
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.csv").write_text("x,y_a,y_b\n" + "".join(f"{n},{n % 2},{n // 2 % 2}\n" for n in range(40)))
+    csv = {"files": "~/mine.csv", "features": ["x"], "labels": ["y_*"]}
+    assert load_task_set(load_config({"data": {"csv": csv}}).data, seed=0).names == ("a", "b")
 
 
 def test_a_directory_without_files(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"split": "split"},
         "'split' is null in 20 rows",
     ),
-    "named twice": ({"a": X | Y}, {"files": ["a.parquet", "a.par*"]}, "a.parquet twice .*name it once"),
+    "named twice": ({"a": X | Y}, {"files": ["a.parquet", "a.par*"]}, "a.parquet twice: .*name it once"),
     "copied": ({"a": X | Y, "b": X | Y}, {}, "b.parquet is a copy of .*a.parquet"),
     "two splits": (
         {"a": X | Y | SPLIT},

@@ -11,12 +11,14 @@ import scipy.sparse
 
 import stg_ray as sr
 from stg_ray.artifacts.storage import Storage
+from stg_ray.cluster.placement import cpus_here
 from stg_ray.config.loading import set_values
 from stg_ray.data.parts import write_parts
 from stg_ray.planning.estimate import ROUGH, estimate
 from stg_ray.planning.of_run import estimate_of_run
 from stg_ray.progress import Reporter
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.shown import counted
 from tests.support.families import SETTINGS, sines
 from tests.support.trials import trained
 
@@ -32,6 +34,22 @@ def test_a_length_that_is_left_to_the_scores_is_a_bound() -> None:
     assert any(re.match("at most .* of all_in_one_equal_cost, 28 epochs", text) for text in texts), "as many as four"
     numbers = dict(estimate(sr.load_config("digits")))
     assert numbers["profile"].startswith("20 epochs")
+
+
+def test_one_thing_is_one() -> None:
+    text = "\n".join(line for _, line in estimate(sr.load_config("digits", ["profile.epochs=1", "retrain.epochs=1"])))
+    assert re.findall(r"\b1 epoch\b", text)
+    assert not re.findall(r"(?<![\d,.])1 (epochs|networks|groups|CPUs)\b", text), text
+
+
+def test_workers_for_which_there_is_no_room_are_named() -> None:
+    rows = estimate(sr.load_config("digits", ["profile.workers=900", "data.part_rows=1", "retrain.workers=800"]))
+    (first,) = [place for place, (name, _) in enumerate(rows) if name == "beware"]
+    texts = [text for _, text in rows]
+    here = counted(cpus_here(), "worker")
+    assert texts[first] == f"workers: {here} instead of 900: no more fit on the nodes"
+    assert texts[first + 1].endswith(f"{here} for each network instead of 800: no more fit on the nodes")
+    assert f", {here}, " in dict(rows)["profile"]
 
 
 def test_gradients_are_named_where_they_are_compared() -> None:
@@ -96,6 +114,6 @@ def test_the_cost_of_initialisations_is_of_their_episodes(tmp_path: Path) -> Non
     bound = dict(estimate(set_values(config, ["retrain.epochs=auto", "retrain.max_epochs=4"])))["retrain"]
     assert "at most 3 networks, 8 epochs" in bound, "of 40 steps: 300 steps at least"
     long = dict(estimate(set_values(config, ["affinity.start=meta", "meta.profile_epochs=100000"])))
-    assert "after 100000 epochs of one initialisation; roughly" in long["affinity"]
+    assert "after 100,000 epochs of one initialisation; roughly" in long["affinity"]
     assert " h" in long["affinity"]
     assert " h" in long["total"]

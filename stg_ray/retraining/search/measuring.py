@@ -60,8 +60,8 @@ def search_groups(
     search = _search_of(run, config, ours, size, group_tasks)
     then = f", then {size.finalists} groupings in trainings of {size.final_epochs}" if size.finalists else ""
     progress.note(
-        f"search: up to {size.networks} networks of {size.epochs} epochs {_start_of(config)}{then}, "
-        f"{size.cost:.1f} times the training of {size.groups} groups"
+        f"search: up to {counted(size.networks, 'network')} of {counted(size.epochs, 'epoch')} {_start_of(config)}"
+        f"{then}, {size.cost:.1f} times the training of {size.groups} groups"
     )
     start = profiled if config.search.start == "profiled" else None
     measured = _Measured(run, config, tasks, size.epochs, start, config.search.frozen)
