@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.fingerprints import since
 from stg_ray.config.paths import expanded
 from stg_ray.config.section import Section
+from stg_ray.errors import InputError
 
 ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
 """Tasks made from a column of classes: one for each class, one multi-class task, or one for each super-class."""
@@ -179,15 +180,21 @@ def looked_up(name: str, root: Path) -> Path:
     return path if path.is_absolute() or path.exists() else root / path
 
 
-def nothing_at(name: str, root: Path, what: str = "file") -> str:
-    """Say that a path names nothing, and where it was looked up: never from the folder of the configuration file.
+def refuse_missing(key: str, name: str, root: Path, what: str = "file") -> NoReturn:
+    """Refuse a path that names nothing.
 
-    A run is resumed from a copy of its configuration, which lies in another folder.
+    Nothing is looked up in the folder of the configuration file: a run is resumed from a copy, which lies elsewhere.
+
+    Raises:
+        InputError: it says where the path was looked up.
     """
-    where = f" here nor in the data root {root}; here is {Path.cwd()}, wherever the configuration file lies"
-    where = "" if expanded(name).is_absolute() else where
     variables = "; variables of the shell stay as they are, and ~ is the home folder" if "$" in name else ""
-    return f"no {what} {name!r}{where}{variables}"
+    if expanded(name).is_absolute():
+        raise InputError(f"{key}: no {what} {name!r}: check the path")
+    raise InputError(
+        f"{key}: no {what} {name!r} here nor in the data root {root}; here is {Path.cwd()}, wherever the configuration "
+        f"file lies{variables}"
+    )
 
 
 def named_files(files: Files, root: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse
 
-from stg_ray.config.tables import looked_up, nothing_at
+from stg_ray.config.tables import looked_up, refuse_missing
 from stg_ray.data.files import other_format
 from stg_ray.data.images import large_array
 from stg_ray.errors import InputError, one_line
@@ -45,7 +45,7 @@ def read_npz(path: Path, shown: str, root: Path, seed: int) -> TaskSet:
         InputError: no such file, one of another format, or without inputs and labels.
     """
     if not path.is_file():
-        raise InputError(f"data.npz: {nothing_at(shown, root)}")
+        refuse_missing("data.npz", shown, root)
     arrays = _arrays(path, "data.npz")
     if set(arrays) >= SPARSE:
         raise InputError(
@@ -83,7 +83,7 @@ def _array(name: str, key: str, root: Path) -> Any:
     """Return the array of a .npy file, or the dense one of a sparse matrix; large sparse inputs as they are."""
     path = looked_up(name, root)
     if not path.is_file():
-        raise InputError(f"data.npy.{key}: {nothing_at(name, root)}")
+        refuse_missing(f"data.npy.{key}", name, root)
     if _start(path).startswith(b"PK"):
         arrays = _arrays(path, f"data.npy.{key}")
         if set(arrays) >= SPARSE:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stg_ray.config.tables import Files, matching_paths, nothing_at
+from stg_ray.config.tables import Files, matching_paths, refuse_missing
 from stg_ray.data.copies import copies_of
 from stg_ray.errors import InputError
 
@@ -107,7 +107,7 @@ def _leak(file: Found, other: Found) -> str:
 def _matches(pattern: str, root: Path, key: str, split: str | None) -> Iterator[Found]:
     matches = matching_paths(pattern, root)
     if matches is None:
-        raise InputError(f"{key}.files: {nothing_at(pattern, root)}")
+        refuse_missing(f"{key}.files", pattern, root)
     for path in matches:
         if not path.is_dir():
             yield Found(path, split)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.ipc
 
-from stg_ray.config.tables import looked_up, nothing_at
+from stg_ray.config.tables import looked_up, refuse_missing
 from stg_ray.data.columns import TableFile
 from stg_ray.data.hugging_face_hub import loaded_splits
 from stg_ray.data.label_lists import names_of_labels
@@ -80,7 +80,7 @@ def _splits(place: Path, names: Sequence[str | None], config: HuggingFaceConfig)
 def _saved(folder: Path, config: HuggingFaceConfig, root: Path) -> dict[str | None, list[TableFile]]:
     """Return the files of a folder that `save_to_disk` wrote, by split; by None where it has none."""
     if not folder.is_dir():
-        raise InputError(f"data.hugging_face: {nothing_at(config.folder or '', root, 'folder')}")
+        refuse_missing("data.hugging_face", config.folder or "", root, "folder")
     if not (folder / "dataset_dict.json").is_file():
         return {None: _stream_files(folder)}
     names = _json(folder / "dataset_dict.json")["splits"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stg_ray.config.paths import expanded
-from stg_ray.config.tables import nothing_at
+from stg_ray.config.tables import refuse_missing
 from stg_ray.data.classes import class_tasks
 from stg_ray.data.copies import copies_of, leaks
 from stg_ray.data.images import common_mode, decode_all
@@ -58,7 +58,7 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
     """
     folder = next((f for f in (expanded(config.folder), root / config.folder) if f.is_dir()), None)
     if folder is None:
-        raise InputError(f"data.images.folder: {nothing_at(config.folder, root, 'folder')}")
+        refuse_missing("data.images.folder", config.folder, root, "folder")
     ignored: Counter[str] = Counter()
     splits = _splits_of(folder)
     by_split = {split: _classes_of(path, ignored) for split, path in splits.items()}

@@ -87,9 +87,9 @@ def test_a_file_of_another_format(tmp_path: Path, source: str, held: str) -> Non
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_file(tmp_path: Path, source: str) -> None:
     for name, message in {
-        str(tmp_path / "none"): "no file '.*none'$",
+        str(tmp_path / "none"): "no file '.*none': check the path",
         "none": f"no file 'none' here nor in the data root .*; here is {re.escape(str(Path.cwd()))}, wherever the conf",
-        "~/none": "no file '~/none'$",
+        "~/none": "no file '~/none': check the path",
         "$HOME/none": "no file '.HOME/none' here .*; variables of the shell stay as they are, and ~ is the home folder",
     }.items():
         with pytest.raises(InputError, match=message):

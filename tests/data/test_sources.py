@@ -41,7 +41,7 @@ def test_npz_files_that_are_not_as_they_must_be(tmp_path: Path) -> None:
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.npz").write_text("no arrays here")
     for name, message in {
-        "none.npz": "no file '.*none.npz'$",
+        "none.npz": "no file '.*none.npz': check the path",
         "wrong.npz": "holds labels, x: expected inputs and labels",
         "cut.npz": "damaged|cannot be read",
         "text.npz": "cannot be read|damaged",
