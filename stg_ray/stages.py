@@ -89,7 +89,10 @@ STAGES: dict[str, Stage] = {
             "group",
             adds=("grouping",),
             artifacts=("groups.json", "groups.added.json"),
-            changes=("0.2 draws some certainties, and groups under a budget, anew",),
+            changes=(
+                "0.2 draws some certainties, and groups under a budget, anew",
+                "0.2 asks by another test whether the tasks have structure",
+            ),
         ),
         Stage(
             "retrain",

@@ -24,6 +24,11 @@ from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index
 from stg_ray.progress import StageProgress
+from stg_ray.shown import counted
+from stg_ray.tasks.rare import first_names
+
+NAMED = 3
+"""Tasks that a line names."""
 
 MetaProfile = Callable[[RunDir, Config, StageProgress], Mapping[str, torch.Tensor]]
 """Learns one initialisation for all tasks of a run: see `retraining.meta_profile`."""
@@ -67,7 +72,7 @@ def run(
         matrix = replace(matrix, parameters={**_about(source, method, estimator), **matrix.parameters})
         _write(run_dir, method, matrix, blocks.resampled(estimator, index.tasks, config.seed))
         matrices.append(matrix)
-    run_dir.write_json("affinity/limits.json", _limits(source, estimators))
+    run_dir.write_json("affinity/limits.json", _limits(source, estimators, matrices))
     progress.summary = "; ".join(
         [
             f"{' and '.join(estimators)} of {len(index.tasks)} tasks over {index.n_parts()} parts",
@@ -131,12 +136,34 @@ def _write(run_dir: RunDir, method: str, matrix: TaskMatrix, resampled: np.ndarr
         run_dir.write_arrays(f"affinity/{method}.resamples.arrow", {"values": resampled})
 
 
-def _limits(source: Source, estimators: Mapping[str, type[Estimator]]) -> list[tuple[str, str]]:
+def _limits(
+    source: Source, estimators: Mapping[str, type[Estimator]], matrices: Sequence[TaskMatrix]
+) -> list[tuple[str, str]]:
     """Return what keeps the affinities from being trusted, each with what to do about it."""
-    if not any("trained_heads" in estimator.needs for estimator in estimators.values()):
-        return []
-    untrained = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
-    return [(untrained, "raise profile.epochs, or set affinity.start=initial")] if untrained else []
+    limits = []
+    if any("trained_heads" in estimator.needs for estimator in estimators.values()):
+        untrained = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
+        limits += [(untrained, "raise profile.epochs, or set affinity.start=initial")] if untrained else []
+    if incomparable := tasks_without_a_value(matrices):
+        limits.append(
+            (
+                f"{len(incomparable):,} of {counted(len(source.index.tasks), 'task')} could not be compared with any "
+                f"other, so that nothing tells where to group them ({first_names(incomparable, NAMED)})",
+                "give them labels at the samples of others, train until their outputs differ (profile.epochs), or take "
+                "another of affinity.methods",
+            )
+        )
+    return limits
+
+
+def tasks_without_a_value(matrices: Sequence[TaskMatrix]) -> list[str]:
+    """Return the tasks that have no value with any other task in any of the matrices, in either direction."""
+    has_value = np.zeros(len(matrices[0].tasks), dtype=bool)
+    for matrix in matrices:
+        known = np.isfinite(matrix.values)
+        np.fill_diagonal(known, False)
+        has_value |= known.any(axis=0) | known.any(axis=1)
+    return [repr(task) for task, has in zip(matrices[0].tasks, has_value, strict=True) if not has]
 
 
 def _accuracy(matrix: TaskMatrix) -> list[str]:

@@ -19,6 +19,7 @@ from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.landscape import LandscapeDistance
 from stg_ray.affinities.source import RunSource
 from stg_ray.affinities.stage import run as compute_affinities
+from stg_ray.affinities.stage import tasks_without_a_value
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config.loading import load_config
@@ -158,3 +159,13 @@ def test_where_there_is_no_memory_for_one_sample_it_says_so(
     assert tried[-1] == 1
     assert all(a // 2 == b for a, b in itertools.pairwise(tried))
     assert estimator.within_memory(lambda gradients: gradients.rows) == 1
+
+
+def test_tasks_without_any_value_are_named() -> None:
+    values = np.full((4, 4), np.nan)
+    np.fill_diagonal(values, 1)
+    one, other = (TaskMatrix(("a", "b", "c", "d"), values.copy(), "affinity") for _ in range(2))
+    one.values[0, 1] = 0.3
+    assert tasks_without_a_value([one, other]) == ["'c'", "'d'"]
+    other.values[3, 0] = 0.1
+    assert tasks_without_a_value([one, other]) == ["'c'"]

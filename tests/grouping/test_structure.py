@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
+from stg_ray.affinities.adjusted import without_rates
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.grouping import group_tasks, task_graph
 from stg_ray.grouping.clusterers.spectral import Spectral
@@ -59,6 +62,37 @@ def test_structure_as_strong_as_that_of_20_newsgroups_is_found_in_95_percent_of_
     assert 0.56 < np.mean(best) < 0.64
     found = [find_structure(graph, NUMBERS, seed=seed).is_found for seed, graph in enumerate(graphs)]
     assert sum(found) >= 19
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        *itertools.product(("affinity", "adjusted", "distance"), [(10, 10), (10, 10, 10), (7, 7, 6)]),
+        *itertools.product(("affinity", "adjusted"), [(14, 6)]),
+    ],
+)
+def test_few_and_large_groups_are_found(kind: str, sizes: tuple[int, ...]) -> None:
+    """Two of them lie on a line, as a cloud that is long in one direction does; only how tight they are tells them."""
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    found = []
+    for seed in range(4):
+        rng = np.random.default_rng([2, seed])
+        columns = 2.5 * rng.normal(size=(400, len(sizes)))[:, group] + rng.normal(size=(400, len(group)))
+        values = correlations(columns.T)
+        if kind == "adjusted":
+            values = without_rates(values, np.zeros((len(group), 1)))
+        if kind == "distance":
+            values = np.sqrt(np.maximum(2 - 2 * values, 0))
+        groups = group_tasks(values, kind="distance" if kind == "distance" else "affinity", seed=seed)
+        found.append(adjusted_rand_score(group, groups.labels))
+    assert np.mean(found) > 0.9, found
+
+
+@pytest.mark.parametrize("value", [-1.0, -0.5, 0.5, 1.0])
+def test_one_value_is_no_structure(value: float) -> None:
+    values = np.full((3, 3), np.nan)
+    values[0, 1] = values[1, 0] = value
+    assert len(group_tasks(values).groups) == 1
 
 
 @pytest.mark.parametrize("noise", [independent, one_common_factor, a_continuum, heavy_tails])
