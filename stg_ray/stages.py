@@ -83,7 +83,10 @@ STAGES: dict[str, Stage] = {
             artifacts=("affinity", AUXILIARY),
             scratch=("affinity/partials", ".ray/affinity"),
             needs_ray=True,
-            changes=("0.2 draws affinity.coordinates and the dropout of tag anew",),
+            changes=(
+                "0.2 draws affinity.coordinates and the dropout of tag anew",
+                "0.2 pairs the rows of all parts for affinity.statistic=pooled",
+            ),
         ),
         Stage(
             "group",

@@ -8,7 +8,6 @@ from sklearn.metrics import adjusted_rand_score
 
 from stg_ray.affinities.base import Estimator
 from stg_ray.affinities.landscape import LandscapeDistance
-from stg_ray.affinities.pooled import PooledAffinity
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.config import AffinityConfig, Config
@@ -24,8 +23,8 @@ MIN_AGREEMENT = 0.9
 
 
 def grows_by_parts(settings: AffinityConfig, estimator: type[Estimator]) -> bool:
-    """Return whether an estimator takes as many parts as it needs: a landscape that adds over them, under `auto`."""
-    return settings.samples == "auto" and estimator in (LandscapeDistance, PooledAffinity)
+    """Return whether an estimator takes as many parts as it needs: one whose means add over them, under `auto`."""
+    return settings.samples == "auto" and estimator is LandscapeDistance
 
 
 def enough_parts(n_parts: int, matrix_of: Callable[[int], TaskMatrix], config: Config, group_tasks: GroupTasks) -> int:

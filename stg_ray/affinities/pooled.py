@@ -1,10 +1,15 @@
 """Distance of the tasks' gradients at different samples: for tasks that share no inputs.
 
-E |g_ia - g_jb|_1 over samples i of task a and j of task b (after Thakur et al., arXiv 2412.04413: the distance
-of sample-wise local optima, without their samples), with weights that give every class of a task the same part. It
-includes the differences among the gradients of one task. E|X - Y| is the negative of a kernel, so the affinity is the
-cosine of the tasks' mean embeddings under that kernel (Sejdinovic et al. 2013, Annals of Statistics 41), centred at
-their mean.
+D_ab = E |g_ia - g_jb|_1 over samples i of task a and j != i of task b (after Thakur et al., arXiv 2412.04413: the
+distance of sample-wise local optima, without their samples), with weights that give every class of a task the same
+part. It includes the differences among the gradients of one task. E|X - Y| is the negative of a kernel, so the affinity
+is the cosine of the tasks' mean embeddings under that kernel (Sejdinovic et al. 2013, Annals of Statistics 41), centred
+at their mean.
+
+Pairs are those of all chosen rows, so that every class meets every other; within parts, rare ones seldom would. No row
+is paired with itself, whose distance of 0 would bring a task nearer to itself the rarer it is: the inner products are
+without bias. The square of a norm is off by about D_aa / n_a with n_a samples. One below this counts as this, so that
+tasks which differ from the mean by chance alone have small cosines, not large ones.
 """
 
 from __future__ import annotations
@@ -15,32 +20,37 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from stg_ray.affinities.aligned import COORDINATE_FOLDS, CoordinateSample
+from stg_ray.affinities.aligned import COORDINATE_FOLDS, CoordinateSample, pairwise_l1, squared_form
 from stg_ray.affinities.base import Partial, task_names
 from stg_ray.affinities.gradients.estimator import GradientEstimator
-from stg_ray.affinities.gradients.layer_gradients import LayerGradients
+from stg_ray.affinities.gradients.joined import Span, joined
+from stg_ray.affinities.gradients.layers import Layer
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
-from stg_ray.affinities.jackknife import Sums, fold_sums, jackknife
+from stg_ray.affinities.jackknife import FOLDS, jackknife_error
 from stg_ray.affinities.landscape import relative_error
 from stg_ray.affinities.sign import centred_cosine
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
-from stg_ray.data.parts import Part
 from stg_ray.tasks import Task
 
 BLOCK_BYTES = 64 * 2**20
-"""Memory of a block of coordinates, each of which takes n x K x K numbers."""
+"""Memory of a block of coordinates, each of which takes n x K numbers, and n x K x K where it is sorted."""
+
+UNIT = 2048
+"""Coordinates of a unit: a layer of 128 x 128 has 9 of them for the actors to share."""
 
 
 class PooledAffinity(GradientEstimator):
-    """The nearness of the tasks' gradients over pairs of samples within a part; parts are random samples of all rows.
+    """The nearness of the tasks' gradients over pairs of all chosen rows, a block of coordinates at a time.
 
     Attributes:
-        sample: the coordinates that are compared; None where all are.
+        units: spans of coordinates. Random coordinates have a unit for each of their folds.
+        factor: of random coordinates, the number of all coordinates over theirs; 1 where all are compared.
     """
 
     kind: ClassVar[Kind] = "affinity"
+    units_are_parts: ClassVar[bool] = False
     about: ClassVar[str] = (
         "Nearness of the tasks' per-sample gradients as distributions: large where both pull the shared parameters the "
         "same way; defined for tasks without common samples."
@@ -48,91 +58,88 @@ class PooledAffinity(GradientEstimator):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        n = self.settings.coordinates
-        self.sample = None if n is None else CoordinateSample.draw(self.gradients.layers, n, source.seed, closed=True)
+        n, layers = self.settings.coordinates, self.gradients.layers
+        sample = None if n is None else CoordinateSample.draw(layers, n, source.seed, closed=True)
+        self.factor = 1.0 if sample is None else sample.factor
+        self.units = _blocks(layers) if sample is None else _folds(sample)
+
+    @classmethod
+    def n_units(cls, source: Source) -> int:
+        """Return the number of blocks of coordinates."""
+        return len(cls(source).units)
 
     def partial(self, number: int) -> Partial:
-        """Compute `total` weighted distances and `weight` (K, K) over pairs of the chosen rows of a part.
+        """Compute the sums over pairs of different rows, at the coordinates of a unit.
 
-        With random coordinates there are also `folds` (COORDINATE_FOLDS, K, K), their estimates of the total.
+        Returns:
+            `total` weighted distances and `weight` (1 + F, K, K), `squares` (1 + F, K) of the rows' weights: of all
+            rows, and without each of F folds of the parts; and whether the unit `is_random` coordinates.
         """
-        part = self.chosen(number)
-        folds, weight = self.within_memory(lambda gradients: self._sums(gradients, part))
-        sums = {"total": folds.mean(axis=0), "weight": weight, "samples": np.array(len(part))}
-        return sums if self.sample is None else {**sums, "folds": folds}
+        weights = self._weights()
+        has_pairs = _of_pairs(1.0 * (weights > 0)) > 0
+        total = self.within_memory(lambda gradients: self._totals(gradients, self.units[number], weights))
+        return {
+            "total": np.where(has_pairs, self.factor * total, 0),
+            "weight": np.where(has_pairs, _of_pairs(weights), 0),
+            "squares": np.square(weights).sum(axis=1),
+            "is_random": np.array(int(self.factor > 1)),
+            "samples": np.array(weights.shape[1]),
+        }
 
-    def _sums(self, gradients: SampleGradients, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    def _weights(self) -> np.ndarray:
+        """Return the weights (1 + F, n, K) of all chosen rows, and of those without each fold of the parts."""
         tasks = self.source.index.tasks
-        sums, total_weight = np.zeros((1, len(tasks), len(tasks))), np.zeros((len(tasks), len(tasks)))
-        rows = max(2, gradients.rows)
-        for start, (inputs, labels) in zip(range(0, len(part), rows), self.micro_batches(part, rows), strict=True):
-            stored = part.labels[start : start + rows]
-            w = torch.from_numpy(balanced_weights(stored, tasks, class_counts([stored], tasks))).to(inputs.device)
-            weight = w.sum(dim=0)[:, None] * w.sum(dim=0)
-            distances = pooled_l1(gradients, inputs, labels, w.to(gradients.dtype), sample=self.sample)
-            sums = sums + distances.double().cpu().numpy()
-            total_weight += weight.cpu().numpy()
-        return sums, total_weight
+        of_parts = [self.chosen(number).labels for number in range(self.source.index.n_parts())]
+        labels = np.concatenate(of_parts)
+        fold = np.repeat(np.arange(len(of_parts)) % FOLDS, [len(part) for part in of_parts])
+        left = [fold >= 0] + [fold != f for f in range(min(FOLDS, len(of_parts))) if len(of_parts) > 1]
+        return np.stack([balanced_weights(labels, tasks, class_counts([labels[k]], tasks)) * k[:, None] for k in left])
+
+    def _totals(self, gradients: SampleGradients, spans: Sequence[Span], weights: np.ndarray) -> np.ndarray:
+        """Sum the weighted distances (1 + F, K, K) at some spans of coordinates."""
+        _, n, n_tasks = weights.shape
+        on_device = torch.from_numpy(weights).to(self.source.device, gradients.dtype)
+        total = torch.zeros(len(weights), n_tasks, n_tasks, dtype=torch.float64)
+        for values in joined(gradients, lambda: self._batches(gradients.rows), n, spans):
+            for v, w in enumerate(on_device):
+                kept = w.any(dim=1)
+                total[v] += pooled_distances(values[kept], w[kept]).double().cpu()
+        return total.numpy()
+
+    def _batches(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the chosen rows of one part after the other in micro-batches."""
+        for number in range(self.source.index.n_parts()):
+            yield from self.micro_batches(self.chosen(number), rows)
 
     @classmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
         """Compute the affinities, with jackknife errors over folds of the parts."""
-        folds = fold_sums(partials)
-        values, errors = jackknife(folds, _affinity)
-        samples = int(sum(fold["samples"] for fold in folds))
+        units = list(partials)
+        last = units[-1]
+        total = np.sum([unit["total"] for unit in units], axis=0)
+        values, *without = map(_affinity, total, last["weight"], last["squares"])
+        errors = jackknife_error(without) if without else np.full_like(values, np.nan)
         parameters = {}
-        if "folds" in folds[0]:
-            parameters["coordinates_error"] = round(relative_error(np.sum([f["folds"] for f in folds], axis=0)), 4)
-        return TaskMatrix(task_names(tasks), values, cls.kind, parameters, samples, errors)
+        if last["is_random"]:
+            parameters["coordinates_error"] = round(relative_error(np.stack([unit["total"][0] for unit in units])), 4)
+        return TaskMatrix(task_names(tasks), values, cls.kind, parameters, int(last["samples"]), errors)
 
 
-def _affinity(sums: Sums) -> np.ndarray:
+def _of_pairs(weights: np.ndarray) -> np.ndarray:
+    """Sum w_ia w_jb over pairs of different rows: (V, K, K) of weights (V, n, K)."""
+    sums = weights.sum(axis=1)
+    of_pairs: np.ndarray = sums[:, :, None] * sums[:, None] - weights.transpose(0, 2, 1) @ weights
+    return of_pairs
+
+
+def _affinity(total: np.ndarray, weight: np.ndarray, squares: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return centred_cosine(-np.where(sums["weight"] > 1e-12, sums["total"] / sums["weight"], np.nan))
-
-
-def pooled_l1(
-    gradients: SampleGradients,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    weights: torch.Tensor,
-    *,
-    sample: CoordinateSample | None = None,
-) -> torch.Tensor:
-    """Sum weights_ia weights_jb |g_ia - g_jb|_1 over all pairs of samples of a micro-batch.
-
-    Args:
-        gradients: the engine.
-        inputs: (n, ...) raw inputs.
-        labels: (n, K) floating point, NaN for missing.
-        weights: (n, K), 0 where a label is missing.
-        sample: estimate the sums from these coordinates.
-
-    Returns:
-        (1, K, K); with a sample (COORDINATE_FOLDS, K, K), the estimates of its folds.
-    """
-    n, n_tasks = weights.shape
-    width = max(1, BLOCK_BYTES // (weights.element_size() * 4 * n * n_tasks**2))
-    total = weights.new_zeros(COORDINATE_FOLDS if sample else 1, n_tasks, n_tasks)
-    for layer, layer_gradients in gradients.at(inputs, labels).layers():
-        if sample is None:
-            for start, stop in _row_blocks(layer_gradients, width):
-                for block in torch.split(layer_gradients.of_rows(slice(0, n), start, stop), width, dim=2):
-                    total += pooled_distances(block, weights)
-            continue
-        for fold, index in enumerate(sample.of_layer[layer.name]):
-            for coordinates in torch.split(index.to(inputs.device), width) if len(index) else ():
-                values = layer_gradients.of_coordinates(slice(0, n), coordinates)
-                total[fold] += sample.factor * COORDINATE_FOLDS * pooled_distances(values, weights)
-    return total
+        distances = np.where(weight > 0, total / weight, np.nan)
+    return centred_cosine(-distances, np.diag(distances) * squares)
 
 
 def pooled_distances(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sum w_ia w_jb |x_iap - x_jbp| over all pairs of rows and over p.
-
-    Per coordinate all values are sorted once. With L_b(s) the weight of task b's values before s and R_b(s) of those
-    after it, the sum is M + M^T with M_ab = sum over s of task a of w_s x_s (L_b(s) - R_b(s)): n K log(n K) + n K^2
-    operations where the pairs have n^2 K^2.
+    """Sum w_ia w_jb |x_iap - x_jbp| over all pairs of different rows and over p.
 
     Args:
         x: (n, K, m).
@@ -141,23 +148,53 @@ def pooled_distances(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     Returns:
         (K, K).
     """
+    n, n_tasks, _ = x.shape
+    per_column = 4 * x.element_size() * n * n_tasks
+    total = x.new_zeros(n_tasks, n_tasks)
+    for block in torch.split(x, max(1, BLOCK_BYTES // (per_column * n_tasks)), dim=2):
+        for columns in torch.split(torch.arange(n_tasks, device=x.device), max(1, BLOCK_BYTES // per_column)):
+            total[:, columns] += _one_sided(block, weights, columns)
+    a, b = torch.triu_indices(n_tasks, n_tasks, 1, device=x.device)
+    of_same_row = squared_form((weights[:, a] * weights[:, b] * pairwise_l1(x)).sum(dim=0), n_tasks)
+    return total + total.T - of_same_row
+
+
+def _one_sided(x: torch.Tensor, weights: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Compute M of which M + M^T are the sums over all pairs, those of the same row too, for some of the tasks b.
+
+    Per coordinate all values are sorted once. With L_b(s) the weight of task b's values before s and R_b(s) of those
+    after it, M_ab = sum over s of task a of w_s x_s (L_b(s) - R_b(s)): n K log(n K) + n K^2 operations where the pairs
+    have n^2 K^2.
+
+    Args:
+        x: (n, K, m).
+        weights: (n, K).
+        columns: (B,) the tasks b.
+
+    Returns:
+        (K, B).
+    """
     n, n_tasks, m = x.shape
     values = x.permute(2, 0, 1).reshape(m, n * n_tasks)
-    flat = weights.flatten()
     order = values.argsort(dim=1)
-    ordered = flat[order]
-    before = x.new_zeros(m, n * n_tasks, n_tasks)
-    before.scatter_(2, (order % n_tasks)[:, :, None], ordered[:, :, None])
-    before = before.cumsum_(dim=1)
+    own = torch.diag_embed(weights)[:, :, columns]  # (n, K, B), of the value itself
+    before = own.reshape(n * n_tasks, -1)[order].cumsum_(dim=1)
     difference = torch.empty_like(before).scatter_(1, order[:, :, None].expand_as(before), before)
-    difference = (2 * difference - weights.sum(dim=0)).reshape(m, n, n_tasks, n_tasks)
-    difference -= torch.diag_embed(weights)  # a value is neither before nor after itself
-    one_sided = torch.einsum("nkm,mnkb->kb", weights[:, :, None] * x, difference)
-    return one_sided + one_sided.T
+    difference = (2 * difference - weights.sum(dim=0)[columns]).reshape(m, n, n_tasks, -1)
+    difference -= own  # a value is neither before nor after itself
+    return torch.einsum("nkm,mnkb->kb", weights[:, :, None] * x, difference)
 
 
-def _row_blocks(gradients: LayerGradients, width: int) -> Iterator[tuple[int, int]]:
-    """Yield bounds of blocks of rows, of at most `width` coordinates or of one row."""
-    n_rows = max(1, width // gradients.row_size)
-    for start in range(0, gradients.n_rows, n_rows):
-        yield start, min(start + n_rows, gradients.n_rows)
+def _blocks(layers: Sequence[Layer]) -> list[list[Span]]:
+    """Return units that cover all coordinates of the layers once."""
+    units = []
+    for layer in layers:
+        n_rows = max(1, UNIT // layer.row_size)
+        units += [[Span(layer.name, slice(a, min(a + n_rows, layer.n_rows)))] for a in range(0, layer.n_rows, n_rows)]
+    return units
+
+
+def _folds(sample: CoordinateSample) -> list[list[Span]]:
+    """Return a unit for each fold of random coordinates."""
+    folds = range(COORDINATE_FOLDS)
+    return [[Span(name, own[f]) for name, own in sample.of_layer.items() if len(own[f])] for f in folds]

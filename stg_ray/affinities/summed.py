@@ -127,7 +127,7 @@ class SummedGradients(GradientEstimator):
             labels: (n, K) floating point, NaN for missing.
             weights: (n, K), 0 where a label is missing.
         """
-        ((_, of_layer),) = gradients.of_layer(block.layer).at(inputs, labels).layers()
+        ((_, of_layer),) = gradients.of_layers({block.layer}).at(inputs, labels).layers()
         return cls.sums(of_layer, weights.to(gradients.dtype), block.start, block.stop)
 
     @classmethod

@@ -72,13 +72,11 @@ def test_actors_compute_what_one_process_does(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("statistic", ["aligned", "pooled"])
 def test_samples_are_taken_until_the_groups_stay(
-    make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter, statistic: str
+    make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, quiet: Reporter
 ) -> None:
     task_set = make_task_set(n_samples=1500, blocks=(3, 3, 3), noise=0.1)
-    affinity: dict[str, Any] = {"methods": ["landscape"], "samples": "auto", "statistic": statistic, "layers": "all"}
-    affinity |= {"coordinates": 100} if statistic == "pooled" else {}
+    affinity: dict[str, Any] = {"methods": ["landscape"], "samples": "auto", "layers": "all"}
     config = load_config({"data": {"npz": "none"}, "affinity": affinity, "grouping": {"groups": 3}})
     run = RunDir(tmp_path)
     index = write_parts(task_set, run.sub("parts"))

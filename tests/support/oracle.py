@@ -183,28 +183,32 @@ def unit(gradients: torch.Tensor) -> torch.Tensor:
     return torch.where(norms > 0, gradients / norms, 0)
 
 
-def compute(
-    task_set: TaskSet,
-    folder: Path,
+def source_of(
+    run: Storage,
+    method: str,
     *,
-    method: str = "landscape",
-    part_rows: int | None = None,
     model: dict[str, Any] | None = None,
     profile: dict[str, Any] | None = None,
     **settings: Any,
+) -> RunSource:
+    """Return what an affinity looks at, of a run directory that has parts."""
+    sections = {
+        "model": {"trunk": "mlp", "width": 128, "dropout": 0.0, **(model or {})},
+        "profile": {"lr": 5e-3, "weight_decay": 1e-4, **(profile or {})},
+        "affinity": {"methods": [method], "start": "initial", **settings},
+    }
+    config = load_config({"data": {"npz": "none"}, **sections})
+    return RunSource(run, config, starting_weights(run, config, dict))
+
+
+def compute(
+    task_set: TaskSet, folder: Path, *, method: str = "landscape", part_rows: int | None = None, **settings: Any
 ) -> tuple[np.ndarray, np.ndarray, TaskMatrix]:
     """Return an affinity's values, its standard errors, and its matrix, from the parts of a task set, without Ray."""
     run = Storage(folder)
     write_parts(task_set, run.sub("parts"), part_rows=part_rows)
-    affinity = {"methods": [method], "start": "initial", **settings}
-    sections = {
-        "model": {"trunk": "mlp", "width": 128, "dropout": 0.0, **(model or {})},
-        "profile": {"lr": 5e-3, "weight_decay": 1e-4, **(profile or {})},
-        "affinity": affinity,
-    }
-    config = load_config({"data": {"npz": "none"}, **sections})
-    source = RunSource(run, config, starting_weights(run, config, dict))
-    estimator = estimator_of(method, config.affinity, source.index)
+    source = source_of(run, method, **settings)
+    estimator = estimator_of(method, source.settings, source.index)
     instance = estimator(source)
     partials = [instance.partial(number) for number in range(estimator.n_units(source))]
     matrix = estimator.combine(partials, source.index.tasks)

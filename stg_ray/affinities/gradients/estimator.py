@@ -6,13 +6,14 @@ import gc
 from collections.abc import Callable, Iterator
 from typing import ClassVar, TypeVar
 
+import numpy as np
 import psutil
 import torch
 
 from stg_ray.affinities.base import Estimator, Need
 from stg_ray.affinities.gradients.capture import is_out_of_memory
 from stg_ray.affinities.gradients.per_sample import MEMORY, MEMORY_ON_GPU, SampleGradients
-from stg_ray.affinities.gradients.samples import chosen_part
+from stg_ray.affinities.gradients.samples import chosen_rows
 from stg_ray.affinities.source import Source
 from stg_ray.data.parts import Part
 from stg_ray.errors import StgRayError
@@ -36,6 +37,7 @@ class GradientEstimator(Estimator):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.settings = source.settings
+        self._chosen: dict[int, np.ndarray | None] = {}
         self.gradients = SampleGradients(
             source.network(),
             self.settings.layers,
@@ -53,7 +55,11 @@ class GradientEstimator(Estimator):
 
     def chosen(self, number: int) -> Part:
         """Return the rows of a part whose gradients are compared."""
-        return chosen_part(self.source, number)
+        part = self.source.part(number)
+        if number not in self._chosen:
+            self._chosen[number] = chosen_rows(self.source, part, number)
+        rows = self._chosen[number]
+        return part if rows is None else Part(part.samples[rows], part.inputs[rows], part.labels[rows])
 
     def within_memory(self, compute: Callable[[SampleGradients], Result]) -> Result:
         """Compute with the micro-batches that there is memory for: they are halved each time it runs out.

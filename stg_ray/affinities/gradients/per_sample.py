@@ -9,7 +9,7 @@ at most min(K, d) vectors are pulled back through the trunk, those of the tasks 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import torch
 
@@ -83,15 +83,15 @@ class SampleGradients:
         return sum(layer.n_coordinates for layer in self.layers)
 
     def halved(self) -> SampleGradients:
-        """Return the same engine with half the samples in a micro-batch."""
+        """Return the same engine with half the memory, and half the samples in a micro-batch."""
         other = copy.copy(self)
-        other.rows = max(1, self.rows // 2)
+        other.memory, other.rows = self.memory // 2, max(1, self.rows // 2)
         return other
 
-    def of_layer(self, name: str) -> SampleGradients:
-        """Return the same engine for one of its layers."""
+    def of_layers(self, names: Container[str]) -> SampleGradients:
+        """Return the same engine for some of its layers."""
         other = copy.copy(self)
-        other.layers = [layer for layer in self.layers if layer.name == name]
+        other.layers = [layer for layer in self.layers if layer.name in names]
         other.rows = min(self.rows, other._rows_within(self.memory))
         return other
 

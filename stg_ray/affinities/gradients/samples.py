@@ -23,19 +23,20 @@ def rows_per_part(settings: AffinityConfig, index: PartIndex) -> int:
     return AUTO_ROWS if settings.samples == "auto" else math.ceil(settings.samples / index.n_parts())
 
 
-def chosen_part(source: Source, number: int) -> Part:
-    """Return the chosen rows of a part: `affinity.samples` of them in all parts together, by `affinity.sampling`."""
-    part = source.part(number)
+def chosen_rows(source: Source, part: Part, number: int) -> np.ndarray | None:
+    """Return the chosen rows of a part: `affinity.samples` of them in all parts together, by `affinity.sampling`.
+
+    Returns:
+        (n,) indices; None for all rows.
+    """
     n = rows_per_part(source.settings, source.index)
     if n >= len(part):
-        return part
+        return None
     if source.settings.sampling == "random":
-        rows = np.arange(n)  # rows were shuffled before they were cut into parts
-    elif source.settings.sampling == "variability":
-        rows = most_variable(source.states(number)[-1].variability, n)
-    else:
-        rows = stratified(part.labels, source.index.tasks, n, generator(Stream.LANDSCAPE_ROWS, source.seed, number))
-    return Part(part.samples[rows], part.inputs[rows], part.labels[rows])
+        return np.arange(n)  # rows were shuffled before they were cut into parts
+    if source.settings.sampling == "variability":
+        return most_variable(source.states(number)[-1].variability, n)
+    return stratified(part.labels, source.index.tasks, n, generator(Stream.LANDSCAPE_ROWS, source.seed, number))
 
 
 def most_variable(variability: np.ndarray, n: int) -> np.ndarray:
