@@ -8,8 +8,8 @@ import torch
 
 import stg_ray as sr
 from stg_ray.errors import InputError
-from stg_ray.meta import Episodes, Initialisation
-from stg_ray.meta.episodes import Sampler
+from stg_ray.meta import Episodes, Initialisation, after_steps
+from stg_ray.meta.episodes import Sampler, entropy
 from stg_ray.meta.learners import MAML
 from stg_ray.meta.routing import held_out_losses, route
 
@@ -93,3 +93,36 @@ def test_a_task_is_routed_to_the_initialisation_that_fits_it() -> None:
         after = (weight - 0.1 * of_weight).detach()
         total += float(data.loss(after * data.support[0, other], data.support_labels[0, other])) / 2
     assert float(losses[0]) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_halves_have_rows_of_every_class(shuffled: bool) -> None:
+    """Two, three and two rows of three classes, in any order: the losses are those of the halves of each class."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 2])
+    x = torch.randn((2, 7, 4), generator=generator)
+    order = torch.tensor([3, 0, 5, 2, 1, 6, 4]) if shuffled else torch.arange(7)
+    rows, of_rows = x[:, order], labels[order].expand(2, -1)
+    start, learner = Initialisation(torch.nn.Linear(4, 3), 0.1), MAML(2)
+    found = held_out_losses(start, learner, Episodes(rows, of_rows, rows[:, :0], of_rows[:, :0]))
+    sorted_rows = torch.argsort(of_rows[0], stable=True)
+    halves = sorted_rows[0::2], sorted_rows[1::2]
+    assert all(set(of_rows[0][half].tolist()) == {0, 1, 2} for half in halves)
+    total = torch.zeros(2)
+    for mine, other in (halves, halves[::-1]):
+        episodes = Episodes(rows[:, mine], of_rows[:, mine], rows[:, other], of_rows[:, other])
+        outputs = after_steps(start, learner, episodes, [2])[2]
+        total += torch.stack([entropy(o, y) for o, y in zip(outputs, episodes.query_labels, strict=True)]).detach() / 2
+    torch.testing.assert_close(found, total)
+
+
+def test_one_row_of_a_class_routes_nothing() -> None:
+    """Half of the rows would teach the other class only: the initialisation that learns worst would be chosen."""
+    x, labels = torch.randn(3, 2, 4), torch.tensor([[0, 1]]).expand(3, -1)
+    starts = [Initialisation(torch.nn.Linear(4, 2), 0.1) for _ in range(2)]
+    one_shot = Episodes(x, labels, x, labels)
+    with pytest.raises(sr.InputError, match=r"one support row of a class.* give 2 shots or more"):
+        route(starts, MAML(1), one_shot)
+    with pytest.raises(sr.InputError, match="one support row"):
+        route(starts, MAML(1), Episodes(x[:, :1], x[:, :1, 0], x, x[:, :, 0]))
+    assert route(starts[:1], MAML(1), one_shot).tolist() == [0, 0, 0]
