@@ -109,7 +109,9 @@ class LogitCorrelation(LabelCorrelation):
 def label_columns(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
     """Return the labels as columns (n, O), in float64, 0 where missing.
 
-    A multi-class task has one column of zeros and ones for each class, every other task its labels as they are.
+    A multi-class task has one column of zeros and ones for each class, a binary task its labels, and a regression its
+    standardised values: sums of squares far from zero leave no digits for their variance, least of all in the single
+    precision of resampled parts. Correlations are the same.
 
     Args:
         labels: (n, K) as stored.
@@ -120,7 +122,8 @@ def label_columns(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
         if task.kind == "multiclass":
             columns.append((classes[:, None] == np.arange(task.n_outputs)).astype(np.float64))
         else:
-            columns.append(np.where(classes == MISSING, 0, np.nan_to_num(labels[:, t].astype(np.float64)))[:, None])
+            values = (labels[:, t].astype(np.float64) - task.center) / task.scale
+            columns.append(np.where(classes == MISSING, 0, values)[:, None])
     return np.concatenate(columns, axis=1)
 
 

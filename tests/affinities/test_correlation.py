@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stg_ray.affinities.correlation import LabelCorrelation, correlations, label_columns, moments
+from stg_ray.affinities.resampling import BlockSums
+from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.tasks.labels import observed
 from stg_ray.tasks.task import TaskKind
@@ -104,3 +107,24 @@ def test_parts_with_all_labels_and_parts_with_some_add_up(kinds: tuple[TaskKind,
         drawn = [partials[number] for number in order]
         np.testing.assert_allclose(LabelCorrelation.combine(drawn, tasks).values, expected, atol=1e-12)
         np.testing.assert_allclose(LabelCorrelation.values(drawn, tasks), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0, 2000, 200_000])
+def test_resamples_of_regressions_are_those_near_zero_wherever_their_values_lie(offset: float) -> None:
+    """In single precision the squares of values far from zero have no digits left for their variance."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=1600)
+    labels = offset + np.stack([common + 0.5 * rng.normal(size=1600), common, rng.normal(size=1600)], axis=1)
+    labels[rng.random(labels.shape) < 0.2] = np.nan
+    centers, scales = np.nanmean(labels, axis=0), np.nanstd(labels, axis=0)
+    tasks = [Task(f"t{t}", "regression", 1, center=centers[t], scale=scales[t]) for t in range(3)]
+    blocks, draws = BlockSums(), []
+    for part in np.array_split(labels, 8):
+        blocks.add({**moments(label_columns(part, tasks), observed(part)), "samples": np.array(len(part))})
+    found = blocks.resampled(LabelCorrelation, tasks, 0)
+    assert found is not None
+    order = generator(Stream.RESAMPLED_PARTS, 0).integers(0, 8, (len(found), 7))
+    for drawn in order:
+        rows = np.concatenate([np.array_split(labels, 8)[block] for block in drawn])
+        draws.append(pd.DataFrame(rows).corr().to_numpy())
+    np.testing.assert_allclose(found, draws, atol=1e-4)
