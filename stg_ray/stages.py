@@ -86,6 +86,7 @@ STAGES: dict[str, Stage] = {
             changes=(
                 "0.2 draws affinity.coordinates and the dropout of tag anew",
                 "0.2 pairs the rows of all parts for affinity.statistic=pooled",
+                "0.2 knows no errors of tag, which are those of one training",
                 "0.2 standardises the labels of regressions that are correlated",
             ),
         ),

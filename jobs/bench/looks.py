@@ -96,7 +96,7 @@ def looked_at(source: RunSource, method: str, intervals: list[int], epochs: int,
         seconds = time.process_time() - began
         if looks:
             sums = looks.arrays(0)
-            found[every].append(sums["total"].sum(axis=0) / np.maximum(sums["count"].sum(axis=0), 1))
+            found[every].append(sums["total"] / np.maximum(sums["count"], 1))
             n_looks[every] = 1 + (looks.n_steps - 1) // every
         return seconds
 

@@ -3,6 +3,9 @@
 Z_ij = 1 - L_j(theta after one step on L_i) / L_j(theta) on the same batch, theta the shared parameters and the heads
 fixed, averaged over a training run on all tasks (see `training/effects.py`). It is directed; a look at it costs about
 1 + K training steps.
+
+One training has no standard error: its looks share its trajectory and its samples, and errors from their scatter were
+half of what other trainings, and other samples, differed by.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ import numpy as np
 import torch
 
 from stg_ray.affinities.base import Estimator, Partial, task_names
-from stg_ray.affinities.jackknife import Sums, jackknife
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data.parts import concatenated
@@ -47,8 +49,7 @@ class TagAffinity(Estimator):
         return 1
 
     def partial(self, number: int) -> Partial:
-        """Return `total` and `count` (F, K, K) of the looks that the profile took, or train; they are dealt to F folds
-        in turn.
+        """Return `total` and `count` (K, K) of the looks that the profile took, or train.
 
         Raises:
             StgRayError: a loss became non-finite, or the training ended before the first look.
@@ -81,13 +82,9 @@ class TagAffinity(Estimator):
 
     @classmethod
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
-        """Average the looks; the standard errors (K, K) are those of a jackknife over their folds."""
+        """Average the looks; they have no standard errors (NaN)."""
         (partial,) = partials
-        folds = [{key: partial[key][f] for key in ("total", "count")} for f in range(len(partial["count"]))]
-
-        def mean(sums: Sums) -> np.ndarray:
-            with np.errstate(invalid="ignore"):
-                return np.where(sums["count"] > 0, sums["total"] / np.maximum(sums["count"], 1), np.nan)
-
-        affinity, error = jackknife(folds, mean)
-        return TaskMatrix(task_names(tasks), affinity, cls.kind, samples=int(partial["samples"]), errors=error)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = partial["total"] / partial["count"]
+        samples, unknown = int(partial["samples"]), np.full_like(values, np.nan)
+        return TaskMatrix(task_names(tasks), values, cls.kind, samples=samples, errors=unknown)

@@ -54,8 +54,9 @@ def scores_without_folds(
     """
     scores = np.full((N_FOLDS, len(tasks)), np.nan)
     for t, (task, prediction, own, rows) in enumerate(zip(tasks, predictions, labels, positions, strict=True)):
+        folds = folds_of(rows)
         for fold in range(N_FOLDS):
-            left = folds_of(rows) != fold
+            left = folds != fold
             scores[fold, t] = primary_score(task, prediction[left], own[left], metric)
     return scores
 

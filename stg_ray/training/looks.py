@@ -12,9 +12,6 @@ from stg_ray.training.effects import effects_of
 from stg_ray.training.evaluation import taken
 from stg_ray.training.trainer import Trainer
 
-FOLDS = 4
-"""Looks are dealt to so many folds in turn, for standard errors."""
-
 
 def looks_file(method: str) -> str:
     """Return the file of the sums of the looks that a profile took for an affinity."""
@@ -41,20 +38,20 @@ class Looks:
         method: the affinity whose effects are looked at (see `effects.effects_of`).
 
     Attributes:
-        sums: `total` and `count` (FOLDS, K, K) of the effects that are defined; looks are dealt to folds in turn.
+        sums: `total` and `count` (K, K) of the effects that are defined.
         n_steps: steps of the training so far.
     """
 
     def __init__(self, trainer: Trainer, every: int, method: str) -> None:
         self.trainer, self.every, self.method = trainer, every, method
         n_tasks = len(trainer.network.layout.tasks)
-        self.sums = {key: np.zeros((FOLDS, n_tasks, n_tasks)) for key in ("total", "count")}
+        self.sums = {key: np.zeros((n_tasks, n_tasks)) for key in ("total", "count")}
         self.n_steps = 0
 
     def record(self, rows: np.ndarray, outputs: torch.Tensor, target: torch.Tensor) -> None:
         """Look at a batch before its step, where it is one to look at (see `trainer.Record`)."""
         del outputs  # the effects are those of the loss, which is computed once more for its gradients
-        number, is_between = divmod(self.n_steps, self.every)
+        is_between = self.n_steps % self.every
         self.n_steps += 1
         if is_between:
             return
@@ -63,16 +60,15 @@ class Looks:
         if trainer.augment is not None:
             inputs = trainer.augment(inputs, torch.from_numpy(rows))
         effects = effects_of(self.method, trainer, inputs, target).cpu().numpy()
-        fold = number % FOLDS
-        self.sums["count"][fold] += ~np.isnan(effects)
-        self.sums["total"][fold] += np.nan_to_num(effects)
+        self.sums["count"] += ~np.isnan(effects)
+        self.sums["total"] += np.nan_to_num(effects)
 
 
 class ProfileLooks(Looks):
     """Looks of a profile, every rank at its rows of a batch.
 
     Attributes:
-        whole: (2, FOLDS, K, K) `total` and `count` over all ranks and the epochs that are finished.
+        whole: (2, K, K) `total` and `count` over all ranks and the epochs that are finished.
     """
 
     def __init__(self, trainer: Trainer, every: int, method: str) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from stg_ray.errors import InputError
+from stg_ray.grouping import group_tasks
+from stg_ray.grouping.stage import describe
 from stg_ray.tasks import TaskSet
 from stg_ray.training.effects import effects_of_steps
 from tests.support.oracle import compute, example
@@ -53,9 +56,22 @@ def test_a_task_without_labels_in_the_batch_has_no_effect_that_is_known() -> Non
 
 def test_tasks_of_a_block_help_each_other(make_task_set: Callable[..., TaskSet], tmp_path: Path) -> None:
     task_set = make_task_set(n_samples=400, blocks=(2, 2), noise=0.1)
-    values, error, _ = compute(task_set, tmp_path, method="tag", tag_every=3, profile={"lr": 0.05, "epochs": 10})
+    values, _, _ = compute(task_set, tmp_path, method="tag", tag_every=3, profile={"lr": 0.05, "epochs": 10})
     block = np.arange(4) // 2
     same = (block[:, None] == block) & ~np.eye(4, dtype=bool)
     assert values[same].min() > values[block[:, None] != block].max()
     assert (np.diag(values) > 0).all()
-    assert (error > 0).all()
+
+
+def test_one_training_has_no_errors_and_its_groups_no_certainty(
+    make_task_set: Callable[..., TaskSet], tmp_path: Path
+) -> None:
+    """Looks at one trajectory say little of another's: no certainty is claimed, and stability is refused."""
+    task_set = make_task_set(n_samples=400, blocks=(2, 2), noise=0.1)
+    _, errors, matrix = compute(task_set, tmp_path, method="tag", tag_every=3, profile={"lr": 0.05, "epochs": 2})
+    assert np.isnan(errors).all()
+    groups = group_tasks(matrix, n_groups=2, errors=[errors])
+    assert groups.certainty is None
+    assert "certainty" not in describe(groups)
+    with pytest.raises(InputError, match="stability needs the affinities' errors"):
+        group_tasks(matrix, errors=[errors], criterion="stability")

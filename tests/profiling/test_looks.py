@@ -123,9 +123,7 @@ def test_the_sums_are_those_of_the_definition_and_the_training_is_as_without(
         assert torch.equal(one, other)
     found = looks.arrays(100)
     assert found["count"].sum() == np.isfinite(expected).sum()
-    np.testing.assert_allclose(found["total"].sum(axis=0), np.nansum(expected, axis=0), rtol=2e-4, atol=2e-5)
-    for fold in range(4):
-        np.testing.assert_allclose(found["total"][fold], np.nansum(expected[fold::4], axis=0), rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(found["total"], np.nansum(expected, axis=0), rtol=2e-4, atol=2e-5)
 
 
 def test_looks_are_at_the_inputs_that_the_training_sees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +167,6 @@ def test_the_profile_leaves_them_for_the_affinities_also_after_a_lost_worker(
         sums = whole.read_arrays(file)
         estimator = ESTIMATORS[method]
         matrix = estimator.combine([estimator(source).partial(0)], read_index(whole.sub("parts")).tasks)
-        np.testing.assert_allclose(matrix.values, sums["total"].sum(axis=0) / sums["count"].sum(axis=0))
-        assert sums["count"].max() * 4 >= 2 * N_EPOCHS_KILLED * 3 // every - 4  # two workers look at their own rows
+        np.testing.assert_allclose(matrix.values, sums["total"] / sums["count"])
+        assert sums["count"].max() >= 2 * N_EPOCHS_KILLED * 3 // every - 4  # two workers look at their own rows
         assert (np.diag(matrix.values) > 0).all() or method == "transfer_gain"
