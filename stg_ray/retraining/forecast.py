@@ -26,7 +26,7 @@ from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.progress import StageProgress
 from stg_ray.retraining.held_out import HeldOut
-from stg_ray.retraining.jackknife import N_FOLDS, folds_of, jackknife_error
+from stg_ray.retraining.jackknife import folds_of, jackknife_error, n_filled
 from stg_ray.retraining.kept import checkpoint_of, is_finished, network_folder
 from stg_ray.retraining.library import Library
 from stg_ray.retraining.plans import Plan, n_networks
@@ -165,7 +165,7 @@ def _gains(
         return _gains_of_tasks({name: _scores(some, own) for name, own in predicting.items()}, size)
 
     whole = gains_of(library)
-    parts = [gains_of(library.of_rows(partial(_is_outside, block))) for block in range(N_FOLDS)]
+    parts = [gains_of(library.of_rows(partial(_is_outside, block))) for block in range(n_filled([of_all.rows]))]
     return {
         name: _with_interval(gain, [part[name] for part in parts])
         for name, gain in whole.items()

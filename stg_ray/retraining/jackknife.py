@@ -35,6 +35,15 @@ def folds_of(positions: np.ndarray) -> np.ndarray:
     return positions // 2 % N_FOLDS
 
 
+def n_filled(positions: Sequence[np.ndarray]) -> int:
+    """Return how many of the folds hold rows, by the last of these: of fewer than 2 `N_FOLDS` rows it is half of them.
+
+    Without a fold that holds none scores are those of all rows, which would pass for folds that change nothing.
+    """
+    last = max((int(own.max()) for own in positions if len(own)), default=-1)
+    return min(N_FOLDS, last // 2 + 1)
+
+
 def scores_without_folds(
     tasks: Sequence[Task],
     predictions: Iterable[np.ndarray],
@@ -50,12 +59,12 @@ def scores_without_folds(
         positions: of each task, (n,) of these rows among the validation rows, by which they belong to a fold.
 
     Returns:
-        (F, K) primary metrics; NaN where one is not defined on the rows that are left.
+        (F, K) primary metrics; NaN where one is not defined on the rows that are left, and for folds without rows.
     """
     scores = np.full((N_FOLDS, len(tasks)), np.nan)
     for t, (task, prediction, own, rows) in enumerate(zip(tasks, predictions, labels, positions, strict=True)):
         folds = folds_of(rows)
-        for fold in range(N_FOLDS):
+        for fold in range(n_filled(positions)):
             left = folds != fold
             scores[fold, t] = primary_score(task, prediction[left], own[left], metric)
     return scores

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import stg_ray as sr
+from stg_ray.config import MetricConfig
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import index_of, read_index
 from stg_ray.data.rows import TaskRows
@@ -58,6 +59,20 @@ def test_folds_without_a_value_do_not_count_and_without_two_nothing_is_known() -
     n = N_FOLDS - 1
     assert jackknife_error(values) == pytest.approx(np.sqrt((n - 1) / n * np.square(kept - kept.mean()).sum()))
     assert jackknife_error(np.where(np.arange(N_FOLDS)[:, None] == 2, 1.0, np.nan)) is None
+
+
+@pytest.mark.parametrize("n", [10, 15, 24, 40])
+def test_folds_without_rows_are_none(n: int) -> None:
+    """Of a mean of n rows, two in a fold, it is the jackknife over the n / 2 folds; twenty would make it larger."""
+    rng, errors, drawn = np.random.default_rng(5), [], []
+    for _ in range(400):
+        labels, predicted = rng.normal(size=(2, n))
+        task = Task("r", "regression", 1)
+        without = scores_without_folds([task], [predicted], [labels], [np.arange(n)], MetricConfig(regression="mae"))
+        assert np.isfinite(without).sum() == -(-n // 2)
+        errors.append(jackknife_error(without))
+        drawn.append(np.abs(labels - predicted).mean())
+    assert 0.9 < np.sqrt(np.mean(np.square(np.array(errors, dtype=float)))) / np.std(drawn) < 1.15
 
 
 def judged(rng: np.random.Generator, better: float, n: int = 160) -> tuple[np.ndarray, np.ndarray]:
