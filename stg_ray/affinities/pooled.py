@@ -29,7 +29,7 @@ from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
 from stg_ray.affinities.jackknife import FOLDS, jackknife_error
 from stg_ray.affinities.landscape import relative_error
-from stg_ray.affinities.sign import centred_cosine
+from stg_ray.affinities.sign import cosines_from_mean
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.tasks import Task
@@ -73,14 +73,17 @@ class PooledAffinity(GradientEstimator):
 
         Returns:
             `total` weighted distances and `weight` (1 + F, K, K), `squares` (1 + F, K) of the rows' weights: of all
-            rows, and without each of F folds of the parts; and whether the unit `is_random` coordinates.
+            rows, and without each of F folds of the parts, to first order in the change of the weights, which takes no
+            more sorting; and whether the unit `is_random` coordinates.
         """
         weights = self._weights()
-        has_pairs = _of_pairs(1.0 * (weights > 0)) > 0
+        present = 1.0 * (weights > 0)
+        has_pairs = np.stack([_of_pairs(own, own) for own in present]) > 0
+        of_pairs = np.stack([_of_pairs(own, weights[0]) for own in weights])
         total = self.within_memory(lambda gradients: self._totals(gradients, self.units[number], weights))
         return {
-            "total": np.where(has_pairs, self.factor * total, 0),
-            "weight": np.where(has_pairs, _of_pairs(weights), 0),
+            "total": np.where(has_pairs, self.factor * _of_both_sides(total), 0),
+            "weight": np.where(has_pairs, _of_both_sides(of_pairs), 0),
             "squares": np.square(weights).sum(axis=1),
             "is_random": np.array(int(self.factor > 1)),
             "samples": np.array(weights.shape[1]),
@@ -96,14 +99,12 @@ class PooledAffinity(GradientEstimator):
         return np.stack([balanced_weights(labels, tasks, class_counts([labels[k]], tasks)) * k[:, None] for k in left])
 
     def _totals(self, gradients: SampleGradients, spans: Sequence[Span], weights: np.ndarray) -> np.ndarray:
-        """Sum the weighted distances (1 + F, K, K) at some spans of coordinates."""
+        """Sum the distances (1 + F, K, K) at some spans: by all weights of one row, by the first of the other."""
         _, n, n_tasks = weights.shape
         on_device = torch.from_numpy(weights).to(self.source.device, gradients.dtype)
         total = torch.zeros(len(weights), n_tasks, n_tasks, dtype=torch.float64)
         for values in joined(gradients, lambda: self._batches(gradients.rows), n, spans):
-            for v, w in enumerate(on_device):
-                kept = w.any(dim=1)
-                total[v] += pooled_distances(values[kept], w[kept]).double().cpu()
+            total += pooled_distances(values, on_device, on_device[0]).double().cpu()
         return total.numpy()
 
     def _batches(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -119,52 +120,61 @@ class PooledAffinity(GradientEstimator):
         total = np.sum([unit["total"] for unit in units], axis=0)
         values, *without = map(_affinity, total, last["weight"], last["squares"])
         errors = jackknife_error(without) if without else np.full_like(values, np.nan)
+        values = np.clip(values, -1, 1)  # not before: a value of 1 is not known exactly
         parameters = {}
         if last["is_random"]:
             parameters["coordinates_error"] = round(relative_error(np.stack([unit["total"][0] for unit in units])), 4)
         return TaskMatrix(task_names(tasks), values, cls.kind, parameters, int(last["samples"]), errors)
 
 
-def _of_pairs(weights: np.ndarray) -> np.ndarray:
-    """Sum w_ia w_jb over pairs of different rows: (V, K, K) of weights (V, n, K)."""
-    sums = weights.sum(axis=1)
-    of_pairs: np.ndarray = sums[:, :, None] * sums[:, None] - weights.transpose(0, 2, 1) @ weights
-    return of_pairs
+def _of_pairs(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Sum left_ia right_jb over pairs of different rows: (K, K) of weights (n, K)."""
+    return np.asarray(np.outer(left.sum(axis=0), right.sum(axis=0)) - left.T @ right)
+
+
+def _of_both_sides(sums: np.ndarray) -> np.ndarray:
+    """Return the sums (V, K, K) by other weights of both rows, to first order, from those by other weights of one.
+
+    The first of them are of the weights themselves.
+    """
+    return np.asarray(sums + sums.transpose(0, 2, 1) - sums[0])
 
 
 def _affinity(total: np.ndarray, weight: np.ndarray, squares: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         distances = np.where(weight > 0, total / weight, np.nan)
-    return centred_cosine(-distances, np.diag(distances) * squares)
+    return cosines_from_mean(-distances, np.diag(distances) * squares)
 
 
-def pooled_distances(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sum w_ia w_jb |x_iap - x_jbp| over all pairs of different rows and over p.
+def pooled_distances(x: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Sum left_via right_jb |x_iap - x_jbp| over all pairs of different rows and over p.
 
     Args:
         x: (n, K, m).
-        weights: (n, K).
+        left: (V, n, K) weights.
+        right: (n, K) weights.
 
     Returns:
-        (K, K).
+        (V, K, K).
     """
     n, n_tasks, _ = x.shape
     per_column = 4 * x.element_size() * n * n_tasks
-    total = x.new_zeros(n_tasks, n_tasks)
+    total = x.new_zeros(len(left), n_tasks, n_tasks)
     for block in torch.split(x, max(1, BLOCK_BYTES // (per_column * n_tasks)), dim=2):
         for columns in torch.split(torch.arange(n_tasks, device=x.device), max(1, BLOCK_BYTES // per_column)):
-            total[:, columns] += _one_sided(block, weights, columns)
-    a, b = torch.triu_indices(n_tasks, n_tasks, 1, device=x.device)
-    of_same_row = squared_form((weights[:, a] * weights[:, b] * pairwise_l1(x)).sum(dim=0), n_tasks)
-    return total + total.T - of_same_row
+            total[:, :, columns] += torch.einsum("vnk,nkb->vkb", left, _distances_of_rows(block, right, columns))
+    for rows in torch.split(torch.arange(n, device=x.device), max(1, BLOCK_BYTES // (x.element_size() * n_tasks**2))):
+        of_same_row = squared_form(pairwise_l1(x[rows]), n_tasks)
+        total -= torch.einsum("vnk,nkb,nb->vkb", left[:, rows], of_same_row, right[rows])
+    return total
 
 
-def _one_sided(x: torch.Tensor, weights: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Compute M of which M + M^T are the sums over all pairs, those of the same row too, for some of the tasks b.
+def _distances_of_rows(x: torch.Tensor, weights: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Sum w_jb |x_iap - x_jbp| over all rows j, that of i too, and over p, for some of the tasks b.
 
-    Per coordinate all values are sorted once. With L_b(s) the weight of task b's values before s and R_b(s) of those
-    after it, M_ab = sum over s of task a of w_s x_s (L_b(s) - R_b(s)): n K log(n K) + n K^2 operations where the pairs
-    have n^2 K^2.
+    Per coordinate all values are sorted once. With L and U the sums of w_jb and of w_jb x_jb over values up to x_s, and
+    W and V those over all, the distance of s is x_s (2 L - W) + V - 2 U: n K log(n K) + n K^2 operations where the
+    pairs have n^2 K^2.
 
     Args:
         x: (n, K, m).
@@ -172,17 +182,18 @@ def _one_sided(x: torch.Tensor, weights: torch.Tensor, columns: torch.Tensor) ->
         columns: (B,) the tasks b.
 
     Returns:
-        (K, B).
+        (n, K, B).
     """
     n, n_tasks, m = x.shape
-    values = x.permute(2, 0, 1).reshape(m, n * n_tasks)
-    order = values.argsort(dim=1)
-    own = torch.diag_embed(weights)[:, :, columns]  # (n, K, B), of the value itself
-    before = own.reshape(n * n_tasks, -1)[order].cumsum_(dim=1)
-    difference = torch.empty_like(before).scatter_(1, order[:, :, None].expand_as(before), before)
-    difference = (2 * difference - weights.sum(dim=0)[columns]).reshape(m, n, n_tasks, -1)
-    difference -= own  # a value is neither before nor after itself
-    return torch.einsum("nkm,mnkb->kb", weights[:, :, None] * x, difference)
+    values, order = x.permute(2, 0, 1).reshape(m, n * n_tasks).sort(dim=1)
+    of_task = torch.diag_embed(weights)[:, :, columns].reshape(n * n_tasks, -1)
+    w = of_task[order]
+    up_to = (w * values[:, :, None]).cumsum_(dim=1)
+    distances = up_to[:, -1:] - 2 * up_to
+    w = w.cumsum_(dim=1)
+    distances.addcmul_(values[:, :, None], 2 * w - w[:, -1:])
+    total = x.new_zeros(n * n_tasks, len(columns))
+    return total.index_add_(0, order.flatten(), distances.flatten(0, 1)).reshape(n, n_tasks, -1)
 
 
 def _blocks(layers: Sequence[Layer]) -> list[list[Span]]:

@@ -35,18 +35,23 @@ class SignAffinity(SummedGradients):
         return centred_cosine(products)
 
 
-def centred_cosine(products: np.ndarray, noise: np.ndarray | float = 0) -> np.ndarray:
+def centred_cosine(products: np.ndarray) -> np.ndarray:
     """Compute the cosines (K, K) of vectors centred at their mean, from their inner products (K, K).
 
     They are NaN for a vector that is the mean, and for pairs whose product is NaN.
+    """
+    return np.asarray(np.clip(cosines_from_mean(products), -1, 1))
+
+
+def cosines_from_mean(products: np.ndarray, noise: np.ndarray | float = 0) -> np.ndarray:
+    """Compute the same of estimates of the products, which are not quite those of vectors: they may be beyond 1.
 
     Args:
-        products: estimates without bias.
+        products: (K, K) estimates.
         noise: (K,) or one number: the square of a centred norm counts as no less.
     """
     means = np.nanmean(products, axis=0)
     centred = products - means - means[:, None] + np.nanmean(products)
     norms = np.sqrt(np.maximum(np.diag(centred), noise))
     norms[norms <= 1e-9 * np.sqrt(np.nanmax(np.abs(np.diag(products))))] = np.nan
-    cosines: np.ndarray = np.clip(centred / np.outer(norms, norms), -1, 1)
-    return cosines
+    return np.asarray(centred / np.outer(norms, norms))

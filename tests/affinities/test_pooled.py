@@ -18,14 +18,19 @@ from stg_ray.affinities.gradients import estimator
 from stg_ray.affinities.gradients.joined import Span, joined
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.samples import balanced_weights, class_counts
+from stg_ray.affinities.jackknife import jackknife_error
 from stg_ray.affinities.pooled import PooledAffinity, pooled_distances
-from stg_ray.affinities.sign import centred_cosine
+from stg_ray.affinities.sign import cosines_from_mean
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data.parts import concatenated
 from stg_ray.grouping import group_tasks
 from stg_ray.tasks import TaskSet
 from tests.affinities.test_sign import disjoint
 from tests.support.oracle import compute, example, looped, source_of
+
+
+def all_pairs(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return pooled_distances(x, weights[None], weights)[0]
 
 
 def _looped(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -44,7 +49,7 @@ def test_distances_between_all_pairs_follow_from_one_sort(n: int, n_tasks: int, 
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(-3, 3, (n, n_tasks, m), generator=generator).double()
     weights = torch.rand(n, n_tasks, generator=generator, dtype=torch.float64).sub(0.3).clamp(min=0)
-    torch.testing.assert_close(pooled_distances(x, weights), _looped(x, weights), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(all_pairs(x, weights), _looped(x, weights), rtol=1e-10, atol=1e-10)
 
 
 def _values(
@@ -71,7 +76,7 @@ def test_gradients_of_all_rows_are_those_of_the_loop(trunk: str, layers: str, me
     names = None if layers == "all" else own.layers[0].parameters
     expected = _looped(looped(network, inputs, labels, names), weights)
     values = found(pooled._blocks(own.layers))
-    torch.testing.assert_close(pooled_distances(values, weights), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(all_pairs(values, weights), expected, rtol=1e-10, atol=1e-12)
     sample = CoordinateSample.draw(own.layers, 4, 0, closed=True)
     assert sample is not None
     first = np.cumsum([0, *(layer.n_coordinates for layer in own.layers)])
@@ -86,10 +91,10 @@ def test_gradients_of_all_rows_are_those_of_the_loop(trunk: str, layers: str, me
 
 def test_blocks_of_coordinates_and_of_tasks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weights = torch.rand(7, 4, 9, dtype=torch.float64), torch.rand(7, 4, dtype=torch.float64)
-    whole = pooled_distances(x, weights)
+    whole = all_pairs(x, weights)
     for most in (1, 4 * 8 * 7 * 4 * 3):  # one task at a time; three of them
         monkeypatch.setattr(pooled, "BLOCK_BYTES", most)
-        torch.testing.assert_close(pooled_distances(x, weights), whole)
+        torch.testing.assert_close(all_pairs(x, weights), whole)
 
 
 def test_random_coordinates_estimate_the_distances() -> None:
@@ -101,8 +106,8 @@ def test_random_coordinates_estimate_the_distances() -> None:
         sample = CoordinateSample.draw(own.layers, 12, seed, closed=True)
         assert sample is not None
         values = torch.cat([v for unit in pooled._folds(sample) for v in _values(own, inputs, labels, unit)], dim=2)
-        found.append(sample.factor * pooled_distances(values, weights))
-    exact = pooled_distances(
+        found.append(sample.factor * all_pairs(values, weights))
+    exact = all_pairs(
         torch.cat([v for unit in pooled._blocks(own.layers) for v in _values(own, inputs, labels, unit)], dim=2),
         weights,
     )
@@ -145,7 +150,8 @@ def test_the_matrix_is_that_of_all_pairs_of_different_rows(tmp_path: Path, part_
     labels = torch.tensor(np.where(whole.labels < 0, np.nan, whole.labels))
     distance = _looped(looped(network, torch.tensor(whole.inputs).double(), labels, last), w) / _looped_weights(w)
     noise = distance.diag() * w.square().sum(dim=0)
-    np.testing.assert_allclose(values, centred_cosine(-distance.numpy(), noise.numpy()), rtol=1e-6)
+    expected = np.clip(cosines_from_mean(-distance.numpy(), noise.numpy()), -1, 1)
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("more", [{}, {"coordinates": 40}, {"layers": "all", "coordinates": 60}])
@@ -160,6 +166,30 @@ def test_little_memory_gives_the_same_matrix(
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-4)
 
 
+def test_errors_are_those_of_leaving_folds_out_to_first_order() -> None:
+    """Against the matrices of the rows that are left, of which each takes another sort."""
+    rng = np.random.default_rng(0)
+    means = 0.7 * rng.normal(size=(1, 4, 6))
+    x = torch.from_numpy(means + rng.normal(size=(240, 4, 6)))
+    fold = np.arange(240) % 4
+    weights = np.stack(
+        [(fold != f)[:, None] * np.full((240, 4), 1 / (240 if f < 0 else 180)) for f in (-1, 0, 1, 2, 3)]
+    )
+    found = pooled._of_both_sides(pooled_distances(x, torch.from_numpy(weights), torch.from_numpy(weights[0])).numpy())
+    pairs = pooled._of_both_sides(np.stack([pooled._of_pairs(w, weights[0]) for w in weights]))
+    squares = np.square(weights).sum(axis=1)
+    approximate = [pooled._affinity(*each) for each in zip(found, pairs, squares, strict=True)]
+    exact = [
+        pooled._affinity(all_pairs(x, torch.from_numpy(w)).numpy(), pooled._of_pairs(w, w), np.square(w).sum(axis=0))
+        for w in weights
+    ]
+    np.testing.assert_allclose(approximate[0], exact[0])
+    upper = np.triu_indices(4, 1)
+    ratio = jackknife_error(approximate[1:])[upper] / jackknife_error(exact[1:])[upper]
+    assert 0.8 < np.median(ratio) < 1.25
+    assert (np.abs(np.log(ratio)) < 0.5).all()
+
+
 def test_a_task_is_as_near_to_others_however_rare_its_rows_are() -> None:
     """The sums of tasks whose gradients have one distribution: without the pairs of a row with itself, no task stands
     apart for having few rows, and none has large cosines by chance."""
@@ -168,7 +198,7 @@ def test_a_task_is_as_near_to_others_however_rare_its_rows_are() -> None:
     weights = torch.from_numpy(np.where(np.arange(80)[:, None] < n_rows, 1 / n_rows, 0))
     distances, cosines = [], []
     for _ in range(40):
-        total = pooled_distances(torch.from_numpy(rng.normal(size=(80, 5, 8))), weights).numpy()
+        total = all_pairs(torch.from_numpy(rng.normal(size=(80, 5, 8))), weights).numpy()
         weight = 1 - (weights.T @ weights).numpy()
         squares = weights.square().sum(dim=0).numpy()
         distances.append(np.diag(total / weight))
