@@ -3,7 +3,7 @@
 Any cloud of points can be cut into pieces, and any matrix into blocks. So the groups that spectral clustering makes of
 the tasks, for each number of groups, are compared with those that it makes where there is no structure, as the gap
 statistic does with the spread (Tibshirani, Walther and Hastie 2001). There are three kinds of tasks without structure:
-Gaussian points whose spread in each direction is that of the tasks; tasks that are alike by one common factor only,
+Gaussian points whose spread in each direction is that of the tasks, seen from their centre where distances are; tasks that are alike by one common factor only,
 which each has more or less of, with the rest shuffled; and all pairs shuffled.
 
 Groups are scored by -log(1 - s), with s their mean silhouette (Rousseeuw 1987) on squared distances: 1 - s is how much
@@ -16,7 +16,10 @@ The statistic is the largest number of standard deviations, over the numbers of 
 without structure. There is structure where it is beyond what these have among themselves, their mean and some standard
 deviations, for all kinds.
 
-Measured (jobs/bench/structure.py): TABLE
+Measured on 20 tasks (jobs/bench/structure.py, 40 draws): two groups whose tasks correlate by 0.7 are found in 97 to
+100 % of draws, by 0.26 in 42 to 88 %, three groups in all; groups as those of 20 Newsgroups in 95 % or more by
+correlations, in 10 % by distances. A continuum of several factors is taken for structure in at most 5 %, one common
+factor and nothing never. Of ten tasks two groups that correlate by 0.7 are found in 68 to 82 %.
 """
 
 from __future__ import annotations
