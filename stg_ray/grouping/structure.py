@@ -3,8 +3,9 @@
 Any cloud of points can be cut into pieces, and any matrix into blocks. So the groups that spectral clustering makes of
 the tasks, for each number of groups, are compared with those that it makes where there is no structure, as the gap
 statistic does with the spread (Tibshirani, Walther and Hastie 2001). There are three kinds of tasks without structure:
-Gaussian points whose spread in each direction is that of the tasks, seen from their centre where distances are; tasks that are alike by one common factor only,
-which each has more or less of, with the rest shuffled; and all pairs shuffled.
+Gaussian points whose spread in each direction is that of the tasks, seen from their centre where distances are; tasks
+that are alike by one common factor only, which each has more or less of, with the rest shuffled; and all pairs
+shuffled.
 
 Groups are scored by -log(1 - s), with s their mean silhouette (Rousseeuw 1987) on squared distances: 1 - s is how much
 nearer a task is to its own group than to the next, and the logarithm tells tight groups from a cloud that is long in
