@@ -47,8 +47,8 @@ def difference_of(stage: str, marker: Mapping[str, Any]) -> str:
     """Say what this version does otherwise than the one that made the artifacts; empty where it does the same.
 
     Example:
-        >>> difference_of("group", {})
-        'by stg_ray 0.1; since then, 0.2 draws some certainties, and groups under a budget, anew'
+        >>> difference_of("group", {}).split("; ")[:2]
+        ['by stg_ray 0.1', 'since then, 0.2 draws some certainties, and groups under a budget, anew']
         >>> difference_of("group", {"results": 99, "versions": {"stg_ray": "3.0"}})
         'by stg_ray 3.0, which is newer and may give other results'
     """
