@@ -110,6 +110,7 @@ def _own_state() -> dict[str, Any]:
         "oom_score_adj": adjusted,
         "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
         "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        "ignores_interrupts": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,  # as of a program in the background
     }
 
 

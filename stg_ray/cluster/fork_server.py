@@ -201,7 +201,8 @@ def become(request: Request) -> list[str]:
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(request["oom_score_adj"])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not request["ignores_interrupts"]:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
     arguments: list[str] = request["arguments"]
     while arguments[0].startswith("-"):  # flags of Python, which this one was started with

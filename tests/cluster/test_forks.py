@@ -96,8 +96,10 @@ def asked(tmp_path: Path, address: str, *, context: str | None = None, **setting
     return found
 
 
-def test_a_fork_is_as_a_process_that_was_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupts", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_fork_is_as_a_process_that_was_started(interrupts: Any, tmp_path: Path) -> None:
     def before() -> None:
+        signal.signal(signal.SIGINT, interrupts)
         os.nice(3)
         os.umask(0o027)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
@@ -236,6 +238,7 @@ def test_a_request_of_a_client_that_has_given_up_is_not_run(tmp_path: Path, monk
         assert not fork_client.handed_over([str(program)], dict(os.environ)), "it is started by who has asked"
         server.send_signal(signal.SIGCONT)
         assert asked(tmp_path, at("stopped"))["parent"] == server.pid
+        psutil.wait_procs(psutil.Process(server.pid).children(), timeout=10)  # the last one may still be ending
         assert not psutil.Process(server.pid).children()
     assert not (tmp_path / "ran").exists()
 
