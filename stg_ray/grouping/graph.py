@@ -96,18 +96,13 @@ def task_graph(
         if matrix.tasks != tasks:
             raise InputError("the affinities to be combined name different tasks, or in a different order")
         weight = 1.0 if weights is None else weights.get(position, 1.0)
-        own = as_distance(matrix)
-        is_distance = matrix.kind == "distance"
-        seen = seen_from_centre(own) if is_distance else own
-        np.add(total, weight, out=total, where=np.isfinite(seen))
-        for mean, values in (
-            (affinity, local_scaling(seen)),
-            (distance, _in_units_of_mean(seen)),
-            (squared, _in_units_of_mean(above_nearest(np.square(seen)) if is_distance else seen)),
-            (given, _in_units_of_mean(np.square(own) if is_distance else own)),
-        ):
+        views = _views(matrix)
+        np.add(total, weight, out=total, where=next(views))
+        for mean, values in zip((affinity, distance, squared, given), views, strict=True):
             values *= weight
             mean += values
+            del values  # before the next one is made: of many tasks it is most of the memory
+            del values
     known = total > 0
     if np.count_nonzero(known) <= np.count_nonzero(np.diag(known)):
         raise InputError("no pair of tasks has a value in the affinities: there is nothing to group by")
@@ -119,6 +114,18 @@ def task_graph(
             mean[~known] = mean.max(where=known, initial=0)
     kinds = frozenset(matrix.kind for matrix in matrices)
     return TaskGraph(affinity, distance, squared, given, kinds, neighbours)
+
+
+def _views(matrix: TaskMatrix) -> Iterator[np.ndarray]:
+    """Make which pairs of a matrix have a value, and its part in each array of a `TaskGraph`, one (K, K) at a time."""
+    own = as_distance(matrix)
+    is_distance = matrix.kind == "distance"
+    seen = seen_from_centre(own) if is_distance else own
+    yield np.isfinite(seen)
+    yield local_scaling(seen)
+    yield _in_units_of_mean(seen)
+    yield _in_units_of_mean(above_nearest(np.square(seen)) if is_distance else seen)
+    yield _in_units_of_mean(np.square(own) if is_distance else own)
 
 
 def above_nearest(squared: np.ndarray) -> np.ndarray:

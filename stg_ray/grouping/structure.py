@@ -40,7 +40,7 @@ from stg_ray.grouping.silhouette import silhouettes
 from stg_ray.grouping.threads import in_threads
 from stg_ray.seeds import Stream, generator
 
-DRAWS, DRAWS_OF_MANY = (40, 100), (10, 20)
+DRAWS, DRAWS_OF_MANY = (40, 100), (5, 20)
 """Tasks without structure of each kind: first, and where these leave it open. Of more than `MANY`, which take longer,
 fewer: they differ less by chance."""
 
