@@ -102,7 +102,6 @@ def task_graph(
             values *= weight
             mean += values
             del values  # before the next one is made: of many tasks it is most of the memory
-            del values
     known = total > 0
     if np.count_nonzero(known) <= np.count_nonzero(np.diag(known)):
         raise InputError("no pair of tasks has a value in the affinities: there is nothing to group by")
