@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 
@@ -37,6 +38,18 @@ def listen() -> None:
     signal.signal(signal.SIGALRM, _interrupt)
 
 
+def put_back() -> None:
+    """Put this process's handlers back in place where compiled code has replaced them beneath Python, as Ray's does.
+
+    That of SIGTERM prints where it came upon the program, and makes SIGALRM abort it; once Ray is shut down, SIGTERM
+    ends the program at once. In other threads than the main one this does nothing.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (*SIGNALS, signal.SIGALRM):
+            if (handler := signal.getsignal(number)) is not None:
+                signal.signal(number, handler)
+
+
 def met() -> None:
     """Raise the interrupt no more: what it ends has ended. Without an interrupt this does nothing."""
     if _asked_at:
@@ -50,6 +63,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     Raises:
         KeyboardInterrupt: unless it is on its way already, or the import system is at work.
     """
+    put_back()
     is_alarm = number == signal.SIGALRM
     if not is_alarm and not _asked_at:
         _asked_at.append(time.monotonic())

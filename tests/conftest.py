@@ -19,6 +19,7 @@ from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.progress import Reporter
 from stg_ray.tasks import TaskSet
 from tests.support.object_store import ObjectStore
+from tests.support.processes import end_programs
 
 settings.register_profile("stg_ray", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("stg_ray")
@@ -85,6 +86,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def programs_end_with_their_test() -> Iterator[None]:
+    yield
+    end_programs()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from tests.support.processes import Program, without_ray
 
 PROGRAM = """
-import os, signal, sys, time, weakref
+import os, signal, sys, threading, time, weakref
 from stg_ray import interrupts
 from stg_ray.cluster.calls import Call
 
@@ -23,10 +23,12 @@ def stop(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
     time.sleep(0.01)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests were started
 interrupts.listen()
 """
 
 IMPORTS = "the import system"
+RAY = "a bare except, with Ray started by a thread"
 
 SWALLOWED = {
     "a weak reference's callback": """
@@ -55,13 +57,24 @@ def look(frame, event, _argument):
 sys.setprofile(look)
 import colorsys
 """,
+    RAY: """
+import ray
+Call(
+    lambda: ray.init(address="local", include_dashboard=False, logging_level=50),
+    stay=threading.Event(),  # Linux ends Ray's processes with the thread that has started them
+).result()
+try:
+    stop()
+except:
+    time.sleep(1)  # longer than until the first alarm
+""",
 }
 """What swallows an interrupt, or must not be interrupted."""
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM + code], capture_output=True, text=True, timeout=20, env=without_ray()
+        [sys.executable, "-c", PROGRAM + code], capture_output=True, text=True, timeout=60, env=without_ray()
     )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from stg_ray import interrupts
 from stg_ray.cluster import forks, keeper
 from stg_ray.cluster.calls import is_calling
 from stg_ray.cluster.machine import EXTRAS_OF_RAY, missing_for_ray
@@ -235,6 +236,7 @@ def end(before: set[psutil.Process] | None) -> None:
         abandoned = before is not None and process_ends.is_set() and is_calling()
         if not abandoned:
             ray.shutdown()
+            interrupts.put_back()
         if before is not None:
             rays = {process for process in (started | descendants()) - before if _is_rays(process)}
             _, alive = psutil.wait_procs(rays, timeout=0 if abandoned else 0.1)  # an agent would take its time

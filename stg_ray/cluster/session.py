@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from stg_ray import interrupts
 from stg_ray.cluster.calls import Call, lost, root_cause
 from stg_ray.cluster.own_ray import check_limits, descendants, end, start
 from stg_ray.cluster.places import check_settings, local_settings
@@ -84,6 +85,7 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         begun = _Start(level, verbose)
     with begun:
         begun.call.result()
+        interrupts.put_back()
         yield
 
 

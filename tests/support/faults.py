@@ -233,8 +233,11 @@ def fill(file: Path) -> None:
 def read_only(folder: Path) -> Iterator[None]:
     """A folder that can be read, but not written to, while the block runs: it is mounted on itself, read-only."""
     subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
     try:
+        deadline = time.monotonic() + 10
+        while subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], capture_output=True).returncode:
+            assert time.monotonic() < deadline, f"{folder} is written to all the time"
+            time.sleep(0.01)  # a file that is open for writing keeps it busy
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -26,6 +26,16 @@ QUICK_TO_NOTICE = {
 """Ray's own values are 5 s, 3 s and 5: a cluster takes a quarter of a minute to see that a node is dead."""
 
 
+_running: list[Program] = []
+
+
+def end_programs() -> None:
+    """End the programs that a test which failed has left: they take the processors of the next one."""
+    while _running:
+        with _running.pop().process as process:
+            process.kill()
+
+
 class Program:
     """A running `stg-ray` in a session of its own, so that it can be interrupted like in a terminal."""
 
@@ -42,6 +52,7 @@ class Program:
                 # Tests that run in the background of a script inherit that Ctrl-C is ignored.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
+        _running.append(self)
         self.seen: set[psutil.Process] = set()
         self.peak_rss = 0
 
