@@ -183,12 +183,12 @@ def two_domains(seed: int) -> Arrays:
 def told(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, object]]:
     """Return what is to be said of labels: columns of other numbers than 0 and 1 are regressions, the whole numbers of
     small schools too; in others -1 is missing."""
-    has_values = [not np.isin(column[~np.isnan(column)], (-1, 0, 1)).all() for column in arrays["labels"].T]
-    values: dict[str, object] = {"kind": "regression"}
-    labels: dict[str, object] = {"missing": [-1]}
-    if all(has_values) or not any(has_values):
-        return {"*": values if all(has_values) else labels}
-    return {str(name): values if has else labels for name, has in zip(arrays["names"], has_values, strict=True)}
+    is_regression = [not np.isin(column[~np.isnan(column)], (-1, 0, 1)).all() for column in arrays["labels"].T]
+    regression: dict[str, object] = {"kind": "regression"}
+    classes: dict[str, object] = {"missing": [-1]}
+    if all(is_regression) or not any(is_regression):
+        return {"*": regression if all(is_regression) else classes}
+    return {str(name): regression if own else classes for name, own in zip(arrays["names"], is_regression, strict=True)}
 
 
 def alphabets(seed: int) -> Arrays:

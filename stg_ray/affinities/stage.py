@@ -144,11 +144,12 @@ def _limits(
     if any("trained_heads" in estimator.needs for estimator in estimators.values()):
         untrained = untrained_heads(source.network(), *source.examples(ROWS_LOOKED_AT))
         limits += [(untrained, "raise profile.epochs, or set affinity.start=initial")] if untrained else []
-    if incomparable := tasks_without_a_value(matrices):
+    if alone := tasks_without_a_value(matrices):
+        few = first_names([repr(task) for task in alone], NAMED)
         limits.append(
             (
-                f"{len(incomparable):,} of {counted(len(source.index.tasks), 'task')} could not be compared with any "
-                f"other, so that nothing tells where to group them ({first_names(incomparable, NAMED)})",
+                f"{len(alone):,} of {counted(len(source.index.tasks), 'task')} could not be compared with any other, "
+                f"so that nothing tells where to group them ({few})",
                 "give them labels at the samples of others, train until their outputs differ (profile.epochs), or take "
                 "another of affinity.methods",
             )
@@ -163,7 +164,7 @@ def tasks_without_a_value(matrices: Sequence[TaskMatrix]) -> list[str]:
         known = np.isfinite(matrix.values)
         np.fill_diagonal(known, False)
         has_value |= known.any(axis=0) | known.any(axis=1)
-    return [repr(task) for task, has in zip(matrices[0].tasks, has_value, strict=True) if not has]
+    return [task for task, has in zip(matrices[0].tasks, has_value, strict=True) if not has]
 
 
 def _accuracy(matrix: TaskMatrix) -> list[str]:

@@ -83,7 +83,7 @@ def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -
         numbers = np.unique(np.geomspace(min(numbers), max(numbers), NUMBERS_OF_MANY).round().astype(int)).tolist()
     of_tasks = _scores(graph.squared, numbers)
     comparisons = []
-    for draw in _kinds(graph):
+    for draw in _draws_of(graph):
 
         def of_draw(own: np.random.Generator, draw: Draw = draw) -> np.ndarray:
             return _scores(draw(own), numbers)
@@ -98,7 +98,7 @@ def find_structure(graph: TaskGraph, numbers: Sequence[int], *, seed: int = 0) -
     return min(comparisons, key=lambda structure: structure.excess - structure.threshold)
 
 
-def _kinds(graph: TaskGraph) -> list[Draw]:
+def _draws_of(graph: TaskGraph) -> list[Draw]:
     """Return what draws each kind of tasks without structure."""
     squared, n_tasks = graph.squared, len(graph.squared)
     # Of many tasks most of the time is that of memory, and a draw needs no more digits.

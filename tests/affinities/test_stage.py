@@ -164,6 +164,6 @@ def test_tasks_without_any_value_are_named() -> None:
     np.fill_diagonal(values, 1)
     one, other = (TaskMatrix(("a", "b", "c", "d"), values.copy(), "affinity") for _ in range(2))
     one.values[0, 1] = 0.3
-    assert tasks_without_a_value([one, other]) == ["'c'", "'d'"]
+    assert tasks_without_a_value([one, other]) == ["c", "d"]
     other.values[3, 0] = 0.1
-    assert tasks_without_a_value([one, other]) == ["'c'"]
+    assert tasks_without_a_value([one, other]) == ["c"]

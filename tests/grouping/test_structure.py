@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from stg_ray.affinities.adjusted import without_rates
-from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.grouping import group_tasks, task_graph
 from stg_ray.grouping.clusterers.spectral import Spectral
 from stg_ray.grouping.graph import TaskGraph, default_neighbours
@@ -27,9 +28,11 @@ def correlations(columns: np.ndarray) -> np.ndarray:
     return np.asarray(np.corrcoef(columns))
 
 
-def graph_of(values: np.ndarray) -> TaskGraph:
+def graph_of(values: np.ndarray, kind: Kind = "affinity") -> TaskGraph:
+    """The graph of correlations, or of the distances of standardised columns that they are."""
     names = tuple(f"t{t}" for t in range(len(values)))
-    return task_graph([TaskMatrix(names, values, "affinity")], neighbours=default_neighbours(len(values)))
+    own = values if kind == "affinity" else np.sqrt(np.maximum(2 - 2 * values, 0))
+    return task_graph([TaskMatrix(names, own, kind)], neighbours=default_neighbours(len(values)))
 
 
 def newsgroups_like(seed: int, n: int = 400) -> np.ndarray:
@@ -71,7 +74,7 @@ def test_structure_as_strong_as_that_of_20_newsgroups_is_found_in_95_percent_of_
         *itertools.product(("affinity", "adjusted"), [(14, 6)]),
     ],
 )
-def test_few_and_large_groups_are_found(kind: str, sizes: tuple[int, ...]) -> None:
+def test_few_and_large_groups_are_found(kind: Kind | Literal["adjusted"], sizes: tuple[int, ...]) -> None:
     """Two of them lie on a line, as a cloud that is long in one direction does; only how tight they are tells them."""
     group = np.repeat(np.arange(len(sizes)), sizes)
     found = []
@@ -95,10 +98,11 @@ def test_one_value_is_no_structure(value: float) -> None:
     assert len(group_tasks(values).groups) == 1
 
 
+@pytest.mark.parametrize("kind", ["affinity", "distance"])
 @pytest.mark.parametrize("noise", [independent, one_common_factor, a_continuum, heavy_tails])
-def test_noise_is_hardly_ever_taken_for_structure(noise: Callable[..., np.ndarray]) -> None:
+def test_noise_is_hardly_ever_taken_for_structure(noise: Callable[..., np.ndarray], kind: Kind) -> None:
     """Of 5 % of draws, chance makes at most 2 of 12, but for one time in fifty."""
-    graphs = [graph_of(noise(np.random.default_rng([1, seed]))) for seed in range(12)]
+    graphs = [graph_of(noise(np.random.default_rng([1, seed])), kind) for seed in range(12)]
     found = [find_structure(graph, NUMBERS, seed=seed).is_found for seed, graph in enumerate(graphs)]
     assert sum(found) <= 2
 
