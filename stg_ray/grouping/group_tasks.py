@@ -12,7 +12,6 @@ from stg_ray.artifacts.evidence import DECIMALS
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.config.grouping import GroupingConfig
-from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.errors import InputError
 from stg_ray.grouping.arguments import arrays_of, check_n_groups, one_each, settings_of, weights_of
 from stg_ray.grouping.certainty import certainty
@@ -20,7 +19,7 @@ from stg_ray.grouping.clusterers.base import Clusterer, Clustering
 from stg_ray.grouping.clusterers.points import PointClusters
 from stg_ray.grouping.clusterers.registry import check_method, clusterer_of, name_of
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
-from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of
+from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of, points_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
 from stg_ray.grouping.resamples import resampled_graphs, resampled_points
 from stg_ray.grouping.selection import Conditions, select
@@ -143,6 +142,12 @@ class _Problem:
         """Return the graph of other values of the same matrices."""
         return task_graph(matrices, self.weights, self.neighbours)
 
+    def of_what_counts(self, arrays: Sequence[np.ndarray | None] | None) -> list[np.ndarray | None] | None:
+        """Return arrays of the matrices, None for those without weight: the graph does not depend on them."""
+        if arrays is None:
+            return None
+        return [array if self.weights is None or self.weights[i] > 0 else None for i, array in enumerate(arrays)]
+
     def graphs_alone(self) -> Iterator[TaskGraph]:
         """Yield the graph of each matrix that counts and has a value, where there are several."""
         off_diagonal = ~np.eye(len(self.tasks), dtype=bool)
@@ -225,28 +230,11 @@ def _clustering(
 ) -> Clustering[Any]:
     """Return the clusterer of a method with its data: the points of a data map, or the task graph."""
     if method == "points":
-        histogram = _histogram(sources, problem.matrices[0].tasks)
+        histogram = points_of(sources, problem.matrices[0].tasks)
         return Clustering(PointClusters(seed=seed), histogram, resampled_points(histogram, seed=seed))
+    errors, resamples = problem.of_what_counts(errors), problem.of_what_counts(resamples)
     others = resampled_graphs(problem.matrices, resamples, errors, problem.graph_of, order=problem.order, seed=seed)
     return Clustering(clusterer_of(method)(seed=seed), problem.graph, others)
-
-
-def _histogram(sources: Sequence[Any], tasks: Sequence[str]) -> PointHistogram:
-    """Return the first data map among the sources, its tasks in this order.
-
-    Raises:
-        InputError: there is none, or a task has no point in it.
-    """
-    for source in sources:
-        if isinstance(source, PointHistogram):
-            without = [task for task, counts in zip(source.tasks, source.counts, strict=True) if not counts.any()]
-            if without:
-                raise InputError(
-                    f"task {without[0]!r} has no points in the data map (a regression has no confidence): "
-                    "leave it out, or use another method than points"
-                )
-            return PointHistogram(tuple(tasks), source.counts[[source.tasks.index(task) for task in tasks]])
-    raise InputError("grouping by points needs a data map: give an sr.DataMap, or the sr.DataMapState of some samples")
 
 
 def _clustered(problem: _Problem, clustering: Clustering[Any], method: str, asked: GroupingConfig, seed: int) -> Groups:

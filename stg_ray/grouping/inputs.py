@@ -72,6 +72,24 @@ def as_points(source: object, names: Sequence[str] | None = None) -> PointHistog
     return source if isinstance(source, PointHistogram) else None
 
 
+def points_of(sources: Sequence[object], tasks: Sequence[str]) -> PointHistogram:
+    """Return the first data map among the sources, its tasks in this order.
+
+    Raises:
+        InputError: there is none, or a task has no point in it.
+    """
+    for source in sources:
+        if isinstance(source, PointHistogram):
+            without = [task for task, counts in zip(source.tasks, source.counts, strict=True) if not counts.any()]
+            if without:
+                raise InputError(
+                    f"task {without[0]!r} has no points in the data map (a regression has no confidence): "
+                    "leave it out, or use another method than points"
+                )
+            return PointHistogram(tuple(tasks), source.counts[[source.tasks.index(task) for task in tasks]])
+    raise InputError("grouping by points needs a data map: give an sr.DataMap, or the sr.DataMapState of some samples")
+
+
 def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], title: str) -> TaskMatrix:
     """Return the matrix with its rows and columns in this order.
 

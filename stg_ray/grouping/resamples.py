@@ -38,6 +38,11 @@ class Resamples(Sequence[Item]):
         return self.make(range(self.n)[number])
 
 
+def has_errors(resampled: np.ndarray | None, error: np.ndarray | None) -> bool:
+    """Return whether it is known how far other samples might have led a matrix."""
+    return resampled is not None or (error is not None and bool(np.isfinite(error).any()))
+
+
 def resampled_graphs(
     matrices: Sequence[TaskMatrix],
     resamples: Sequence[np.ndarray | None] | None,
@@ -57,7 +62,7 @@ def resampled_graphs(
     Args:
         matrices: of the K tasks.
         resamples: (B, K, K) of each matrix, or None.
-        errors: (K, K) of each matrix; None, or NaN for a pair, count as none.
+        errors: (K, K) of each matrix; None, or NaN for a pair, count as none, so that certainty is too high.
         graph_of: makes the graph of resampled matrices.
         order: (K,) positions of the matrices' tasks in `resamples` and `errors`.
         seed: of the noise.
@@ -66,7 +71,7 @@ def resampled_graphs(
     given = zip(matrices, resamples or nothing, errors or nothing, strict=True)
     # Without two parts there are no errors, which does not mean that they are 0.
     pairs = np.ix_(order, order)
-    known = [(m, r, e[pairs] if r is None and e is not None and np.isfinite(e).any() else None) for m, r, e in given]
+    known = [(m, r, e[pairs] if e is not None and r is None and has_errors(r, e) else None) for m, r, e in given]
     numbers = [len(r) for _, r, _ in known if r is not None]
     n = min(numbers) if numbers else n_resamples(len(order)) if any(e is not None for *_, e in known) else 0
 

@@ -18,6 +18,7 @@ from stg_ray.grouping.clusterers.registry import check_method
 from stg_ray.grouping.group_tasks import group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
 from stg_ray.grouping.main_tasks import main_groups
+from stg_ray.grouping.resamples import has_errors
 from stg_ray.grouping.selection import Conditions
 from stg_ray.progress import StageProgress
 from stg_ray.stages import AUXILIARY
@@ -44,11 +45,12 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         unknown = [None] * len(from_files)
         errors = [*(_read(run_dir, f"{name}.stderr").values for name in computed), *unknown]
         resamples = [*(_resamples(run_dir, name) for name in computed), *unknown]
+    weights = [settings.weights.get(name, 1.0) for name in names]
     groups = group_tasks(
         sources,
         errors=errors,
         resamples=resamples,
-        weights=[settings.weights.get(name, 1.0) for name in names],
+        weights=weights,
         method=settings.method,
         n_groups=settings.groups,
         min_groups=settings.min_groups,
@@ -61,7 +63,9 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         affinities=names,
     )
     run_dir.write_json("groups.json", groups.to_dict())
-    progress.summary = describe(groups)
+    known = [True] if errors is None or resamples is None else map(has_errors, resamples, errors)
+    exact = [name for name, weight, is_known in zip(names, weights, known, strict=True) if weight > 0 and not is_known]
+    progress.summary = describe(groups, exact)
 
 
 def _read(run: RunDir, name: str) -> TaskMatrix:
@@ -129,8 +133,12 @@ def check_grouping(config: Config, tasks: Sequence[str], regressions: Sequence[s
     read_files(config, tasks)
 
 
-def describe(groups: Groups) -> str:
-    """Return a line on the groups, for the progress of the stage."""
+def describe(groups: Groups, exact: Sequence[str] = ()) -> str:
+    """Return a line on the groups, for the progress of the stage.
+
+    Args:
+        exact: the affinities whose errors are not known, and count as none.
+    """
     if len(groups.groups) == 1:
         return f"one group: {groups.why_one}"
     sizes = ", ".join(str(len(members)) for members in groups.groups)
@@ -145,4 +153,5 @@ def describe(groups: Groups) -> str:
         text += f"; beware: {len(groups.groups)} groups are the most that were tried: set grouping.max_groups higher"
     if groups.certainty is not None:
         text += f"; mean certainty {sum(groups.certainty.values()) / len(groups.certainty):.2f}"
+        text += f", at most: errors of {' and '.join(exact)} are not known" if exact else ""
     return text

@@ -18,7 +18,7 @@ from stg_ray.config.tuning import TUNED
 from stg_ray.models.files import load_weights
 from stg_ray.models.trunks import trunk_name
 from stg_ray.report.evidence import Evidence
-from stg_ray.shown import ranged
+from stg_ray.shown import counted, ranged
 from stg_ray.stages import STAGES, TUNING
 
 PROFILED = "profile/network.pt"
@@ -84,7 +84,7 @@ def _profiled(evidence: Evidence) -> str:
     weights = load_weights(evidence.run, PROFILED).items()
     n_parameters = sum(value.numel() for name, value in weights if not re.search(BUFFERS, name))
     cost = evidence.summary.index.n_samples() * epochs * n_parameters
-    return f"{epochs:,} epochs of one network of all tasks, cost {cost:.2e} ({OF_COST})"
+    return f"{counted(epochs, 'epoch')} of one network of all tasks, cost {cost:.2e} ({OF_COST})"
 
 
 def _trained(networks: pd.DataFrame) -> str:
@@ -92,7 +92,7 @@ def _trained(networks: pd.DataFrame) -> str:
     if networks.empty:
         return ""
     seconds, cost = networks["seconds"].sum(), networks["cost"].sum()
-    return f"{len(networks):,} networks, {seconds:,.0f} s of training, cost {cost:.2e} ({OF_COST})"
+    return f"{counted(len(networks), 'network')}, {seconds:,.0f} s of training, cost {cost:.2e} ({OF_COST})"
 
 
 def versions_of(evidence: Evidence) -> dict[str, str]:

@@ -71,11 +71,12 @@ def search_sentence(search: Mapping[str, Any]) -> str:
     if finals:
         gain = max(final["gain"] for final in finals)
         taken = (
-            f" Of {len(finals)} groupings it took the best in trainings of {search['final_epochs']} epochs, "
+            f" Of {len(finals)} groupings it took the best in trainings of {counted(search['final_epochs'], 'epoch')}, "
             f"{gain:+.4f} over one network."
         )
     return (
-        f"The search measured {search['networks']} groups in trainings of {search['epochs']} epochs, together "
+        f"The search measured {counted(search['networks'], 'group')} in trainings of "
+        f"{counted(search['epochs'], 'epoch')}, together "
         f"{search['cost']:.1f} times the training of its plan. Of its groups ({groups}), trained as long, "
         f"{search['expected']:+.4f} +- {search['error']:.4f} is expected on validation rows over one network of all "
         f"tasks, and {search['over_random']:+.4f} over random groups of the same sizes.{taken}"

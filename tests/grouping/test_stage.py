@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +101,15 @@ def test_a_file_of_ones_own_counts_by_its_weight(run: RunDir, tmp_path: Path) ->
     frame.sample(frac=1, random_state=0).to_csv(tmp_path / "mine.csv")
     files = ["grouping.groups=3", f"grouping.files={{mine: {tmp_path / 'mine.csv'}}}"]
     with_own = set_values(CONFIG, [*files, "grouping.weights={data_map: 0, landscape: 0, mine: 1}"])
-    assert grouped(run, with_own)[0].labels.tolist() == other.tolist()
+    groups, summary = grouped(run, with_own)
+    assert groups.labels.tolist() == other.tolist()
+    assert groups.certainty is None, "its errors are not known, and the others do not count"
+    assert "certainty" not in summary
     little = set_values(CONFIG, [*files, "grouping.weights={mine: 0.01}"])
-    assert grouped(run, little)[0].labels.tolist() == LABELS.tolist()
-    assert grouped(run, little)[0].affinities == {"data_map": 1.0, "landscape": 1.0, "mine": 0.01}
+    groups, summary = grouped(run, little)
+    assert groups.labels.tolist() == LABELS.tolist()
+    assert groups.affinities == {"data_map": 1.0, "landscape": 1.0, "mine": 0.01}
+    assert re.search(r"; mean certainty [\d.]+, at most: errors of mine are not known$", summary)
     check_grouping(with_own, NAMES)
     with pytest.raises(InputError, match=r"mine.csv has 't11', which is no task of the run"):
         check_grouping(with_own, NAMES[:11])
