@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stg_ray.config import Config
 from stg_ray.config.data import DataConfig, data_root, npz_path
-from stg_ray.config.paths import expanded
+from stg_ray.config.paths import IMAGE_SUFFIXES, expanded, is_hidden, leads_back
 from stg_ray.config.tables import looked_up, named_files
 from stg_ray.imports import module_file
 
@@ -39,9 +40,11 @@ def source_digests(config: Config, sections: Collection[str] | None = None) -> d
     files["grouping.method"] = module_file(config.grouping.method)
     if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
         files["model.weights"] = expanded(config.model.weights)
+    folders = {f"{key}.images.folder": data for key, data in sources.items() if data.images is not None}
     if sections is not None:
         files = {key: path for key, path in files.items() if key.partition(".")[0] in sections}
-    return file_digests(files)
+        folders = {key: data for key, data in folders.items() if key.partition(".")[0] in sections}
+    return file_digests(files) | _folder_digests(folders)
 
 
 def _files_of(data: DataConfig) -> dict[str, Path]:
@@ -69,6 +72,36 @@ def _with_those_inside(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield files, and of directories the files in them."""
     for path in paths:
         yield from sorted(path.rglob("*")) if path.is_dir() else [path]
+
+
+def _folder_digests(sources: Mapping[str, DataConfig]) -> dict[str, str]:
+    """Hash folders of images that exist: the places and sizes of the images, and up to `HASHED_WHOLE` their contents.
+
+    What systems and tools leave beside images, in hidden folders too, does not count.
+    """
+    digests = {}
+    for key, data in sources.items():
+        assert data.images is not None, "folders of images only"
+        folder = looked_up(data.images.folder, data_root(data))
+        images = {path.relative_to(folder).as_posix(): path for path in _images_below(folder)}
+        sizes = {name: path.stat().st_size for name, path in sorted(images.items())}
+        whole = sum(sizes.values()) <= HASHED_WHOLE
+        digest = hashlib.sha256()
+        for name, size in sizes.items():
+            contents = _digest(images[name], whole=True) if whole else ""
+            digest.update(f"{name}\0{size} {contents}\n".encode(errors="surrogateescape"))
+        if images:
+            digests[key] = digest.hexdigest()
+    return digests
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """Yield the images in a folder and below it, without hidden ones."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not (is_hidden(name) or leads_back(Path(place, name)))]
+        for path in (Path(place, name) for name in names):
+            if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name) and path.is_file():
+                yield path
 
 
 def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:

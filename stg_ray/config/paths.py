@@ -11,6 +11,12 @@ from stg_ray.errors import InputError
 EMPTY = "is empty: expected {} (is a variable of the shell not set?)"
 """What is said of a text that is given and says nothing."""
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Of the files in folders of images that are read, in lower case."""
+
+SYSTEM_FOLDERS = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+"""Folders that systems leave among the user's."""
+
 
 def place(text: str | None) -> str | None:
     """Return the place of a run, a path or a URI, as it is given.
@@ -48,3 +54,17 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         text = os.fspath(path)
         user = text.partition("/")[0]
         raise InputError(f"{text!r}: there is no home folder of {user!r}: give the whole path") from error
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a name is that of a system's or a tool's file: .git, ._1.jpg, __MACOSX, ..."""
+    return name.startswith(".") or name in SYSTEM_FOLDERS
+
+
+def leads_back(path: Path) -> bool:
+    """Return whether a path is a link to a folder that it is in, and so leads around for ever."""
+    if not path.is_symlink():
+        return False
+    # The folders by which it was reached, through other links, and those in which it really is.
+    around = {step.resolve() for step in path.absolute().parents} | set(path.parent.resolve().parents)
+    return path.resolve() in around

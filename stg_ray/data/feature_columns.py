@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stg_ray.data.columns import TENSOR_SHAPE
-from stg_ray.data.images import decode_all, large_array
+from stg_ray.data.images import common_mode, decode_all, image_source, large_array
 from stg_ray.errors import InputError
 from stg_ray.tasks.column_types import RECIPE, in_words, of_each_kind
 from stg_ray.tasks.notes import DataWarning
@@ -90,10 +90,10 @@ class FeatureColumns:
         """
         if self.image is not None:
             values = batch.column(self.image).to_pylist()
-            sources = [_image_source(value, file, self.image, row + i) for i, value in enumerate(values)]
+            sources = [image_source(value, file, self.image, row + i) for i, value in enumerate(values)]
             if b"" in sources:
                 raise InputError(f"{file}: there is no image in row {row + sources.index(b'')}: remove the row")
-            block = decode_all(sources, lambda i: f"{file}: the image in row {row + i}", self.image_size)
+            block = self._images(sources, file, row)
         elif self.bits is not None:
             packed = [np.frombuffer(value or b"", np.uint8) for value in batch.column(self.bits).to_pylist()]
             block = np.unpackbits(_stacked(packed, file, row), axis=1, bitorder="little")
@@ -102,12 +102,28 @@ class FeatureColumns:
         if self.filled == 0:
             self.array = large_array((self.n_rows, *block.shape[1:]), block.dtype)
         if block.shape[1:] != self.array.shape[1:]:
+            way = " (or set data.image_size, to crop and scale images)" if self.image is not None else ""
             raise InputError(
                 f"{file}: inputs from row {row} have the shape {block.shape[1:]}, those before {self.array.shape[1:]}: "
-                "expected one shape"
+                f"expected one shape{way}"
             )
         self.array[self.filled : self.filled + len(block)] = block
         self.filled += len(block)
+
+    def _images(self, sources: Sequence[bytes | Path], file: Path, row: int) -> np.ndarray:
+        """Return the pixels of a batch of images, in colour from the first batch on that has a coloured one."""
+        coloured = self.filled > 0 and self.array.shape[1] == 3
+        mode = "RGB" if coloured else common_mode(sources)
+        if mode == "RGB" and self.filled > 0 and not coloured:
+            grey = self.array[: self.filled]
+            self.array = large_array((self.n_rows, 3, *grey.shape[2:]), grey.dtype)
+            self.array[: self.filled] = grey  # the grey level is that of each colour
+
+        def where(i: int) -> str:
+            path = f", {sources[i]}," if isinstance(sources[i], Path) else ""
+            return f"{file}: the image in row {row + i}{path}"
+
+        return decode_all(sources, where, self.image_size, mode)
 
     def _numbers(self, batch: pa.RecordBatch, file: Path, row: int) -> np.ndarray:
         """Return the features (n, F) of a batch, with NaN or 0 where there is none, which is remembered."""
@@ -223,26 +239,6 @@ class FeatureColumns:
                     DataWarning,
                     stacklevel=2,
                 )
-
-
-def _image_source(value: object, file: Path, column: str, row: int) -> bytes | Path:
-    """Return the encoded image of a cell: bytes, a path, or Hugging Face's struct of these.
-
-    Raises:
-        InputError: a path is no file beside the table's, nor from the current directory.
-    """
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if not isinstance(value, str):
-        return value if isinstance(value, bytes) else b""
-    found = next((path for path in (file.parent / value, Path(value)) if path.is_file()), None)
-    if found is None:
-        raise InputError(
-            f"{file}: the column {column!r} holds paths of images, and the one in row {row}, {value!r}, is no file in "
-            f"{file.parent.absolute()} nor in the current directory {Path.cwd()}: write paths from one of these, or "
-            "whole ones"
-        )
-    return found
 
 
 def _stacked(arrays: Sequence[np.ndarray], file: Path, row: int) -> np.ndarray:

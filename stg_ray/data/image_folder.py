@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stg_ray.config.paths import expanded
+from stg_ray.config.paths import IMAGE_SUFFIXES, expanded, is_hidden, leads_back
 from stg_ray.config.tables import refuse_missing
 from stg_ray.data.classes import class_tasks
 from stg_ray.data.copies import copies_of, leaks
@@ -29,12 +29,6 @@ from stg_ray.tasks.splitting import SPLIT_NAMES, SPLITS
 
 if TYPE_CHECKING:
     from stg_ray.config.data import ImageFolderConfig
-
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Of the files that are read, in lower case."""
-
-SYSTEM_FOLDERS = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
-"""Folders that systems leave among the user's."""
 
 Sample = tuple[Path, int]
 """The path of an image, and the number of its class."""
@@ -65,7 +59,7 @@ def read_image_folder(config: ImageFolderConfig, root: Path, seed: int, image_si
     if ignored:
         shown = ", ".join(f"{count:,} {suffix}" for suffix, count in ignored.most_common(5))
         warnings.warn(
-            f"{folder}: {ignored.total():,} files are left out ({shown}): expected {', '.join(SUFFIXES)}",
+            f"{folder}: {ignored.total():,} files are left out ({shown}): expected {', '.join(IMAGE_SUFFIXES)}",
             DataWarning,
             stacklevel=2,
         )
@@ -127,12 +121,7 @@ def _splits_of(folder: Path) -> dict[str, Path]:
 
 def _visible_folders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted, without hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
-
-
-def _is_hidden(name: str) -> bool:
-    """Return whether a name is that of a system's or a tool's file: .git, ._1.jpg, __MACOSX, ..."""
-    return name.startswith(".") or name in SYSTEM_FOLDERS
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def _classes_of(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[Sample]]:
@@ -146,7 +135,7 @@ def _classes_of(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[Sa
     for path in classes:
         _check_link(path)
     if not classes:
-        if any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()):
+        if any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
             raise InputError(
                 f"{folder} is no folder of classes: it holds images. Expected a folder of images for each class; where "
                 "a table has the labels, use data.csv (or parquet) with image: COLUMN, whose cells are paths of images"
@@ -156,13 +145,13 @@ def _classes_of(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[Sa
     for number, path in enumerate(classes):
         before = len(samples)
         for image in _files_below(path):
-            if image.suffix.lower() in SUFFIXES:
+            if image.suffix.lower() in IMAGE_SUFFIXES:
                 samples.append((image, number))
             else:
                 ignored[image.suffix.lower() or image.name] += 1
         if len(samples) == before:
             raise InputError(
-                f"{folder} is no folder of classes: no image is in {path.name!r} (expected {', '.join(SUFFIXES)})"
+                f"{folder} is no folder of classes: no image is in {path.name!r} (expected {', '.join(IMAGE_SUFFIXES)})"
             )
     return [path.name for path in classes], samples
 
@@ -215,17 +204,14 @@ def _check_link(path: Path) -> None:
     Raises:
         InputError: it does.
     """
-    if path.is_symlink():
-        target = path.resolve()
-        # The folders by which it was reached, through other links, and those in which it really is.
-        if target in {step.resolve() for step in path.absolute().parents} | set(path.parent.resolve().parents):
-            raise InputError(f"{path} is a link to {target}, in which it is itself: remove it")
+    if leads_back(path):
+        raise InputError(f"{path} is a link to {path.resolve()}, in which it is itself: remove it")
 
 
 def _files_below(folder: Path) -> list[Path]:
     """Return the files in a folder and in the folders below it, without hidden ones, in a fixed order."""
     found: list[Path] = []
     for place, _, names in sorted(_walk(folder)):
-        if not any(_is_hidden(step) for step in Path(place).relative_to(folder).parts):
-            found += [Path(place, name) for name in sorted(names) if not _is_hidden(name)]
+        if not any(is_hidden(step) for step in Path(place).relative_to(folder).parts):
+            found += [Path(place, name) for name in sorted(names) if not is_hidden(name)]
     return found

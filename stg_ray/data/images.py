@@ -125,18 +125,41 @@ def decode_all(
     return images
 
 
-def common_mode(paths: Sequence[Path]) -> str:
-    """Return "L" if the images of all these files are grey, else "RGB"; files that are not images are ignored."""
+def image_source(value: object, file: Path, column: str, row: int) -> bytes | Path:
+    """Return the encoded image of a cell: bytes, a path, or Hugging Face's struct of these.
 
-    def is_grey(path: Path) -> bool:
+    Raises:
+        InputError: a path is no file beside the table's, nor from the current directory.
+    """
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if not isinstance(value, str):
+        return value if isinstance(value, bytes) else b""
+    found = next((path for path in (file.parent / value, Path(value)) if path.is_file()), None)
+    if found is None:
+        raise InputError(
+            f"{file}: the column {column!r} holds paths of images, and the one in row {row}, {value!r}, is no file in "
+            f"{file.parent.absolute()} nor in the current directory {Path.cwd()}: write paths from one of these, or "
+            "whole ones"
+        )
+    return found
+
+
+def common_mode(sources: Sequence[bytes | Path]) -> str:
+    """Return "L" if all these images, encoded or by the paths of their files, are grey, else "RGB".
+
+    What is no image is ignored.
+    """
+
+    def is_grey(source: bytes | Path) -> bool:
         try:
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 return image.mode in ("L", "1", "I", *GREY_16_BIT)
         except (OSError, Image.DecompressionBombError):
             return True
 
     with _large_images_allowed(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return "L" if all(pool.map(is_grey, paths, chunksize=CHUNK)) else "RGB"
+        return "L" if all(pool.map(is_grey, sources, chunksize=CHUNK)) else "RGB"
 
 
 @contextmanager

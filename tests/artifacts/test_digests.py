@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import stg_ray as sr
 from stg_ray.artifacts import digests
@@ -38,6 +40,30 @@ def test_a_parquet_file_that_changed_is_noticed_whatever_its_size_and_time(
     for path in paths:
         turned(path, 200)
     with pytest.raises(InputError, match=r"what data.parquet.files: .*\.parquet names has changed since"):
+        sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+
+
+def test_a_folder_of_images_that_changed_is_noticed(tmp_path: Path, quiet: Reporter) -> None:
+    rng = np.random.default_rng(0)
+    for name in (f"{kind}/{i}.png" for kind in ("cat", "dog", "owl") for i in range(20)):
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(path)
+    settings = {"data": {"images": {"folder": "mine"}, "root": str(tmp_path)}}
+    sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+    path = tmp_path / "mine" / "cat" / "20.png"
+    for left in (path.with_name("._20.png"), path.with_name("@eaDir") / "20.png", path.with_suffix(".txt")):
+        left.parent.mkdir(exist_ok=True)
+        left.write_bytes(b"of a system")
+    (path.parent / "around").symlink_to(path.parent)
+    sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+    refused = pytest.raises(InputError, match=r"what data.images.folder names has changed since")
+    shutil.copyfile(path.with_name("0.png"), path)
+    with refused:
+        sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+    path.unlink()
+    turned(path.with_name("3.png"), -1)
+    with refused:
         sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
 
 

@@ -87,6 +87,22 @@ def test_images_and_classes_against_the_rest(folder: Path, images: np.ndarray) -
     assert np.array_equal(task_set.labels, np.eye(4)[np.arange(N) % 4])
 
 
+@pytest.mark.parametrize("place", [0, 5, 24, 40])
+def test_grey_images_beside_coloured_ones_are_in_colour(
+    columns: dict[str, Any], images: np.ndarray, tmp_path: Path, place: int
+) -> None:
+    grey = images[:, :, :, 0]
+    mixed = [png(image) for image in grey]
+    mixed[place] = png(images[place])
+    rows = pa.table({"image": mixed, "y_one": columns["y_one"], "y_two": columns["y_two"]})
+    for number, start in enumerate((0, 20)):
+        pq.write_table(rows.slice(start, None if start else 20), tmp_path / f"part-{number}.parquet")
+    inputs = load(tmp_path, files="part-*.parquet", image="image", labels=["y_*"]).inputs
+    in_colour = np.repeat(grey[:, None], 3, axis=1)
+    in_colour[place] = images[place].transpose(2, 0, 1)
+    assert np.array_equal(inputs, in_colour)
+
+
 def test_packed_bits_and_one_task_per_super_class(folder: Path, columns: dict[str, Any]) -> None:
     task_set = load(
         folder, files="part-*.parquet", bits="bits", classes="fine", groups="coarse", class_tasks="by_group"
