@@ -34,12 +34,14 @@ class Standing:
         spent: seconds since it began.
         left: seconds until it is over; None while its pace is not known.
         work: seconds that all its work takes at that pace, from the first piece to the last.
+        has_more: whether other work of the stage comes after that, of which neither tells anything.
     """
 
     stage: str
     spent: float
     left: float | None
     work: float | None
+    has_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,14 @@ class StageProgress:
 
     Attributes:
         summary: a text that is printed when the stage is done.
+        has_more: whether the work whose progress is shown is followed by other work of the stage.
     """
 
     def __init__(self, console: Console, name: str) -> None:
         self.console = console
         self.name = name
         self.summary = ""
+        self.has_more = False
         self.whole = WholeRun()
         self.left = TimeLeft()
         self.began = self.opened = time.monotonic()
@@ -177,7 +181,7 @@ class StageProgress:
         """Return the time that is left of the stage, and of the run, as far as they are known."""
         left = self.left.after(done, total, before)
         work = None if self.left.pace is None else self.left.pace * total
-        now = Standing(self.name, time.monotonic() - self.began, left, work)
+        now = Standing(self.name, time.monotonic() - self.began, left, work, self.has_more)
         return ", ".join(filter(None, (in_words(left), self.whole.words(now))))
 
     def note(self, text: str) -> None:

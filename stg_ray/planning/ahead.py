@@ -68,7 +68,7 @@ class Ahead:
         if not self.expected:
             return None
         here = now.left
-        if here is None or (now.stage == "retrain" and self._trains_in_parts):
+        if here is None or now.has_more or (now.stage == "retrain" and self._trains_in_parts):
             here = max(here or 0.0, self.expected[now.stage] - now.spent)
         later = self.stages[self.stages.index(now.stage) + 1 :]
         return Left(here + sum(self.expected[name] for name in later), is_bound=self._is_bound(now.stage))

@@ -97,7 +97,10 @@ def forecast(
         return None
     if any(is_finished(run, network_folder(spec, config)) for spec in everything):
         return None
-    if run_trials(run, config, everything, progress, "of the forecast"):
+    progress.has_more = True  # the time to the end is not that of these short trainings alone
+    failed = run_trials(run, config, everything, progress, "of the forecast")
+    progress.has_more = False
+    if failed:
         return None
     gains = _gains(run, config, plans, paused)
     if not gains:

@@ -45,7 +45,8 @@ def dataset_arrays(dataset: Any) -> tuple[np.ndarray, Any, list[str] | None, np.
         elif array.shape != inputs.shape[1:] or own != labels.names or len(label) != labels.n_tasks:
             raise InputError(
                 f"{where} has an input of the shape {array.shape} and labels of {own or (len(label),)}, the first "
-                f"{inputs.shape[1:]} and {labels.names or (labels.n_tasks,)}: expected one shape (resize or pad)"
+                f"{inputs.shape[1:]} and {labels.names or (labels.n_tasks,)}: expected one shape and the same tasks "
+                "(resize, pad or convert images)"
             )
         if array.dtype != inputs.dtype:  # 1 and 0.5
             inputs = inputs.astype(np.promote_types(inputs.dtype, array.dtype), copy=False)
@@ -88,6 +89,8 @@ def _divided(item: Any, where: str) -> tuple[np.ndarray, np.ndarray, list[str] |
         size = f" of {len(item)}" if hasattr(item, "__len__") else ""
         several = isinstance(item, tuple | list) and len(item) > 2
         more = ", several labels together: (input, (label, label))" if several else ""
+        if isinstance(item, Mapping):  # as a data set of Hugging Face's gives them
+            more = f", such as (item[NAME], {{NAME: item[NAME], ...}}) of {', '.join(map(str, item))}"
         raise InputError(f"{where} is a {type(item).__name__}{size}: expected a pair (input, labels){more}")
     data, label = item
     if isinstance(data, Mapping):
@@ -117,7 +120,7 @@ def _array(data: Any) -> np.ndarray:
         array: np.ndarray = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
         return array
     if hasattr(data, "getbands"):  # a PIL image
-        pixels = np.asarray(data)
+        pixels = np.asarray(data.convert("RGB") if data.getbands()[0] == "P" else data)  # no numbers of a palette
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if isinstance(data, list | tuple):
         values = [_array(value) if hasattr(value, "detach") or hasattr(value, "getbands") else value for value in data]

@@ -77,6 +77,9 @@ def test_a_run_that_goes_on_knows_the_pace_of_the_profile_that_is_there(tmp_path
     assert retrain is not None
     assert 40 < retrain.seconds < 42, "the stage's pace, and the page"
     assert not retrain.is_bound, "the groups are known"
+    forecast = ahead(Standing("retrain", 3.0, 1.0, 2.0, has_more=True))
+    assert forecast is not None
+    assert begun.seconds - 15 < forecast.seconds < begun.seconds, "networks are still to be trained after the forecast"
 
 
 def test_what_happens_between_the_epochs_of_the_profile_is_no_part_of_other_trainings(tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ def test_images_and_missing_labels() -> None:
     assert np.flatnonzero(task_set.labels[:, 0] == -1).tolist() == [3]
 
 
+def test_images_with_a_palette_are_their_colours() -> None:
+    palette = [Image.fromarray(pixels).quantize(200) for pixels in PIXELS]
+    in_colour = np.stack([np.asarray(image.convert("RGB")) for image in palette])
+    for images in (palette, [image.convert("RGB") if i % 2 else image for i, image in enumerate(palette)]):
+        task_set = TaskSet.from_dataset(Items(lambda i, images=images: (images[i], Y[i])))
+        assert np.array_equal(task_set.inputs, in_colour.transpose(0, 3, 1, 2))
+
+
 def test_ids_and_a_mask_are_one_input_of_two_rows() -> None:
     ids, mask = np.arange(N * 4).reshape(N, 4) % 7, np.ones((N, 4), np.int64)
     task_set = TaskSet.from_dataset(Items(lambda i: ((torch.tensor(ids[i]), torch.tensor(mask[i])), Y[i])))
