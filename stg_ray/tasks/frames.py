@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +22,9 @@ Patterns = str | Sequence[str]
 """Columns by name or by pattern such as `y_*`."""
 
 Value = TypeVar("Value")
+
+REFUSED_COLUMN = re.compile(r"Conversion failed for column (.*) with type ")
+"""What Arrow says of a column of pandas with values of several types, or of a type that it lacks."""
 
 
 def is_frame(data: object) -> bool:
@@ -39,6 +44,10 @@ def as_table(frame: Any) -> pa.Table:
     if not is_frame(frame):
         lazy = " (collect() makes one of it)" if hasattr(frame, "collect") else ""
         raise InputError(f"{type(frame).__name__} is no data frame: expected one of pandas, polars or pyarrow{lazy}")
+    names = getattr(frame, "column_names", frame.columns)  # of Arrow's tables, columns are the columns themselves
+    name, count = Counter(map(str, names)).most_common(1)[0] if len(names) else ("", 0)
+    if count > 1:
+        raise InputError(f"the data frame has {count} columns named {name!r}: rename or remove one")
     try:
         if isinstance(frame, pd.DataFrame):
             frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
@@ -47,7 +56,10 @@ def as_table(frame: Any) -> pa.Table:
             return pa.Table.from_pandas(frame, preserve_index=False)
         return pa.table(without_views(frame))
     except (pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"the data frame cannot be read: {one_line(error)}") from error
+        reason, place = one_line(error), REFUSED_COLUMN.search(str(error))
+        if place is not None:  # Arrow gives the reason and the column
+            reason = f"{error.args[0]} in the column {place[1]!r}: write all its values as numbers, or all as text"
+        raise InputError(f"the data frame cannot be read: {reason}") from error
 
 
 def divided(

@@ -159,11 +159,15 @@ def test_what_is_no_frame_is_refused(frame: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="ndarray is no data frame: expected one of pandas, polars or pyarrow"):
         TaskSet.from_frame(frame.to_numpy(), labels="y")
     frame["mixed"] = pd.Series([1, "a"] * (N // 2), dtype=object)
-    with pytest.raises(InputError, match="the data frame cannot be read"):
+    with pytest.raises(InputError, match=r"^the data frame cannot be read: Could .* in the column 'mixed': write all"):
         TaskSet.from_frame(frame, labels="y_*")
+    twice = [*frame.columns[:-2], 1, "1"]
+    for other in (frame.set_axis(twice, axis=1), pa.table([frame["y_int"]] * len(twice), names=list(map(str, twice)))):
+        with pytest.raises(InputError, match=r"^the data frame has 2 columns named '1': rename or remove one$"):
+            TaskSet.from_frame(other, labels="y_*")
     with pytest.raises(InputError, match="1 kinds for 2 tasks"):
         TaskSet.from_arrays(np.zeros((N, 1)), frame[["y_int", "y_bool"]], kinds=["binary"])
-    with pytest.raises(InputError, match="distinct"):
+    with pytest.raises(InputError, match="2 columns named 'a'"):
         TaskSet.from_arrays(np.zeros((N, 1)), pa.table([frame["y_int"], frame["y_bool"]], names=["a", "a"]))
 
 
