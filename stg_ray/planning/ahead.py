@@ -69,7 +69,10 @@ class Ahead:
             return None
         here = now.left
         if here is None or now.has_more or (now.stage == "retrain" and self._trains_in_parts):
-            here = max(here or 0.0, self.expected[now.stage] - now.spent)
+            rest = self.expected[now.stage] - now.spent
+            if rest <= 0:  # it takes longer than was thought, and its own pace is not known
+                return None
+            here = max(here or 0.0, rest)
         later = self.stages[self.stages.index(now.stage) + 1 :]
         return Left(here + sum(self.expected[name] for name in later), is_bound=self._is_bound(now.stage))
 
