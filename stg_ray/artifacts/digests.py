@@ -75,7 +75,7 @@ def _with_those_inside(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _folder_digests(sources: Mapping[str, DataConfig]) -> dict[str, str]:
-    """Hash folders of images that exist: the places and sizes of the images, and up to `HASHED_WHOLE` their contents.
+    """Hash the images in folders that exist, and their places there.
 
     What systems and tools leave beside images, in hidden folders too, does not count.
     """
@@ -84,15 +84,31 @@ def _folder_digests(sources: Mapping[str, DataConfig]) -> dict[str, str]:
         assert data.images is not None, "folders of images only"
         folder = looked_up(data.images.folder, data_root(data))
         images = {path.relative_to(folder).as_posix(): path for path in _images_below(folder)}
-        sizes = {name: path.stat().st_size for name, path in sorted(images.items())}
-        whole = sum(sizes.values()) <= HASHED_WHOLE
-        digest = hashlib.sha256()
-        for name, size in sizes.items():
-            contents = _digest(images[name], whole=True) if whole else ""
-            digest.update(f"{name}\0{size} {contents}\n".encode(errors="surrogateescape"))
         if images:
-            digests[key] = digest.hexdigest()
+            digests[key] = digest_of_all(images)
     return digests
+
+
+def image_digests(paths: Iterable[str]) -> dict[str, str]:
+    """Hash the images that a table names; nothing where some are gone, as their parts may be laid out."""
+    images = {name: Path(name) for name in paths}
+    exist = all(path.is_file() for path in images.values())
+    return {"the column of images": digest_of_all(images)} if images and exist else {}
+
+
+def digest_of_all(files: Mapping[str, Path]) -> str:
+    """Hash the names and sizes of files, and up to `HASHED_WHOLE` their contents.
+
+    Raises:
+        OSError: one is not there, or cannot be read.
+    """
+    sizes = {name: path.stat().st_size for name, path in sorted(files.items())}
+    whole = sum(sizes.values()) <= HASHED_WHOLE
+    digest = hashlib.sha256()
+    for name, size in sizes.items():
+        contents = _digest(files[name], whole=True) if whole else ""
+        digest.update(f"{name}\0{size} {contents}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _images_below(folder: Path) -> Iterator[Path]:

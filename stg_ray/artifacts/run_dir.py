@@ -7,12 +7,14 @@ that was taken for dead, and wakes up after another has begun the stage, cannot 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stg_ray.artifacts.contents import Contents, contents_of, damaged_file, or_alone
-from stg_ray.artifacts.digests import file_digests, source_digests
+from stg_ray.artifacts.digests import file_digests, image_digests, source_digests
 from stg_ray.artifacts.given_trunk import with_trunk_file
 from stg_ray.artifacts.owned import OwnedStorage
 from stg_ray.artifacts.versions import current_versions, difference_of, has_same_results
@@ -24,6 +26,8 @@ from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.writers import is_cut_off, marked, newer_writer
 from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.stages import STAGES, onwards
+
+IMAGES = ".stages/images.json"
 
 
 class RunDir(OwnedStorage):
@@ -207,6 +211,13 @@ class RunDir(OwnedStorage):
     def forget_sources(self) -> None:
         """Forget the contents of the files that the configuration named."""
         self.delete(".stages/sources.json")
+        self.delete(IMAGES)
+
+    def note_images(self, paths: Sequence[Path]) -> None:
+        """Take note of the images that a table names, if any, so that `check_sources` looks at them too."""
+        if names := sorted({str(path) for path in paths}):
+            self.write_json(IMAGES, {"paths": names})
+            self.write_json(".stages/sources.json", self._read_marker(".stages/sources.json") | image_digests(names))
 
     def check_sources(self, config: Config, stage: str | None = None) -> bool:
         """Refuse to continue with data or code that changed since this run began.
@@ -220,10 +231,12 @@ class RunDir(OwnedStorage):
             Whether that has changed, so that nothing is left of what the stage made before.
 
         Raises:
-            InputError: the contents of the .npz file, or of the module of a function or trunk, have changed.
+            InputError: the contents of a file or folder of the data, or of a module of yours, have changed.
         """
         own_sections = () if stage is None else STAGES[stage].adds
         current = source_digests(config, None if stage is None or STAGES[stage].needs_ray else own_sections)
+        if stage is None or STAGES[stage].needs_ray:
+            current |= image_digests(self._read_marker(IMAGES).get("paths", ()))
         before = self._read_marker(".stages/sources.json")
         changed = [key for key, digest in current.items() if before.get(key, digest) != digest]
         own = [key for key in changed if key.partition(".")[0] in own_sections]

@@ -19,6 +19,7 @@ import sys
 if __name__ == "__main__" and not sys.flags.safe_path:
     sys.path.pop(0)  # this folder, whose modules are called as others are
 
+import ctypes
 import gc
 import hmac
 import importlib
@@ -39,6 +40,9 @@ LOOK_SECONDS = 1.0
 """Between looks whether the program is still there."""
 FLAGS = ("RAY_JOB_ID", "RAY_RAYLET_PID")
 """Environment variables that Ray reads when it is imported, and never again: it can be imported when they are known."""
+
+KILLED_WITH_ITS_PARENT = 1
+"""Linux's number of the setting of a process that says which signal it gets at the end of its parent."""
 
 HAS_FORKED, TAKES_IT = b"1", b"2"
 """As in the client, which this program cannot import."""
@@ -218,6 +222,8 @@ def _ray_reads_its_environment() -> None:
 
 def main() -> None:
     """Import, serve, and in a fork run the program that was asked for."""
+    # A program that is killed while it ends leaves this process stopped, which would not look for it any more.
+    ctypes.CDLL(None).prctl(KILLED_WITH_ITS_PARENT, signal.SIGKILL)
     address, program = sys.argv[1], int(sys.argv[2])
     folders, modules, of_ray = json.loads(sys.argv[3])
     with open(0, "rb", buffering=0, closefd=False) as given:

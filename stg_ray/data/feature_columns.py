@@ -120,7 +120,8 @@ class FeatureColumns:
             self.array[: self.filled] = grey  # the grey level is that of each colour
 
         def where(i: int) -> str:
-            path = f", {sources[i]}," if isinstance(sources[i], Path) else ""
+            source = sources[i]
+            path = f", {source}," if isinstance(source, Path) else ""
             return f"{file}: the image in row {row + i}{path}"
 
         return decode_all(sources, where, self.image_size, mode)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from stg_ray.data.used_files import uses
 from stg_ray.errors import InputError, one_line
 
 MAPPED_BYTES = 256 * 2**20
@@ -142,6 +143,7 @@ def image_source(value: object, file: Path, column: str, row: int) -> bytes | Pa
             f"{file.parent.absolute()} nor in the current directory {Path.cwd()}: write paths from one of these, or "
             "whole ones"
         )
+    uses(found)
     return found
 
 

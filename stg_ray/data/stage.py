@@ -8,6 +8,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config
 from stg_ray.data.parts import read_index, write_parts
 from stg_ray.data.sources import load_task_set
+from stg_ray.data.used_files import used_files
 from stg_ray.progress import Reporter, StageProgress
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
@@ -24,7 +25,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: T
     Raises:
         InputError: the data is not there, or not as it must be.
     """
-    with noted() as notes:
+    with noted() as notes, used_files() as used:
         task_set = load_task_set(config.data, config.seed, task_set)
     check_varied(task_set.inputs)
     index = write_parts(
@@ -34,6 +35,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress, *, task_set: T
         seed=config.seed,
         normalize=config.data.normalize,
     )
+    run_dir.note_images(used)
     sizes = ", ".join(f"{index.n_samples(split):,} {split}" for split in index.rows)
     progress.summary = f"{len(index.tasks)} tasks, samples: {sizes}"
     for line in [*about(task_set), *notes]:

@@ -67,6 +67,22 @@ def test_a_folder_of_images_that_changed_is_noticed(tmp_path: Path, quiet: Repor
         sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
 
 
+def test_images_that_a_table_names_are_looked_at_too(tmp_path: Path, quiet: Reporter) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(len(Y["y_1"])):
+        Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    written(tmp_path, Y | {"image": [f"{i}.png" for i in range(len(Y["y_1"]))]})
+    table = {"files": "mine.parquet", "image": "image", "labels": ["y_*"]}
+    settings = {"data": {"parquet": table, "root": str(tmp_path)}}
+    for _ in range(2):
+        sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+    turned(tmp_path / "3.png", -1)
+    with pytest.raises(InputError, match=r"what the column of images names has changed since"):
+        sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+    (tmp_path / "3.png").unlink()
+    sr.run(settings, tmp_path / "run", until="parts", reporter=quiet)
+
+
 def test_of_a_large_parquet_file_the_ends_are_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digests, "HASHED_WHOLE", 1000)
     monkeypatch.setattr(digests, "END_BYTES", 100)

@@ -270,22 +270,34 @@ def test_what_is_no_text_among_the_folders_of_modules_is_left_out(monkeypatch: p
 
 
 ENDS = """
-import json, os, subprocess, sys
-from stg_ray.cluster import forks
+import os, sys, time
+from stg_ray.cluster import fork_client, forks
 forks.start()
+while sys.argv[1] == "paused":
+    try:
+        fork_client.connected(os.environ[fork_client.ADDRESS]).close()
+    except OSError:
+        time.sleep(0.01)
+    else:
+        break
+if sys.argv[1] == "paused":
+    forks.pause()
 print(forks._servers[0].pid, flush=True)
 sys.stdin.read()
 """
 
 
-def test_the_server_ends_with_a_killed_program() -> None:
+@pytest.mark.parametrize("state", ["serving", "paused"])
+def test_the_server_ends_with_a_killed_program(state: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", ENDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=without_ray()
+        [sys.executable, "-c", ENDS, state], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=without_ray()
     ) as program:
         assert program.stdout is not None
         server = psutil.Process(int(program.stdout.readline()))
         program.kill()
-    _gone, alive = psutil.wait_procs([server], timeout=60)
+    _gone, alive = psutil.wait_procs([server], timeout=20)
+    for process in alive:
+        process.kill()
     assert not alive
 
 

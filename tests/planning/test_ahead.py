@@ -79,7 +79,9 @@ def test_a_run_that_goes_on_knows_the_pace_of_the_profile_that_is_there(tmp_path
     assert not retrain.is_bound, "the groups are known"
     forecast = ahead(Standing("retrain", 3.0, 1.0, 2.0, has_more=True))
     assert forecast is not None
-    assert ahead(Standing("retrain", begun.seconds, None, None)) is None, "networks that start slowly are not all but over"
+    assert ahead(Standing("retrain", begun.seconds, None, None)) is None, (
+        "networks that start slowly are not all but over"
+    )
     assert begun.seconds - 15 < forecast.seconds < begun.seconds, "networks are still to be trained after the forecast"
 
 
