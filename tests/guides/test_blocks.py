@@ -17,12 +17,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 from typer.main import get_command
 
 import stg_ray as sr
 from stg_ray import cli, pipeline
 from stg_ray.config.loading import load_config
 from stg_ray.config.presets import PRESETS
+from stg_ray.data.images import ORIENTATION, decode
 from stg_ray.data.sources import load_task_set
 from tests.test_older_runs import ARCHIVE
 
@@ -143,20 +145,34 @@ def test_python_runs(page: Path) -> None:
     run_blocks(page)
 
 
+def recipe(page: str, function: str) -> Any:
+    names: dict[str, Any] = {}
+    own = next(blocks(own) for own in PAGES if own.stem == page)
+    exec(next(block.text for block in own if function in block.text), names)
+    return names[function]
+
+
 @pytest.mark.usefixtures("here")
 def test_the_recipe_makes_numbers_of_any_table() -> None:
-    names: dict[str, Any] = {}
-    page = next(page for page in PAGES if page.stem == "your_data")
-    exec(next(block.text for block in blocks(page) if "numbers_of" in block.text), names)
     table = pd.DataFrame({"signup_date": ["2020-01-03", None] * 10, "region": ["a", "b", None, "a"] * 5})
     table["income"] = [1.0, np.nan, 3.0, 100.0] * 5
-    numbers = names["numbers_of"](table.copy(), np.arange(20) % 4 < 3)
+    numbers = recipe("your_data", "numbers_of")(table.copy(), np.arange(20) % 4 < 3)
     assert numbers["signup_date"].eq(2).all()
     assert numbers["income"].tolist()[:4] == [1, 2, 3, 100], "the median of the training rows"
     assert numbers["region_a"].tolist()[:4] == [1, 0, 0, 1]
     assert numbers["income_missing"].tolist()[:4] == [0, 1, 0, 0]
     labels = np.stack([np.arange(20) % 2, np.arange(20) // 2 % 2], axis=1)
     assert sr.TaskSet.from_arrays(numbers, labels).inputs.shape == (20, 6)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_recipe_reads_new_images_as_a_run_does(tmp_path: Path, mode: str) -> None:
+    pixels_of, turned = recipe("python", "pixels_of"), Image.Exif()
+    turned[ORIENTATION] = 6
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8))
+    for own in (image, image.quantize(9), image.convert("RGBA"), image.convert("L")):
+        own.save(path := tmp_path / f"{own.mode}.png", exif=turned)
+        assert np.array_equal(pixels_of(path, 64, mode), decode(path, 64, mode)), own.mode
 
 
 @pytest.fixture(scope="module")
