@@ -49,6 +49,9 @@ def export_networks(
     example = torch.zeros(2, *index.input_shape, dtype=input_dtype)
     for group, network in enumerate(networks):
         plain = Compute().place(copy.deepcopy(network))
+        for tensor in (*plain.parameters(), *plain.buffers()):
+            if tensor.ndim == 4:  # with the channels last, it would pass for a part of another
+                tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
         try:
             program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         except Exception as error:  # torch.export has no base class for its errors, and raises the trunk's too

@@ -150,6 +150,22 @@ def test_exported_networks_give_the_same_outputs(predictor: Predictor, tmp_path:
                     np.testing.assert_allclose(found[task], expected, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("error:No complete tensor")
+def test_networks_of_images_are_exported_whatever_their_memory_format(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 3, 16, 16), dtype=np.uint8)
+    index = index_of(sr.TaskSet.from_arrays(images, np.stack([np.arange(60) % 2, np.arange(60) // 2 % 2], axis=1)))
+    names = list(index.names)
+    groups = Groups(names, [names], [[1.0], [1.0]], dict.fromkeys(names, 0), "by hand")
+    network = build_network(sr.load_config("digits", ["model.trunk=cnn"]).model, index, index.tasks, 0)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    predictor = Predictor(index, groups, [network])
+    predictor.export(tmp_path)
+    with torch.no_grad():
+        outputs = torch.export.load(tmp_path / "group-0.pt2").module()(inputs := torch.from_numpy(images[:7]))
+    np.testing.assert_allclose(predictor.predict(inputs)[names[0]], outputs[:, 0].sigmoid(), rtol=1e-4)
+
+
 @pytest.mark.parametrize("serving", ["argmax", "ensemble"])
 def test_the_code_of_an_exported_card_predicts_as_predict_does(
     predictor: Predictor, serving: Serving, tmp_path: Path
