@@ -120,7 +120,7 @@ SITUATIONS: dict[str, tuple[Callable[[Path], TaskSet], Result]] = {
     "booleans and NaN as objects": (frame(y_a=np.array([False, True, False, np.nan] * 10, object)), TRUE),
     "numbers beside the same as text": (
         frame(y_a=np.array([0, 1, "0", "1"] * 10, object)),
-        "cannot be read: .*column y_a",
+        "cannot be read: .*column 'y_a'",
     ),
     "pandas sparse columns": (frame(y_a=pd.arrays.SparseArray(A)), NO),
     "a category that does not occur": (frame(y_a=pd.Categorical(["a", "b"] * 20, categories=["a", "b", "c"])), NO),
