@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from stg_ray.config.loading import default_out, load_config
-from stg_ray.config.paths import place
+from stg_ray.config.paths import check_outlives_job, place
 from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
 from stg_ray.exits import begin, command_line, with_interrupts
 from stg_ray.main_task.command import auxiliary_command
@@ -256,6 +256,7 @@ def _reporter(quiet: bool) -> Reporter | None:
 
 def _work_and_show(work: Callable[[], Any], directory: str, stage: str, *, quiet: bool) -> None:
     """Do the work, then show its results up to a stage, also those of a run that partly failed."""
+    check_outlives_job(directory)
     try:
         with_interrupts(work, directory)
     except PartlyFailed:

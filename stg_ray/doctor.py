@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.cluster.addresses import ray_address
 from stg_ray.cluster.calls import root_cause
 from stg_ray.cluster.machine import EXTRAS_OF_RAY, UNUSABLE, MachineFacts, fact_finder, missing_for_ray
 from stg_ray.cluster.nodes import ask_nodes, named_nodes
 from stg_ray.cluster.places import check_settings, is_home_writable, local_settings, ray_temporary
-from stg_ray.cluster.session import ray_address, session
+from stg_ray.cluster.session import session
 from stg_ray.cluster.shared_storage import REMEDY, nodes_apart
 from stg_ray.config.data import DataConfig, data_root
 from stg_ray.errors import InputError, StgRayError, one_line
@@ -253,10 +254,10 @@ def _check_node(
     if gpus and not facts.cuda:
         yield Finding(
             "problem",
-            f"{node} offers {gpus:g} GPUs, but its torch sees none",
+            f"{node} offers {counted(int(gpus), 'GPU')}, but its torch sees none",
             "what is trained there would fail: install a build of torch for its CUDA, or start it with --num-gpus=0",
         )
-    yield check_room(f"{node}, {cpus:g} CPUs, {gpus:g} GPUs", facts)
+    yield check_room(f"{node}, {counted(int(cpus), 'CPU')}, {counted(int(gpus), 'GPU')}", facts)
 
 
 def _check_shared(storage: RunDir) -> Iterator[Finding]:

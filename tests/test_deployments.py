@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,21 @@ def test_every_stage_has_a_job(repository: Path, tmp_path: Path, stage: str) -> 
     assert done.stderr == (
         f"stg-ray: {tmp_path}/none is no run directory (no config.yaml in it): start one with stg-ray run\n"
     )
+
+
+def test_results_do_not_stay_in_the_copy_that_goes_with_a_job(repository: Path, tmp_path: Path) -> None:
+    copy_of_job = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_0"
+    shutil.copytree(repository / "jobs", copy_of_job / "jobs", ignore=shutil.ignore_patterns("bench"))
+    (copy_of_job / "jobs" / "configs" / "digits.yaml").write_text("data: {preset: digits}\n")
+    for out in (["--out", "runs/mine"], ["--out=~/../runs"]):
+        command = [sys.executable, "jobs/run.py", "jobs/configs/digits.yaml", *out]
+        env = {**os.environ, "PYTHONPATH": str(repository), "HOME": str(copy_of_job / "home")}
+        done = subprocess.run(
+            command, cwd=copy_of_job, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 2
+        assert "is in the job's working directory, a copy that Ray deletes after the job: give --out" in done.stderr
+        assert not (copy_of_job / "runs").exists()
 
 
 @pytest.fixture

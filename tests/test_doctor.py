@@ -118,7 +118,7 @@ def test_a_cluster_whose_nodes_differ(tmp_path: Path) -> None:
         assert "warning  token authentication is off" in lines
         problems = "\n".join(line for line in lines if line.startswith("problem"))
         assert "has torchvision 0.1.2 (here" in problems
-        assert "offers 1 GPUs, but its torch sees none" in problems
+        assert "offers 1 GPU, but its torch sees none" in problems
         assert f"does not see what this machine writes there: {runs} is not shared" in problems
         assert problems.count("\n") == 2, problems
         assert list(runs.iterdir()) == []

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 from stg_ray import interrupts
+from stg_ray.cluster.addresses import check_address, ray_address
 from stg_ray.cluster.calls import Call, lost, root_cause
 from stg_ray.cluster.own_ray import check_limits, descendants, end, start
 from stg_ray.cluster.places import check_settings, local_settings
+from stg_ray.cluster.ray_messages import in_brief
 from stg_ray.errors import InputError, one_line
-
-CONNECT_SECONDS = 10.0
 
 START_SECONDS = 30.0
 """Time for which an interrupted start is waited for; one that hangs is left to Ray's keeper, which outlives us."""
@@ -79,14 +78,19 @@ def session(address: str | None, *, verbose: bool = False) -> Iterator[None]:
             return
         if target != "local":
             check_address(address)
-            with _joined(target, level, verbose):
+            with _told(verbose), _joined(target, level, verbose):
                 yield
             return
         begun = _Start(level, verbose)
-    with begun:
+    with _told(verbose), begun:
         begun.call.result()
         interrupts.put_back()
         yield
+
+
+def _told(verbose: bool) -> AbstractContextManager[None]:
+    """Return the context in which Ray's messages are printed: whole, or a line each."""
+    return nullcontext() if verbose else in_brief()
 
 
 def _prepare(target: str, verbose: bool) -> int:
@@ -209,32 +213,10 @@ class LazySession:
         return self._stack.__exit__(*error)
 
 
-def ray_address(address: str | None) -> str:
-    """Return the address that a session would use: the one given, else $RAY_ADDRESS, else `local`."""
-    return address or os.environ.get("RAY_ADDRESS") or "local"
-
-
 def is_elsewhere(address: str | None) -> bool:
     """Return whether a session would use a Ray that runs already instead of starting one."""
     ray = sys.modules.get("ray")  # not imported here: the environment variables must be set before
     return ray_address(address) != "local" or (ray is not None and ray.is_initialized() and not _ahead)
-
-
-def check_address(address: str | None) -> None:
-    """Probe the address first: Ray itself retries for minutes.
-
-    Raises:
-        InputError: nothing answers at the address.
-    """
-    host, _, port = ray_address(address).removeprefix("ray://").rpartition(":")
-    if not port.isdigit() or "/" in host:
-        return  # "local", "auto", or a kind of address that Ray resolves
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise InputError(
-            f"no Ray cluster answers at {host}:{port} ({error.strerror or error}): check --address and RAY_ADDRESS"
-        ) from error
 
 
 def _join(target: str, level: int, verbose: bool) -> None:

@@ -37,6 +37,23 @@ not set?)
     return no_credentials(text)
 
 
+OF_JOBS = "/runtime_resources/working_dir_files/"
+"""Where Ray keeps the copies of working directories that jobs were submitted with."""
+
+
+def check_outlives_job(directory: str) -> None:
+    """Refuse a run directory in the working directory of a job, with which Ray deletes it.
+
+    Raises:
+        InputError: it is in one.
+    """
+    if "://" not in directory and OF_JOBS in str(expanded(directory).absolute()):
+        raise InputError(
+            f"the run directory {directory} is in the job's working directory, a copy that Ray deletes after the job: "
+            "give --out an absolute path or a URI that all nodes reach"
+        )
+
+
 def expanded(path: str | os.PathLike[str]) -> Path:
     """Return a path with `~` or `~name` in its beginning replaced by that user's home folder.
 

@@ -210,8 +210,9 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
     rows = [("cluster", f"{counted(len(nodes), 'node')}, {counted(workers, 'worker')}; {each}")]
     rows += [("", text) for text in instead]
     for number, (node, resources) in enumerate(nodes.items()):
-        has = " and ".join(f"{resources[kind]:g} {kind}" for kind in ("CPU", "GPU") if resources.get(kind))
-        holds = ", ".join(f"{placement.on_nodes[number]} {name}" for name, placement in stages.items())
+        has = " and ".join(counted(int(resources[kind]), kind) for kind in ("CPU", "GPU") if resources.get(kind))
+        words = ((name.partition("s"), placement.on_nodes[number]) for name, placement in stages.items())
+        holds = ", ".join(counted(most, noun) + rest for (noun, _, rest), most in words)
         rows.append(("", f"{node} with {has or 'no CPUs'}: up to {holds} at a time"))
     return rows
 

@@ -78,8 +78,8 @@ def test_more_is_asked_for_than_there_is(tmp_path: Path) -> None:
         "on CPUs: no node has both a GPU and a CPU; 2 workers for each network instead of 3: no more fit on the nodes"
     )
     assert f"workers of trials (2 each): {fewer}" in text
-    assert text.count("with 1 CPU: up to 1 workers, 1 actors, 1 workers of trials (2 each) at a time") == 2
-    assert text.count("with 2 GPU: up to 0 workers, 0 actors, 0 workers of trials (2 each) at a time") == 1
+    assert text.count("with 1 CPU: up to 1 worker, 1 actor, 1 worker of trials (2 each) at a time") == 2
+    assert text.count("with 2 GPUs: up to 0 workers, 0 actors, 0 workers of trials (2 each) at a time") == 1
     assert "profile   2 workers instead of 7: no more fit on the nodes" in run.output
     for stage in ("affinity ", "retrain  "):
         assert f"{stage} on CPUs: no node has both a GPU and a CPU" in run.output

@@ -14,6 +14,7 @@ import pytest
 
 from stg_ray import imports
 from stg_ray.cluster.calls import root_cause
+from stg_ray.cluster.ray_messages import in_brief
 from tests.support.processes import without_ray
 
 
@@ -36,6 +37,22 @@ def test_where_none_of_the_code_is_the_users_there_is_no_place() -> None:
     of_ours = str(Path(imports.__file__).with_name("training") / "trainer.py")
     assert root_cause(OfRay(text_of(of_ours, np.__file__))) == "ValueError: late"
     assert root_cause(OfRay("")) == "OfRay"
+
+
+def test_messages_of_ray_are_a_line_each_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray prints them where it is to print nothing: of a lost node twice, with the last lines of its log."""
+    from ray._private import worker
+
+    before = worker.print_to_stdstream
+    lost = (
+        "Raylet is terminated. Termination is unexpected. Possible reasons include: (1) SIGKILL by the user or system "
+        "OOM killer. Last 20 lines of the Raylet logs:\n    [state-dump] ray::rpc - 2 total\n"
+    )
+    with in_brief():
+        for _ in range(2):
+            worker.print_to_stdstream({"lines": [lost], "pid": "raylet", "is_err": False}, ignore_prefix=False)
+    assert capsys.readouterr() == ("", "Ray says: Raylet is terminated. Termination is unexpected.\n")
+    assert worker.print_to_stdstream is before
 
 
 AHEAD = """
