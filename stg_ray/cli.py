@@ -39,6 +39,7 @@ from stg_ray.options import (
 )
 from stg_ray.progress import Reporter
 from stg_ray.shown import shown
+from stg_ray.stages import STAGES
 from stg_ray.tables import print_findings, print_plan, print_presets
 
 app = typer.Typer(
@@ -94,7 +95,7 @@ def run_command(
             run = _pipeline(quiet).run
             return run(config, directory, until=until, address=address, reporter=_reporter(quiet), verbose=verbose)
 
-    _work_and_show(work, directory, until, quiet=quiet)
+    _work_and_show(work, directory, until, address, quiet=quiet)
 
 
 @app.command("plan", short_help="Say what would run, and how long it takes; run nothing.")
@@ -240,7 +241,7 @@ def _run_stage(
         run_stage = partial(_pipeline(quiet).run_stage, address=address, verbose=verbose, trust_code=trust_code)
         return run_stage(stage, directory, overrides=overrides or (), reporter=_reporter(quiet))
 
-    _work_and_show(work, directory, stage, quiet=quiet)
+    _work_and_show(work, directory, stage, address, quiet=quiet)
 
 
 def _pipeline(quiet: bool) -> ModuleType:
@@ -254,18 +255,18 @@ def _reporter(quiet: bool) -> Reporter | None:
     return Reporter(Console(quiet=True)) if quiet else None
 
 
-def _work_and_show(work: Callable[[], Any], directory: str, stage: str, *, quiet: bool) -> None:
+def _work_and_show(work: Callable[[], Any], directory: str, stage: str, address: str | None, *, quiet: bool) -> None:
     """Do the work, then show its results up to a stage, also those of a run that partly failed."""
     check_outlives_job(directory)
     try:
         with_interrupts(work, directory)
     except PartlyFailed:
-        _show(directory, stage, quiet=quiet)
+        _show(directory, stage, address, quiet=quiet)
         raise
-    _show(directory, stage, quiet=quiet)
+    _show(directory, stage, address, quiet=quiet)
 
 
-def _show(directory: str, stage: str, *, quiet: bool) -> None:
+def _show(directory: str, stage: str, address: str | None, *, quiet: bool) -> None:
     """Print the results after a stage, and the page or the command that makes what is stale now."""
     if quiet:
         return
@@ -278,7 +279,8 @@ def _show(directory: str, stage: str, *, quiet: bool) -> None:
     if stage == "report":
         _say(f"report: {run.sub_uri('report.html')}")
     elif following := next((name for name in config.stages if not run.is_done(name, config)), None):
-        _say(f"next: stg-ray {following} {shlex.quote(directory)}")
+        there = f" --address {shlex.quote(address)}" if address and STAGES[following].needs_ray else ""
+        _say(f"next: stg-ray {following} {shlex.quote(directory)}{there}")
 
 
 def _say(text: str) -> None:

@@ -80,7 +80,9 @@ def test_shells_complete(words: str, number: int, completed: str) -> None:
     assert done.output.split() == [completed]
 
 
-def test_a_stage_names_what_follows_and_quiet_prints_nothing(tmp_path: Path) -> None:
+def test_a_stage_names_what_follows_and_quiet_prints_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     run = str(tmp_path / "run")
@@ -88,6 +90,8 @@ def test_a_stage_names_what_follows_and_quiet_prints_nothing(tmp_path: Path) -> 
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[-1] == f"next: stg-ray retrain {run}"
     assert "group     done in" in done.output
+    cli._show(run, "group", "10.0.0.1:6379", quiet=False)
+    assert capsys.readouterr().out.endswith(f"next: stg-ray retrain {run} --address 10.0.0.1:6379\n")
     quiet = called("group", run, "--quiet")
     assert quiet.exit_code == 0
     assert quiet.output == ""
