@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run: its groups, results, affinities and networks. `sr.run` returns one, `Run.from_path` opens one.
+    """A run: its groups, results, affinities and networks. `sr.run` returns one, `Run(path)` opens one.
 
     Each is read from the run's directory at the first use, and kept: open the run again after a stage was run again.
     Where a stage has not left it yet, an InputError names the stage.
+
+    Args:
+        run_dir: the run's directory, or its path or URI.
+
+    Raises:
+        InputError: there is no run at the path.
 
     Attributes:
         run_dir: the run's directory, for all else that it holds (guides/how_it_works.md lists its files).
@@ -47,7 +53,10 @@ class Run:
         (2,)
     """
 
-    def __init__(self, run_dir: RunDir) -> None:
+    def __init__(self, run_dir: RunDir | str | os.PathLike[str]) -> None:
+        if not isinstance(run_dir, RunDir):
+            run_dir = RunDir(run_dir)
+            run_dir.read_config()
         self.run_dir = run_dir
 
     @classmethod
@@ -64,9 +73,7 @@ class Run:
             ...
             stg_ray.errors.InputError: .../nowhere is no run directory (no config.yaml in it): ...
         """
-        run = cls(RunDir(path))
-        run.run_dir.read_config()
-        return run
+        return cls(path)
 
     @property
     def uri(self) -> str:

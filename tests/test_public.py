@@ -10,6 +10,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 import stg_ray as sr
 
 VERBS = ("affinity", "auxiliary", "group", "load", "load_config", "run")
@@ -45,6 +47,11 @@ def test_help_lists_the_verbs() -> None:
     assert set(VERBS) <= listed, listed
     for name in ("class TaskSet", "class Run", "class TaskGrouper"):
         assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in sr.__all__ if name[0].isupper()])
+def test_notebooks_show_what_an_object_is(name: str) -> None:
+    assert getattr(sr, name).__repr__ is not object.__repr__
 
 
 def test_a_wrong_name_is_an_attribute_error() -> None:

@@ -49,6 +49,9 @@ class Adapted:
     start: Initialisation
     check: Check
 
+    def __repr__(self) -> str:
+        return f"Adapted(to {self.task!r}, from group {self.group} of {len(self.losses)})"
+
     @torch.no_grad()
     def predict(self, inputs: np.ndarray | torch.Tensor, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Predict the task.

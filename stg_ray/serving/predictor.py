@@ -19,6 +19,7 @@ from stg_ray.errors import InputError, one_line
 from stg_ray.export import export_networks
 from stg_ray.meta.adapting import Adapted, Adapter
 from stg_ray.models import AsGiven, OutputLayout, TaskNetwork
+from stg_ray.shown import counted
 from stg_ray.training.compute import PLAIN, Compute
 from stg_ray.training.evaluation import Inputs
 
@@ -43,6 +44,9 @@ class Predictions:
     def __getitem__(self, task: str) -> np.ndarray:
         """Return the prediction of a task, as in `by_task`."""
         return self.by_task[task]
+
+    def __repr__(self) -> str:
+        return f"Predictions({counted(len(self.by_task), 'task')}, {counted(len(self.array), 'input')})"
 
 
 class Predictor:
@@ -70,6 +74,8 @@ class Predictor:
     Example:
         >>> import stg_ray as sr
         >>> predictor = sr.load("runs/tiny")
+        >>> predictor
+        Predictor(4 tasks, 2 networks, serves by argmax)
         >>> predictions = predictor.predict(np.zeros((3, 5)))  # (N, ...) as the task set has them
         >>> predictions["a1"].shape  # p(positive)
         (3,)
@@ -96,6 +102,10 @@ class Predictor:
         for network in self.networks:
             compute.place(network)
         self.layout = OutputLayout(index.tasks)
+
+    def __repr__(self) -> str:
+        networks = counted(len(self.networks), "network")
+        return f"Predictor({counted(len(self.tasks), 'task')}, {networks}, serves by {self.serves_by})"
 
     @property
     def tasks(self) -> list[str]:

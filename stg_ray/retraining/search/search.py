@@ -13,7 +13,7 @@ from stg_ray.retraining.search.partitions import Partitions, canonical, key_of, 
 from stg_ray.retraining.search.proposals import Prospects, propose
 from stg_ray.retraining.search.surrogate import GroupSurrogate
 from stg_ray.seeds import Stream, generator
-from stg_ray.shown import ranged
+from stg_ray.shown import counted, ranged
 from stg_ray.tasks.conditions import Conditions
 
 N_RANDOM_STARTS = 8
@@ -52,6 +52,8 @@ class GroupSearch:
         ...         search.tell(group, np.where(group, np.repeat(pairs, 2) - group.sum() / 9, np.nan))
         >>> search.best().tolist()
         [0, 0, 1, 1]
+        >>> search
+        GroupSearch(4 tasks, 9 of 10 groups measured)
     """
 
     def __init__(
@@ -93,6 +95,10 @@ class GroupSearch:
         self._groups: list[np.ndarray] = []
         self._scores: list[np.ndarray] = []
         self._asked: set[bytes] = set()
+
+    def __repr__(self) -> str:
+        measured = f"{len(self._scores)} of {counted(self.budget, 'group')} measured"
+        return f"GroupSearch({counted(self.n_tasks, 'task')}, {measured})"
 
     def ask(self, at_least: int = 1) -> list[np.ndarray]:
         """Return the groups (K,), boolean, to measure next; none where the search is over.
