@@ -195,11 +195,18 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         sections: dict[str, Any] = {
             "seed": seed,
             "profile": epochs,
-            "affinity": {"methods": list(self.affinities)},
+            "affinity": {"methods": _listed(self.affinities)},
             "grouping": {"method": self.method, "groups": self.n_groups},
-            "retrain": {"plans": list(self.plans), **epochs},
+            "retrain": {"plans": _listed(self.plans), **epochs},
         }
         for name, values in checked_settings(self.settings).items():
             under = sections.get(name)
             sections[name] = {**under, **values} if isinstance(under, Mapping) else values
+        if sections["retrain"]["plans"] == []:
+            raise InputError("plans are empty, so that no network would predict: expected some, such as ('ours',)")
         return sections
+
+
+def _listed(names: Sequence[str]) -> Any:
+    """Return names as a list; a text as it is, which the configuration refuses (its letters would be names)."""
+    return names if isinstance(names, str) else list(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,20 @@ def test_wrong_labels_are_refused_before_anything_runs(tmp_path: Path) -> None:
         sr.TaskGrouper(out=str(tmp_path / "run"), settings={"grouping": {"metod": "x"}}).fit(
             np.random.default_rng(0).normal(size=(30, 2)), np.stack([np.arange(30) % 2, np.arange(30) // 2 % 2], axis=1)
         )
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_that_are_one_text_and_no_plans_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    Y = np.stack([np.arange(30) % 2, np.arange(30) // 2 % 2], axis=1)
+    parameters: list[tuple[dict[str, Any], str]] = [
+        ({"plans": "ours"}, r"retrain\.plans is 'ours': expected a list \(write \[ours\]\)"),
+        ({"affinities": "random"}, r"affinity\.methods is 'random': expected a list \(write \[random\]\)"),
+        ({"plans": ()}, "plans are empty"),
+    ]
+    for wrong, message in parameters:
+        with pytest.raises(sr.InputError, match=message):
+            sr.TaskGrouper(out=str(tmp_path / "run"), **wrong).fit(X, Y)
     assert not (tmp_path / "run").exists()
 
 

@@ -39,18 +39,18 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
             run's Parquet have their kind with them.
 
     Raises:
-        InputError: the source is not square, its rows and columns name different tasks, or a value is no number,
-            infinite, or a negative distance.
+        InputError: the source is not square, its rows and columns name different tasks, these are not the tasks of
+            `names`, a value is no number, infinite, or a negative distance, or an affinity looks like distances.
     """
     if isinstance(source, TaskMatrix):
         _check_distances(source, "the affinity")
-        return source
+        return _named(source, names, "the affinity")
     if (points := as_points(source, names)) is not None:
         return points.distances()
     if isinstance(source, pd.DataFrame):
-        return _from_frame(source, kind, "the data frame")
+        return _named(_from_frame(source, kind, "the data frame"), names, "the data frame")
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(source), kind)
+        return _named(_from_file(Path(source), kind), names, str(source))
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().double().numpy()
     try:
@@ -60,7 +60,7 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise InputError(f"the affinity has the shape {values.shape}: expected a square matrix, one row per task")
     tasks = tuple(names) if names is not None else tuple(f"task {t}" for t in range(len(values)))
-    return _checked(TaskMatrix(tasks, values, kind), "the affinity")
+    return _understood(TaskMatrix(tasks, values, kind), "the affinity")
 
 
 def as_points(source: object, names: Sequence[str] | None = None) -> PointHistogram | None:
@@ -145,7 +145,32 @@ def _from_frame(frame: pd.DataFrame, kind: Kind, title: str) -> TaskMatrix:
         raise InputError(f"{title} holds a value that is no number: {one_line(error)}") from error
     check_distinct(rows, title)
     order = [columns.index(name) for name in rows]
-    return _checked(TaskMatrix(tuple(rows), values[:, order], kind), title)
+    return _understood(TaskMatrix(tuple(rows), values[:, order], kind), title)
+
+
+def _named(matrix: TaskMatrix, names: Sequence[str] | None, title: str) -> TaskMatrix:
+    """Refuse names of others than the tasks that the source names itself: they would be left out unsaid."""
+    if names is not None and (stray := [name for name in names if name not in matrix.tasks]):
+        raise InputError(
+            f"{title} names its tasks itself, and has no {stray[0]!r}: leave names out, or rename its rows and columns"
+        )
+    return matrix
+
+
+def _understood(matrix: TaskMatrix, title: str) -> TaskMatrix:
+    """Check a matrix that does not say its kind: distances that are taken for affinities put unlike tasks together.
+
+    They have one mark: each task is nearest to itself. An affinity whose diagonal was set to 0 may have it, too, so it
+    is asked. Gains do not have it once a task harms another.
+    """
+    own = np.eye(len(matrix.values), dtype=bool)
+    diagonal, others = matrix.values[own], matrix.values[~own]
+    if matrix.kind == "affinity" and len(diagonal) > 1 and diagonal.max() < np.fmin.reduce(others):  # pairs may be NaN
+        raise InputError(
+            f"{title} may be of distances: every task is less alike to itself than to any other. Where small values "
+            "mean alike, give kind='distance' (in a file of a run: negated values); else leave the diagonal empty (NaN)"
+        )
+    return _checked(matrix, title)
 
 
 def _checked(matrix: TaskMatrix, title: str) -> TaskMatrix:

@@ -79,6 +79,38 @@ def test_negative_distances_are_refused_and_negative_affinities_are_not() -> Non
     assert sr.group(distances, names=NAMES, kind="distance", n_groups=2).groups == EXPECTED, "it is not read"
 
 
+def test_distances_do_not_pass_for_affinities(tmp_path: Path) -> None:
+    """Taken for affinities they put the tasks that are farthest apart together."""
+    distances = np.abs(np.subtract.outer(LABELS + 0.01 * np.arange(6), LABELS + 0.01 * np.arange(6)))
+    missing = distances.copy()
+    missing[0, 1] = missing[1, 0] = np.nan
+    frame = pd.DataFrame(distances, index=list(NAMES), columns=list(NAMES))
+    frame.to_csv(tmp_path / "distances.csv")
+    for source in (distances, missing, torch.tensor(distances), frame, tmp_path / "distances.csv"):
+        with pytest.raises(InputError, match=r"may be of distances: .*give kind='distance'"):
+            sr.group(source, n_groups=2)
+        assert sr.group(source, kind="distance", n_groups=2).labels.tolist() == LABELS.tolist()
+    assert sr.group(-distances, names=NAMES, n_groups=2).groups == EXPECTED, "as a file of a run may hold them"
+
+
+def test_affinities_of_any_diagonal_are_taken() -> None:
+    for diagonal in (1.0, 0.5, np.nan):
+        np.fill_diagonal(values := VALUES.copy(), diagonal)
+        assert sr.group(values, names=NAMES, n_groups=2).groups == EXPECTED
+    np.fill_diagonal(gains := VALUES - 0.2, 0.0)
+    assert sr.group(gains, names=NAMES, n_groups=2).groups == EXPECTED
+    np.fill_diagonal(zeros := VALUES.copy(), 0.0)
+    assert sr.group(TaskMatrix(NAMES, zeros, "affinity"), n_groups=2).groups == EXPECTED, "its kind was given"
+
+
+def test_names_of_others_than_the_tasks_of_a_frame_are_not_left_out_unsaid() -> None:
+    frame = pd.DataFrame(VALUES, index=list(NAMES), columns=list(NAMES))
+    assert sr.group([VALUES, frame], names=NAMES, n_groups=2).groups == EXPECTED
+    for source in (frame, TaskMatrix(NAMES, VALUES, "affinity")):
+        with pytest.raises(InputError, match="names its tasks itself, and has no 'u'"):
+            sr.group(source, names=list("uvwxyz"), n_groups=2)
+
+
 def test_directed_values_keep_their_direction() -> None:
     frame = pd.DataFrame(VALUES, index=list(NAMES), columns=list(NAMES))
     assert np.array_equal(as_matrix(frame[list("fedcba")]).values, VALUES)
