@@ -151,7 +151,7 @@ def taskonomy(rows: Rows, result: dict[str, Any], folder: Path) -> None:
                 ).groups,
             }
             for method in CLUSTERERS:
-                groups = group_tasks(np.where(np.eye(5, dtype=bool), np.nan, gain), method=method, n_groups=n)
+                groups = group_tasks(gain, kind="affinity", method=method, n_groups=n)
                 chosen[method] = [tuple(groups.tasks.index(task) for task in own) for own in groups.groups]
             for method, groups_of in chosen.items():
                 found = np.stack([losses[own] for own in groups_of])

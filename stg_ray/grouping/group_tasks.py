@@ -33,7 +33,7 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
     affinity: MatrixLike | Sequence[MatrixLike],
     *,
     names: Sequence[str] | None = None,
-    kind: Kind = "affinity",
+    kind: Kind | None = None,
     errors: Sequence[np.ndarray | None] | None = None,
     resamples: Sequence[np.ndarray | None] | None = None,
     weights: Sequence[float] | None = None,
@@ -54,7 +54,7 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
         affinity: of the same K tasks: a TaskMatrix, an array, a data frame, a path to Parquet or CSV, or a data map; or
             several.
         names: of the tasks of an array or a DataMapState.
-        kind: of arrays, data frames and CSV: affinity (large means alike) or distance.
+        kind: of arrays, data frames and CSV: affinity (large means alike) or distance; see `inputs.as_matrix`.
         errors: standard errors (K, K) of each matrix; with them the result has each task's certainty.
         resamples: (B, K, K) values of each matrix from resampled samples; they are preferred to its errors.
         weights: weight of each matrix in the sum of locally scaled affinities, 0 or more.
@@ -156,7 +156,7 @@ class _Problem:
                 yield task_graph([matrix], None, self.neighbours)
 
 
-def _matrices(sources: Sequence[Any], names: Sequence[str] | None, kind: Kind) -> list[TaskMatrix]:
+def _matrices(sources: Sequence[Any], names: Sequence[str] | None, kind: Kind | None) -> list[TaskMatrix]:
     """Return the matrices of all sources, with the tasks in the order of the first."""
     matrices = [as_matrix(source, names=names, kind=kind) for source in sources]
     return [in_order_of(matrix, matrices[0].tasks, f"affinity {i}") for i, matrix in enumerate(matrices)]

@@ -27,7 +27,7 @@ PointsLike = PointHistogram | DataMap | DataMapState
 MatrixLike = TaskMatrix | PointsLike | np.ndarray | torch.Tensor | pd.DataFrame | str | os.PathLike[str]
 
 
-def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: Kind = "affinity") -> TaskMatrix:
+def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: Kind | None = None) -> TaskMatrix:
     """Return the K x K matrix of an array, a data frame, a file or a data map.
 
     Args:
@@ -35,12 +35,12 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
             in affinity/, or to CSV with the tasks' names in the first row and column; a data map, whose tasks are as
             far apart as the shares of their points (see `PointHistogram.distances`).
         names: of the tasks of an array or a DataMapState; task 0, task 1, ... if not given.
-        kind: of an array, a data frame or a CSV file: affinity (large means alike) or distance. A TaskMatrix and the
-            run's Parquet have their kind with them.
+        kind: of an array, a data frame or a CSV file: affinity (large means alike) or distance; None: affinity, unless
+            it looks like distances, which are refused. A TaskMatrix and the run's Parquet have their kind with them.
 
     Raises:
         InputError: the source is not square, its rows and columns name different tasks, these are not the tasks of
-            `names`, a value is no number, infinite, or a negative distance, or an affinity looks like distances.
+            `names`, a value is no number, infinite, or a negative distance, or a kind must be given.
     """
     if isinstance(source, TaskMatrix):
         _check_distances(source, "the affinity")
@@ -60,7 +60,7 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise InputError(f"the affinity has the shape {values.shape}: expected a square matrix, one row per task")
     tasks = tuple(names) if names is not None else tuple(f"task {t}" for t in range(len(values)))
-    return _understood(TaskMatrix(tasks, values, kind), "the affinity")
+    return _understood(tasks, values, kind, "the affinity")
 
 
 def as_points(source: object, names: Sequence[str] | None = None) -> PointHistogram | None:
@@ -112,7 +112,7 @@ def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], title: str) -> TaskMat
     return replace(matrix, tasks=tuple(tasks), values=matrix.values[pairs], errors=errors)
 
 
-def _from_file(path: Path, kind: Kind) -> TaskMatrix:
+def _from_file(path: Path, kind: Kind | None) -> TaskMatrix:
     try:
         if path.suffix == ".csv":
             names = pd.read_csv(path, usecols=[0], dtype=str, na_filter=False).iloc[:, 0]  # a task may be called NA
@@ -130,7 +130,7 @@ def _from_file(path: Path, kind: Kind) -> TaskMatrix:
         raise InputError(f"{path} cannot be read: {one_line(error)}") from error
 
 
-def _from_frame(frame: pd.DataFrame, kind: Kind, title: str) -> TaskMatrix:
+def _from_frame(frame: pd.DataFrame, kind: Kind | None, title: str) -> TaskMatrix:
     rows, columns = [str(name) for name in frame.index], [str(name) for name in frame.columns]
     if sorted(rows) != sorted(columns):
         different = sorted(set(rows) ^ set(columns))
@@ -145,7 +145,7 @@ def _from_frame(frame: pd.DataFrame, kind: Kind, title: str) -> TaskMatrix:
         raise InputError(f"{title} holds a value that is no number: {one_line(error)}") from error
     check_distinct(rows, title)
     order = [columns.index(name) for name in rows]
-    return _understood(TaskMatrix(tuple(rows), values[:, order], kind), title)
+    return _understood(tuple(rows), values[:, order], kind, title)
 
 
 def _named(matrix: TaskMatrix, names: Sequence[str] | None, title: str) -> TaskMatrix:
@@ -157,18 +157,21 @@ def _named(matrix: TaskMatrix, names: Sequence[str] | None, title: str) -> TaskM
     return matrix
 
 
-def _understood(matrix: TaskMatrix, title: str) -> TaskMatrix:
-    """Check a matrix that does not say its kind: distances that are taken for affinities put unlike tasks together.
+def _understood(tasks: tuple[str, ...], values: np.ndarray, kind: Kind | None, title: str) -> TaskMatrix:
+    """Return a matrix of the kind that was given; where none was, of affinities, unless it may be of distances.
 
-    They have one mark: each task is nearest to itself. An affinity whose diagonal was set to 0 may have it, too, so it
-    is asked. Gains do not have it once a task harms another.
+    Distances that are taken for affinities put unlike tasks together. They have one mark: each task is nearest to
+    itself. An affinity whose diagonal was set to 0 may have it, too, so it is asked. Gains do not have it once a task
+    harms another.
     """
-    own = np.eye(len(matrix.values), dtype=bool)
+    matrix = TaskMatrix(tasks, values, kind or "affinity")
+    own = np.eye(len(values), dtype=bool)
     diagonal, others = matrix.values[own], matrix.values[~own]
-    if matrix.kind == "affinity" and len(diagonal) > 1 and diagonal.max() < np.fmin.reduce(others):  # pairs may be NaN
+    if kind is None and len(diagonal) > 1 and diagonal.max() < np.fmin.reduce(others):  # pairs may be NaN
         raise InputError(
-            f"{title} may be of distances: every task is less alike to itself than to any other. Where small values "
-            "mean alike, give kind='distance' (in a file of a run: negated values); else leave the diagonal empty (NaN)"
+            f"{title} may be of distances: every task is less alike to itself than to any other. Give kind='distance' "
+            "where small values mean alike, else kind='affinity' (in a file of a run: negated values, or an empty "
+            "diagonal)"
         )
     return _checked(matrix, title)
 

@@ -87,7 +87,7 @@ def test_distances_do_not_pass_for_affinities(tmp_path: Path) -> None:
     frame = pd.DataFrame(distances, index=list(NAMES), columns=list(NAMES))
     frame.to_csv(tmp_path / "distances.csv")
     for source in (distances, missing, torch.tensor(distances), frame, tmp_path / "distances.csv"):
-        with pytest.raises(InputError, match=r"may be of distances: .*give kind='distance'"):
+        with pytest.raises(InputError, match=r"may be of distances: .*Give kind='distance'"):
             sr.group(source, n_groups=2)
         assert sr.group(source, kind="distance", n_groups=2).labels.tolist() == LABELS.tolist()
     assert sr.group(-distances, names=NAMES, n_groups=2).groups == EXPECTED, "as a file of a run may hold them"
@@ -101,6 +101,7 @@ def test_affinities_of_any_diagonal_are_taken() -> None:
     assert sr.group(gains, names=NAMES, n_groups=2).groups == EXPECTED
     np.fill_diagonal(zeros := VALUES.copy(), 0.0)
     assert sr.group(TaskMatrix(NAMES, zeros, "affinity"), n_groups=2).groups == EXPECTED, "its kind was given"
+    assert sr.group(zeros, names=NAMES, kind="affinity", n_groups=2).groups == EXPECTED
 
 
 def test_names_of_others_than_the_tasks_of_a_frame_are_not_left_out_unsaid() -> None:
