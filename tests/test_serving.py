@@ -14,10 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from rich.console import Console
 
 import stg_ray as sr
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.data.images import decode
 from stg_ray.data.parts import index_of, read_index, read_split
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter
@@ -225,8 +228,6 @@ PLANS = ("ours", "ours_soft", "branches", "all_in_one")
 
 @pytest.fixture(scope="module")
 def run(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from rich.console import Console
-
     del ray_session  # it is only to be there
     folder = tmp_path_factory.mktemp("served")
     overrides = [
@@ -277,3 +278,23 @@ def test_what_cannot_be_loaded_is_said(run: Path, tmp_path: Path) -> None:
         sr.load(run, seed=9)
     with pytest.raises(sr.InputError, match="is no run directory"):
         sr.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_images_of_a_folder_are_predicted_by_their_paths(ray_session: None, tmp_path: Path) -> None:
+    del ray_session
+    rng, paths = np.random.default_rng(0), []
+    for number in range(60):
+        path = tmp_path / "images" / "abc"[number % 3] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (30, 24 + number % 5), dtype=np.uint8)).save(path)
+        paths.append(path)
+    config = {
+        "data": {"images": {"folder": str(tmp_path / "images")}, "image_size": 16},
+        "profile": {"epochs": 1, "workers": 1},
+        "retrain": {"epochs": 1, "seeds": 1, "plans": ["all_in_one"]},
+    }
+    sr.run(sr.load_config(config), str(tmp_path / "run"), reporter=Reporter(Console(quiet=True)))
+    predictor = sr.load(str(tmp_path / "run"), "all_in_one")
+    of_pixels = predictor.predict(np.stack([decode(path, 16, "L") for path in paths]))
+    assert np.array_equal(predictor.predict(paths).array, of_pixels.array)

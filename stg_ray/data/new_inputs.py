@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from stg_ray.config.paths import expanded
 from stg_ray.data.parts import PartIndex
 from stg_ray.data.rows import MappedInputs
 from stg_ray.errors import InputError, one_line
@@ -39,25 +42,30 @@ def check_batch_size(batch_size: int) -> None:
 
 
 def checked_inputs(
-    inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: bool = False
+    inputs: Any, index: PartIndex, trained: torch.dtype, *, ids: bool = False, image_size: int | None = None
 ) -> torch.Tensor | MappedInputs:
     """Return inputs (N, ...) on the CPU as networks take them: bytes as they are, all else in float32.
 
     Large sparse matrices of SciPy's become dense by batch.
 
     Args:
-        inputs: an array or a tensor; a data frame, whose columns are taken by their names where the features have some.
+        inputs: an array or a tensor; a data frame, whose columns are taken by their names where the features have some;
+            or the paths of images, where the networks were trained on pixels in bytes.
         index: of the parts that the networks were trained on.
         trained: type of the inputs in these parts.
         ids: whether the networks look the inputs up.
+        image_size: to which images are cropped and scaled; None: they have the shape of the training rows.
 
     Warns:
         UserWarning: the inputs are far from the training rows, or all but constant beside them.
 
     Raises:
         InputError: the inputs are no numbers, lack a feature, have another shape, are not finite; are not whole, where
-            they are ids; or are not from 0 to 255, where the networks were trained on bytes.
+            they are ids; are not from 0 to 255, where the networks were trained on bytes; or are files that hold no
+            image.
     """
+    if trained == torch.uint8 and len(index.input_shape) == 3 and (paths := _paths(inputs)):
+        inputs = _pixels(paths, index.input_shape[0], image_size)
     if index.features is not None and is_frame(inputs):
         inputs = _by_name(inputs, index.features)
     if hasattr(inputs, "tocsr") and stays_sparse(inputs):
@@ -81,6 +89,20 @@ def checked_inputs(
     if len(values) and not ids:
         _compare(values, index)
     return values
+
+
+def _paths(inputs: Any) -> list[Path]:
+    """Return paths that are given instead of inputs; none of other inputs."""
+    given = inputs.tolist() if getattr(inputs, "ndim", 0) == 1 and hasattr(inputs, "tolist") else inputs
+    is_listed = isinstance(given, list | tuple) and all(isinstance(each, str | os.PathLike) for each in given)
+    return [expanded(each) for each in given] if is_listed else []
+
+
+def _pixels(paths: Sequence[Path], channels: int, size: int | None) -> np.ndarray:
+    """Read images (N, C, H, W) as those of a run are read."""
+    from stg_ray.data.images import decode_all
+
+    return decode_all(paths, lambda i: str(paths[i]), size, "L" if channels == 1 else "RGB")
 
 
 def _by_name(frame: Any, features: Sequence[str]) -> np.ndarray:

@@ -75,4 +75,6 @@ def load_auxiliary(
     dtype = torch.from_numpy(read_part(run.sub("parts"), "train", 0).inputs[:1].copy()).dtype
     own = replace(index, tasks=network.layout.tasks, rarer_in_test=None)
     groups = Groups.from_labels(names, np.zeros(len(names), dtype=np.int64), way)
-    return Predictor(own, groups, [network], compute=Compute.of(config.retrain, device), input_dtype=dtype)
+    predictor = Predictor(own, groups, [network], compute=Compute.of(config.retrain, device), input_dtype=dtype)
+    predictor.image_size = config.data.image_size
+    return predictor

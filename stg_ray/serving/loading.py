@@ -120,7 +120,7 @@ def load_predictor(
     predictor = Predictor(
         index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by, origin=origin
     )
-    predictor.adapter = adapter
+    predictor.adapter, predictor.image_size = adapter, config.data.image_size
     return predictor
 
 

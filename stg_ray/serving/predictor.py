@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,6 +71,7 @@ class Predictor:
         networks: the trained network of each group.
         layout: the columns of all K tasks in `outputs`.
         adapter: where the networks are initialisations (`retrain.learner`), which adapt before they predict.
+        image_size: `data.image_size` of the run, to which images that are given by their paths are cropped and scaled.
 
     Example:
         >>> import stg_ray as sr
@@ -97,6 +99,7 @@ class Predictor:
     ) -> None:
         self.serves_by, self.origin = serves_by, origin
         self.adapter: Adapter | None = None
+        self.image_size: int | None = None
         self.index, self.groups, self.compute, self.input_dtype = index, groups, compute, input_dtype
         self.networks = [network.eval() for network in networks]
         for network in self.networks:
@@ -117,14 +120,13 @@ class Predictor:
         """The group that serves each task by itself, as argmax takes it."""
         return self.groups.serving
 
-    def predict(
-        self, inputs: np.ndarray | torch.Tensor, *, serving: Serving | None = None, batch_size: int = BATCH_SIZE
-    ) -> Predictions:
+    def predict(self, inputs: Any, *, serving: Serving | None = None, batch_size: int = BATCH_SIZE) -> Predictions:
         """Predict all tasks.
 
         Args:
             inputs: (N, ...) as the task set has them, not normalised; an array or a tensor, or a data frame, whose
-                columns are taken by the names of the features (by position where the task set had none).
+                columns are taken by the names of the features (by position where the task set had none). Images may
+                be given by their paths, and are read as those of the run were.
             serving: argmax takes each task from the network of the group that serves it; ensemble sums the outputs
                 (logits) of all networks that have the task, weighted by its memberships; by default `serves_by`, the
                 way in which the plan was scored (see `load`).
@@ -182,8 +184,8 @@ class Predictor:
         """Whether inputs are ids that the networks look up."""
         return any(isinstance(network.normalize, AsGiven) and network.normalize.whole for network in self.networks)
 
-    def _checked(self, inputs: np.ndarray | torch.Tensor) -> torch.Tensor | MappedInputs:
-        return checked_inputs(inputs, self.index, self.input_dtype, ids=self._looks_up)
+    def _checked(self, inputs: Any) -> torch.Tensor | MappedInputs:
+        return checked_inputs(inputs, self.index, self.input_dtype, ids=self._looks_up, image_size=self.image_size)
 
     def _check_heads(self) -> None:
         if self.adapter is not None:

@@ -7,6 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from stg_ray.data.images import decode
 from stg_ray.data.new_inputs import checked_inputs
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.errors import InputError
@@ -32,6 +35,7 @@ INDEX = {
 }
 UNIT = index_of(TaskSet.from_arrays(IMAGES / 255, LABELS))
 """Of images from 0 to 1."""
+SQUARE = index_of(TaskSet.from_arrays(IMAGES[..., :4], LABELS))
 
 
 def checked(inputs: Any, kind: str) -> torch.Tensor:
@@ -170,3 +174,22 @@ def test_a_frame_without_a_feature_is_refused_and_arrays_go_by_position() -> Non
 def test_names_of_features_are_one_for_each_column(names: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TaskSet.from_arrays(FEATURES, LABELS, features=names)
+
+
+def test_images_are_given_by_their_paths(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{row}.png" for row in range(3)]
+    for path, pixels in zip(paths, IMAGES, strict=False):
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(path)
+    texts = [str(path) for path in paths]
+    for listed in (paths, tuple(texts), np.array(texts), pd.Series(texts)):
+        assert np.array_equal(checked(listed, "bytes"), IMAGES[:3])
+    Image.fromarray(IMAGES[0, 0]).save(paths[0])
+    assert np.array_equal(checked(paths[:1], "bytes"), np.repeat(IMAGES[:1, :1], 3, axis=1)), "grey is a colour"
+    scaled = checked_inputs(paths, SQUARE, torch.uint8, image_size=4)
+    assert np.array_equal(scaled, np.stack([decode(path, 4, "RGB") for path in paths]))
+    with pytest.raises(InputError, match=r"inputs have the shape \(3, 3, 4, 5\): expected \(N, 3, 4, 4\)"):
+        checked_inputs(paths, SQUARE, torch.uint8)
+    with pytest.raises(InputError, match=r"nowhere.png cannot be decoded \(.*No such file"):
+        checked([tmp_path / "nowhere.png"], "bytes")
+    with pytest.raises(InputError, match="expected numbers"):
+        checked(texts, "floats")
