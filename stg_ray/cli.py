@@ -201,6 +201,7 @@ def group_command(
     from stg_ray.pipeline import add_tasks
     from stg_ray.report import print_groups
 
+    check_outlives_job(directory)
     print_groups(Console(highlight=False, quiet=quiet), add_tasks(directory, add))
     if not quiet:
         _say(f"groups with the new tasks: {directory}/groups.added.json")

@@ -37,8 +37,14 @@ def test_results_do_not_stay_in_the_copy_that_goes_with_a_job(repository: Path, 
     copy_of_job = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_0"
     shutil.copytree(repository / "jobs", copy_of_job / "jobs", ignore=shutil.ignore_patterns("bench"))
     (copy_of_job / "jobs" / "configs" / "digits.yaml").write_text("data: {preset: digits}\n")
-    for out in (["--out", "runs/mine"], ["--out=~/../runs"]):
-        command = [sys.executable, "jobs/run.py", "jobs/configs/digits.yaml", *out]
+    run = ["jobs/run.py", "jobs/configs/digits.yaml"]
+    commands = (
+        [*run, "--out", "runs/mine"],
+        [*run, "--out=~/../runs"],
+        ["-m", "stg_ray", "auxiliary", "runs", "--main", "a"],
+    )
+    for arguments in commands:
+        command = [sys.executable, *arguments]
         env = {**os.environ, "PYTHONPATH": str(repository), "HOME": str(copy_of_job / "home")}
         done = subprocess.run(
             command, cwd=copy_of_job, env=env, capture_output=True, text=True, timeout=120, check=False

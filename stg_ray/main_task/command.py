@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stg_ray.config.paths import check_outlives_job
 from stg_ray.exits import with_interrupts
 from stg_ray.options import Address, Directory, Quiet, TrustCode, Verbose
 
@@ -43,6 +44,7 @@ def auxiliary_command(  # noqa: PLR0913  an option each
         )
 
     console = Console(highlight=False, quiet=quiet)
+    check_outlives_job(directory)
     try:
         with_interrupts(work, directory)
     except PartlyFailed:
