@@ -71,8 +71,8 @@ class GroupingConfig(Section):
     best on CIFAR-100, and within 0.05 of the best adjusted Rand index elsewhere (jobs/bench/affinity_defaults.py). An
     affinity of weight 0 is computed and shown, but does not count."""
     files: dict[str, str] = {}
-    """Files with further affinities, by name: K x K, in Parquet as in affinity/, or in CSV with the tasks in the first
-    row and column, where large values mean alike."""
+    """Files with further affinities, by name: K x K, in Parquet of a run's affinity/, or in Parquet or CSV of yours
+    with the tasks in the first row and column, where large values mean alike."""
     budget: BudgetConfig | None = None
     """Limits on the groups of `method: budget`, which the plan `searched` keeps too, and what is deployed."""
 

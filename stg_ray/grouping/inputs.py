@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from stg_ray.artifacts.task_matrix import KEY_COLUMN, Kind, TaskMatrix, check_distinct
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix, check_distinct
 from stg_ray.data_maps.files import DataMap
 from stg_ray.data_maps.histogram import PointHistogram
 from stg_ray.data_maps.state import DataMapState
@@ -31,12 +31,14 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
     """Return the K x K matrix of an array, a data frame, a file or a data map.
 
     Args:
-        source: a TaskMatrix; an array (K, K); a data frame whose index and columns name the tasks; a path to Parquet as
-            in affinity/, or to CSV with the tasks' names in the first row and column; a data map, whose tasks are as
-            far apart as the shares of their points (see `PointHistogram.distances`).
+        source: a TaskMatrix; an array (K, K); a data frame whose index and columns name the tasks; a path to Parquet,
+            of a run's affinity/ or as pandas writes such a frame, or to CSV with the tasks' names in the first row and
+            column; a data map, whose tasks are as far apart as the shares of their points (see
+            `PointHistogram.distances`).
         names: of the tasks of an array or a DataMapState; task 0, task 1, ... if not given.
-        kind: of an array, a data frame or a CSV file: affinity (large means alike) or distance; None: affinity, unless
-            it looks like distances, which are refused. A TaskMatrix and the run's Parquet have their kind with them.
+        kind: of an array, a data frame or a file of yours: affinity (large means alike) or distance; None: affinity,
+            unless it looks like distances, which are refused. A TaskMatrix and the run's Parquet have their kind with
+            them.
 
     Raises:
         InputError: the source is not square, its rows and columns name different tasks, these are not the tasks of
@@ -120,10 +122,12 @@ def _from_file(path: Path, kind: Kind | None) -> TaskMatrix:
         if path.suffix != ".parquet":
             raise InputError(f"{path}: expected a file that ends in .parquet or .csv")
         table = pq.read_table(path)
-        if table.column_names[:1] == [KEY_COLUMN] and b"stg_ray" not in (table.schema.metadata or {}):
-            frame = cast(pd.DataFrame, table.to_pandas()).set_index(KEY_COLUMN)
-            return _from_frame(frame, kind, str(path))
-        return _checked(TaskMatrix.from_table(table), str(path))
+        if b"stg_ray" in (table.schema.metadata or {}):
+            return _checked(TaskMatrix.from_table(table), str(path))
+        frame = cast(pd.DataFrame, table.to_pandas())
+        if isinstance(frame.index, pd.RangeIndex) and len(frame.columns) == len(frame) + 1:
+            frame = frame.set_index(frame.columns[0])  # else pandas wrote the names as an index
+        return _from_frame(frame, kind, str(path))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or one_line(error)}") from error
     except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

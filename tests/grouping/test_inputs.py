@@ -51,7 +51,10 @@ def test_every_form_gives_the_same_groups(tmp_path: Path) -> None:
         pa.table({"__task__": list(NAMES)} | dict(zip(NAMES, VALUES.T, strict=True))), tmp_path / "own.parquet"
     )
     swapped = frame[list("fedcba")]
-    files = [tmp_path / name for name in ("mine.csv", "run.parquet", "own.parquet")]
+    frame.to_parquet(tmp_path / "index.parquet")
+    frame.reset_index().to_parquet(tmp_path / "column.parquet")
+    files = [tmp_path / f"{name}.parquet" for name in ("run", "own", "index", "column")]
+    files.insert(0, tmp_path / "mine.csv")
     sources: list[MatrixLike] = [frame, swapped, str(files[0]), *files, TaskMatrix(NAMES, VALUES, "affinity")]
     for source in sources:
         assert sr.group(source, n_groups=2).groups == EXPECTED
@@ -125,11 +128,13 @@ def test_what_is_no_affinity_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
     (tmp_path / "mine.xlsx").write_bytes(b"")
+    pd.DataFrame({"x": [1.0, 2.0, 3.0]}).to_parquet(tmp_path / "other.parquet")
     infinite = VALUES.copy()
     infinite[0, 1] = np.inf
     for source, message in (
         (VALUES[:3], r"shape \(3, 6\): expected a square"),
         (infinite, "infinite"),
+        (tmp_path / "other.parquet", "other.parquet has 3 rows and 1 columns, and '0' is not among both"),
         (frame.drop(columns="b"), "6 rows and 5 columns, and 'b' is not among both"),
         (frame.rename(index={"a": "b"}, columns={"a": "b"}), "names the task 'b' twice"),
         (tmp_path / "text.csv", "no number"),
