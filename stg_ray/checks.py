@@ -122,6 +122,7 @@ def check_sizes(config: Config, index: PartIndex) -> None:
     networks = retrain.seeds * sum(
         n_tasks if plan.base == "single_task" else 1 if plan.base in OF_ONE_NETWORK else min(most, n_tasks)
         for plan in trained_plans(retrain).values()
+        if plan.copies is None  # else it trains nothing of its own
     )
     if networks > MOST_NETWORKS:
         raise InputError(

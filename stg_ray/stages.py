@@ -113,6 +113,7 @@ STAGES: dict[str, Stage] = {
                 "0.2 scores validation rows by an epoch that others of them chose",
                 "0.2 draws random groups anew where there is a grouping.budget",
                 "0.2 chooses what to deploy by the error from row to row, too",
+                "0.2 has the smaller ensembles that are in all_in_one_ensemble among the plans",
             ),
             counted=(LOOKS,),
         ),

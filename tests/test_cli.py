@@ -140,6 +140,7 @@ def test_presets_and_plan_run_nothing(two_tasks: Path) -> None:
     # Two networks of the ensembles are all-in-one's, and are trained once.
     for word in ("15 tasks", "4 groups", "32 networks", *counts, "s on "):
         assert word in " ".join(plan.stdout.split())
+    assert "all_in_one_ensemble_2" not in plan.stdout, "whose networks are the ensemble's"
     assert not (two_tasks / "runs").exists()
 
 

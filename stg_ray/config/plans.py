@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import cast
 
 from stg_ray.config.retraining import PlanName, RetrainConfig
@@ -26,6 +27,9 @@ TITLES: dict[PlanName, str] = {
 }
 """Plans in tables and texts, in their order in the tables."""
 
+SMALLER_ENSEMBLES = tuple(2**k for k in range(1, 9))
+"""Networks of the smaller ensembles that all_in_one_ensemble has in it, where it has more than these."""
+
 TOGETHER: tuple[PlanName, ...] = ("all_in_one_ensemble", "ours_and_all", "greedy")
 """Plans whose networks predict together, and not one by one."""
 
@@ -40,6 +44,7 @@ class TrainedPlan:
         draw: number of the draw of random groups; None for other plans, and for all draws together.
         profiled: whether its networks start from the profiled network.
         beside_scratch: whether it is trained from scratch too (`retrain.start: both`): its name tells which it is.
+        copies: number of the networks of all_in_one_ensemble that it has, the first of them; None for all plans else.
     """
 
     name: str
@@ -47,6 +52,7 @@ class TrainedPlan:
     draw: int | None = None
     profiled: bool = False
     beside_scratch: bool = False
+    copies: int | None = None
 
     @property
     def of_all_draws(self) -> TrainedPlan:
@@ -65,35 +71,45 @@ class TrainedPlan:
         """
         together = " ensemble" if is_ensemble or self.base in TOGETHER else ""
         draw = "" if self.draw is None else f", draw {self.draw}"
-        return TITLES[self.base] + together + draw + (", from profile" if self.beside_scratch else "")
+        copies = "" if self.copies is None else f", {self.copies}"
+        return TITLES[self.base] + together + draw + copies + (", from profile" if self.beside_scratch else "")
 
 
 def trained_plans(config: RetrainConfig) -> dict[str, TrainedPlan]:
     """Return the plans that may be trained, by name, in the order of `retrain.plans`; first those from scratch.
 
     What is trained depends on the groups too: where ours are a single group, `all_in_one` stands for them (so it is
-    among these plans, the last of its start, whether it is asked for or not), and there are no plans made from theirs.
+    among these plans, the last of its start, whether it is asked for or not), and there are no plans made from theirs;
+    ensembles are smaller than all_in_one_ensemble, which has as many networks as there are groups.
     """
     bases = list(config.plans)
     if "ours" in bases and "all_in_one" not in bases:
         bases.append("all_in_one")
     plans = [
-        _named(base, draw, profiled=config.start == "profiled", beside_scratch=False)
+        _named(base, number, profiled=config.start == "profiled", beside_scratch=False)
         for base in bases
-        for draw in (range(config.random_groups) if base == "random" else (None,))
+        for number in _numbers(base, config)
     ]
     if config.start == "both":
         plans += [
-            _named(plan.base, plan.draw, profiled=True, beside_scratch=True)
+            replace(plan, name=plan.name + _PROFILED, profiled=True, beside_scratch=True)
             for plan in plans
             if plan.base != "greedy"  # selects from the networks of either start
         ]
     return {plan.name: plan for plan in plans}
 
 
-def _named(base: PlanName, draw: int | None, profiled: bool, beside_scratch: bool) -> TrainedPlan:
-    name = base if draw is None else f"{base}_{draw}"
-    return TrainedPlan(name + _PROFILED * beside_scratch, base, draw, profiled, beside_scratch)
+def _numbers(base: PlanName, config: RetrainConfig) -> Iterable[int | None]:
+    """Return the numbers in the names of the plans that come from one in `retrain.plans`; None is a name without."""
+    if base == "random":
+        return range(config.random_groups)
+    return (None, *SMALLER_ENSEMBLES) if base == "all_in_one_ensemble" else (None,)
+
+
+def _named(base: PlanName, number: int | None, profiled: bool, beside_scratch: bool) -> TrainedPlan:
+    name = (base if number is None else f"{base}_{number}") + _PROFILED * beside_scratch
+    draw, copies = (number, None) if base == "random" else (None, number)
+    return TrainedPlan(name, base, draw, profiled, beside_scratch, copies)
 
 
 def plan_of_name(name: str) -> TrainedPlan:
@@ -104,6 +120,6 @@ def plan_of_name(name: str) -> TrainedPlan:
         'random groups, draw 1, from profile'
     """
     start, beside_scratch = name.removesuffix(_PROFILED), name.endswith(_PROFILED)
-    stem, _, draw = start.rpartition("_")
-    base, number = (stem, int(draw)) if draw.isdigit() else (start, None)
+    stem, _, digits = start.rpartition("_")
+    base, number = (stem, int(digits)) if digits.isdigit() else (start, None)
     return _named(cast("PlanName", base), number, beside_scratch, beside_scratch)

@@ -10,6 +10,7 @@ import numpy as np
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.config import Config, TrainingConfig
+from stg_ray.config.plans import plan_of_name
 from stg_ray.data.parts import PartIndex
 from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
@@ -39,6 +40,7 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
     size = Size.of(config, number, epochs, index.names) if "searched" in config.retrain.plans else None
     searched = None if size is None else _assumed(index, size.groups)
     plans = make_plans(ours or _assumed(index, number), index.tasks, config, searched)
+    plans = {name: plan for name, plan in plans.items() if plan_of_name(name).copies is None}  # others train nothing
     specs = list(network_specs(plans, config))
     if specs and size is not None:
         short = next(spec for spec in specs if spec.plan == "searched")

@@ -147,7 +147,7 @@ def _network_curves(evidence: Evidence) -> Markup | None:
     lines = []
     for plan, group, network in evidence.networks:
         scores = network.get("course")
-        if group == 0 and scores:
+        if group == 0 and scores and plan.copies is None:
             points = known_points([float(e) for e in range(1, len(scores) + 1)], scores)
             lines.append(Line(points, color=COLORS[plan.base], name=plan.title()))
     return line_chart(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -165,7 +166,9 @@ def _against(rows: list[PlanRow]) -> dict[str, Difference]:
     """Ours minus each of `OTHERS`, by the other's name, among the plans that start alike."""
     served = _served(rows)
     comparison = Comparison({name: row.trainings for name, row in served.items()}) if served else None
-    by_base = {(row.plan.beside_scratch, row.plan.base): name for name, row in served.items()}
+    by_base = {
+        (row.plan.beside_scratch, row.plan.base): name for name, row in served.items() if row.plan.copies is None
+    }
     return holm(
         {
             by_base[start, other]: comparison.difference(by_base[start, "ours"], by_base[start, other])
@@ -189,10 +192,13 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[
     results = results[(results["split"] == "test") & (results["metric"] == results["task"].map(primary))]
     plans = {plan.of_all_draws.name: plan.of_all_draws for plan in trained_plans(config.retrain).values()}
     titles = list(TITLES)
-    present: list[tuple[str, Serving]] = sorted(
-        results[["row", "serving"]].drop_duplicates().itertuples(index=False, name=None),
-        key=lambda row: (titles.index(plans[row[0]].base), plans[row[0]].beside_scratch, row[1]),
-    )
+
+    def place(row: tuple[str, Serving]) -> tuple[int, bool, float, Serving]:
+        plan = plans[row[0]]
+        return titles.index(plan.base), plan.beside_scratch, plan.copies or math.inf, row[1]
+
+    lines = results[["row", "serving"]].drop_duplicates().itertuples(index=False, name=None)
+    present: list[tuple[str, Serving]] = sorted(lines, key=place)
     floored = np.array([primary[task.name] == "r2" for task in index.tasks])
     trainings = _of_the_same_tasks([_trainings(results, *row, index.names, floored) for row in present])
     base_cost = _per_training(costs, "all_in_one", "cost") if ("all_in_one", "argmax") in present else float("nan")

@@ -83,7 +83,8 @@ def table_of(evidence: Evidence) -> TaskTable:
     subject = _subject(summary.plans)
     others = [] if subject is None else [
         row for row in _served(summary.plans).values()
-        if row.plan.base in OTHERS and row is not subject and row.plan.beside_scratch == subject.plan.beside_scratch
+        if row.plan.base in OTHERS and row.plan.copies is None
+        and row is not subject and row.plan.beside_scratch == subject.plan.beside_scratch
     ]  # fmt: skip
     names = {task.name: primary_metric(task, evidence.config.metric) for task in summary.index.tasks}
     metrics, values = _other_metrics(evidence, subject, names)

@@ -36,6 +36,7 @@ MEANS = {
     ("ours", "ensemble"): 0.9,
     ("all_in_one", "argmax"): 0.4,
     ("all_in_one_ensemble", "ensemble"): 0.7,
+    ("all_in_one_ensemble_2", "ensemble"): 0.65,
     ("random_0", "argmax"): 0.3,
     ("random_1", "argmax"): 0.5,
     ("ours_profiled", "argmax"): 0.6,
@@ -84,6 +85,8 @@ def test_draws_of_random_groups_are_one_plan_and_costs_are_relative_to_all_in_on
     np.testing.assert_allclose(rows["random", "argmax"].mean, 0.4 + 0.015 + 0.0005)
     assert rows["all_in_one_ensemble", "ensemble"].title == "all in one ensemble"
     assert rows["all_in_one_ensemble", "ensemble"].cost == 2, "of one training"
+    titles = [row.title for row in summarize(run, CONFIG).plans]
+    assert titles[titles.index("all in one") :][:3] == ["all in one", "all in one ensemble, 2", "all in one ensemble"]
     assert rows["ours", "argmax"].cost == rows["ours", "ensemble"].cost == 2, "the same networks"
     assert rows["all_in_one", "argmax"].difference is None
     assert rows["random_profiled", "argmax"].title == "random groups, from profile"
