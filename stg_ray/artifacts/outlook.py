@@ -34,5 +34,5 @@ def outlook_sentence(told: Mapping[str, Any]) -> str:
         f"{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f}) over {over[plan]}"
         for plan, gain in told["expected"].items()
     ]
-    half = counted(told["epochs"], "epoch")
-    return f"after {half} of the first training, {OUTLOOKS[told['outlook']]}: {', '.join(gains)}"
+    length = "" if told["epochs"] is None else f"{counted(told['epochs'], 'epoch')} of "
+    return f"after {length}the first training, {OUTLOOKS[told['outlook']]}: {', '.join(gains)}"

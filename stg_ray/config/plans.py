@@ -28,7 +28,7 @@ TITLES: dict[PlanName, str] = {
 """Plans in tables and texts, in their order in the tables."""
 
 SMALLER_ENSEMBLES = tuple(2**k for k in range(1, 9))
-"""Networks of the smaller ensembles that all_in_one_ensemble has in it, where it has more than these."""
+"""Networks of the smaller ensembles in all_in_one_ensemble, where it has at least twice as many."""
 
 TOGETHER: tuple[PlanName, ...] = ("all_in_one_ensemble", "ours_and_all", "greedy")
 """Plans whose networks predict together, and not one by one."""
@@ -80,7 +80,7 @@ def trained_plans(config: RetrainConfig) -> dict[str, TrainedPlan]:
 
     What is trained depends on the groups too: where ours are a single group, `all_in_one` stands for them (so it is
     among these plans, the last of its start, whether it is asked for or not), and there are no plans made from theirs;
-    ensembles are smaller than all_in_one_ensemble, which has as many networks as there are groups.
+    smaller ensembles have at most half of the networks of all_in_one_ensemble, which are as many as our groups.
     """
     bases = list(config.plans)
     if "ours" in bases and "all_in_one" not in bases:

@@ -38,12 +38,12 @@ class RetrainConfig(TrainingConfig):
     plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
     """Plans to train; none are trained if the list is empty. all_in_one_equal_cost has as many epochs as the networks
     of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together, and the
-    first 2, 4, 8, ... of them are plans, too, as fewer may do; where ours are a single group, equal cost and ensemble
-    take the size of two networks; searched takes the groups that a search finds by short trainings (section `search`);
-    ours_soft weights the losses by membership; ours_and_all averages each network of ours with one of all tasks;
-    branches is one network whose lower layers all tasks share and whose upper ones each of our groups has of its own;
-    known takes the known groups of the task set; greedy is an ensemble that is selected from the networks of all other
-    plans."""
+    first 2, 4, 8, ... of them, up to half, are plans, too, as fewer may do; where ours are a single group, equal cost
+    and ensemble take the size of two networks; searched takes the groups that a search finds by short trainings
+    (section `search`); ours_soft weights the losses by membership; ours_and_all averages each network of ours with one
+    of all tasks; branches is one network whose lower layers all tasks share and whose upper ones each of our groups has
+    of its own; known takes the known groups of the task set; greedy is an ensemble that is selected from the networks
+    of all other plans."""
     learner: Annotated[LearnerName, since("0.2")] = "joint"
     """What the networks learn: joint, to predict their tasks; maml, anil and reptile, an initialisation that adapts to
     each of their tasks in a few steps on a few rows (section `meta`; [meta-learning](meta_learning.md))."""

@@ -9,7 +9,8 @@ are compared, and afterwards they go on: a forecast costs no training that the p
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,10 +23,10 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.nodes import cluster_nodes
 from stg_ray.cluster.placement import place_trials
 from stg_ray.config import Config
-from stg_ray.data.parts import PartIndex, read_index
+from stg_ray.data.parts import read_index
 from stg_ray.data.rows import TaskRows
 from stg_ray.progress import StageProgress
-from stg_ray.retraining.held_out import HeldOut
+from stg_ray.retraining.held_out import FILE, HeldOut
 from stg_ray.retraining.jackknife import folds_of, jackknife_error, n_filled
 from stg_ray.retraining.kept import checkpoint_of, is_finished, network_folder
 from stg_ray.retraining.library import Library
@@ -39,6 +40,9 @@ LENGTH = 0.5
 
 WIDTH = 2.0
 """Half the width of an interval, in errors: 21 of 23 gains of whole trainings were within (jobs/bench/forecasts.py)."""
+
+PAUSED = "paused-{}.npz"
+"""File of a network's folder: what it predicted for validation rows when it paused after so many epochs."""
 
 LEAST_SECONDS = 120.0
 """Seconds of all trainings below which `auto` tells nothing: the pause, a second start of Ray Tune, takes five."""
@@ -73,11 +77,11 @@ def forecast(
         progress: of the retrain stage.
 
     Returns:
-        The content of forecast.json: `epochs` after which the networks were compared, the number of `networks` of an
+        The content of forecast.json: `epochs` after which the networks were compared (None: whole trainings, where one
+        was finished before and did not pause there), the number of `networks` of an
         ensemble of all-task networks, `expected` gains over other plans by their names, and the `outlook`: gain, none
         or open. None where it is not asked for, or is not worth a pause, or networks are initialisations; where ours or
-        one network of all tasks is not among the plans, their networks are finished, one cannot be trained, or no task
-        has a score.
+        one network of all tasks is not among the plans, one cannot be trained, or no task has a score.
     """
     if run.exists(FORECAST):  # this stage was interrupted
         found: dict[str, Any] = run.read_json(FORECAST)
@@ -90,19 +94,17 @@ def forecast(
     )  # it decides how groups are measured
     if wanted == "never" or (wanted == "auto" and not is_needed and _seconds(run, config, specs) < LEAST_SECONDS):
         return None
-    epochs = round(LENGTH * epochs_of_plans(run, config))
-    paused = {key: [replace(spec, pause=epochs) for spec in own] for key, own in _first(config, specs).items()}
-    everything = list({network_folder(spec, config): spec for own in paused.values() for spec in own}.values())
-    if epochs < 1 or OURS not in paused or ONE not in paused:
+    epochs: int | None = round(LENGTH * epochs_of_plans(run, config))
+    first = _first(config, specs)
+    if not epochs or OURS not in first or ONE not in first:
         return None
-    if any(is_finished(run, network_folder(spec, config)) for spec in everything):
+    networks = {network_folder(spec, config): spec for own in first.values() for spec in own}
+    file = PAUSED.format(epochs)
+    if any(is_finished(run, folder) and not _is_kept(run, folder, file) for folder in networks):
+        file, epochs = FILE, None
+    if not _trained(run, config, networks, file, epochs, progress):
         return None
-    progress.has_more = True  # the time to the end is not that of these short trainings alone
-    failed = run_trials(run, config, everything, progress, "of the forecast")
-    progress.has_more = False
-    if failed:
-        return None
-    gains = _gains(run, config, plans, paused)
+    gains = _gains(run, config, plans, first, file)
     if not gains:
         return None
     about = {
@@ -113,6 +115,39 @@ def forecast(
     }
     run.write_json(FORECAST, about)
     return about
+
+
+def _trained(
+    run: RunDir,
+    config: Config,
+    networks: Mapping[str, NetworkSpec],
+    file: str,
+    epochs: int | None,
+    progress: StageProgress,
+) -> bool:
+    """Train networks, by their folders, to so many epochs (None: to their end), until they have that file of what they
+    predict for validation rows; whether all could be trained.
+
+    Once networks are finished nothing but the file tells what they predicted when they paused, and a stage that is done
+    again is to expect the same.
+    """
+    missing = {folder: replace(spec, pause=epochs) for folder, spec in networks.items()
+               if not (is_finished(run, folder) if epochs is None else _is_kept(run, folder, file))}  # fmt: skip
+    if not missing:
+        return True
+    progress.has_more = True  # the time to the end is not that of these trainings alone
+    failed = run_trials(run, config, list(missing.values()), progress, "of the forecast")
+    progress.has_more = False
+    if failed:
+        return False
+    if epochs is not None:
+        index = read_index(run.sub("parts"))
+        for folder, spec in missing.items():
+            data = run.read_bytes(checkpoint_of(folder))
+            saved = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+            rows = TaskRows(run.sub("parts"), index, "val", [index.names.index(name) for name in spec.tasks]).rows
+            HeldOut(rows, saved["choices"]["outputs"].numpy()).write(run, folder, file)
+    return True
 
 
 def _seconds(run: RunDir, config: Config, specs: Sequence[NetworkSpec]) -> float:
@@ -140,25 +175,25 @@ def _first(config: Config, specs: Iterable[NetworkSpec]) -> dict[str, list[Netwo
 
 
 def _gains(
-    run: RunDir, config: Config, plans: dict[str, Plan], paused: dict[str, list[NetworkSpec]]
+    run: RunDir, config: Config, plans: dict[str, Plan], first: dict[str, list[NetworkSpec]], file: str
 ) -> dict[str, Gain]:
-    """What ours gain over the others, from the predictions of paused networks; nothing where no task has a score."""
+    """What ours gain over the others, from what networks predict by their files; nothing where no task has a score."""
     index = read_index(run.sub("parts"))
     names, of_all = index.names, TaskRows(run.sub("parts"), index, "val", range(len(index.names)))
-    specs = [spec for own in paused.values() for spec in own]
+    specs = [spec for own in first.values() for spec in own]
     members = [[names.index(name) for name in spec.tasks] for spec in specs]
     outputs = (
-        [_held_out(run, config, spec, own, index).of_all_rows(index.n_samples("val"))[of_all.rows]]
-        for spec, own in zip(specs, members, strict=True)
+        [HeldOut.read(run, network_folder(spec, config), file).of_all_rows(index.n_samples("val"))[of_all.rows]]
+        for spec in specs
     )
     library = Library(index.tasks, [of_all.labels], [of_all.rows], members, outputs, config.metric)
     number = {(spec.plan, spec.group): n for n, spec in enumerate(specs)}
     predicting = {
         name: [[number[name, plans[name].groups.serving[task]]] for task in names]
         for name in (OURS, RANDOM)
-        if name in paused
+        if name in first
     }
-    alone = [number[ONE, 0], *([number[ENSEMBLE, 1]] if ENSEMBLE in paused else [])]
+    alone = [number[ONE, 0], *([number[ENSEMBLE, 1]] if ENSEMBLE in first else [])]
     predicting |= {ONE: [alone[:1]] * len(names)}
     if len(alone) > 1:
         predicting |= {"second": [alone[1:]] * len(names), ENSEMBLE: [alone] * len(names)}
@@ -176,11 +211,13 @@ def _gains(
     }
 
 
-def _held_out(run: RunDir, config: Config, spec: NetworkSpec, tasks: Sequence[int], index: PartIndex) -> HeldOut:
-    """What a paused network predicts for its validation rows, from its checkpoint."""
-    data = run.read_bytes(checkpoint_of(network_folder(spec, config)))
-    saved = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    return HeldOut(TaskRows(run.sub("parts"), index, "val", tasks).rows, saved["choices"]["outputs"].numpy())
+def _is_kept(run: RunDir, folder: str, file: str) -> bool:
+    """Whether that file of a network is there, and whole."""
+    try:
+        HeldOut.read(run, folder, file)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False
+    return True
 
 
 def _is_outside(block: int, rows: np.ndarray) -> np.ndarray:

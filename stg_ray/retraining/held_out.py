@@ -38,16 +38,16 @@ class HeldOut:
     rows: np.ndarray
     outputs: np.ndarray
 
-    def write(self, run: Storage, folder: str) -> None:
+    def write(self, run: Storage, folder: str, file: str = FILE) -> None:
         """Write them into the folder of the network."""
         buffer = io.BytesIO()
         np.savez(buffer, rows=self.rows, outputs=self.outputs)
-        run.write_bytes(f"{folder}/{FILE}", buffer.getvalue())
+        run.write_bytes(f"{folder}/{file}", buffer.getvalue())
 
     @classmethod
-    def read(cls, run: Storage, folder: str) -> HeldOut:
+    def read(cls, run: Storage, folder: str, file: str = FILE) -> HeldOut:
         """Read what `write` has written."""
-        with np.load(io.BytesIO(run.read_bytes(f"{folder}/{FILE}"))) as arrays:
+        with np.load(io.BytesIO(run.read_bytes(f"{folder}/{file}"))) as arrays:
             return cls(arrays["rows"], arrays["outputs"])
 
     def of_all_rows(self, n_rows: int) -> np.ndarray:

@@ -77,10 +77,10 @@ def make_plans(
 
     all_in_one_equal_cost is trained for as many epochs as the networks of ours together (with `epochs: auto` they are
     known once ours are trained), all_in_one_ensemble has as many networks of all tasks: these show what more training,
-    and more networks, give without a choice of tasks. The first 2, 4, 8, ... of its networks are plans, too, which
-    train nothing more: they may do as well, and are cheaper to serve. Where ours are a single group, equal cost and
-    ensemble take the size of two networks (they may be the best plan); ours are all-in-one then, and so is every plan
-    made from the groups themselves: none of them is trained.
+    and more networks, give without a choice of tasks. The first 2, 4, 8, ... of its networks, up to half of them, are
+    plans, too, which train nothing more: they may do as well, and are cheaper to serve. Where ours are a single group,
+    equal cost and ensemble take the size of two networks (they may be the best plan); ours are all-in-one then, and so
+    is every plan made from the groups themselves: none of them is trained.
 
     Args:
         ours: the groups of groups.json.
@@ -120,8 +120,8 @@ def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: C
         spent = Spent("all_in_one", size) if is_one else Spent("ours", 1)
         return replace(all_in_one, epochs=spent if epochs == "auto" else size * epochs)
     if trained.base == "all_in_one_ensemble":
-        if trained.copies is not None and trained.copies >= size:
-            return None
+        if trained.copies is not None and 2 * trained.copies > size:
+            return None  # to serve it would save little
         return Plan(_copies(names, trained.copies or size), epochs, ensemble=True)
     if is_one:
         return None

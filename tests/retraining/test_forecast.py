@@ -16,6 +16,7 @@ from stg_ray.artifacts.outlook import ENSEMBLE, ONE, RANDOM, outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.loading import set_values
 from stg_ray.models import load_weights
+from stg_ray.pipeline import run_stage
 from stg_ray.planning.of_run import estimate_of_run
 from stg_ray.progress import Reporter
 from stg_ray.retraining.forecast import (
@@ -177,3 +178,28 @@ def test_where_nothing_is_expected_no_groups_are_trained(tmp_path: Path, monkeyp
     left = dict(estimate_of_run(str(tmp_path / "run"), ["retrain.forecast=never"]))
     assert left["profile"] == "done"
     assert "networks" in left["retrain"]
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_done_again_expects_the_same_and_searches_alike(tmp_path: Path) -> None:
+    config = config_of(tmp_path, plans=["ours", "searched", "all_in_one"])
+    run = run_of(set_values(config, ["search.start=auto"]), tmp_path / "run", until="retrain")
+    first, search = run.forecast, run.search
+    assert first is not None
+    assert search is not None
+    assert (first["epochs"], first["outlook"], search["start"]) == (5, "gain", "scratch")
+    quiet = Reporter(Console(quiet=True))
+    run_stage("retrain", str(tmp_path / "run"), overrides=["retrain.seeds=2"], reporter=quiet)
+    again = sr.Run(str(tmp_path / "run"))
+    assert again.forecast == first, "by what its networks predicted when they paused"
+    assert again.search is not None
+    assert (again.search["start"], again.search["groups"]) == ("scratch", search["groups"])
+
+    kept = sorted((tmp_path / "run" / ".networks").glob("*/paused-5.npz"))
+    assert len(kept) == 3 + 1
+    kept[0].write_bytes(b"cut")
+    run_stage("retrain", str(tmp_path / "run"), overrides=["retrain.seeds=1"], reporter=quiet)
+    whole = sr.Run(str(tmp_path / "run")).forecast
+    assert whole is not None
+    assert (whole["epochs"], whole["outlook"]) == (None, "gain"), "by whole trainings"
+    assert outlook_sentence(whole).startswith("after the first training, grouping is expected to help")
