@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.outlook import FORECAST
@@ -24,12 +25,31 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+Value = TypeVar("Value")
+
+
+def _left_by(stage: str) -> Callable[[Callable[[Run], Value]], Callable[[Run], Value]]:
+    """Keep what a method reads for as long as a stage is done as it was then; also where the directory is gone."""
+
+    def decorate(read: Callable[[Run], Value]) -> Callable[[Run], Value]:
+        @wraps(read)
+        def value(run: Run) -> Value:
+            name, marker = read.__name__, run.run_dir.marker(stage)
+            if name not in run._read or (run._read[name][0] != marker and run.run_dir.has_config()):
+                run._read[name] = (marker, read(run))
+            kept: Value = run._read[name][1]
+            return kept
+
+        return value
+
+    return decorate
+
 
 class Run:
     """A run: its groups, results, affinities and networks. `sr.run` returns one, `Run(path)` opens one.
 
-    Each is read from the run's directory at the first use, and kept: open the run again after a stage was run again.
-    Where a stage has not left it yet, an InputError names the stage.
+    Each is read from the run's directory at the first use, and kept until a stage leaves another one. Where a stage has
+    not left it yet, an InputError names the stage.
 
     Args:
         run_dir: the run's directory, or its path or URI.
@@ -58,6 +78,7 @@ class Run:
             run_dir = RunDir(run_dir)
             run_dir.read_config()
         self.run_dir = run_dir
+        self._read: dict[str, tuple[dict[str, Any], Any]] = {}
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> Run:
@@ -96,23 +117,26 @@ class Run:
         """Names of the stages that are done, in their order."""
         return tuple(stage for stage in STAGES if self.run_dir.is_done(stage, self.config))
 
-    @cached_property
+    @property
     def config(self) -> Config:
         """The configuration, as resolved."""
         self._check_there()
         return self.run_dir.read_config()
 
-    @cached_property
+    @property
+    @_left_by("group")
     def groups(self) -> Groups:
         """Groups of tasks that share a network (groups.json)."""
         return Groups.from_dict(self._json("groups.json", "group"))
 
-    @cached_property
+    @property
+    @_left_by("retrain")
     def results(self) -> pd.DataFrame:
         """Metrics of every task in every plan and training: one row each (results.parquet)."""
         return self._table("results.parquet")
 
-    @cached_property
+    @property
+    @_left_by("retrain")
     def costs(self) -> pd.DataFrame:
         """Cost (samples x epochs x parameters) and seconds of the networks of every plan: one row each (costs.parquet).
 
@@ -120,18 +144,21 @@ class Run:
         """
         return self._table("costs.parquet")
 
-    @cached_property
+    @property
+    @_left_by("affinity")
     def affinities(self) -> dict[str, TaskMatrix]:
         """The K x K matrix of each method of `affinity.methods`, with its standard errors where they are known."""
         return {name: self._affinity(name) for name in self.config.affinity.methods}
 
-    @cached_property
+    @property
+    @_left_by("profile")
     def data_map(self) -> DataMap:
         """The data maps of the training samples at the last snapshot."""
         self._require("profile/data_map", "profile")
         return DataMap(self.uri)
 
-    @cached_property
+    @property
+    @_left_by("retrain")
     def summary(self) -> Summary:
         """The comparison of the plans: a row each, the differences and a verdict in words."""
         self._require("groups.json", "group")
@@ -140,31 +167,26 @@ class Run:
             self._require(file, "retrain")
         return summarize(self.run_dir, self.config)
 
-    @cached_property
+    @property
+    @_left_by("retrain")
     def chosen(self) -> dict[str, Any] | None:
         """Networks to deploy, with the reasons (chosen.json); None where the run did not choose."""
-        if not self._exists("chosen.json"):
-            return None
-        chosen: dict[str, Any] = self.run_dir.read_json("chosen.json")
-        return chosen
+        return self._json_if_any("chosen.json")
 
-    @cached_property
+    @property
+    @_left_by("retrain")
     def forecast(self) -> dict[str, Any] | None:
         """What was expected of grouping before all plans were trained (forecast.json); None where it was not told."""
-        if not self._exists(FORECAST):
-            return None
-        told: dict[str, Any] = self._json(FORECAST, "retrain")
-        return told
+        return self._json_if_any(FORECAST)
 
-    @cached_property
+    @property
+    @_left_by("retrain")
     def search(self) -> dict[str, Any] | None:
         """What a search measured, and the groups that it found (search.json); None where there was none."""
-        if not self._exists("search.json"):
-            return None
-        search: dict[str, Any] = self._json("search.json", "retrain")
-        return search
+        return self._json_if_any("search.json")
 
-    @cached_property
+    @property
+    @_left_by("tune")
     def tuning(self) -> dict[str, Any] | None:
         """What tuning compared, and the settings that it found (tune.json); None where nothing was tuned."""
         if not self.config.tune.trials:
@@ -247,6 +269,14 @@ class Run:
     def _json(self, file: str, stage: str) -> Any:
         self._require(file, stage)
         return self.run_dir.read_json(file)
+
+    def _json_if_any(self, file: str) -> dict[str, Any] | None:
+        """Return what not every retrain leaves, None where it left none."""
+        if not self._exists(file):
+            self._require("results.parquet", "retrain")
+            return None
+        found: dict[str, Any] = self._json(file, "retrain")
+        return found
 
     def _table(self, file: str) -> pd.DataFrame:
         self._require(file, "retrain")

@@ -84,8 +84,31 @@ def test_what_the_stages_left(run: sr.Run) -> None:
 def test_what_is_to_be_deployed_is_known_where_the_run_chose(run: sr.Run) -> None:
     assert run.chosen is None
     run.run_dir.write_json("chosen.json", {"plan": "ours"})
-    del run.chosen  # it was read before
+    run.run_dir.mark_done("retrain", run.config, 1.0)  # it was read before
     assert run.chosen == {"plan": "ours"}
+
+
+def test_what_a_stage_leaves_anew_is_read_anew(run: sr.Run) -> None:
+    """Another program may do a stage again while this one holds the run: a shell beside a notebook."""
+    run.run_dir.mark_done("group", run.config, 1.0)
+    assert run.groups is run.groups, "it is read once"
+    again = sr.load_config({**run.config.model_dump(), "grouping": {"groups": 4}})
+    run.run_dir.write_config(again)
+    run.run_dir.begin("group", again)
+    with pytest.raises(sr.InputError, match="group is not done yet"):
+        run.groups.labels  # noqa: B018  reading it is what is tested
+    run.run_dir.write_json("groups.json", sr.Groups.from_labels(NAMES, np.arange(4), "by hand").to_dict())
+    run.run_dir.mark_done("group", again, 1.0)
+    assert run.groups.groups == [[name] for name in NAMES]
+    assert run.done == ("parts", "profile", "group"), "by the configuration that the run has now"
+
+
+def test_what_was_read_stays_where_the_directory_is_gone(run: sr.Run) -> None:
+    groups = run.groups
+    shutil.rmtree(run.path)
+    assert run.groups is groups
+    with pytest.raises(sr.InputError, match="is gone"):
+        run.results.shape  # noqa: B018  as above
 
 
 def test_how_a_run_is_shown(run: sr.Run) -> None:
@@ -103,6 +126,8 @@ def test_how_a_run_is_shown(run: sr.Run) -> None:
         ("groups", "group"),
         ("results", "retrain"),
         ("costs", "retrain"),
+        ("chosen", "retrain"),
+        ("search", "retrain"),
         ("affinities", "affinity"),
         ("data_map", "profile"),
         ("summary", "group"),
