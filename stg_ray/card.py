@@ -15,6 +15,7 @@ from stg_ray.artifacts.run_dir import network_place
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
+from stg_ray.errors import InputError
 from stg_ray.models.trunks import trunk_name
 from stg_ray.shown import counted, ranged, shown
 from stg_ray.training.metrics import primary_metric
@@ -129,6 +130,17 @@ class Origin:
     config: Config
     plan: str
     seeds: tuple[int, ...]
+
+
+def check_place(folder: Storage) -> None:
+    """Refuse a folder in which a card would replace a file that is none.
+
+    Raises:
+        InputError: its README.md is not a card.
+    """
+    front = HEAD[: HEAD.index("# ")].encode()
+    if folder.is_file(CARD) and not folder.read_bytes(CARD).startswith(front):
+        raise InputError(f"{folder.uri} has a {CARD} that is no export's, and would be replaced: choose another folder")
 
 
 def model_card(index: PartIndex, groups: Groups, serves_by: Serving, origin: Origin | None = None) -> str:

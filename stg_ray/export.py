@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ def export_networks(
 ) -> None:
     """Write a program for the network of every group, and serving.json, which says how they serve the tasks.
 
+    What an earlier export left in the folder is deleted. serving.json comes last: without it an export is not whole.
+
     Args:
         networks: of each group, in evaluation mode.
         index: of the task set.
@@ -48,24 +51,39 @@ def export_networks(
     weights = [_in_safetensors(network) for network in networks] if safetensors else []
     example = torch.zeros(2, *index.input_shape, dtype=input_dtype)
     for group, network in enumerate(networks):
-        plain = Compute().place(copy.deepcopy(network))
-        for tensor in (*plain.parameters(), *plain.buffers()):
-            if tensor.ndim == 4:  # with the channels last, it would pass for a part of another
-                tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
-        try:
-            program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-        except Exception as error:  # torch.export has no base class for its errors, and raises the trunk's too
-            raise StgRayError(
-                f"the network of group {group} cannot be exported, torch.export does not take its trunk as it is "
-                f"written ({type(error).__name__}: {one_line(error)[:300]}): "
-                "change the trunk, or serve with sr.load"
-            ) from error
-        buffer = io.BytesIO()
-        torch.export.save(program, buffer)
-        target.write_bytes(f"group-{group}.pt2", buffer.getvalue())
+        program = _program(network, example, group)
+        if group == 0:  # nothing is deleted for a trunk that cannot be traced
+            _delete_earlier(target)
+        target.write_bytes(f"group-{group}.pt2", program)
     for group, data in enumerate(weights):
         target.write_bytes(f"group-{group}.safetensors", data)
     target.write_json("serving.json", _about(networks, index, groups, serves_by, input_dtype))
+
+
+def _program(network: TaskNetwork, example: torch.Tensor, group: int) -> bytes:
+    plain = Compute().place(copy.deepcopy(network))
+    for tensor in (*plain.parameters(), *plain.buffers()):
+        if tensor.ndim == 4:  # with the channels last, it would pass for a part of another
+            tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    try:
+        program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception as error:  # torch.export has no base class for its errors, and raises the trunk's too
+        raise StgRayError(
+            f"the network of group {group} cannot be exported, torch.export does not take its trunk as it is "
+            f"written ({type(error).__name__}: {one_line(error)[:300]}): "
+            "change the trunk, or serve with sr.load"
+        ) from error
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def _delete_earlier(target: Storage) -> None:
+    """Delete an earlier export, which may have had more networks, or weights of these."""
+    target.delete("serving.json")
+    for name in target.list():
+        if re.fullmatch(r"group-\d+\.(pt2|safetensors)", name):
+            target.delete(name)
 
 
 def _in_safetensors(network: TaskNetwork) -> bytes:

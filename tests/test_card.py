@@ -55,6 +55,23 @@ def test_the_code_of_the_card_runs(run: Path, tmp_path: Path, monkeypatch: pytes
     )
 
 
+def test_an_export_replaces_an_earlier_one_and_nothing_else(run: Path, tmp_path: Path) -> None:
+    """Programs of an earlier export's networks would stay beside those of a plan of fewer, and old weights too."""
+    folder = tmp_path / "exported"
+    sr.load(run, "ours").export(folder, safetensors=True)
+    (folder / "notes.txt").write_text("mine")
+    sr.load(run, "all_in_one").export(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "group-0.pt2", "notes.txt", "serving.json"]
+
+
+def test_a_readme_that_is_no_export_s_is_not_replaced(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# My project\n")
+    with pytest.raises(sr.InputError, match=r"has a README\.md that is no export's.*: choose another folder"):
+        sr.load(run).export(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# My project\n"
+    assert not (tmp_path / "serving.json").exists()
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "foo"])
 def test_a_device_that_is_not_here_is_said(run: Path, device: str) -> None:
     with pytest.raises(sr.InputError, match=f"device='{device}' is not to be had here .*choose cpu"):

@@ -12,7 +12,7 @@ import torch
 
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.storage import Storage
-from stg_ray.card import CARD, Origin, model_card
+from stg_ray.card import CARD, Origin, check_place, model_card
 from stg_ray.data.new_inputs import check_batch_size, checked_inputs
 from stg_ray.data.parts import PartIndex
 from stg_ray.data.rows import MappedInputs
@@ -226,17 +226,19 @@ class Predictor:
         tasks. `serving.json` has the columns of each task, the way of serving that `predict` takes (`served_by`), the
         network that serves each task in the one way, argmax, the weights of the networks in the other, ensemble, how a
         regression's output becomes a value (times scale, plus center), and the names of the features, where they have
-        some. `README.md` is a model card, with code that predicts as `predict` does.
+        some. `README.md` is a model card, with code that predicts as `predict` does. An earlier export is replaced.
 
         Args:
             folder: a path or a URI.
             safetensors: write the weights of every network beside it, as `group-G.safetensors`, too.
 
         Raises:
-            InputError: the package safetensors is not installed, or the folder cannot be written to.
+            InputError: the package safetensors is not installed, or the folder cannot be written to, or has another
+                README.md than an export's.
             StgRayError: torch.export cannot trace the trunk.
         """
         self._check_heads()
+        check_place(Storage(folder))
         export_networks(
             self.networks, self.index, self.groups, self.serves_by, self.input_dtype, folder, safetensors=safetensors
         )
