@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from stg_ray.affinities.estimators import check_methods, check_network, estimators_of
+from stg_ray.artifacts.binding import forget_sources, is_bound
+from stg_ray.artifacts.left_to_auto import note_auto
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.config import Config
@@ -187,25 +189,32 @@ def _tuned_in_vain(run_dir: RunDir, before: Config, config: Config) -> Iterator[
                 yield f"{section}.{key}"
 
 
-def check_same(run_dir: RunDir, config: Config) -> None:
-    """Refuse a directory that belongs to another configuration.
+def as_begun(run_dir: RunDir, given: Config) -> Config:
+    """Return a configuration as its directory goes on with it: with what was settled there, if a stage depends on that.
 
     Raises:
-        InputError: settings differ that decide the results.
+        InputError: the directory belongs to another configuration: settings differ that decide its results.
     """
+    if not run_dir.has_done():
+        forget_sources(run_dir, with_data=True)
+        note_auto(run_dir, given)
+        return given
     before = run_dir.read_config()
+    config = given.resolved_as(before)
     if before.data.task_set and config.data.task_set and before.data.task_set != config.data.task_set:
         raise InputError(f"{run_dir.uri} began with another task set: give it that one, or choose another directory")
     sections = STAGES["parts"].sections
-    if not run_dir.has_begun("tune") and before.fingerprint(sections) == config.fingerprint(sections):
-        return  # what else was refused at the door may be mended
-    differences = before.differences(config)
-    if differences:
+    if not is_bound(run_dir) and before.fingerprint(sections) == config.fingerprint(sections):
+        forget_sources(run_dir, with_data=False)
+        note_auto(run_dir, given)
+        return given if before.differences(config) else config
+    if differences := before.differences(config):
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
         raise InputError(
             f"{run_dir.uri} belongs to another configuration ({shown}): choose another "
             "directory (--out), or change one stage of that run with stg-ray STAGE DIR --set ..."
         )
+    return config
 
 
 def finishing_command(run_dir: RunDir, config: Config) -> str:

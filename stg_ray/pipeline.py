@@ -28,7 +28,7 @@ from stg_ray.artifacts.left_to_auto import note_auto
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.trust import check_code, is_own, sign, sign_code
 from stg_ray.artifacts.tuned import as_tuned
-from stg_ray.checks import check, check_earlier_stages, check_same, check_settings, finishing_command
+from stg_ray.checks import as_begun, check, check_earlier_stages, check_settings, finishing_command
 from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.config import Config
@@ -115,12 +115,7 @@ def run(
     run_dir = RunDir(default_out(name, config) if out is None else out)
     run_dir.check_writable()
     with run_dir.lease():
-        if run_dir.has_done():
-            config = config.resolved_as(run_dir.read_config())
-            check_same(run_dir, config)
-        else:
-            run_dir.forget_sources()  # of data that was refused, and may be mended now
-            note_auto(run_dir, config)
+        config = as_begun(run_dir, config)
         config = keep_trunk(run_dir, config)
         run_dir.check_sources(config)
         run_dir.write_config(config)
@@ -238,7 +233,7 @@ def _run_stages(
                         check_shared(run_dir)  # nodes may have joined since
                         config = _without_auto(run_dir, config)
                     failed = _run_one(name, works[name], run_dir, config, progress, failed)
-            if name == "parts" and todo:
+            if name == "parts" and (todo or config.profile.lr == "auto"):  # nothing was settled, or for other settings
                 index = read_index(run_dir.sub("parts"))
                 config = settle(config, index)
                 check(config, index)

@@ -28,6 +28,10 @@ from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.stages import STAGES, onwards
 
 IMAGES = ".stages/images.json"
+"""The images that a table names."""
+
+SOURCES = ".stages/sources.json"
+"""Digests of the files that the configuration names."""
 
 
 class RunDir(OwnedStorage):
@@ -204,20 +208,11 @@ class RunDir(OwnedStorage):
         """Return whether a stage was done here; before, the directory belongs to no configuration."""
         return self.has_config() and any(self.exists(f".stages/{name}.json") for name in STAGES)
 
-    def has_begun(self, stage: str) -> bool:
-        """Return whether a stage, or a later one, has begun here."""
-        return any(self.exists(f".stages/{later.name}{end}.json") for later in onwards(stage) for end in ("", ".begun"))
-
-    def forget_sources(self) -> None:
-        """Forget the contents of the files that the configuration named."""
-        self.delete(".stages/sources.json")
-        self.delete(IMAGES)
-
     def note_images(self, paths: Sequence[Path]) -> None:
         """Take note of the images that a table names, if any, so that `check_sources` looks at them too."""
         if names := sorted({str(path) for path in paths}):
             self.write_json(IMAGES, {"paths": names})
-            self.write_json(".stages/sources.json", self._read_marker(".stages/sources.json") | image_digests(names))
+            self.write_json(SOURCES, self._read_marker(SOURCES) | image_digests(names))
 
     def check_sources(self, config: Config, stage: str | None = None) -> bool:
         """Refuse to continue with data or code that changed since this run began.
@@ -237,7 +232,7 @@ class RunDir(OwnedStorage):
         current = source_digests(config, None if stage is None or STAGES[stage].needs_ray else own_sections)
         if stage is None or STAGES[stage].needs_ray:
             current |= image_digests(self._read_marker(IMAGES).get("paths", ()))
-        before = self._read_marker(".stages/sources.json")
+        before = self._read_marker(SOURCES)
         changed = [key for key, digest in current.items() if before.get(key, digest) != digest]
         own = [key for key in changed if key.partition(".")[0] in own_sections]
         if changed := [key for key in changed if key not in own]:
@@ -245,7 +240,7 @@ class RunDir(OwnedStorage):
                 f"what {changed[0]} names has changed since {self.uri} began with it: choose another directory (--out)"
             )
         if before | current != before:
-            self.write_json(".stages/sources.json", before | current)
+            self.write_json(SOURCES, before | current)
         return bool(own)
 
     def write_config(self, config: Config) -> None:

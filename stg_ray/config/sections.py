@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.data import Auto, Count, DataConfig, Section
 from stg_ray.config.fingerprints import fingerprint_values, since
+from stg_ray.config.given import difference_of
 from stg_ray.config.grouping import GroupingConfig
 from stg_ray.config.meta import MetaConfig, check_learner, of_initialisations
 from stg_ray.config.methods import AFFINITY_METHODS
@@ -289,7 +290,7 @@ class Config(Section):
                 differences.append(f"{section} is {value!r}, now {theirs[section]!r}")
                 continue
             differences += [
-                f"{section}.{key} is {without_secrets(v)!r}, now {without_secrets(theirs[section][key])!r}"
+                difference_of(f"{section}.{key}", v, theirs[section][key])
                 for key, v in value.items()
                 if v != theirs[section][key] and key not in WHERE_IT_RUNS
             ]

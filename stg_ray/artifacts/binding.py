@@ -1,0 +1,35 @@
+"""What binds a run directory to a configuration: stages that are done, half-made ones, and the files that it names.
+
+What a message names as the way out, a setting, data or code that is mended, is to be taken in the same directory.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from stg_ray.artifacts.run_dir import IMAGES, SOURCES, RunDir
+from stg_ray.stages import onwards
+
+FIRST = "tune"
+"""The first stage after the task set is laid out."""
+
+
+def is_bound(run: RunDir) -> bool:
+    """Return whether a stage after parts is done, or has left something to go on from, which would be discarded."""
+    stages = onwards(FIRST)
+    if any(run.exists(f".stages/{stage.name}.json") for stage in stages):
+        return True
+    folders = [folder for stage in stages for folder in stage.scratch]
+    return any(not name.startswith(".") for folder in folders for name in run.list(folder))
+
+
+def forget_sources(run: RunDir, *, with_data: bool) -> None:
+    """Forget the contents of the files that the configuration named, those of the data only if these are to be too."""
+    if with_data:
+        run.delete(SOURCES)
+        run.delete(IMAGES)
+        return
+    others = {section for stage in onwards(FIRST) for section in stage.adds}
+    with suppress(FileNotFoundError, ValueError):  # there is none, or it is damaged
+        before = run.read_json(SOURCES)
+        run.write_json(SOURCES, {key: value for key, value in before.items() if key.partition(".")[0] not in others})
