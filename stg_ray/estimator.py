@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stg_ray.artifacts.groups import Groups
@@ -54,6 +54,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             constant ones that `{"data": {"constant_tasks": "drop"}}` dropped.
         n_features_in_: number of features (of channels for images).
         feature_names_in_: names of the features, where `X` is a data frame.
+        classes_: the labels of each task, where no task is a regression.
         predictor_: the networks, as `sr.load` returns them.
         run_: the run, with its results and report.
 
@@ -167,12 +168,24 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         values = self._predicted(X).values()
         return [p if p.ndim == 2 else np.stack([1 - p, p], axis=1) for p in values]
 
+    @property
+    def classes_(self) -> list[np.ndarray]:
+        """Labels (C,) of each of `task_names_`, ascending. There are none where a task is a regression."""
+        if not self._is_classifier():
+            raise AttributeError("a TaskGrouper has classes_ once it is fitted, and no task is a regression")
+        return [task.original(np.arange(task.n_classes)) for task in self._tasks()]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        if self._is_classifier():  # so that scorers take probabilities, such as roc_auc
+            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = False
         return tags
+
+    def _is_classifier(self) -> bool:
+        return "predictor_" in vars(self) and all(task.kind != "regression" for task in self.predictor_.index.tasks)
 
     def _tasks(self) -> Sequence[Any]:
         check_is_fitted(self)

@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import get_scorer, roc_auc_score
 
 import stg_ray as sr
+from stg_ray.data.parts import index_of
+from stg_ray.models import build_network
+from stg_ray.serving import Predictor
 
 
 def test_parameters_are_read_set_and_cloned() -> None:
@@ -57,6 +61,26 @@ def test_what_is_not_fitted_does_not_predict() -> None:
         sr.TaskGrouper().predict(np.zeros((3, 2)))
     with pytest.raises(NotFittedError):
         sr.TaskGrouper().predict_proba(np.zeros((3, 2)))
+
+
+def test_scorers_of_scikit_learn_take_the_probabilities(make_task_set: Callable[..., sr.TaskSet]) -> None:
+    """As they take those of its own classifiers of several outputs; networks that are not trained will do."""
+    task_set = make_task_set(n_samples=60)
+    index = index_of(task_set)
+    groups = sr.Groups.from_labels(list(task_set.names), np.zeros(len(task_set.names), dtype=int), "by hand")
+    grouper = sr.TaskGrouper()
+    assert not is_classifier(grouper)
+    assert not hasattr(grouper, "classes_")
+    grouper.predictor_ = Predictor(
+        index, groups, [build_network(sr.load_config("digits").model, index, index.tasks, 0)]
+    )
+    grouper.n_features_in_ = 12
+    assert is_classifier(grouper)
+    assert [list(classes) for classes in grouper.classes_] == [[0, 1]] * len(task_set.names)
+    X, Y = task_set.inputs, task_set.labels
+    expected = roc_auc_score(Y, np.stack([p[:, 1] for p in grouper.predict_proba(X)], axis=1))
+    assert get_scorer("roc_auc")(grouper, X, Y) == pytest.approx(expected)
+    assert get_scorer("f1_macro")(grouper, X, Y) >= 0
 
 
 def test_wrong_labels_are_refused_before_anything_runs(tmp_path: Path) -> None:

@@ -18,6 +18,12 @@ from stg_ray.errors import one_line
 from stg_ray.retraining.specs import specs_of
 
 NAMES = {"mlflow": "MLflow", "wandb": "Weights & Biases"}
+ADVICE = {
+    "MLflow": "set MLFLOW_TRACKING_URI to where it can; its client alone, mlflow-skinny, needs a server, pip install "
+    "'stg_ray[mlflow]' brings a database",
+    "Weights & Biases": "see WANDB_API_KEY and WANDB_MODE",
+}
+"""What to do where nothing can be logged."""
 LONGEST = 500
 """Characters of a value: more than MLflow takes in all its versions ends in an error."""
 PROJECT = "stg_ray"
@@ -96,7 +102,8 @@ class NetworkLogger(LoggerCallback):  # type: ignore[misc]  # Ray's types are sk
         try:
             work()
         except Exception as error:  # of a package, or a server, that is not ours
-            self.failure = f"nothing more is logged to {self.name}: {one_line(error)}"
+            advice = f" ({ADVICE[self.name]})" if self.name in ADVICE else ""
+            self.failure = f"nothing more is logged to {self.name}{advice}: {one_line(error)}"
 
 
 class _Network:

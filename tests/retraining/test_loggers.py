@@ -150,6 +150,19 @@ def test_a_server_that_fails_ends_no_training(method: str) -> None:
     assert said == ["nothing more is logged to a server: no route to host"]
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"), [("MLflow", "set MLFLOW_TRACKING_URI"), ("Weights & Biases", "see WANDB_API")]
+)
+def test_what_fails_names_the_way_out(name: str, advice: str) -> None:
+    def make() -> Any:
+        raise ConnectionError("no route to host")
+
+    logger = NetworkLogger(name, make)
+    logger.setup()
+    assert logger.failure.startswith(f"nothing more is logged to {name} ({advice}")
+    assert logger.failure.endswith("): no route to host")
+
+
 def test_a_missing_package_is_named_before_anything_runs(
     make_task_set: Callable[..., sr.TaskSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
