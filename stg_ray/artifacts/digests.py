@@ -38,6 +38,7 @@ def source_digests(config: Config, sections: Collection[str] | None = None) -> d
         files[f"{key}.function"] = module_file(data.function)
     files |= {f"affinity.methods: {name}": module_file(name) for name in config.affinity.methods}
     files["grouping.method"] = module_file(config.grouping.method)
+    files |= {f"metric.{kind}": module_file(name) for kind, name in config.metric.model_dump().items()}
     if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
         files["model.weights"] = expanded(config.model.weights)
     folders = {f"{key}.images.folder": data for key, data in sources.items() if data.images is not None}

@@ -13,6 +13,7 @@ from PIL import Image
 import stg_ray as sr
 from stg_ray.artifacts import digests
 from stg_ray.artifacts.digests import source_digests
+from stg_ray.artifacts.trust import named_code
 from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
@@ -95,3 +96,25 @@ def test_of_a_large_parquet_file_the_ends_are_hashed(tmp_path: Path, monkeypatch
         found.append(source_digests(config))
     assert found[0] == found[1]
     assert len({tuple(digest.values()) for digest in found}) == 3
+
+
+def test_all_code_that_a_configuration_names_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metric of yours that was changed would pass for the one that the scores are of."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("trunk", "load", "metric", "dice", "linkage"):
+        (tmp_path / f"mine_{name}.py").write_text(f"class {name.capitalize()}:\n    pass\n\n\ndef {name}(*_): pass\n")
+    config = load_config("digits")
+    named = config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"trunk": "mine_trunk:trunk"}),
+            "data": config.data.model_copy(update={"preset": None, "function": "mine_load:load"}),
+            "metric": config.metric.model_copy(update={"binary": "mine_metric:metric"}),
+            "affinity": config.affinity.model_copy(update={"methods": ["mine_dice:Dice"]}),
+            "grouping": config.grouping.model_copy(update={"method": "mine_linkage:Linkage"}),
+        }
+    )
+    assert len(named_code(named)) == 5
+    assert len(source_digests(named)) == 5
+    before = source_digests(named)
+    (tmp_path / "mine_metric.py").write_text("def metric(*_): return 1.0\n")
+    assert [key for key, digest in source_digests(named).items() if digest != before[key]] == ["metric.binary"]
