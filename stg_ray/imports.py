@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 import sysconfig
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -18,6 +19,11 @@ from types import ModuleType
 from typing import Any
 
 from stg_ray.errors import InputError, one_line
+
+_BEGAN = time.time_ns()
+
+_READ: dict[str, tuple[int, int]] = {}
+"""Time and size of the files of modules when they were imported."""
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -33,7 +39,7 @@ def resolve(name: str) -> Callable[..., Any]:
     try:
         if module_name.partition(".")[0] == "torchvision":
             torchvision()  # a plain import fails with another build of torch
-        module = importlib.import_module(module_name)
+        module = _as_written(module_name)
     except ModuleNotFoundError as error:
         raise InputError(
             f"{name!r}: no module named {error.name!r} (looked in the current directory and the installed packages)"
@@ -52,6 +58,22 @@ def resolve(name: str) -> Callable[..., Any]:
         where = here if module_name == "__main__" else ""
         raise InputError(f"{name!r}: module {module_name!r} has no {attribute!r}{where}") from error
     return function
+
+
+def _as_written(name: str) -> ModuleType:
+    """Import a module as its file is now. A notebook has it as it was, and its workers, which are new, as it is."""
+    was_there = name in sys.modules
+    module = importlib.import_module(name)
+    file = Path(getattr(module, "__file__", None) or "")
+    if not file.is_file() or name.partition(".")[0] in ("__main__", "stg_ray"):
+        return module
+    written = (file.stat().st_mtime_ns, file.stat().st_size)
+    is_read = _READ[name] == written if name in _READ else written[0] <= _BEGAN
+    if was_there and not is_read:
+        importlib.invalidate_caches()
+        module = importlib.reload(module)
+    _READ[name] = written
+    return module
 
 
 def check_arguments(name: str, function: object, arguments: Mapping[str, object]) -> None:

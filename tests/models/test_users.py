@@ -13,6 +13,7 @@ from torch import nn
 from stg_ray.config import ModelConfig
 from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
+from stg_ray.imports import resolve
 from stg_ray.models.trunks import build_trunk
 
 CODE = """
@@ -158,3 +159,19 @@ def test_what_is_given_and_raises_is_named() -> None:
         build_trunk(given(broken), (6,))
     with pytest.raises(InputError, match=r"gave int: expected a torch.nn.Module"):
         build_trunk(given(lambda shape: shape[0]), (6,))
+
+
+def test_a_file_that_was_changed_is_read_anew_where_it_was_imported_already(own: str, tmp_path: Path) -> None:
+    """A notebook that keeps the code of before would predict with it what its workers trained with the new one."""
+    config = ModelConfig(trunk=f"{own}:good")
+    assert build_trunk(config, (6,))[1] == 3
+    first = sys.modules[own]
+    assert build_trunk(config, (6,))[1] == 3
+    kind = first.Shaped
+    assert resolve(f"{own}:Shaped") is kind, "nothing is read twice"
+    (tmp_path / f"{own}.py").write_text(CODE.replace("(shape[0], 3)", "(shape[0], 13)"))
+    assert build_trunk(config, (6,))[1] == 13
+    assert resolve(f"{own}:Shaped") is not kind
+    (tmp_path / f"{own}.py").write_text("def good(:\n")
+    with pytest.raises(InputError, match="cannot be imported"):
+        build_trunk(config, (6,))
