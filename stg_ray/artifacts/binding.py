@@ -5,9 +5,13 @@ What a message names as the way out, a setting, data or code that is mended, is 
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 
+from stg_ray.artifacts.digests import file_digests
 from stg_ray.artifacts.run_dir import IMAGES, SOURCES, RunDir
+from stg_ray.config import Config
+from stg_ray.imports import module_file
 from stg_ray.stages import onwards
 
 FIRST = "tune"
@@ -33,3 +37,19 @@ def forget_sources(run: RunDir, *, with_data: bool) -> None:
     with suppress(FileNotFoundError, ValueError):  # there is none, or it is damaged
         before = run.read_json(SOURCES)
         run.write_json(SOURCES, {key: value for key, value in before.items() if key.partition(".")[0] not in others})
+
+
+def warn_of_other_trunk(run: RunDir, config: Config) -> None:
+    """Warn where the file of a trunk of the user's is another than the run was trained with.
+
+    Its networks would predict by the code of now with the weights of then. Other changes of the file do no harm.
+    """
+    key = "model.trunk"
+    now = file_digests({key: module_file(config.model.trunk)})
+    with suppress(FileNotFoundError, ValueError):  # nothing is known
+        if now and run.read_json(SOURCES).get(key, now[key]) != now[key]:
+            warnings.warn(
+                f"the file of {config.model.trunk} has changed since {run.uri} was trained with it: its networks "
+                "predict by the trunk as it is written now; if that computes something else, give the file as it was",
+                stacklevel=4,
+            )

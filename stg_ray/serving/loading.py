@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from stg_ray.artifacts.binding import warn_of_other_trunk
 from stg_ray.artifacts.groups import Groups, Serving
 from stg_ray.artifacts.run_dir import RunDir, network_place
 from stg_ray.artifacts.served import way_of_serving
@@ -66,6 +67,7 @@ def load(
     for stage in ("retrain", "parts"):
         run.require(stage, config)
     check_code(run, config, trust_code=trust_code)
+    warn_of_other_trunk(run, config)
     plans = [name.removesuffix(".json") for name in run.list("plans")]
     if plan is None and run.exists("chosen.json"):
         chosen = run.read_json("chosen.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from torch import nn
 
 import stg_ray as sr
+from stg_ray.artifacts.binding import warn_of_other_trunk
+from stg_ray.artifacts.run_dir import SOURCES
 from stg_ray.progress import Reporter
 
 LABELS = np.stack([np.arange(60) % 2, np.arange(60) // 2 % 2], axis=1)
@@ -71,3 +74,23 @@ def test_a_file_with_a_trunk_may_be_mended_but_not_the_data(
     Path("trunk_that_is_mended.py").write_text(f"{TRUNK}# changed\n")
     with pytest.raises(sr.InputError, match=r"what model.trunk names has changed"):
         sr.run(config, "run", until="parts", reporter=quiet)
+
+
+def test_networks_of_a_trunk_that_is_another_now_are_warned_of(
+    quiet: Reporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would predict by its code of now with the weights of then, and nothing would show it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("trunk_that_is_another.py").write_text(TRUNK)
+    run = run_with(tmp_path / "run", quiet, model={"trunk": "trunk_that_is_another:trunk"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_other_trunk(run.run_dir, run.config)
+    Path("trunk_that_is_another.py").write_text(f"{TRUNK}# changed\n")
+    with pytest.warns(UserWarning, match="the file of trunk_that_is_another:trunk has changed since .* was trained"):
+        warn_of_other_trunk(run.run_dir, run.config)
+    run.run_dir.delete(SOURCES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_other_trunk(run.run_dir, run.config)
