@@ -51,5 +51,5 @@ def warn_of_other_trunk(run: RunDir, config: Config) -> None:
             warnings.warn(
                 f"the file of {config.model.trunk} has changed since {run.uri} was trained with it: its networks "
                 "predict by the trunk as it is written now; if that computes something else, give the file as it was",
-                stacklevel=4,
+                stacklevel=3,  # the line of sr.load
             )
