@@ -181,11 +181,13 @@ def two_domains(seed: int) -> Arrays:
 
 
 def told(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, object]]:
-    """Return what is to be said of labels: columns of other numbers than 0 and 1 are regressions, the whole numbers of
-    small schools too; in others -1 is missing."""
-    is_regression = [not np.isin(column[~np.isnan(column)], (-1, 0, 1)).all() for column in arrays["labels"].T]
+    """Return what is to be said of labels: integers are classes, of which -1 is missing; of floating point, columns of
+    other numbers than 0 and 1 are regressions, the whole numbers of small schools too."""
     regression: dict[str, object] = {"kind": "regression"}
     classes: dict[str, object] = {"missing": [-1]}
+    if np.issubdtype(arrays["labels"].dtype, np.integer):
+        return {"*": classes}
+    is_regression = [not np.isin(column[~np.isnan(column)], (-1, 0, 1)).all() for column in arrays["labels"].T]
     if all(is_regression) or not any(is_regression):
         return {"*": regression if all(is_regression) else classes}
     return {str(name): regression if own else classes for name, own in zip(arrays["names"], is_regression, strict=True)}
