@@ -194,7 +194,7 @@ def figures(run: sr.Run) -> dict[str, Any]:
         "expected": search["expected"],
         "expected_over_random": search["over_random"],
         "search_cost": search["cost"],
-        "means": {row.title: row.mean for row in summary.plans},
+        "means": {row.title: row.mean for row in summary.plans if row.plan.copies is None},
     }
 
 

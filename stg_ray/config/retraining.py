@@ -36,8 +36,8 @@ class RetrainConfig(TrainingConfig):
     """The networks of the groups, and of the baselines that they are compared with."""
 
     plans: list[PlanName] = ["ours", "all_in_one", "all_in_one_equal_cost", "random"]
-    """Plans to train; none are trained if the list is empty. all_in_one_equal_cost has as many epochs as the networks
-    of ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together, and the
+    """Plans to train; none are trained if the list is empty. all_in_one_equal_cost sees as many rows as the networks of
+    ours together; all_in_one_ensemble is as many networks of all tasks as ours has, which predict together, and the
     first 2, 4, 8, ... of them, up to half, are plans, too, as fewer may do; where ours are a single group, equal cost
     and ensemble take the size of two networks; searched takes the groups that a search finds by short trainings
     (section `search`); ours_soft weights the losses by membership; ours_and_all averages each network of ours with one

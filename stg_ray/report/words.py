@@ -12,7 +12,7 @@ from stg_ray.shown import counted, sentence
 
 OTHERS: dict[PlanName, str] = {
     "all_in_one": "all tasks in one network",
-    "all_in_one_equal_cost": "one network trained for as many epochs as ours together",
+    "all_in_one_equal_cost": "one network trained as long as ours together",
     "all_in_one_ensemble": "as many networks of all tasks, which predict together",
     "random": "random groups of the same sizes",
 }
@@ -25,7 +25,7 @@ DEPLOYED: dict[PlanName, str] = {
     "branches": "one network with a branch for each of our groups",
     "searched": "the groups that the search found",
     "all_in_one": "one network of all tasks",
-    "all_in_one_equal_cost": "one network of all tasks, trained for as many epochs as ours together",
+    "all_in_one_equal_cost": "one network of all tasks, trained as long as ours together",
     "all_in_one_ensemble": "several networks of all tasks, which predict together",
     "random": "random groups of the sizes of ours",
     "single_task": "a network for each task",

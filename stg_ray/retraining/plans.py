@@ -23,11 +23,11 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class Spent:
-    """Epochs that are known once another plan is trained.
+    """Epochs that are known once another plan is trained: in them as many rows are seen as by all of its networks.
 
     Attributes:
         base: that plan; the one that starts alike is meant.
-        times: multiplies the epochs of all its networks together, in the training of the same seed.
+        times: multiplies what its networks spent together, in the training of the same seed.
     """
 
     base: PlanName
@@ -71,21 +71,22 @@ class Plan:
 
 
 def make_plans(
-    ours: Groups, tasks: tuple[Task, ...], config: Config, searched: Groups | None = None
+    ours: Groups, tasks: tuple[Task, ...], config: Config, searched: Groups | None = None, *, own_rows: bool = False
 ) -> dict[str, Plan]:
     """Make the plans of `retrain.plans`, by name; draws of random groups are random_0, random_1, ...
 
-    all_in_one_equal_cost is trained for as many epochs as the networks of ours together (with `epochs: auto` they are
-    known once ours are trained), all_in_one_ensemble has as many networks of all tasks: these show what more training,
-    and more networks, give without a choice of tasks. The first 2, 4, 8, ... of its networks, up to half of them, are
-    plans, too, which train nothing more: they may do as well, and are cheaper to serve. Where ours are a single group,
-    equal cost and ensemble take the size of two networks (they may be the best plan); ours are all-in-one then, and so
-    is every plan made from the groups themselves: none of them is trained.
+    all_in_one_equal_cost sees as many rows as the networks of ours together (with `epochs: auto`, or rows of their own,
+    these are known once ours are trained; else it has as many epochs), all_in_one_ensemble has as many networks of all
+    tasks: these show what more training, and more networks, give without a choice of tasks. The first 2, 4, 8, ... of
+    its networks, up to half of them, are plans, too, which train nothing more: they may do as well, and are cheaper to
+    serve. Where ours are a single group, equal cost and ensemble take the size of two networks (they may be the best
+    plan); ours are all-in-one then, and so is every plan made from the groups themselves: none of them is trained.
 
     Args:
         ours: the groups of groups.json.
         tasks: all K tasks, in the order of the task set.
         searched: the groups of the search; without them there is no plan `searched`.
+        own_rows: labels are missing, so that networks of some tasks train on fewer rows than one of all.
 
     Raises:
         InputError: `known` is asked for and the task set has no known groups.
@@ -98,13 +99,15 @@ def make_plans(
         if trained.base == "searched":
             plan = None if searched is None else Plan(searched, config.retrain.epochs)
         else:
-            plan = _plan(trained, ours, tasks, config)
+            plan = _plan(trained, ours, tasks, config, own_rows=own_rows)
         if plan is not None:
             plans[name] = replace(plan, profiled=trained.profiled)
     return plans
 
 
-def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: Config) -> Plan | None:
+def _plan(
+    trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: Config, *, own_rows: bool
+) -> Plan | None:
     """A plan's groups and epochs; None where it is not trained, because of the number of our groups."""
     names, epochs = ours.tasks, config.retrain.epochs
     all_in_one = Plan(Groups.from_labels(names, np.zeros(len(names), dtype=int), "all_in_one"), epochs)
@@ -118,7 +121,8 @@ def _plan(trained: TrainedPlan, ours: Groups, tasks: tuple[Task, ...], config: C
     size, is_one = n_networks(ours), len(ours.groups) == 1
     if trained.base == "all_in_one_equal_cost":
         spent = Spent("all_in_one", size) if is_one else Spent("ours", 1)
-        return replace(all_in_one, epochs=spent if epochs == "auto" else size * epochs)
+        is_known = epochs != "auto" and (is_one or not own_rows or "ours" not in config.retrain.plans)
+        return replace(all_in_one, epochs=size * int(epochs) if is_known else spent)
     if trained.base == "all_in_one_ensemble":
         if trained.copies is not None and 2 * trained.copies > size:
             return None  # to serve it would save little
@@ -161,7 +165,8 @@ def network_specs(
 
     Args:
         profiled: digest of the profiled network, for the plans that start from it.
-        spent: epochs of all networks of a plan together, by the plan's name and the training's seed.
+        spent: epochs in which a network of all tasks sees as many rows as all networks of a plan, by the plan's name
+            and the training's seed.
     """
     seeds, known = config.retrain.seeds, spent or {}
     trained = trained_plans(config.retrain)

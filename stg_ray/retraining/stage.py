@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,8 +111,9 @@ def _planned(
     progress: StageProgress,
 ) -> dict[str, Plan]:
     """Make the plans: without those of groups where nothing is expected of them, with the one of a search if wanted."""
-    tasks = read_index(run.sub("parts")).tasks
-    plans = make_plans(ours, tasks, config)
+    index = read_index(run.sub("parts"))
+    make = partial(make_plans, tasks=index.tasks, config=config, own_rows=index.common_share is not None)
+    plans = make(ours)
     told = forecast(run, config, plans, list(network_specs(plans, config, profiled)), progress)
     if told is not None:
         none = told["outlook"] == "none"
@@ -121,10 +123,10 @@ def _planned(
         progress.note(f"forecast: {outlook_sentence(told)}{then if none else ''}")
         if none and stops:
             one = Groups.from_labels(ours.tasks, np.zeros(len(ours.tasks), dtype=int), "one group")
-            return make_plans(one, tasks, config)
+            return make(one)
     if "searched" not in config.retrain.plans:
         return plans
-    return make_plans(ours, tasks, config, search_groups(run, config, ours, profiled, group_tasks, progress))
+    return make(ours, searched=search_groups(run, config, ours, profiled, group_tasks, progress))
 
 
 def _selected(
@@ -152,15 +154,23 @@ def _selected(
 def _epochs_spent(
     run: RunDir, config: Config, plans: dict[str, Plan], specs: Sequence[NetworkSpec]
 ) -> dict[tuple[str, int], int]:
-    """Epochs of all networks of a plan together, by (plan, seed), for the plans that others get their epochs from."""
+    """Epochs of a network of all tasks in which it sees as many rows as all networks of a plan together, by (plan,
+    seed), for the plans that others get their epochs from."""
     if not any(isinstance(plan.epochs, Spent) for plan in plans.values()):
         return {}
-    epochs: dict[tuple[str, int], list[int]] = {}
+    index = read_index(run.sub("parts"))
+    seen: dict[tuple[str, int], list[float]] = {}
+    rows: dict[bool, float] = {}  # of an epoch; whether it is of a network of all tasks
     for spec in specs:
         if is_finished(run, folder := network_folder(spec, config)):
-            epochs.setdefault((spec.plan, spec.seed), []).append(run.read_json(f"{folder}/network.json")["epochs"])
-    whole = {key for key, spent in epochs.items() if len(spent) == len(plans[key[0]].groups.groups)}
-    return {key: sum(epochs[key]) for key in whole}
+            about = run.read_json(f"{folder}/network.json")
+            seen.setdefault((spec.plan, spec.seed), []).append(about["cost"] / about["parameters"])
+            rows[len(spec.tasks) == len(index.tasks)] = seen[spec.plan, spec.seed][-1] / about["epochs"]
+    if config.retrain.learner == "joint":
+        rows[False] = index.n_samples()  # where no network of all tasks is trained; episodes are the same for all
+    of_all = rows.get(True, rows.get(False))
+    whole = {key for key, own in seen.items() if len(own) == len(plans[key[0]].groups.groups)}
+    return {key: max(1, round(sum(seen[key]) / of_all)) for key in whole} if of_all else {}
 
 
 def _lengths(networks: Sequence[dict[str, Any]]) -> str:

@@ -124,7 +124,7 @@ def test_one_group_is_said_and_no_more_than_that(tmp_path: Path) -> None:
 
 
 def test_what_equal_cost_is_beside_one_group_is_said(tmp_path: Path, usual: RunDir) -> None:
-    together, longer = "is all in one for as many epochs as ours together", "is all in one for twice as many epochs"
+    together, longer = "is all in one, trained as long as ours", "is all in one, trained for twice as many epochs"
     assert together in page(usual)
     means = {"all_in_one": 0.5, "all_in_one_equal_cost": 0.6}
     settings = {"retrain": {"plans": ["ours", "all_in_one", "all_in_one_equal_cost"]}}

@@ -74,7 +74,7 @@ def test_what_to_deploy_is_said_with_its_scores() -> None:
 def test_what_has_no_meaning_beside_one_group_is_said_otherwise() -> None:
     chosen = {"networks": 1, "serving": "argmax", "validation": 0.51, "test": 0.5, "why": "the best"}
     longer = trained_plans(RetrainConfig(plans=["ours", "all_in_one_equal_cost"]))["all_in_one_equal_cost"]
-    assert "as many epochs as ours together" in deploy_sentence(chosen, longer, 2)
+    assert "trained as long as ours together" in deploy_sentence(chosen, longer, 2)
     said = deploy_sentence(chosen, longer, 1)
     assert "trained for twice as many epochs" in said
     assert "ours" not in said
