@@ -106,7 +106,8 @@ def config_of(name: str, folder: Path, quick: bool, overrides: list[str], draw: 
     with np.load(path) as arrays:
         tasks, input_shape = told(arrays), arrays["inputs"].shape[1:]
     method = {"affinity": {"methods": ["landscape"]}} if SETS[name].own_rows else {}
-    fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": FEW if name in LARGE else SEEDS}
+    size = FEW if name in LARGE else SEEDS
+    fast = {"epochs": 2, "seeds": 2} if quick else {"seeds": size, "random_groups": 2 if name in LARGE else size}
     given = sr.load_config(
         {
             "data": {"npz": str(path), "constant_tasks": "drop", "tasks": tasks},

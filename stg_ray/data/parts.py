@@ -117,6 +117,14 @@ class PartIndex:
         """Return the number of rows of a split."""
         return sum(self.rows[split])
 
+    def rows_at_most(self, n_tasks: int, split: str = "train") -> int:
+        """Return how many rows of a split have a label of one of so many tasks, at most: all, if none is missing.
+
+        Of tasks that have as many labels as the mean task; those of training rows tell.
+        """
+        rows = self.n_samples(split)
+        return min(rows, math.ceil(rows * n_tasks * self.labels_per_sample / len(self.tasks)))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of index.json; those that came after version 0.1 only where they say something."""
         values = {**self.__dict__, "tasks": [task.to_dict() for task in self.tasks]}

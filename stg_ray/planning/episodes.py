@@ -36,11 +36,11 @@ class EpisodePace:
         return self.steps * self.step + n_tasks * self.score
 
 
-def samples_of_epoch(config: Config, index: PartIndex) -> int:
-    """Return the number of samples that an epoch of a network takes."""
+def samples_of_epoch(config: Config, index: PartIndex, n_tasks: int) -> int:
+    """Return the number of samples that an epoch of a network of so many tasks takes, at most."""
     meta = config.meta
     if config.retrain.learner == "joint":
-        return index.n_samples()
+        return index.rows_at_most(n_tasks)
     ways = {"multiclass": meta.ways, "binary": 2, "regression": 1}[index.tasks[0].kind]
     return meta.steps_per_epoch * meta.episodes * ways * (meta.shots + meta.queries)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from stg_ray.affinities.estimators import estimators_of
 from stg_ray.affinities.gradients.estimator import GradientEstimator
+from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.storage import Storage
 from stg_ray.checks import check
 from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials
@@ -18,7 +19,7 @@ from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.meta.network import meta_network
 from stg_ray.models import BranchedNetwork, build_network
 from stg_ray.planning.episodes import EpisodePace, measure_episodes, samples_of_epoch
-from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks, groups_at_most
+from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks, groups_text
 from stg_ray.planning.rough import (
     affinity_seconds,
     grouping_seconds,
@@ -57,6 +58,7 @@ def estimate(
     nodes: Mapping[str, Resources] | None = None,
     done: Collection[str] = (),
     parts: Storage | None = None,
+    ours: Groups | None = None,
 ) -> list[tuple[str, str]]:
     """Estimate what each stage would do, and how long it and all of them take.
 
@@ -68,6 +70,7 @@ def estimate(
         nodes: resources of the nodes of a cluster, by their names; lines about what each holds at once are added.
         done: stages that are done, which take no time.
         parts: where the task set is laid out; where it is not, it is loaded.
+        ours: the groups, where they are known.
 
     Returns:
         (name, text) of each line; the name is empty where a line continues a stage.
@@ -86,7 +89,7 @@ def estimate(
     looked = profile * share_with_looks(config.profile, n_tasks)
     tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
     episodes = measure_episodes(config, task_set, index) if config.retrain.learner != "joint" else None
-    trainings, retrain = _retraining(config, task_set, index, episodes)
+    trainings, retrain = _retraining(config, task_set, index, episodes, ours)
     seconds = {
         "parts": layout_seconds(index),
         "tune": tuning[1],
@@ -106,7 +109,7 @@ def estimate(
         *([("tune", tuning[0])] if tuning[0] else []),
         ("profile", _profile_text(config, index, looked, list(nodes.values()) if nodes else here)),
         ("affinity", _affinity_text(config, index) + roughly["affinity"]),
-        ("group", f"{config.grouping.method}, {_groups_text(config, index.names)}{roughly['group']}"),
+        ("group", f"{config.grouping.method}, {groups_text(config, index.names)}{roughly['group']}"),
         *trainings,
         ("report", f"one page{roughly['report']}"),
         *_placement_rows(config, index, nodes or {"": here[0]}),
@@ -218,13 +221,13 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
 
 
 def _retraining(
-    config: Config, task_set: TaskSet, index: PartIndex, episodes: EpisodePace | None
+    config: Config, task_set: TaskSet, index: PartIndex, episodes: EpisodePace | None, ours: Groups | None
 ) -> tuple[list[tuple[str, str]], float]:
     """Describe the training of all networks, each once, then of those of each plan (random groups are one line); and
     the seconds of all. Initialisations have a pace of episodes."""
     cpus, starts = cpus_here(), seconds_of_starts(config)
     epochs_bound = _at_most(config.retrain)
-    config, specs = expected_networks(config, index)
+    config, specs = expected_networks(config, index, ours)
     if not specs:
         return [("retrain", "no plans")], 0.0
     tasks = {task.name: task for task in index.tasks}
@@ -233,11 +236,13 @@ def _retraining(
         for members, branches in {(spec.tasks, spec.branches) for spec in specs}
     }
     pace: AnyPace = episodes or measure_pace(config, config.retrain, task_set, index)
-    samples = samples_of_epoch(config, index)
-    at_most = "at most " if config.grouping.groups == "auto" else ""
+    at_most = "at most " if config.grouping.groups == "auto" and ours is None else ""
 
     def text(networks: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
-        cost = sum(sizes[spec.tasks, spec.branches] * int(spec.epochs) for spec in networks) * samples
+        cost = sum(
+            sizes[spec.tasks, spec.branches] * int(spec.epochs) * samples_of_epoch(config, index, len(spec.tasks))
+            for spec in networks
+        )
         lengths = sorted({int(spec.epochs) for spec in networks})
         epochs = " or ".join([*map(str, lengths[:-1]), counted(lengths[-1], "epoch")])
         seconds = start + seconds_of_trials(networks, pace, index, cpus, config, config.retrain.workers)
@@ -276,17 +281,6 @@ def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) 
 
 def _at_most(training: TrainingConfig) -> str:
     return "at most " if training.epochs == "auto" else ""
-
-
-def _groups_text(config: Config, names: list[str]) -> str:
-    if config.grouping.budget is not None:
-        return f"at most {counted(groups_at_most(config, names), 'group')}, chosen by score"
-    if config.grouping.method == "auxiliary":
-        return "a group for each main task"
-    if config.grouping.groups == "auto":
-        numbers = ranged(config.grouping.min_groups, groups_at_most(config, names), "group")
-        return f"{numbers}, chosen by {config.grouping.criterion}"
-    return counted(config.grouping.groups, "group")
 
 
 def _size(n_bytes: float) -> str:

@@ -14,9 +14,10 @@ from stg_ray.config.plans import plan_of_name
 from stg_ray.data.parts import PartIndex
 from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
-from stg_ray.retraining.plans import make_plans, network_specs
+from stg_ray.retraining.plans import Spent, make_plans, network_specs
 from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.shown import counted, ranged
 from stg_ray.training.length import Length
 
 
@@ -37,11 +38,22 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
     epochs = epochs_at_most(config.retrain, index) if is_joint else of_episodes
     config = config.model_copy(update={"retrain": config.retrain.model_copy(update={"epochs": epochs})})
     number = config.grouping.groups if config.grouping.groups != "auto" else groups_at_most(config, index.names)
+    number = number if ours is None else len(ours.groups)
     size = Size.of(config, number, epochs, index.names) if "searched" in config.retrain.plans else None
     searched = None if size is None else _assumed(index, size.groups)
-    plans = make_plans(ours or _assumed(index, number), index.tasks, config, searched)
+    own_rows = index.common_share is not None
+    plans = make_plans(ours or _assumed(index, number), index.tasks, config, searched, own_rows=own_rows)
     plans = {name: plan for name, plan in plans.items() if plan_of_name(name).copies is None}  # others train nothing
-    specs = list(network_specs(plans, config))
+    of_all = index.rows_at_most(len(index.tasks))
+    spent = {
+        (name, config.seed + s): round(
+            int(plan.epochs) * sum(index.rows_at_most(len(group)) for group in plan.groups.groups) / of_all
+        )
+        for name, plan in plans.items()
+        if not isinstance(plan.epochs, Spent)
+        for s in range(config.retrain.seeds)
+    }
+    specs = list(network_specs(plans, config, spent=spent))
     if specs and size is not None:
         short = next(spec for spec in specs if spec.plan == "searched")
         lengths = [size.epochs] * size.networks + [size.final_epochs] * size.n_finals
@@ -67,6 +79,20 @@ def groups_at_most(config: Config, names: list[str]) -> int:
     if config.grouping.budget is not None:
         return Conditions.of(config.grouping.budget.model_dump(), names).most_networks(len(names))
     return max(config.grouping.min_groups, most_groups(len(names), config.grouping.max_groups))
+
+
+def groups_text(config: Config, names: list[str]) -> str:
+    """Say how many groups there may be, and how their number is chosen."""
+    if config.grouping.budget is not None:
+        return f"at most {counted(groups_at_most(config, names), 'group')}, chosen by score"
+    if config.grouping.method == "auxiliary":
+        return "a group for each main task"
+    if config.grouping.groups == "auto":
+        least, most = config.grouping.min_groups, groups_at_most(config, names)
+        further = min(2 * most, len(names) - 1) if config.grouping.max_groups is None else most
+        if_best = f" (to {further} where {most} are best, with as many more networks)" if further > most else ""
+        return f"{ranged(least, most, 'group')}, chosen by {config.grouping.criterion}{if_best}"
+    return counted(config.grouping.groups, "group")
 
 
 def _assumed(index: PartIndex, number: int) -> Groups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.outlook import FORECAST, outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.placement import Resources
@@ -30,7 +31,8 @@ def estimate_of_run(
     run = RunDir(directory)
     config = set_values(run.read_config(), overrides)
     done = [stage for stage in config.stages if run.is_done(stage, config)]
-    lines = estimate(config, nodes, done, run.sub("parts") if "parts" in done else None)
+    ours = Groups.from_dict(run.read_json("groups.json")) if "group" in done else None
+    lines = estimate(config, nodes, done, run.sub("parts") if "parts" in done else None, ours)
     if run.exists(FORECAST):
         lines.insert(-1, ("forecast", outlook_sentence(run.read_json(FORECAST))))
     return lines

@@ -171,10 +171,15 @@ def seconds_of_trials(
         config: of the run, which decides which networks are trained in step.
         workers: that train one network together, a CPU each.
     """
-    n_train, n_val = index.n_samples(), index.n_samples("val")
+
+    def seconds_of(spec: NetworkSpec) -> float:
+        n_tasks = len(spec.tasks)
+        epoch = pace.epoch(n_tasks, index.rows_at_most(n_tasks), index.rows_at_most(n_tasks, "val"))
+        return TRIAL_SECONDS + int(spec.epochs) * epoch
+
     trials = [[spec] for spec in specs] if workers > 1 else in_trials(config, index, specs, cpus)
     each = []
     for networks in trials:
-        alone = [TRIAL_SECONDS + int(own.epochs) * pace.epoch(len(own.tasks), n_train, n_val) for own in networks]
+        alone = [seconds_of(spec) for spec in networks]
         each.append(sum(alone) * (1 + IN_STEP * (len(alone) - 1)) / len(alone))
     return max(sum(each) / cpus, max(each, default=0.0) / min(cpus, workers))
