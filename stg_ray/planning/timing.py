@@ -175,7 +175,9 @@ def seconds_of_trials(
     def seconds_of(spec: NetworkSpec) -> float:
         n_tasks = len(spec.tasks)
         epoch = pace.epoch(n_tasks, index.rows_at_most(n_tasks), index.rows_at_most(n_tasks, "val"))
-        return TRIAL_SECONDS + int(spec.epochs) * epoch
+        shared = config.retrain.shared_layers  # what lies above is computed in every branch
+        layers = shared + (1 - shared) * len(spec.branches) if spec.branches else 1.0
+        return TRIAL_SECONDS + int(spec.epochs) * epoch * layers
 
     trials = [[spec] for spec in specs] if workers > 1 else in_trials(config, index, specs, cpus)
     each = []

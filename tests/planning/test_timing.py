@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -52,6 +53,10 @@ def test_trials_share_the_cpus_and_the_longest_is_a_bound(make_task_set: Callabl
     config = sr.load_config({"data": {"npz": "x"}, "model": {"width": 8}, "retrain": {"stacked": "never"}})
     np.testing.assert_allclose(seconds_of_trials([alone], pace, index, 2, config), seconds)
     np.testing.assert_allclose(seconds_of_trials([alone] * 6, pace, index, 2, config), 3 * seconds)
+    branched = replace(alone, branches=(2, 2, 2))
+    np.testing.assert_allclose(
+        seconds_of_trials([branched], pace, index, 2, config), 2 * seconds - TRIAL_SECONDS, err_msg="half of its layers"
+    )
     in_step = set_values(config, ["retrain.stacked=auto"])
     np.testing.assert_allclose(seconds_of_trials([alone] * 6, pace, index, 2, in_step), (1 + 2 * IN_STEP) * seconds)
     assert seconds_of_trials([], pace, index, 2, in_step) == 0
