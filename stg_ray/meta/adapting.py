@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,12 @@ from stg_ray.meta.network import MetaNetwork, kind_of, learner_of, meta_network
 from stg_ray.meta.routing import held_out_losses
 from stg_ray.meta.units import center_and_scale
 from stg_ray.models import load_weights
-from stg_ray.tasks import Task, TaskKind
+from stg_ray.tasks import MISSING, Task, TaskKind
+from stg_ray.tasks.columns import Column, column_of
+from stg_ray.tasks.containers import plain_array, without_views
+from stg_ray.tasks.kinds import listed
+from stg_ray.tasks.label_matrix import LARGEST
+from stg_ray.tasks.precision import check_label_steps
 
 Check = Callable[[np.ndarray | torch.Tensor], torch.Tensor | MappedInputs]
 """Returns inputs as the networks take them, or refuses them."""
@@ -96,16 +102,17 @@ class Adapter:
     title: str
     tasks: tuple[Task, ...]
 
-    def adapt(self, inputs: torch.Tensor | MappedInputs, labels: np.ndarray, check: Check) -> Adapted:
+    def adapt(self, inputs: torch.Tensor | MappedInputs, labels: Any, check: Check) -> Adapted:
         """Adapt to a task by the initialisation that does so best, judged on rows of it that it did not adapt to.
 
         Args:
             inputs: (n, ...), checked.
-            labels: (n,) numbers.
+            labels: (n,) in any container of a task set's labels, none of them missing.
             check: of later inputs.
 
         Raises:
-            InputError: there are no such labels, or too few rows of a class to choose among several groups.
+            InputError: labels are missing or do not fit the kind of the tasks, or there are too few rows of a class to
+                choose among several groups.
         """
         task, targets = self._task_of(labels, len(inputs))
         device = next(self.networks[0].parameters()).device
@@ -119,30 +126,52 @@ class Adapter:
         found = self.learner.adapt(start, rows, own, episode.loss)
         return Adapted(group, tuple(losses), task, found, start, check)
 
-    def _task_of(self, labels: np.ndarray, n_rows: int) -> tuple[Task, np.ndarray]:
+    def _task_of(self, labels: Any, n_rows: int) -> tuple[Task, np.ndarray]:
         """The task that labels are of, and the (n,) targets of its network: classes from 0, or standardised values."""
-        if labels.shape != (n_rows,) or n_rows == 0:
-            raise InputError(f"labels have the shape {labels.shape}: expected one for each of {n_rows} rows of a task")
+        column = _labels_of(labels, n_rows, self.kind)
         least = 1 if len(self.networks) == 1 else 2  # to adapt to, and to be judged by
         if self.kind == "regression":
-            values = labels.astype(np.float32)
-            if not np.isfinite(values).all() or n_rows < least:
-                raise InputError(f"expected at least {least} numbers as labels, none of them missing")
+            values = column.values.astype(np.float64)
+            if column.texts is not None or n_rows < least or not (np.abs(values) <= LARGEST).all():
+                raise InputError(
+                    f"the tasks are regressions: expected at least {least} numbers as labels, up to {LARGEST:.1e}"
+                )
+            check_label_steps("new", values)
             center, scale = center_and_scale(values, self.tasks)
             task = Task("new", "regression", n_classes=1, center=center, scale=scale)
-            return task, (values - np.float32(center)) / np.float32(scale)
-        classes, targets, counts = np.unique(labels, return_inverse=True, return_counts=True)
+            return task, ((values - center) / scale).astype(np.float32)
+        codes, targets, counts = np.unique(column.values, return_inverse=True, return_counts=True)
+        classes = codes.tolist() if column.texts is None else [column.texts[code] for code in codes]
         ways = episode_classes(self.networks[0])
         if len(classes) != ways or (self.kind == "binary" and not np.isin(classes, (0, 1)).all()):
             wanted = "the labels 0 and 1" if self.kind == "binary" else f"{ways} classes, as in training (meta.ways)"
-            raise InputError(f"the rows have labels of {len(classes)} classes: expected {wanted}")
+            noun = "class" if len(classes) == 1 else "classes"
+            found = f" ({listed(classes)})" if classes else ""
+            raise InputError(f"the rows have labels of {len(classes)} {noun}{found}: expected {wanted}")
         if counts.min() < least:
             raise InputError(
                 f"class {classes[counts.argmin()]!s} has one row, which does not tell which of {len(self.networks)} "
                 "groups suits the task: give 2 or more of each class"
             )
-        task = Task("new", self.kind, n_classes=ways, classes=tuple(classes.tolist()))
+        task = Task("new", self.kind, n_classes=ways, classes=tuple(classes))
         return task, targets.astype(np.int64)
+
+
+def _labels_of(labels: Any, n_rows: int, kind: TaskKind) -> Column:
+    """Return labels (n,) in any container by the rules of a task set's, none of them missing."""
+    labels = plain_array(without_views(labels))
+    shape = labels.shape if hasattr(labels, "shape") else (len(labels),) if hasattr(labels, "__len__") else ()
+    if tuple(shape) != (n_rows,):
+        raise InputError(f"labels have the shape {tuple(shape)}: expected one for each of {n_rows} rows of a task")
+    column = column_of("new", labels).without(None)
+    present = column.present
+    if kind != "regression" and column.texts is None and bool((present & (column.values == 0)).any()):
+        present = present & (column.values != MISSING)  # beside classes from 0 up, as in a task set
+    if gaps := np.flatnonzero(~present).tolist():
+        raise InputError(
+            f"labels are missing in {len(gaps)} of {n_rows} rows, the first is row {gaps[0]}: give labelled rows only"
+        )
+    return column
 
 
 def episode_classes(network: MetaNetwork) -> int:

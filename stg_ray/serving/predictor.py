@@ -21,6 +21,7 @@ from stg_ray.export import export_networks
 from stg_ray.meta.adapting import Adapted, Adapter
 from stg_ray.models import AsGiven, OutputLayout, TaskNetwork
 from stg_ray.shown import counted
+from stg_ray.tasks.containers import check_same_order
 from stg_ray.training.compute import PLAIN, Compute
 from stg_ray.training.evaluation import Inputs
 
@@ -157,7 +158,7 @@ class Predictor:
         columns = dict(zip(self.tasks, self.layout.columns, strict=True))
         return Predictions(by_task, np.concatenate(flat, axis=1), columns)
 
-    def adapt(self, inputs: np.ndarray | torch.Tensor, labels: np.ndarray | Sequence[float]) -> Adapted:
+    def adapt(self, inputs: Any, labels: Any) -> Adapted:
         """Adapt to a task, new or not, by the group whose initialisation does so best: networks of a meta-learner only.
 
         Each initialisation adapts to half of the rows, is judged by the others, and the other way round; the one with
@@ -166,18 +167,21 @@ class Predictor:
 
         Args:
             inputs: (n, ...) rows of the task, as in `predict`.
-            labels: (n,) its labels: 0 and 1 of a binary task; `meta.ways` numbers of a multi-class task; any numbers of
-                a regression.
+            labels: (n,) its labels, none of them missing: 0 and 1 of a binary task; `meta.ways` numbers or texts of a
+                multi-class task; any numbers of a regression. An array, a tensor, a list or a column of a data frame,
+                whose index has no row at another place than that of inputs in a data frame.
 
         Returns:
             The adapted network: `predict(inputs)`, and the `group` that it is of.
 
         Raises:
-            InputError: the networks are no initialisations, or the rows and labels do not fit the tasks of the run.
+            InputError: the networks are no initialisations, labels are missing, or the rows and labels do not fit each
+                other or the tasks of the run.
         """
         if self.adapter is None:
             raise InputError("these networks were trained to predict (retrain.learner=joint): call predict")
-        return self.adapter.adapt(self._checked(inputs), np.asarray(labels), self._checked)
+        check_same_order(inputs=inputs, labels=labels)
+        return self.adapter.adapt(self._checked(inputs), labels, self._checked)
 
     @property
     def _looks_up(self) -> bool:

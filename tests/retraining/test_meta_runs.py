@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import torch
@@ -101,10 +101,16 @@ def test_initialisations_do_not_predict_before_they_adapt(predictor: Predictor, 
     ("labels", "message"),
     [
         ([1.0, 2.0], r"labels have the shape \(2,\): expected one for each of 3 rows"),
-        ([1.0, np.nan, 2.0], "expected at least 2 numbers as labels, none of them missing"),
+        ([1.0, np.nan, 2.0], "missing in 1 of 3 rows, the first is row 1: give labelled rows only"),
+        ([1.0, None, 2.0], "missing in 1 of 3 rows, the first is row 1"),
+        (np.ma.array([1.0, 5.0, 2.0], mask=[False, True, False]), "missing in 1 of 3 rows, the first is row 1"),
+        (["low", "high", "low"], "expected at least 2 numbers as labels"),
+        ([1.0, np.inf, 2.0], "expected at least 2 numbers as labels"),
+        ([[1.0], [2.0, 3.0], [4.0]], "holds lists of"),
+        (np.array([1, 2, 3], dtype="datetime64[D]"), "holds dates: expected numbers"),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(predictor: Predictor, labels: Sequence[float], message: str) -> None:
+def test_labels_that_do_not_fit_are_refused(predictor: Predictor, labels: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         predictor.adapt(np.zeros((3, 1)), labels)
     with pytest.raises(InputError, match="inputs have the shape"):
@@ -129,8 +135,22 @@ def test_new_classifications_adapt(tmp_path: Path, kind: TaskKind) -> None:
     assert np.concatenate(right).mean() > 0.75
     with pytest.raises(InputError, match=r"expected the labels 0 and 1|expected 4 classes, as in training"):
         predictor.adapt(x[:6], [0, 0, 0, 7, 7, 7])
+    for gap in (np.nan, None, -1):  # never one of the classes
+        given: list[Any] = [0, 0, 1, 1, gap, gap, 2, 2][: 6 if kind == "binary" else 8]
+        with pytest.raises(InputError, match=r"missing in 2 of . rows, the first is row 4"):
+            predictor.adapt(x[: len(given)], given)
+    texts = ["0", "0", "1", "1"] if kind == "binary" else ["a", "a", "b", "b", "c", "c", "d", "d"]
+    task = predictor.adapt(x[: len(texts)], texts).task
+    assert task.classes == ((0, 1) if kind == "binary" else ("a", "b", "c", "d"))
     with pytest.raises(InputError, match="class 1 has one row, which does not tell which of 2 groups"):
         predictor.adapt(x[: 2 * ways - 1], [0, 0, 1, 2, 2, 3, 3][: 2 * ways - 1])
+
+
+def test_rows_and_labels_of_pandas_belong_together(predictor: Predictor) -> None:
+    x, y = pd.DataFrame({"x": np.linspace(-1, 1, 6)}), pd.Series(np.linspace(0, 1, 6))
+    assert predictor.adapt(x, y).task.kind == "regression"
+    with pytest.raises(InputError, match="have the same rows at other places"):
+        predictor.adapt(x.iloc[::-1], y)
 
 
 def test_networks_that_predict_do_not_adapt(tmp_path: Path) -> None:
