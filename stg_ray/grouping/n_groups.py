@@ -124,7 +124,7 @@ def _stabilities(clustering: Clustering[Data], numbers: Sequence[int]) -> list[f
     labels = [u.argmax(axis=1) for u in clustering.memberships(numbers)]
 
     def labels_of(number: int) -> list[np.ndarray]:
-        return [u.argmax(axis=1) for u in clustering.clusterer.memberships(resamples[number], numbers)]
+        return [u.argmax(axis=1) for u in clustering.memberships_of(number, numbers)]
 
     others = in_threads(labels_of, range(len(resamples)), n_tasks=len(labels[0]))
     return [

@@ -22,6 +22,15 @@ class Halves(Clusterer[TaskGraph]):
         return [np.eye(n)[np.arange(len(data.affinity)) * n // len(data.affinity)] for n in numbers]
 
 
+class Returns(Clusterer[TaskGraph]):
+    """It returns what a test wants."""
+
+    returned: Any = None
+
+    def memberships(self, data: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
+        return self.returned(numbers[0]) if callable(self.returned) else self.returned  # type: ignore[no-any-return]
+
+
 class Unfinished(Clusterer[TaskGraph]):
     """It lacks its only method."""
 
@@ -80,3 +89,32 @@ def test_a_class_is_a_method() -> None:
     assert by_name.method == f"{__name__}:Halves"
     assert sr.group(values, method=Halves, n_groups=2) == by_name
     assert sr.group(values, method=Here, n_groups=2).groups == by_name.groups
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "returned NoneType: expected a list of 1"),
+        ([], "returned 0 values: expected a list of 1"),
+        (["some"], r"has str in its list: expected an array \(4, 2\) for 2 groups"),
+        ([np.zeros(4)], r"an array of the shape \(4,\) in its list"),
+        ([np.ones((2, 2))], r"an array of the shape \(2, 2\) in its list"),
+        ([np.ones((4, 3))], r"an array of the shape \(4, 3\) in its list"),
+        ([np.full((4, 2), np.nan)], "NaN, infinite, negative, or all 0 for a task: expected shares"),
+        ([np.linspace(-1, 1, 8).reshape(4, 2)], "negative"),
+        ([np.eye(2)[[0, 1, 0, 1]] * [[1], [1], [1], [0]]], "all 0 for a task"),
+        (lambda n: {}[n], "was called, and it raised KeyError: 2 .*test_arguments.py, line"),
+    ],
+)
+def test_what_a_clusterer_returns_is_looked_at(returned: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN used to be one group, without a word."""
+    monkeypatch.setattr(Returns, "returned", staticmethod(returned) if callable(returned) else returned)
+    with pytest.raises(sr.InputError, match=f"memberships of .*test_arguments:Returns .*{message}"):
+        sr.group(ALIKE, method=Returns, n_groups=2)
+    with pytest.raises(sr.InputError, match=r"memberships of .*test_arguments:Returns "):
+        sr.group(ALIKE, method=Returns, min_groups=2, max_groups=3)
+
+
+def test_lists_of_memberships_are_taken_for_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Returns, "returned", [[[1, 0], [0, 1], [1, 0], [0, 1]]])
+    assert sr.group(ALIKE, names=list("abcd"), method=Returns, n_groups=2).groups == [["a", "c"], ["b", "d"]]

@@ -10,6 +10,8 @@ from typing import Generic, Self, TypeVar
 
 import numpy as np
 
+from stg_ray.grouping.clusterers.checked import checked_memberships
+
 Data = TypeVar("Data")
 """Data of the tasks that a clusterer takes: a TaskGraph, or a PointHistogram."""
 
@@ -35,8 +37,12 @@ class Clusterer(ABC, Generic[Data]):
         self.seed = seed
 
     def fit(self, data: Data) -> Self:
-        """Group the tasks of a graph (or of the data that this clusterer takes) into `n_groups`."""
-        (membership,) = self.memberships(data, [self.n_groups])
+        """Group the tasks of a graph (or of the data that this clusterer takes) into `n_groups`.
+
+        Raises:
+            InputError: `memberships` returns something else than memberships, or fails, where it is the user's.
+        """
+        (membership,) = checked_memberships(self, data, [self.n_groups])
         used = np.unique(membership.argmax(axis=1))
         self.membership_ = _rows_to_one(membership[:, used])
         self.labels_ = self.membership_.argmax(axis=1)
@@ -66,7 +72,11 @@ class Clustering(Generic[Data]):
 
     def memberships(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """Return memberships (K, n) for each number n of groups."""
-        return self.clusterer.memberships(self.data, numbers)
+        return checked_memberships(self.clusterer, self.data, numbers)
+
+    def memberships_of(self, number: int, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Return those of a resample, by its number."""
+        return checked_memberships(self.clusterer, self.resamples[number], numbers)
 
     def fit(self, n_groups: int) -> Clusterer[Data]:
         """Return a fitted clusterer of so many groups."""
