@@ -14,6 +14,7 @@ from torch import nn
 
 from stg_ray.affinities.auto_samples import enough_parts, grows_by_parts
 from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.affinities.checked import combined
 from stg_ray.affinities.estimators import check_methods, estimator_of, estimators_of
 from stg_ray.affinities.gradients.start import ROWS_LOOKED_AT, copy_one_head, untrained_heads
 from stg_ray.affinities.source import CPU, Source
@@ -171,7 +172,7 @@ def _matrix(source: ArraySource, method: str) -> TaskMatrix:
 
     def matrix_of(n_units: int) -> TaskMatrix:
         partials.extend(instance.partial(number) for number in range(len(partials), n_units))
-        return estimator.combine(partials[:n_units], tasks)
+        return combined(estimator, method, partials[:n_units], tasks)
 
     n_units = estimator.n_units(source)
     if grows_by_parts(config.affinity, estimator):

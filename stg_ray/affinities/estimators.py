@@ -6,6 +6,7 @@ import torch
 
 from stg_ray.affinities.adjusted import ConfidenceAdjusted, LogitAdjusted
 from stg_ray.affinities.base import Estimator, Need
+from stg_ray.affinities.checked import checked_class
 from stg_ray.affinities.confidence import ConfidenceCorrelation
 from stg_ray.affinities.correlation import LabelCorrelation, LogitCorrelation
 from stg_ray.affinities.data_map import DataMapDistance
@@ -60,11 +61,13 @@ def estimator_of(method: str, settings: AffinityConfig, index: PartIndex) -> typ
     """Return the estimator of a method; the landscape's is that of its statistic.
 
     Raises:
-        InputError: the method is another package's or the user's, and its class cannot be imported.
+        InputError: the method is another package's or the user's, and its class cannot be imported, or is incomplete.
     """
     if method == "landscape":
         return STATISTICS[statistic_of(settings, index)]
-    return ESTIMATORS.get(method) or AFFINITY_METHODS.load(method, Estimator)  # type: ignore[type-abstract]
+    if method in ESTIMATORS:
+        return ESTIMATORS[method]
+    return checked_class(AFFINITY_METHODS.load(method, Estimator), method)  # type: ignore[type-abstract]
 
 
 def statistic_of(settings: AffinityConfig, index: PartIndex) -> str:

@@ -13,6 +13,7 @@ import torch
 from stg_ray.affinities.actor import partial_name
 from stg_ray.affinities.auto_samples import GroupTasks, enough_parts, grows_by_parts
 from stg_ray.affinities.base import Estimator, Partial
+from stg_ray.affinities.checked import combined
 from stg_ray.affinities.estimators import estimators_of, statistic_of
 from stg_ray.affinities.gradients.start import ROWS_LOOKED_AT, starting_weights, untrained_heads
 from stg_ray.affinities.pool import ActorPool, Job
@@ -68,7 +69,7 @@ def run(
         partials: Iterable[Partial] = _read_partials(run_dir, method, n_units[method])
         if estimator.units_are_parts:
             partials = map(blocks.add, partials)  # on their way: each is read once
-        matrix = estimator.combine(partials, index.tasks)
+        matrix = combined(estimator, method, partials, index.tasks)
         matrix = replace(matrix, parameters={**_about(source, method, estimator), **matrix.parameters})
         _write(run_dir, method, matrix, blocks.resampled(estimator, index.tasks, config.seed))
         matrices.append(matrix)
@@ -102,7 +103,7 @@ def _compute(
 
         def matrix_of(n: int, method: str = method) -> TaskMatrix:
             compute(_jobs(method, n))
-            return estimators[method].combine(_read_partials(run, method, n), tasks)
+            return combined(estimators[method], method, _read_partials(run, method, n), tasks)
 
         n_units[method] = enough_parts(source.index.n_parts(), matrix_of, config, group_tasks)
     return n_units

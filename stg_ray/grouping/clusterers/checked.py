@@ -61,7 +61,7 @@ def _checked(returned: Any, n_groups: int, n_tasks: int | None, name: str) -> np
         )
     if not (np.isfinite(membership).all() and (membership >= 0).all() and membership.any(axis=1).all()):
         raise InputError(
-            f"memberships of {name} are NaN, infinite, negative, or all 0 for a task: expected shares from 0 up, with one "
-            "above 0 for each task"
+            f"memberships of {name} are NaN, infinite, negative, or all 0 for a task: expected shares from 0 up, with "
+            "one above 0 for each task"
         )
     return membership
