@@ -28,7 +28,7 @@ class Returns(Clusterer[TaskGraph]):
     returned: Any = None
 
     def memberships(self, data: TaskGraph, numbers: Sequence[int]) -> list[np.ndarray]:
-        return self.returned(numbers[0]) if callable(self.returned) else self.returned  # type: ignore[no-any-return]
+        return self.returned(numbers[0]) if callable(self.returned) else self.returned
 
 
 class Unfinished(Clusterer[TaskGraph]):
