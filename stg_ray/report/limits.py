@@ -70,7 +70,9 @@ def _of_trainings(against: dict[str, Difference]) -> Iterator[Limit]:
 
 
 def _of_length(run: RunDir, config: Config, index: PartIndex) -> Iterator[Limit]:
-    steps = {"retrain": _steps_of_networks(run, config, index), "profile": _steps_of_profile(run, config, index)}
+    steps = {"retrain": _steps_of_networks(run, config, index)}
+    if _rests_on_profile(config):
+        steps["profile"] = _steps_of_profile(run, config, index)
     for section, n in steps.items():
         if n is not None and n < LEAST_STEPS:
             what = "the networks were" if section == "retrain" else "the profiled network was"
@@ -82,7 +84,7 @@ def _of_length(run: RunDir, config: Config, index: PartIndex) -> Iterator[Limit]
 
 def _of_plateaus(run: RunDir, config: Config) -> Iterator[Limit]:
     """Trainings of `epochs: auto` that their bound ended while the score on validation rows still rose."""
-    if run.exists(LENGTH) and run.read_json(LENGTH)["ended"] == "max_epochs":
+    if _rests_on_profile(config) and run.exists(LENGTH) and run.read_json(LENGTH)["ended"] == "max_epochs":
         yield Limit(
             "the score of the profiled network on validation rows still rose when profile.max_epochs ended it",
             f"set profile.max_epochs={2 * config.profile.max_epochs}",
@@ -96,6 +98,15 @@ def _of_plateaus(run: RunDir, config: Config) -> Iterator[Limit]:
             "ended them",
             f"set retrain.max_epochs={2 * config.retrain.max_epochs}",
         )
+
+
+def _rests_on_profile(config: Config) -> bool:
+    """Whether groups or networks may owe something to the profiled network.
+
+    They do not where the landscape compares tasks elsewhere, and initialisations are learned, from scratch.
+    """
+    elsewhere = config.affinity.start in ("initial", "meta") and config.affinity.methods == ["landscape"]
+    return config.retrain.learner == "joint" or not elsewhere
 
 
 def _steps_of_networks(run: RunDir, config: Config, index: PartIndex) -> int | None:

@@ -15,6 +15,7 @@ import stg_ray as sr
 from stg_ray.artifacts.evidence import NumberChoice
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir, network_place
+from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, index_of
 from stg_ray.report.comparison import Difference
 from stg_ray.report.limits import limits_of
@@ -50,8 +51,10 @@ def groups_of(index: PartIndex, certainty: float = 0.9) -> Groups:
     return replace(groups, certainty=dict.fromkeys(index.names, certainty))
 
 
-def found(run: RunDir, index: PartIndex, groups: Groups | None = None, against: Any = KNOWN) -> list[str]:
-    limits = limits_of(run, CONFIG, index, groups or groups_of(index), against)
+def found(
+    run: RunDir, index: PartIndex, groups: Groups | None = None, against: Any = KNOWN, config: Config = CONFIG
+) -> list[str]:
+    limits = limits_of(run, config, index, groups or groups_of(index), against)
     assert all(limit.advice for limit in limits)
     return [str(limit) for limit in limits]
 
@@ -75,6 +78,15 @@ def test_few_steps_are_counted(run: RunDir, index: PartIndex) -> None:
         "the profiled network was trained for 100 steps, which may be too few: raise profile.epochs"
         in found(run, index)[1]
     )
+
+
+def test_a_profile_that_nothing_rests_on_is_no_limit(run: RunDir, index: PartIndex) -> None:
+    """Initialisations are learned from scratch, and tasks may be compared where that begins."""
+    run.write_parquet("profile/metrics.parquet", pa.table({"epoch": [1]}))
+    values = CONFIG.model_dump() | {"retrain": {"learner": "maml", "plans": ["ours"]}}
+    for start, said in (("initial", 0), ("meta", 0), ("profiled", 1)):
+        config = Config.model_validate(values | {"affinity": {"methods": ["landscape"], "start": start}})
+        assert sum("profiled network" in line for line in found(run, index, config=config)) == said
 
 
 def test_trainings_that_were_ended_before_a_plateau_are_told(run: RunDir, index: PartIndex) -> None:
