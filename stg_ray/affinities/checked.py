@@ -10,7 +10,7 @@ import numpy as np
 
 from stg_ray.affinities.base import Estimator, Need, Partial, task_names
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
-from stg_ray.errors import InputError, StgRayError, unknown
+from stg_ray.errors import InputError, StgRayError
 from stg_ray.imports import raised
 from stg_ray.tasks import Task
 
@@ -30,7 +30,8 @@ def checked_class(estimator: type[Estimator], name: str) -> type[Estimator]:
     if isinstance(needs, str) or not np.iterable(needs):
         raise InputError(f"affinity.methods: {name} has needs = {needs!r}: expected a frozenset of names")
     if strange := [need for need in needs if need not in get_args(Need)]:
-        raise InputError(f"affinity.methods: {name}: {unknown(strange[0], get_args(Need), 'need')}")
+        known = ", ".join(get_args(Need))
+        raise InputError(f"affinity.methods: {name} has {strange[0]!r} among its needs: expected some of {known}")
     return estimator
 
 

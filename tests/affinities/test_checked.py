@@ -69,7 +69,7 @@ def test_an_affinity_need_not_have_errors_nor_values_of_all_pairs(monkeypatch: p
     [
         ("kind", "similarity", "kind = 'similarity': expected affinity or distance"),
         ("about", None, "no about: expected a line for the report"),
-        ("needs", {"netwrk"}, "unknown need 'netwrk': did you mean 'network'"),
+        ("needs", {"netwrk"}, "'netwrk' among its needs: expected some of data_maps, network"),
         ("needs", "network", "needs = 'network': expected a frozenset of names"),
     ],
 )
