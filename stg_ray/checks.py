@@ -206,7 +206,7 @@ def as_begun(run_dir: RunDir, given: Config) -> Config:
     sections = STAGES["parts"].sections
     if not is_bound(run_dir) and before.fingerprint(sections) == config.fingerprint(sections):
         forget_sources(run_dir, with_data=False)
-        note_auto(run_dir, given)
+        note_auto(run_dir, given, before)
         return given if before.differences(config) else config
     if differences := before.differences(config):
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")

@@ -2,8 +2,9 @@
 
 A signal's handler can only raise an exception in the code that happens to run, and that code may swallow it: callbacks
 of weak references, `__del__`, a bare `except`. Within Python's import system the exception would leave a module's lock
-behind, for which another thread then waits forever. So the handler never raises there, and an alarm raises the
-exception once more until the program has met it.
+behind, for which another thread then waits forever; and compiled modules that are imported, such as torch's, may abort
+the program at an exception. So the handler never raises in the one, and not at once in the other, and an alarm raises
+the exception once more until the program has met it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ AGAIN_SECONDS = 0.5
 SOON_SECONDS = 0.02
 """The same where it was not raised at all."""
 PATIENCE_SECONDS = 10.0
-"""Time in which further signals leave the clean-up alone: `timeout` and some schedulers send each signal twice."""
+"""Time in which further signals leave the clean-up alone: `timeout` and some schedulers send each signal twice; and in
+which a module is imported to its end."""
 
 IMPORT_SYSTEM = ("<frozen importlib", "<frozen zipimport")
 """Beginnings of the file names of Python's import system."""
@@ -61,7 +63,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal, or the alarm that follows one.
 
     Raises:
-        KeyboardInterrupt: unless it is on its way already, or the import system is at work.
+        KeyboardInterrupt: unless it is on its way already, or a module is being imported.
     """
     put_back()
     is_alarm = number == signal.SIGALRM
@@ -72,11 +74,20 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     is_early = time.monotonic() - _asked_at[0] < PATIENCE_SECONDS
     if _is_on_its_way() and (is_alarm or is_early):
         signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
-    elif frame is not None and frame.f_code.co_filename.startswith(IMPORT_SYSTEM):
+    elif _is_importing(frame, whole=is_early):
         signal.setitimer(signal.ITIMER_REAL, SOON_SECONDS)
     else:
         signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None, *, whole: bool) -> bool:
+    """Whether the import system is at work in a frame; of the whole import, also where a module's own code is."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(IMPORT_SYSTEM):
+            return True
+        frame = frame.f_back if whole else None
+    return False
 
 
 def _is_on_its_way() -> bool:

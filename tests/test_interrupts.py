@@ -28,6 +28,7 @@ interrupts.listen()
 """
 
 IMPORTS = "the import system"
+MODULE = "a module that is being imported, and ends the program at an exception"
 RAY = "a bare except, with Ray started by a thread"
 
 SWALLOWED = {
@@ -56,6 +57,16 @@ def look(frame, event, _argument):
         print("held back", flush=True)  # a lock would stay behind
 sys.setprofile(look)
 import colorsys
+""",
+    MODULE: r"""
+import tempfile
+with tempfile.TemporaryDirectory() as folder:
+    sys.path.insert(0, folder)
+    with open(folder + "/compiled.py", "w") as file:
+        file.write("import __main__, os\ntry: __main__.stop(); __main__.time.sleep(0.2)\nexcept: os.abort()")
+    import compiled
+    print("held back", flush=True)
+    time.sleep(5)
 """,
     RAY: """
 import ray
@@ -90,7 +101,7 @@ except KeyboardInterrupt:
 os._exit(0)
 """
     )
-    assert done.stdout.splitlines() == ([] if by != IMPORTS else ["held back"]) + ["met"], done.stderr
+    assert done.stdout.splitlines() == (["held back"] if by in (IMPORTS, MODULE) else []) + ["met"], done.stderr
 
 
 def test_the_clean_up_is_not_interrupted() -> None:
