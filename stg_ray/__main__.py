@@ -13,9 +13,10 @@ def main() -> NoReturn:
     begin()
     try:
         from stg_ray.cli import main as commands
-    except KeyboardInterrupt as error:
+
+        commands()
+    except KeyboardInterrupt as error:  # before it is in any command's hands
         os._exit(exit_code(error, verbose=False))
-    commands()
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
     """Print an error in one line (with `verbose` its traceback, too), and return the exit code that it calls for."""
     if hasattr(error, "exit_code") and not hasattr(error, "show"):  # typer.Exit: help was shown
         return int(error.exit_code)
-    if type(error).__name__ == "Abort":
-        return 130
+    if type(error).__name__ == "Abort":  # Typer's, of an interrupt outside of any command's work
+        error = KeyboardInterrupt()
     if hasattr(error, "show") and hasattr(error, "format_message"):  # click's own: a missing argument, a bad option
         _say(f"{error.format_message()} (see stg-ray --help)")
         return 2

@@ -32,6 +32,8 @@ from stg_ray.exits import KEPT, exit_code, plain_warnings
             f"the disk is full ([Errno 28] No space left on device): {KEPT}",
         ),
         (KeyError("x"), 1, "KeyError: 'x' (--verbose shows where)"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (type("Abort", (RuntimeError,), {})(), 130, "interrupted"),  # Typer's
     ],
 )
 def test_an_error_is_one_line(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
