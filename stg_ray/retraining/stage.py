@@ -160,17 +160,16 @@ def _epochs_spent(
         return {}
     index = read_index(run.sub("parts"))
     seen: dict[tuple[str, int], list[float]] = {}
-    rows: dict[bool, float] = {}  # of an epoch; whether it is of a network of all tasks
+    rows = index.n_samples()
     for spec in specs:
         if is_finished(run, folder := network_folder(spec, config)):
             about = run.read_json(f"{folder}/network.json")
             seen.setdefault((spec.plan, spec.seed), []).append(about["cost"] / about["parameters"])
-            rows[len(spec.tasks) == len(index.tasks)] = seen[spec.plan, spec.seed][-1] / about["epochs"]
-    if config.retrain.learner == "joint":
-        rows[False] = index.n_samples()  # where no network of all tasks is trained; episodes are the same for all
-    of_all = rows.get(True, rows.get(False))
+            # Some rows may have no label at all; episodes are the same for all networks.
+            if len(spec.tasks) == len(index.tasks) or config.retrain.learner != "joint":
+                rows = round(about["cost"] / about["parameters"] / about["epochs"])
     whole = {key for key, own in seen.items() if len(own) == len(plans[key[0]].groups.groups)}
-    return {key: max(1, round(sum(seen[key]) / of_all)) for key in whole} if of_all else {}
+    return {key: max(1, round(sum(seen[key]) / rows)) for key in whole}
 
 
 def _lengths(networks: Sequence[dict[str, Any]]) -> str:
