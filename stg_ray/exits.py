@@ -35,6 +35,9 @@ TOO_LITTLE_MEMORY = ("can't allocate memory", "can't start new thread", "failed 
 """In the messages of torch, of threads, and of imports."""
 
 
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C or SIGTERM ends."""
+
 PRINTING = ("rich", "typer")
 """Packages that write nothing but the output."""
 
@@ -65,6 +68,8 @@ def command_line(app: Callable[..., int | None], arguments: Sequence[str]) -> in
     plain_warnings()
     try:
         code = app(list(arguments), standalone_mode=False) or 0  # of typer.Exit; commands return nothing
+        if code == INTERRUPTED:  # Typer's, of an interrupt in its own code
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except BaseException as error:
         interrupts.met()
@@ -90,7 +95,7 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
     """Print an error in one line (with `verbose` its traceback, too), and return the exit code that it calls for."""
     if hasattr(error, "exit_code") and not hasattr(error, "show"):  # typer.Exit: help was shown
         return int(error.exit_code)
-    if type(error).__name__ == "Abort":  # Typer's, of an interrupt outside of any command's work
+    if type(error).__name__ == "Abort":  # the same of older versions of Typer
         error = KeyboardInterrupt()
     if hasattr(error, "show") and hasattr(error, "format_message"):  # click's own: a missing argument, a bad option
         _say(f"{error.format_message()} (see stg-ray --help)")
@@ -105,7 +110,7 @@ def exit_code(error: BaseException, *, verbose: bool) -> int:
         text = str(error) or "interrupted"
         _say(text if isinstance(error, InputError | InterruptedRun) else _with_needs(text))
         if isinstance(error, InterruptedRun | KeyboardInterrupt):
-            return 130
+            return INTERRUPTED
         return 2 if isinstance(error, InputError) else 1
     if isinstance(error, OSError) and _is_of_output(error):
         _say(f"the output cannot be written ({one_line(error)}): send it to another place")

@@ -9,10 +9,11 @@ import warnings
 from pathlib import Path
 
 import pytest
+import typer
 
 from stg_ray import cli
 from stg_ray.errors import InputError, StgRayError
-from stg_ray.exits import KEPT, exit_code, plain_warnings
+from stg_ray.exits import KEPT, command_line, exit_code, plain_warnings
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,20 @@ from stg_ray.exits import KEPT, exit_code, plain_warnings
 def test_an_error_is_one_line(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(error, verbose=False) == code
     assert capsys.readouterr().err == f"stg-ray: {line}\n"
+
+
+def test_an_interrupt_that_typer_meets_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the command line replaces
+    app = typer.Typer()
+
+    @app.command()
+    def parse() -> None:
+        raise KeyboardInterrupt
+
+    assert command_line(app, []) == 130
+    assert capsys.readouterr().err == "stg-ray: interrupted\n"
 
 
 def test_warnings_of_this_package_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
