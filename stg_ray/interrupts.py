@@ -22,8 +22,10 @@ AGAIN_SECONDS = 0.5
 SOON_SECONDS = 0.02
 """The same where it was not raised at all."""
 PATIENCE_SECONDS = 10.0
-"""Time in which further signals leave the clean-up alone: `timeout` and some schedulers send each signal twice; and in
-which a module is imported to its end."""
+"""Time in which further signals leave the clean-up, and imports, alone: `timeout` and some schedulers send each signal
+twice."""
+IMPORT_SECONDS = 60.0
+"""Time in which a module is imported to its end, unless a further signal comes: torch takes 20 s of a busy machine."""
 
 IMPORT_SYSTEM = ("<frozen importlib", "<frozen zipimport")
 """Beginnings of the file names of Python's import system."""
@@ -71,10 +73,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         _asked_at.append(time.monotonic())
     if not _asked_at:
         return  # met just before the alarm
-    is_early = time.monotonic() - _asked_at[0] < PATIENCE_SECONDS
+    since = time.monotonic() - _asked_at[0]
+    is_early = since < PATIENCE_SECONDS
     if _is_on_its_way() and (is_alarm or is_early):
         signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
-    elif _is_importing(frame, whole=is_early):
+    elif _is_importing(frame, whole=is_early or (is_alarm and since < IMPORT_SECONDS)):
         signal.setitimer(signal.ITIMER_REAL, SOON_SECONDS)
     else:
         signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)

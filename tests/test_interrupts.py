@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from textwrap import indent
 
+import psutil
 import pytest
 
 from tests.support.processes import Program, without_ray
@@ -126,6 +127,42 @@ except KeyboardInterrupt:
 def test_an_ignored_signal_stays_ignored() -> None:
     done = run("signal.signal(signal.SIGINT, signal.SIG_IGN)\ninterrupts.listen()\nstop(signal.SIGINT)\nprint('on')")
     assert done.stdout == "on\n", done.stderr
+
+
+CALLS = {"puts an object": "ray.get(ray.put(bytes(10**6)))", "waits": "ray.wait([ray.put(1)], timeout=0.01)"}
+"""What is asked of the raylet, whose end would be the program's."""
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_goes_on_does_not_end_the_program(call: str) -> None:
+    done = run(
+        f"""
+import psutil, ray
+from stg_ray.cluster.session import session
+from stg_ray.exits import process_ends
+
+process_ends.set()
+interrupted = threading.Event()
+
+def work():
+    while True:
+        {CALLS[call]}
+        if not interrupted.is_set():
+            interrupted.set()
+            stop()
+
+try:
+    with session(None):
+        Call(work).result()
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    print(*(process.pid for process in psutil.Process().children(recursive=True)))
+    os._exit(130)
+"""
+    )
+    assert done.returncode == 130, done.stderr
+    left = [psutil.Process(int(number)) for number in done.stdout.split() if psutil.pid_exists(int(number))]
+    assert psutil.wait_procs(left, timeout=5)[1] == []
 
 
 @pytest.mark.slow

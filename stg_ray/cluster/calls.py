@@ -28,8 +28,8 @@ _calls: WeakSet[Call[Any]] = WeakSet()
 
 
 def is_calling() -> bool:
-    """Whether a call of a thread is within Ray."""
-    return any(not call.over.is_set() for call in _calls)
+    """Whether a call of another thread is within Ray."""
+    return any(not call.over.is_set() and call.thread is not threading.current_thread() for call in _calls)
 
 
 class Call(Generic[Result]):
@@ -41,6 +41,7 @@ class Call(Generic[Result]):
 
     Attributes:
         over: set when the call has ended.
+        thread: in which it runs.
     """
 
     def __init__(self, work: Callable[[], Result], stay: threading.Event | None = None) -> None:
@@ -48,8 +49,9 @@ class Call(Generic[Result]):
         self.over = threading.Event()
         self.outcome: list[Result] = []
         self.failure: list[BaseException] = []
+        self.thread = threading.Thread(target=self._run, daemon=True, name="stg_ray-ray-call")
         _calls.add(self)
-        threading.Thread(target=self._run, daemon=True, name="stg_ray-ray-call").start()
+        self.thread.start()
 
     def _run(self) -> None:
         try:

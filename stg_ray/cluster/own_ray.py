@@ -64,7 +64,7 @@ def check_limits() -> None:
         )
 
 
-def start_patiently(start: Callable[[], None], clean_up: Callable[[], None]) -> None:
+def start_patiently(start: Callable[[], None], clean_up: Callable[[], object]) -> None:
     """Start Ray; on a loaded machine once more, and again.
 
     Args:
@@ -217,11 +217,14 @@ def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
         make_private(folder)
 
 
-def end(before: set[psutil.Process] | None) -> None:
+def end(before: set[psutil.Process] | None) -> bool:
     """Shut Ray down, and kill what is left of a local Ray: its agents outlive one that is interrupted while it starts.
 
     Args:
         before: this process's descendants from before the local Ray was started; None for a cluster.
+
+    Returns:
+        Whether all of it has ended: what is left does with this process.
     """
     import ray
 
@@ -239,7 +242,8 @@ def end(before: set[psutil.Process] | None) -> None:
             interrupts.put_back()
         if before is not None:
             rays = {process for process in (started | descendants()) - before if _is_rays(process)}
-            _, alive = psutil.wait_procs(rays, timeout=0 if abandoned else 0.1)  # an agent would take its time
+            stays = _hold(rays) if abandoned else set()
+            _, alive = psutil.wait_procs(rays - stays, timeout=0 if abandoned else 0.1)  # an agent would take its time
             for process in alive:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -247,13 +251,31 @@ def end(before: set[psutil.Process] | None) -> None:
             if folder is not None:
                 for process in keeper.processes_of([os.path.realpath(folder)]) if abandoned else ():
                     with suppress(psutil.NoSuchProcess):  # started since they were listed
-                        process.kill()
+                        if process not in stays:
+                            process.kill()
                 remove_session(folder)
             forks.end()
-            end_keeper()
+            if not stays or sys.platform == "linux":
+                end_keeper()
+        return not abandoned
     finally:
         if in_main:
             signal.signal(signal.SIGINT, previous)
+
+
+def _hold(rays: set[psutil.Process]) -> set[psutil.Process]:
+    """Stop those of Ray's processes without which it would end this one, and return them.
+
+    A call that is within Ray ends the process at once, with 1 and without a word, where its raylet is gone. On Linux
+    the raylet ends with this process (PR_SET_PDEATHSIG); elsewhere the keeper ends it.
+    """
+    held = set()
+    for process in rays:
+        with suppress(psutil.NoSuchProcess):
+            if process.name() == "raylet":
+                process.suspend()
+                held.add(process)
+    return held
 
 
 def _session_folder() -> Path | None:

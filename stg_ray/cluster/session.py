@@ -132,9 +132,8 @@ class _Start:
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         is_whole = self.call.over.wait(START_SECONDS)  # an interrupted start is ended when it is whole
-        if is_whole:
-            end(self.before)
-        self.ended.set()
+        if not is_whole or end(self.before):
+            self.ended.set()  # else they end with the process
         if is_whole:
             _raise_iflost(error)
 

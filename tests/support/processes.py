@@ -107,5 +107,6 @@ class Program:
         self.process.wait()
 
     def left_behind(self) -> list[psutil.Process]:
-        """Descendants that are still there."""
+        """Descendants that are still there: those that Linux ends with the program take a moment."""
+        psutil.wait_procs(self.seen, timeout=0.5)
         return [p for p in self.seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
