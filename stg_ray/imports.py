@@ -7,18 +7,17 @@ import importlib.util
 import inspect
 import os
 import sys
-import sysconfig
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from stg_ray.errors import InputError, one_line
+from stg_ray.modules import imports_of, is_installed, modules_of, search_here
 
 _BEGAN = time.time_ns()
 
@@ -61,19 +60,25 @@ def resolve(name: str) -> Callable[..., Any]:
 
 
 def _as_written(name: str) -> ModuleType:
-    """Import a module as its file is now. A notebook has it as it was, and its workers, which are new, as it is."""
-    was_there = name in sys.modules
-    module = importlib.import_module(name)
-    file = Path(getattr(module, "__file__", None) or "")
-    if not file.is_file() or name.partition(".")[0] in ("__main__", "stg_ray"):
-        return module
-    written = (file.stat().st_mtime_ns, file.stat().st_size)
-    is_read = _READ[name] == written if name in _READ else written[0] <= _BEGAN
-    if was_there and not is_read:
-        importlib.invalidate_caches()
-        module = importlib.reload(module)
-    _READ[name] = written
-    return module
+    """Import a module, and those of the user's that it imports, as their files are now.
+
+    A notebook has them as they were, and its workers, which are new, as they are.
+    """
+    before = set(sys.modules)
+    importlib.import_module(name)
+    renewed: set[str] = set()
+    is_fixed = name.partition(".")[0] in ("__main__", "stg_ray")
+    for module, file in () if is_fixed else modules_of(f"{name}:").items():
+        if module not in sys.modules or not file.is_file():
+            continue  # it is imported within a function that was not called yet
+        written = (file.stat().st_mtime_ns, file.stat().st_size)
+        is_read = _READ[module] == written if module in _READ else written[0] <= _BEGAN
+        if module in before and not (is_read and renewed.isdisjoint(imports_of(module, file))):
+            importlib.invalidate_caches()
+            importlib.reload(sys.modules[module])
+            renewed.add(module)
+        _READ[module] = written
+    return sys.modules[name]
 
 
 def check_arguments(name: str, function: object, arguments: Mapping[str, object]) -> None:
@@ -136,12 +141,6 @@ def _is_own(file: str) -> bool:
     return file.startswith((str(Path(__file__).parent) + os.sep, "<frozen", importlib.__file__))
 
 
-def is_installed(file: str) -> bool:
-    """Return whether a frame is of Python's library or of an installed package, which the user's code called."""
-    paths = sysconfig.get_paths()
-    return file.startswith(tuple(paths[key] + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")))
-
-
 def is_only_here(value: object) -> bool:
     """Whether a value is a function or class that workers cannot import: of `__main__`, or within a function."""
     name = getattr(value, "__qualname__", None)
@@ -188,32 +187,6 @@ def check_importable(name: str) -> None:
             f"it is defined {where}, from where workers cannot import it: write it into a file beside, such "
             f"as my_code.py, and give my_code:{short}"
         )
-
-
-def module_file(name: str | None) -> Path | None:
-    """Return the file of the module in `module:function` without importing it; None where there is no such file."""
-    if name is None or ":" not in name:
-        return None
-    search_here()
-    first, *steps = name.partition(":")[0].split(".")
-    if first == "__main__":  # the program itself, which has no specification
-        main = getattr(sys.modules.get("__main__"), "__file__", None)
-        return Path(main) if main and not steps else None
-    try:
-        spec = importlib.util.find_spec(first)
-        for number, step in enumerate(steps):  # find_spec would import the packages above
-            places = spec.submodule_search_locations if spec is not None else None
-            full = ".".join([first, *steps[:number], step])
-            spec = None if places is None else PathFinder.find_spec(full, places)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin is not None else None
-
-
-def search_here() -> None:
-    """Add the current directory to Python's search path, as the directory of a script is."""
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
 
 
 def work_in(directory: str) -> None:

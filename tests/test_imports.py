@@ -14,7 +14,7 @@ import pytest
 
 FLOORS = (
     {"interrupts", "shown"},
-    {"errors", "exits", "imports", "progress", "seeds", "stages"},
+    {"errors", "exits", "imports", "modules", "progress", "seeds", "stages"},
     {"config", "tasks"},
     {"artifacts"},
     {"data", "models"},
@@ -40,6 +40,7 @@ MAY_SHARE_A_FLOOR = {
     ("config", "errors"),
     ("progress", "errors"),
     ("imports", "errors"),
+    ("imports", "modules"),
     ("exits", "errors"),
     ("seeds", "errors"),
 }

@@ -8,10 +8,9 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 
-from stg_ray.artifacts.digests import file_digests
+from stg_ray.artifacts.digests import code_files, file_digests
 from stg_ray.artifacts.run_dir import IMAGES, SOURCES, RunDir
 from stg_ray.config import Config
-from stg_ray.imports import module_file
 from stg_ray.stages import onwards
 
 FIRST = "tune"
@@ -44,12 +43,15 @@ def warn_of_other_trunk(run: RunDir, config: Config) -> None:
 
     Its networks would predict by the code of now with the weights of then. Other changes of the file do no harm.
     """
-    key = "model.trunk"
-    now = file_digests({key: module_file(config.model.trunk)})
+    now = file_digests(code_files("model.trunk", config.model.trunk))
     with suppress(FileNotFoundError, ValueError):  # nothing is known
-        if now and run.read_json(SOURCES).get(key, now[key]) != now[key]:
+        then = run.read_json(SOURCES)
+        changed = [key for key, digest in now.items() if then.get(key, digest) != digest]
+        if changed:
+            _, _, imported = changed[0].partition(": import ")
+            what = f"{imported}, which {config.model.trunk} imports," if imported else config.model.trunk
             warnings.warn(
-                f"the file of {config.model.trunk} has changed since {run.uri} was trained with it: its networks "
-                "predict by the trunk as it is written now; if that computes something else, give the file as it was",
+                f"the file of {what} has changed since {run.uri} was trained with it: its networks predict "
+                "by the trunk as it is written now; if that computes something else, give the file as it was",
                 stacklevel=3,  # the line of sr.load
             )

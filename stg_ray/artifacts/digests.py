@@ -11,7 +11,7 @@ from stg_ray.config import Config
 from stg_ray.config.data import DataConfig, data_root, npz_path
 from stg_ray.config.paths import IMAGE_SUFFIXES, expanded, is_hidden, leads_back
 from stg_ray.config.tables import looked_up, named_files
-from stg_ray.imports import module_file
+from stg_ray.modules import modules_of
 
 HASHED_WHOLE = 2**31
 """Bytes up to which a Parquet file is hashed whole, which takes a second or two at most."""
@@ -30,15 +30,17 @@ def source_digests(config: Config, sections: Collection[str] | None = None) -> d
     Returns:
         SHA-256 digests by the configuration's key that names the file, such as `data.npz`.
     """
-    files: dict[str, Path | None] = {"model.trunk": module_file(config.model.trunk)}
+    files: dict[str, Path | None] = code_files("model.trunk", config.model.trunk)
     sources = {"data": config.data} | {f"data.{name}": part for name, part in config.data.joined().items()}
     for key, data in sources.items():
         files[f"{key}.npz"] = npz_path(data) if data.npz is not None else None
         files |= {f"{key}.{name}": path for name, path in _files_of(data).items()}
-        files[f"{key}.function"] = module_file(data.function)
-    files |= {f"affinity.methods: {name}": module_file(name) for name in config.affinity.methods}
-    files["grouping.method"] = module_file(config.grouping.method)
-    files |= {f"metric.{kind}": module_file(name) for kind, name in config.metric.model_dump().items()}
+        files |= code_files(f"{key}.function", data.function)
+    for name in config.affinity.methods:
+        files |= code_files(f"affinity.methods: {name}", name)
+    files |= code_files("grouping.method", config.grouping.method)
+    for kind, name in config.metric.model_dump().items():
+        files |= code_files(f"metric.{kind}", name)
     if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:
         files["model.weights"] = expanded(config.model.weights)
     folders = {f"{key}.images.folder": data for key, data in sources.items() if data.images is not None}
@@ -46,6 +48,13 @@ def source_digests(config: Config, sections: Collection[str] | None = None) -> d
         files = {key: path for key, path in files.items() if key.partition(".")[0] in sections}
         folders = {key: data for key, data in folders.items() if key.partition(".")[0] in sections}
     return file_digests(files) | _folder_digests(folders)
+
+
+def code_files(key: str, name: str | None) -> dict[str, Path | None]:
+    """Return the file of the module that a key names as `module:function`, and those of the user's that it imports."""
+    files = modules_of(name)
+    own = (name or "").partition(":")[0]
+    return {key if module == own else f"{key}: import {module}": file for module, file in files.items()}
 
 
 def _files_of(data: DataConfig) -> dict[str, Path]:

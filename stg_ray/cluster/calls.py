@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from stg_ray.errors import StgRayError
-from stg_ray.imports import is_installed, users_place
+from stg_ray.imports import users_place
+from stg_ray.modules import is_installed
 
 Result = TypeVar("Result")
 

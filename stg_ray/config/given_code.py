@@ -10,11 +10,12 @@ from __future__ import annotations
 import dis
 import hashlib
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+
+from stg_ray.modules import INSTALLED, is_installed
 
 Seen = dict[int, tuple[int, Any]]
 """Number, and the value itself, of every value that was met, by its identity."""
@@ -35,9 +36,6 @@ LEFT_BY_PYTHON = {
     "__annotate_func__",
 }
 """Attributes of classes that decide nothing, or differ from one definition of a class to the next."""
-
-INSTALLED = ("stg_ray", "torch", "torchvision", "numpy")
-"""Packages that are not looked into wherever they are."""
 
 
 def code_digest(value: Any) -> str:
@@ -178,6 +176,4 @@ def _is_installed(module: str) -> bool:
         return False
     if top in INSTALLED or top in sys.stdlib_module_names:
         return True
-    file = Path(getattr(sys.modules.get(module), "__file__", None) or "")
-    is_packaged = not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
-    return is_packaged or file.is_relative_to(sysconfig.get_path("stdlib"))
+    return is_installed(getattr(sys.modules.get(module), "__file__", None) or "")

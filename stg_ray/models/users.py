@@ -13,7 +13,8 @@ from torch import nn
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config.given import PREFIX, kept
 from stg_ray.errors import InputError, one_line
-from stg_ray.imports import raised, resolve, search_here
+from stg_ray.imports import raised, resolve
+from stg_ray.modules import search_here
 
 
 def users_trunk(name: str, input_shape: tuple[int, ...], file: str | None = None) -> nn.Module:

@@ -10,7 +10,8 @@ import pytest
 
 from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
-from stg_ray.imports import module_file, resolve
+from stg_ray.imports import resolve
+from stg_ray.modules import module_file
 
 PROGRAM = """
 import numpy as np
@@ -73,7 +74,7 @@ def test_the_file_of_a_module_is_found_without_imports(tmp_path: Path, monkeypat
         found = module_file(f"{name}:load")
         assert found == (None if file is None else tmp_path / "broken_package" / file), name
     program = (
-        "import sys\nfrom stg_ray.imports import module_file\n"
+        "import sys\nfrom stg_ray.modules import module_file\n"
         "assert module_file('torchvision.models:resnet18').name == '__init__.py'\n"
         "assert 'torchvision' not in sys.modules\n"
     )
