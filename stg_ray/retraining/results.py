@@ -13,15 +13,13 @@ from stg_ray.artifacts.groups import Serving
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.calls import wait_for
-from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import place
 from stg_ray.config import Config
 from stg_ray.imports import work_in
 from stg_ray.retraining.kept import folders_of
 from stg_ray.retraining.plans import Plan
 from stg_ray.retraining.scoring import Scores, ensemble_scores
 from stg_ray.retraining.specs import NetworkSpec
-from stg_ray.retraining.trials import device_here
+from stg_ray.retraining.trials import as_ray_task, device_here
 from stg_ray.training.compute import training_process
 
 
@@ -88,10 +86,7 @@ def ensembles(
     ]
     if not wanted:
         return []
-    needs = place(cluster_nodes(), config.retrain.gpu_share).resources
-    score = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
-        _score_ensemble
-    )
+    score = as_ray_task(_score_ensemble, config)
     folders = folders_of(specs, config)
     references = [
         score.options(name=f"scores of {name}, seed {seed}").remote(

@@ -13,7 +13,7 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.calls import wait_for
 from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import Placement, place_trials
+from stg_ray.cluster.placement import Placement, place, place_trials
 from stg_ray.cluster.telemetry import SampleCounter
 from stg_ray.cluster.trainer import torch_trainer
 from stg_ray.config import Config
@@ -132,6 +132,14 @@ def _tuner(
             verbose=0,
         ),
     )
+
+
+def as_ray_task(function: Callable[..., Any], config: Config) -> Any:
+    """Return a function as a Ray task with the CPU, the share of a GPU and the retries of a trial of one worker."""
+    import ray
+
+    needs, retries = place(cluster_nodes(), config.retrain.gpu_share).resources, config.retrain.max_failures
+    return ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=retries)(function)
 
 
 def device_here() -> str:

@@ -25,8 +25,6 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.artifacts.task_matrix import TaskMatrix
 from stg_ray.cluster.calls import wait_for
-from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import place
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index
 from stg_ray.data.rows import TaskRows
@@ -40,7 +38,7 @@ from stg_ray.retraining.held_out import HeldOut
 from stg_ray.retraining.kept import network_folder
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.trained import Trained
-from stg_ray.retraining.trials import device_here
+from stg_ray.retraining.trials import as_ray_task, device_here
 from stg_ray.serving import load_network
 from stg_ray.training.compute import Compute, training_process
 from stg_ray.training.evaluation import evaluate
@@ -159,10 +157,7 @@ class Auxiliaries:
         """Predictions for test rows, by Ray tasks."""
         import ray
 
-        needs = place(cluster_nodes(), self.config.retrain.gpu_share).resources
-        predict = ray.remote(
-            num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=self.config.retrain.max_failures
-        )(predicted_test_rows)
+        predict = as_ray_task(predicted_test_rows, self.config)
         values = self.config.model_dump()
         references = [
             predict.options(name=f"predictions of {spec.title}").remote(

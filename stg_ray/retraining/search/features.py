@@ -7,13 +7,11 @@ from typing import Any
 
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.calls import wait_for
-from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import place
 from stg_ray.config import Config
 from stg_ray.data.parts import part_name, read_index
 from stg_ray.imports import work_in
 from stg_ray.retraining.frozen import features_folder, parts_of_features, write_index, write_part
-from stg_ray.retraining.trials import device_here
+from stg_ray.retraining.trials import as_ray_task, device_here
 from stg_ray.training.compute import training_process
 
 
@@ -31,10 +29,7 @@ def write_features(run: Storage, config: Config, start: str, share: float) -> No
     index, folder = read_index(run.sub("parts")), features_folder(run, start, share)
     if run.exists(f"{folder}/index.json"):
         return
-    needs = place(cluster_nodes(), config.retrain.gpu_share).resources
-    compute = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_retries=config.retrain.max_failures)(
-        _write_part
-    )
+    compute = as_ray_task(_write_part, config)
     references = [
         compute.options(name=f"features of {part_name(*part)}").remote(
             run.uri, config.model_dump(), folder, share, *part, os.getcwd()
