@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from stg_ray.data.columns import TENSOR_SHAPE
 from stg_ray.data.images import common_mode, decode_all, image_source, large_array
 from stg_ray.errors import InputError
-from stg_ray.tasks.column_types import RECIPE, in_words, of_each_kind
+from stg_ray.tasks.column_types import RECIPE, in_words, is_list, of_each_kind
 from stg_ray.tasks.notes import DataWarning
 from stg_ray.tasks.precision import check_input_steps, rows_to_look_at
 
@@ -61,7 +61,7 @@ class FeatureColumns:
         self.names = [name for name in schema.names if name not in self.unfit]
         types = [schema.field(name).type for name in self.names]
         kinds = [_values_of(kind) for kind in types]
-        self.vectors = any(map(_is_list, types))
+        self.vectors = any(map(is_list, types))
         self.small = all(kind == pa.uint8() or pa.types.is_boolean(kind) for kind in kinds)
         self.looked_at: list[np.ndarray] = []
 
@@ -170,7 +170,7 @@ class FeatureColumns:
         """Return the shape of a cell, and the numbers of all cells one after the other."""
         shape: list[int] = []
         values = column
-        while _is_list(values.type):
+        while is_list(values.type):
             cells = int(np.prod(shape))  # lists of this depth in a row
             if values.null_count:
                 empty = row + int(_is_null(values).argmax()) // max(1, cells)
@@ -270,13 +270,9 @@ def _is_null(column: pa.Array) -> np.ndarray:
     return nulls
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
 def _values_of(kind: pa.DataType) -> pa.DataType:
     """Return the type of the numbers in a column, which may be lists."""
-    while _is_list(kind):
+    while is_list(kind):
         kind = kind.value_type
     return kind
 

@@ -18,7 +18,7 @@ from stg_ray.data.label_lists import (
     names_of_labels,
 )
 from stg_ray.errors import InputError
-from stg_ray.tasks.column_types import in_words
+from stg_ray.tasks.column_types import in_words, is_list
 from stg_ray.tasks.list_columns import indicators
 
 MAX_TEXT_CLASSES = 1000
@@ -43,7 +43,7 @@ class LabelColumns:
         self.chunks: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
         for field in schema:
             kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-            vectors = _is_list(kind) and _is_number(kind.value_type)
+            vectors = is_list(kind) and _is_number(kind.value_type)
             if not (
                 pa.types.is_null(kind)
                 or _is_number(kind)
@@ -79,7 +79,7 @@ class LabelColumns:
         columns: dict[str, Any] = {}
         for name, task in zip(self.schema.names, names, strict=True):
             column = whole.pop(name)
-            vectors = _vector_columns(column) if _is_list(column.type) else None
+            vectors = _vector_columns(column) if is_list(column.type) else None
             if vectors is not None:
                 found: dict[str, Any] = {f"{task}_{i}": vector for i, vector in enumerate(vectors)}
             elif name in lists:
@@ -139,12 +139,8 @@ def _is_number(kind: pa.DataType) -> bool:
     return any(test(kind) for test in numbers)
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
 def _is_list_of_names(kind: pa.DataType) -> bool:
-    if not _is_list(kind):
+    if not is_list(kind):
         return False
     value = kind.value_type
     return bool(is_text(value) or pa.types.is_large_string(value) or pa.types.is_integer(value))

@@ -27,7 +27,7 @@ def in_words(kind: pa.DataType) -> str:
     types = pa.types
     if types.is_dictionary(kind):
         return "categories"
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if is_list(kind):
         return f"lists of {in_words(kind.value_type)}"
     words = {
         "text": (types.is_string, types.is_large_string, getattr(types, "is_string_view", lambda _: False)),
@@ -41,6 +41,13 @@ def in_words(kind: pa.DataType) -> str:
         "records": (types.is_struct, types.is_map),
     }
     return next((word for word, tests in words.items() if any(test(kind) for test in tests)), str(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Return whether a column holds lists, all of one length or not."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def of_each_kind(kinds: Mapping[str, str]) -> list[str]:

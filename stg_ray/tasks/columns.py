@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stg_ray.errors import InputError, one_line
-from stg_ray.tasks.column_types import in_words
+from stg_ray.tasks.column_types import in_words, is_list
 from stg_ray.tasks.kinds import Distinct
 
 if TYPE_CHECKING:
@@ -127,13 +127,10 @@ def column_of(name: str, data: Any) -> Column:
         return Column(np.zeros(len(column), np.int8), np.zeros(len(column), dtype=bool))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         if not pa.types.is_boolean(kind):
-            lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-            hint = (
-                "lists of names, one column for each number of the lists, numbers, texts" if lists else "numbers, texts"
-            )
+            of_lists = "lists of names, one column for each number of the lists, " if is_list(kind) else ""
             raise InputError(
-                f"the column {name!r} holds {in_words(kind)}: expected {hint} or booleans for a label, null where it "
-                "is missing"
+                f"the column {name!r} holds {in_words(kind)}: expected {of_lists}numbers, texts or booleans for a "
+                "label, null where it is missing"
             )
         column = column.cast(pa.int8())
     elif pa.types.is_decimal(kind) or kind == pa.float16():
