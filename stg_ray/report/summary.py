@@ -164,7 +164,7 @@ def _deploy(run: RunDir, config: Config, summary: Summary) -> str:
 
 def _against(rows: list[PlanRow]) -> dict[str, Difference]:
     """Ours minus each of `OTHERS`, by the other's name, among the plans that start alike."""
-    served = _served(rows)
+    served = served_plans(rows)
     comparison = Comparison({name: row.trainings for name, row in served.items()}) if served else None
     by_base = {
         (row.plan.beside_scratch, row.plan.base): name for name, row in served.items() if row.plan.copies is None
@@ -179,9 +179,8 @@ def _against(rows: list[PlanRow]) -> dict[str, Difference]:
     )
 
 
-def _served(rows: list[PlanRow]) -> dict[str, PlanRow]:
-    """The line by which each plan is compared, by the plan's name: its tasks are served one by one, if it has such
-    results."""
+def served_plans(rows: list[PlanRow]) -> dict[str, PlanRow]:
+    """Return the line by which each plan is compared, by its name: served task by task if it has such results."""
     return {row.plan.name: row for serving in ("ensemble", "argmax") for row in rows if row.serving == serving}
 
 
@@ -219,7 +218,7 @@ def _plan_rows(run: RunDir, config: Config, index: PartIndex, failed: set[tuple[
 
 def _to_all_in_one(row: PlanRow, rows: list[PlanRow]) -> Difference | None:
     """The difference of a line to all-in-one, where that was trained and is another plan."""
-    of_plans = {name: served.trainings for name, served in _served(rows).items()}
+    of_plans = {name: served.trainings for name, served in served_plans(rows).items()}
     if "all_in_one" not in of_plans or row.plan.name == "all_in_one":
         return None
     return Comparison(of_plans | {row.plan.name: row.trainings}).difference(row.plan.name, "all_in_one")

@@ -10,7 +10,7 @@ import numpy as np
 
 from stg_ray.report.comparison import Comparison, Difference, Trainings
 from stg_ray.report.evidence import REGIONS, Evidence
-from stg_ray.report.summary import SHORT, PlanRow
+from stg_ray.report.summary import SHORT, PlanRow, served_plans
 from stg_ray.report.words import OTHERS
 from stg_ray.training.metrics import primary_metric
 
@@ -82,7 +82,7 @@ def table_of(evidence: Evidence) -> TaskTable:
     summary, groups = evidence.summary, evidence.groups
     subject = _subject(summary.plans)
     others = [] if subject is None else [
-        row for row in _served(summary.plans).values()
+        row for row in served_plans(summary.plans).values()
         if row.plan.base in OTHERS and row.plan.copies is None
         and row is not subject and row.plan.beside_scratch == subject.plan.beside_scratch
     ]  # fmt: skip
@@ -122,7 +122,7 @@ def gain_of(one: Trainings, two: Trainings, t: int) -> Difference:
 
 def gains_over_one(evidence: Evidence) -> np.ndarray | None:
     """Return (K,) gains of ours over all in one, as means over trainings; None where one of them was not trained."""
-    served = _served(evidence.summary.plans)
+    served = served_plans(evidence.summary.plans)
     subject = _subject(evidence.summary.plans)
     if subject is None or subject.plan.base != "ours":
         return None
@@ -132,13 +132,8 @@ def gains_over_one(evidence: Evidence) -> np.ndarray | None:
 
 def _subject(plans: list[PlanRow]) -> PlanRow | None:
     """The plan whose tasks are shown: ours, from scratch if it is trained so; the first one where it is not there."""
-    served = list(_served(plans).values())
+    served = list(served_plans(plans).values())
     return next((row for row in served if row.plan.base == "ours"), served[0] if served else None)
-
-
-def _served(plans: list[PlanRow]) -> dict[str, PlanRow]:
-    """The line of each plan by its name: served task by task if it has such results."""
-    return {row.plan.name: row for serving in ("ensemble", "argmax") for row in plans if row.serving == serving}
 
 
 def _other_metrics(
