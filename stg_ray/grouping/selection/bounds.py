@@ -19,6 +19,7 @@ from scipy.linalg import eigh
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_matrix
 
+from stg_ray.grouping.selection.programme import dual_bound
 from stg_ray.tasks.conditions import Conditions
 
 
@@ -98,7 +99,7 @@ def _by_sizes(best: np.ndarray, sizes: np.ndarray, conditions: Conditions, secon
         constraints=constraints,
         options={"time_limit": seconds},
     )
-    return math.inf if solution.mip_dual_bound is None else -float(solution.mip_dual_bound)
+    return dual_bound(solution)
 
 
 def _by_eigenvalues(affinity: np.ndarray, shift: float, conditions: Conditions) -> float:

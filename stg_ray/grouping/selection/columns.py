@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_matrix, hstack, identity, vstack
 
+from stg_ray.grouping.selection.programme import dual_bound
 from stg_ray.tasks.conditions import Conditions
 
 ADDED = 400
@@ -160,6 +161,4 @@ def _chosen(values: np.ndarray, limits: Limits, columns: np.ndarray, seconds: fl
     )
     if solution.status == 2:
         return None, -math.inf
-    # HiGHS gives no dual bound where it stops before its first relaxation is solved.
-    bound = math.inf if solution.mip_dual_bound is None else -float(solution.mip_dual_bound)
-    return None if solution.x is None else columns[solution.x > 0.5], bound
+    return None if solution.x is None else columns[solution.x > 0.5], dual_bound(solution)

@@ -11,7 +11,7 @@ import math
 from itertools import chain, combinations
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import coo_matrix, csr_matrix, hstack
 
 from stg_ray.tasks.conditions import Conditions
@@ -110,10 +110,14 @@ def choose(
     )
     if solution.status == 2:
         return None, -math.inf
-    # HiGHS gives no dual bound where it stops before its first relaxation is solved.
-    bound = math.inf if solution.mip_dual_bound is None else -float(solution.mip_dual_bound)
     chosen = None if solution.x is None else np.flatnonzero(solution.x[:n_groups] > 0.5)
-    return chosen, bound
+    return chosen, dual_bound(solution)
+
+
+def dual_bound(solution: OptimizeResult) -> float:
+    """Return the upper bound of what `milp` maximises, which is the negative of its objective."""
+    # HiGHS gives no dual bound where it stops before its first relaxation is solved.
+    return math.inf if solution.mip_dual_bound is None else -float(solution.mip_dual_bound)
 
 
 def _set_partition(scores: np.ndarray) -> tuple[np.ndarray, list[LinearConstraint]]:
