@@ -88,12 +88,9 @@ def topics(
 def gaussian(seed: int, *, n_groups: int = 6, size: int = 6, n: int = 3000, near: float = 0.75) -> Arrays:
     """Make half-spaces whose directions are near to that of their group, of rates that every group has."""
     rng = np.random.default_rng([4, seed])
-    n_features = 30
-    inputs = rng.normal(size=(n, n_features)).astype(np.float32)
     group = np.repeat(np.arange(n_groups), size)
-    centre = np.linalg.qr(rng.normal(size=(n_features, n_groups)))[0].T[group]
-    own = rng.normal(size=(len(group), n_features)) / np.sqrt(n_features)
-    score = inputs @ (near * centre + np.sqrt(1 - near**2) * own).T + 0.3 * rng.normal(size=(n, len(group)))
+    inputs, directions = _directions(rng, group, n, n_features=30, near=near)
+    score = inputs @ directions.T + 0.3 * rng.normal(size=(n, len(group)))
     rate = np.concatenate([rng.permutation(np.geomspace(0.01, 0.4, size)) for _ in range(n_groups)])
     labels = np.stack([s > np.quantile(s, 1 - r) for s, r in zip(score.T, rate, strict=True)], axis=1)
     names = np.array([f"{g}.{t}" for t, g in enumerate(group)])
@@ -114,12 +111,9 @@ def values(
         classes: every other task is a class, above a quantile of its values, of rates that every group has.
     """
     rng = np.random.default_rng([10, seed])
-    n_features, near = 20, 0.8
-    inputs = rng.normal(size=(n, n_features)).astype(np.float32)
     group = np.repeat(np.arange(n_groups), size)
-    centre = np.linalg.qr(rng.normal(size=(n_features, n_groups)))[0].T[group]
-    own = rng.normal(size=(len(group), n_features)) / np.sqrt(n_features)
-    score = inputs @ (near * centre + np.sqrt(1 - near**2) * own).T
+    inputs, directions = _directions(rng, group, n, n_features=20, near=0.8)
+    score = inputs @ directions.T
     if curved:
         score = np.sin(1.5 * score + rng.uniform(0, np.pi, len(group)))
     score = score * rng.choice([-1, 1], len(group)) + 0.3 * rng.normal(size=score.shape)
@@ -136,6 +130,16 @@ def values(
         "names": np.array(names),
         "groups": group.astype(str),
     }
+
+
+def _directions(
+    rng: np.random.Generator, group: np.ndarray, n: int, *, n_features: int, near: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw inputs (n, n_features), and the direction of each task (K, n_features), near to that of its group (K,)."""
+    inputs = rng.normal(size=(n, n_features)).astype(np.float32)
+    centre = np.linalg.qr(rng.normal(size=(n_features, group.max() + 1)))[0].T[group]
+    own = rng.normal(size=(len(group), n_features)) / np.sqrt(n_features)
+    return inputs, near * centre + np.sqrt(1 - near**2) * own
 
 
 def conflict(seed: int, *, n_tasks: int = 12, n: int = 2000) -> Arrays:
