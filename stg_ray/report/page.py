@@ -1,6 +1,7 @@
-"""The page of a run: one self-contained HTML file that opens from disk, without a network and without scripts.
+"""The page of a run: one self-contained HTML file that opens from disk, without a network.
 
-Text, tables and charts are made here; a small script adds sorting, search, names under the pointer and downloads.
+Text, tables and charts are made here, and need no script; a small one adds sorting, search, names under the pointer and
+downloads.
 """
 
 from __future__ import annotations
