@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from stg_ray.tasks.kinds import listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,11 +65,7 @@ def of_each_kind(kinds: Mapping[str, str]) -> list[str]:
     names: dict[str, list[str]] = {}
     for name, kind in kinds.items():
         names.setdefault(kind, []).append(name)
-    return [f"{_listed(own)} {'hold' if len(own) > 1 else 'holds'} {kind}" for kind, own in names.items()]
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [repr(name) for name in names[:SHOWN]]
-    if len(names) > SHOWN:
-        return f"{', '.join(shown)} and {len(names) - SHOWN:,} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+    return [
+        f"{listed(list(map(repr, own)), SHOWN)} {'hold' if len(own) > 1 else 'holds'} {kind}"
+        for kind, own in names.items()
+    ]
