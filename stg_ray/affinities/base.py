@@ -75,6 +75,11 @@ def task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
     return tuple(task.name for task in tasks)
 
 
+def without_errors(values: np.ndarray, tasks: Sequence[Task], kind: Kind, samples: int = 0) -> TaskMatrix:
+    """Return values (K, K) as a matrix whose standard errors are not known (NaN)."""
+    return TaskMatrix(task_names(tasks), values, kind, samples=samples, errors=np.full_like(values, np.nan))
+
+
 class RatioSums:
     """Running sums from which a mean per sample follows, and its standard error from the scatter of the parts.
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stg_ray.affinities.base import Estimator, Need, Partial, task_names
+from stg_ray.affinities.base import Estimator, Need, Partial, without_errors
 from stg_ray.affinities.gradients.start import has_one_head
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.errors import InputError
@@ -48,8 +48,7 @@ class HeadCosine(Estimator):
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
         """Return the cosines; they have no standard errors (NaN)."""
         (partial,) = partials
-        values = partial["values"]
-        return TaskMatrix(task_names(tasks), values, cls.kind, samples=0, errors=np.full_like(values, np.nan))
+        return without_errors(partial["values"], tasks, cls.kind)
 
 
 def head_cosine(network: TaskNetwork) -> np.ndarray:

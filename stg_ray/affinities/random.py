@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stg_ray.affinities.base import Estimator, Partial, task_names
+from stg_ray.affinities.base import Estimator, Partial, without_errors
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
@@ -31,5 +31,4 @@ class RandomAffinity(Estimator):
     def combine(cls, partials: Iterable[Partial], tasks: Sequence[Task]) -> TaskMatrix:
         """Return the values; they have no standard errors (NaN)."""
         (partial,) = partials
-        values = partial["values"]
-        return TaskMatrix(task_names(tasks), values, cls.kind, samples=0, errors=np.full_like(values, np.nan))
+        return without_errors(partial["values"], tasks, cls.kind)

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from stg_ray.affinities.base import Estimator, Partial, task_names
+from stg_ray.affinities.base import Estimator, Partial, without_errors
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.data.parts import concatenated
@@ -86,5 +86,4 @@ class TagAffinity(Estimator):
         (partial,) = partials
         with np.errstate(invalid="ignore", divide="ignore"):
             values = partial["total"] / partial["count"]
-        samples, unknown = int(partial["samples"]), np.full_like(values, np.nan)
-        return TaskMatrix(task_names(tasks), values, cls.kind, samples=samples, errors=unknown)
+        return without_errors(values, tasks, cls.kind, int(partial["samples"]))
