@@ -79,8 +79,3 @@ def ask_autoscaler(resources: Mapping[str, float], number: int) -> None:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[dict(resources)] * min(number, MAX_BUNDLES))
-
-
-def cluster_total(resource: str) -> int:
-    """Return how much of a resource, such as GPU, the nodes have together."""
-    return int(sum(node.get(resource, 0) for node in cluster_nodes()))

@@ -17,6 +17,11 @@ import pyarrow as pa
 from stg_ray.artifacts.storage import tensor_array, tensor_column
 from stg_ray.shown import counted
 
+EASY = 0.75
+"""Mean confidence from which on a sample is easy to learn; below 1 - `EASY` it is hard to learn."""
+AMBIGUOUS = 0.25
+"""Variability from which on a sample is ambiguous."""
+
 
 @dataclass(frozen=True, repr=False)
 class DataMapState:
@@ -141,15 +146,12 @@ def pair_sums(states: Sequence[DataMapState]) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(squared, 0), count
 
 
-def in_regions(
-    state: DataMapState, *, easy: float = 0.75, ambiguous: float = 0.25
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def in_regions(state: DataMapState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which labelled samples are easy, ambiguous and hard to learn for each task: three boolean (n, K).
 
-    Ambiguous is a variability of `ambiguous` or more; of the rest, easy is a mean confidence of `easy` or more, hard
-    to learn one below 1 - `easy`; what lies between counts as ambiguous too (Swayamdipta et al. draw no sharp lines).
+    Steady samples between easy and hard to learn count as ambiguous too (Swayamdipta et al. draw no sharp lines).
     """
     present = ~np.isnan(state.mean)
-    steady = present & (state.variability < ambiguous)
-    is_easy, is_hard = steady & (state.mean >= easy), steady & (state.mean < 1 - easy)
+    steady = present & (state.variability < AMBIGUOUS)
+    is_easy, is_hard = steady & (state.mean >= EASY), steady & (state.mean < 1 - EASY)
     return is_easy, present & ~is_easy & ~is_hard, is_hard

@@ -240,7 +240,7 @@ def _with_weights(task: Task, class_weights: Sequence[float] | None) -> Task:
     return replace(task, class_weights=tuple(weights.tolist()))
 
 
-def check_varied(inputs: InputRows, block: int = 4096) -> None:
+def check_varied(inputs: InputRows) -> None:
     """Refuse inputs (N, ...) that are the same in all rows; most are told by their second row.
 
     Raises:
@@ -249,7 +249,7 @@ def check_varied(inputs: InputRows, block: int = 4096) -> None:
     first = inputs[:1]
     if len(inputs) < 2 or not (inputs[1:2] == first).all():
         return
-    block = max(1, min(block, 2**24 // first.size))
+    block = max(1, min(4096, 2**24 // first.size))
     if all(bool((inputs[start : start + block] == first).all()) for start in range(0, len(inputs), block)):
         raise InputError(
             f"inputs are the same in all {len(inputs):,} rows: there is nothing that a network can learn from"

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from stg_ray.cluster.nodes import ask_nodes, cluster_nodes, cluster_total
+from stg_ray.cluster.nodes import ask_nodes, cluster_nodes
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.config.recipes import with_recipe
 from stg_ray.config.sections import TRAININGS
@@ -190,10 +190,11 @@ def device_facts(*, on_gpus: bool) -> DeviceFacts:
     """
     import ray
 
-    if on_gpus and cluster_total("GPU"):
+    nodes = cluster_nodes()
+    if on_gpus and any(node.get("GPU", 0) >= 1 for node in nodes):
         on_a_gpu = ray.remote(num_cpus=0, num_gpus=0.01)(lambda: DeviceFacts.here())
         return cast("DeviceFacts", ray.get(on_a_gpu.remote()))
-    if len(cluster_nodes()) == 1:
+    if len(nodes) == 1:
         return DeviceFacts.of_cpu()
     answers = [facts for facts in ask_nodes(lambda: DeviceFacts.of_cpu()).values() if isinstance(facts, DeviceFacts)]
     return DeviceFacts("cpu", bool(answers) and all(facts.bf16 for facts in answers))

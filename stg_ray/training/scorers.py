@@ -19,7 +19,7 @@ from stg_ray.tasks import Task
 class _Predicted(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """An estimator that has predicted already, for scikit-learn's scorers: its inputs are the predictions."""
 
-    def __init__(self, kind: str = "regression", n_classes: int = 0) -> None:
+    def __init__(self, kind: str, n_classes: int) -> None:
         self.kind, self.n_classes = kind, n_classes
         self._estimator_type = "regressor" if kind == "regression" else "classifier"
         self.classes_ = np.arange(n_classes)

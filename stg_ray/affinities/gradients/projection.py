@@ -42,7 +42,7 @@ class Projection:
         dtype: of the projections.
     """
 
-    def __init__(self, layers: list[Layer], dimension: int, seed: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, layers: list[Layer], dimension: int, seed: int, dtype: torch.dtype) -> None:
         self.number = {layer.name: number for number, layer in enumerate(layers)}
         self.dimension, self.seed, self.dtype = dimension, seed, dtype
 

@@ -56,12 +56,12 @@ def mean_ranks(matrices: Sequence[TaskMatrix], weights: Sequence[float] | None =
     return ranks
 
 
-def nearest_pairs(ranks: np.ndarray, n: int = NEIGHBOURS) -> list[tuple[int, int]]:
-    """Return the pairs of which one is among the n most alike of the other."""
+def nearest_pairs(ranks: np.ndarray) -> list[tuple[int, int]]:
+    """Return the pairs of which one is among the `NEIGHBOURS` most alike of the other."""
     known = np.where(np.isfinite(ranks), ranks, -1.0)
     pairs = set()
     for t, row in enumerate(known):
-        for other in np.argsort(-row, kind="stable")[:n].tolist():
+        for other in np.argsort(-row, kind="stable")[:NEIGHBOURS].tolist():
             if row[other] >= 0:
                 pairs.add((min(t, other), max(t, other)))
     return sorted(pairs)
@@ -129,10 +129,10 @@ def task_graph(groups: Groups, ranks: np.ndarray) -> Markup:
     return drawing(WIDTH, HEIGHT, f"{len(labels)} tasks, each joined to the {NEIGHBOURS} most alike", *parts)
 
 
-def _apart(x: np.ndarray, y: np.ndarray, least: float, rounds: int = 40) -> tuple[np.ndarray, np.ndarray]:
+def _apart(x: np.ndarray, y: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Push points apart, a little at a time, that are closer than this."""
     points = np.stack([x, y], axis=1)
-    for _ in range(rounds):
+    for _ in range(40):
         offset = points[:, None] - points[None]
         distance = np.hypot(offset[..., 0], offset[..., 1])
         np.fill_diagonal(distance, np.inf)

@@ -62,7 +62,6 @@ def axes(
     *,
     x_title: str,
     y_title: str,
-    width: int = WIDTH,
     height: int = HEIGHT,
     whole_to: float | None = None,
 ) -> Axes:
@@ -73,13 +72,13 @@ def axes(
     """
     low, high = y_range
     margin = 0.06 * (high - low) or 0.05 * (abs(high) or 1.0)
-    frame = Axes(x_range, (low - margin, high + margin), width, height, Markup(""))
+    frame = Axes(x_range, (low - margin, high + margin), WIDTH, height, Markup(""))
     bottom = height - BOTTOM
     parts = []
     for value in ticks(*frame.y_range, 5):
         y = frame.y(value)
         parts += [
-            tag("line", class_="grid", x1=LEFT, x2=width - RIGHT, y1=y, y2=y),
+            tag("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y),
             tag("text", number(value), class_="tick", x=LEFT - 8, y=y + 4, text_anchor="end"),
         ]
     for value in ticks(*x_range, 8):
@@ -88,12 +87,12 @@ def axes(
                 tag("text", number(value), class_="tick", x=frame.x(value), y=bottom + 17, text_anchor="middle")
             )
     parts += [
-        tag("line", class_="axis", x1=LEFT, x2=width - RIGHT, y1=bottom, y2=bottom),
-        tag("text", x_title, class_="tick", x=(LEFT + width - RIGHT) / 2, y=height - 6, text_anchor="middle"),
+        tag("line", class_="axis", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom),
+        tag("text", x_title, class_="tick", x=(LEFT + WIDTH - RIGHT) / 2, y=height - 6, text_anchor="middle"),
         tag("text", y_title, class_="tick", transform=f"translate(12 {bottom / 2 + TOP / 2:g}) rotate(-90)",
             text_anchor="middle"),
     ]  # fmt: skip
-    return Axes(x_range, frame.y_range, width, height, Markup("").join(parts))
+    return Axes(x_range, frame.y_range, WIDTH, height, Markup("").join(parts))
 
 
 def line_chart(
@@ -103,7 +102,6 @@ def line_chart(
     x_title: str,
     y_title: str,
     marked: tuple[float, float] | None = None,
-    height: int = HEIGHT,
 ) -> Markup | None:
     """Draw curves over whole numbers, such as epochs; None where no point is known.
 
@@ -122,7 +120,6 @@ def line_chart(
         (min(ys), max(ys)),
         x_title=x_title,
         y_title=y_title,
-        height=height,
         whole_to=max(xs),
     )
     parts = _names(frame, lines)
