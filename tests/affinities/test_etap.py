@@ -20,14 +20,9 @@ from stg_ray.tasks import TaskSet
 from stg_ray.training.effects import effects_of_steps, effects_of_updates
 from stg_ray.training.optimization import Optimization
 from stg_ray.training.steps import CopiedSteps
-from tests.support.oracle import compute, example
+from tests.support.oracle import compute, example, losses_of_tasks
 
 OPTIMIZERS = get_args(TrainingConfig.model_fields["optimizer"].annotation)
-
-
-def _losses(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    total = network.layout.losses(network(inputs), labels).sum(dim=0)
-    return total / (~torch.isnan(labels)).sum(dim=0)
 
 
 def _moved(network: TaskNetwork, update: list[torch.Tensor], share: float) -> TaskNetwork:
@@ -45,14 +40,14 @@ def test_effects_are_derivatives_of_losses_along_steps_that_are_taken(optimizer:
     settings = TrainingConfig.model_validate({"optimizer": optimizer, "clip": clip, "weight_decay": 0.1, "lr": 5e-3})
     optimization = Optimization(network, settings, 10)
     for _ in range(3):  # so that there is momentum
-        optimization.step(_losses(network, inputs, labels).sum())
+        optimization.step(losses_of_tasks(network, inputs, labels).sum())
     before = copy.deepcopy((network.state_dict(), optimization.state_dict()))
     found = effects_of_updates(CopiedSteps(network, optimization.optimizer, inputs, labels, clip))
 
     def update(task: int, weight: float) -> list[torch.Tensor]:
         stepped, stepper = copy.deepcopy((network, optimization.optimizer))
         stepper.zero_grad()
-        (weight * _losses(stepped, inputs, labels)[task]).backward()
+        (weight * losses_of_tasks(stepped, inputs, labels)[task]).backward()
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(stepped.parameters(), clip)
         stepper.step()
@@ -62,8 +57,8 @@ def test_effects_are_derivatives_of_losses_along_steps_that_are_taken(optimizer:
     for i in range(4):
         update_of_i = [a - b for a, b in zip(update(i, 1.0), update(i, 0.0), strict=True)]
         size = 1e-4
-        low, high = (_losses(_moved(network, update_of_i, share), inputs, labels) for share in (-size, size))
-        expected = (low - high) / (2 * size) / _losses(network, inputs, labels)
+        low, high = (losses_of_tasks(_moved(network, update_of_i, share), inputs, labels) for share in (-size, size))
+        expected = (low - high) / (2 * size) / losses_of_tasks(network, inputs, labels)
         np.testing.assert_allclose(found[i].numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-9)
     assert all(torch.equal(value, before[0][name]) for name, value in network.state_dict().items())
     assert str(optimization.state_dict()) == str(before[1])

@@ -12,19 +12,13 @@ import pytest
 import torch
 
 from stg_ray.config import TrainingConfig
-from stg_ray.models import TaskNetwork
 from stg_ray.tasks import TaskSet
 from stg_ray.training.effects import gains_of_steps
 from stg_ray.training.optimization import Optimization
 from stg_ray.training.steps import CopiedSteps
-from tests.support.oracle import compute, example
+from tests.support.oracle import compute, example, losses_of_tasks
 
 OPTIMIZERS = get_args(TrainingConfig.model_fields["optimizer"].annotation)
-
-
-def _losses(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    total = network.layout.losses(network(inputs), labels).sum(dim=0)
-    return total / (~torch.isnan(labels)).sum(dim=0)
 
 
 def _replayed(optimizer: str, clip: float | None, inputs: torch.Tensor, labels: torch.Tensor, last: list[int]) -> float:
@@ -33,9 +27,9 @@ def _replayed(optimizer: str, clip: float | None, inputs: torch.Tensor, labels: 
     network.train()
     optimization = Optimization(network, _settings(optimizer, clip), 10)
     for _ in range(3):
-        optimization.step(_losses(network, inputs, labels).sum())
-    optimization.step(_losses(network, inputs, labels)[last].sum())
-    return float(_losses(network, inputs, labels)[last[-1]].detach())
+        optimization.step(losses_of_tasks(network, inputs, labels).sum())
+    optimization.step(losses_of_tasks(network, inputs, labels)[last].sum())
+    return float(losses_of_tasks(network, inputs, labels)[last[-1]].detach())
 
 
 def _settings(optimizer: str, clip: float | None) -> TrainingConfig:
@@ -49,7 +43,7 @@ def test_gains_are_those_of_trainings_that_take_the_steps(optimizer: str, clip: 
     network.train()
     optimization = Optimization(network, _settings(optimizer, clip), 10)
     for _ in range(3):
-        optimization.step(_losses(network, inputs, labels).sum())
+        optimization.step(losses_of_tasks(network, inputs, labels).sum())
     before = copy.deepcopy((network.state_dict(), optimization.state_dict()))
     found = gains_of_steps(CopiedSteps(network, optimization.optimizer, inputs, labels, clip))
     for i in range(4):

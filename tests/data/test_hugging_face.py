@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
-from PIL import Image
 
 from stg_ray.config.loading import load_config
 from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
 from stg_ray.tasks import TaskSet
+from tests.support.tables import png
 
 N = 60
 ROWS = np.arange(N)
@@ -30,12 +29,6 @@ FEATURES = {
     "y_b": {"dtype": "bool", "_type": "Value"},
 }
 """The features as datasets 5.2 writes them."""
-
-
-def png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def table() -> pa.Table:

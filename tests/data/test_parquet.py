@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from pathlib import Path
@@ -12,26 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from stg_ray.config.loading import load_config
 from stg_ray.data.sources import load_task_set
 from stg_ray.errors import InputError
-from stg_ray.tasks import TaskSet
+from tests.support.tables import load, png
 
 RNG = np.random.default_rng(0)
 N = 60
 HALF = np.arange(N) % 2
-
-
-def load(root: Path, **parquet: Any) -> TaskSet:
-    return load_task_set(load_config({"data": {"parquet": parquet, "root": str(root)}}).data, seed=0)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture

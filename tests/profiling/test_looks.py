@@ -28,7 +28,7 @@ from stg_ray.training.batches import CommonBatches, Draws
 from stg_ray.training.effects import effects_of
 from stg_ray.training.looks import ProfileLooks, looks_file
 from stg_ray.training.trainer import Rows, Trainer
-from tests.profiling.test_profile import CONFIG, kill_a_worker, with_workers
+from tests.profiling.test_profile import CONFIG, kill_between_checkpoints, with_workers
 
 N_EPOCHS, N_EPOCHS_KILLED = 3, 16
 
@@ -156,7 +156,7 @@ def test_the_profile_leaves_them_for_the_affinities_also_after_a_lost_worker(
     for name, run in runs.items():
         write_parts(make_task_set(n_samples=301, missing=0.2), run.sub("parts"))
         if name == "killed":
-            threading.Thread(target=kill_a_worker, args=(run, killed), daemon=True).start()
+            threading.Thread(target=kill_between_checkpoints, args=(run, killed), daemon=True).start()
         with quiet.stage("profile") as progress:
             profile(run, config, progress)
     assert len(killed) == 1

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from rich.console import Console
@@ -38,6 +36,7 @@ from stg_ray.training.evaluation import evaluate
 from stg_ray.training.optimization import lr_factor
 from stg_ray.training.ranks import Ranks
 from tests.support.events import events_of
+from tests.support.processes import kill_a_worker
 
 CONFIG = load_config(
     {
@@ -229,16 +228,9 @@ def test_a_cluster_without_cpus_is_told_so() -> None:
         place_workers([{"memory": 1.0}], "auto", n_parts=16)
 
 
-def kill_a_worker(run: RunDir, killed: list[int]) -> None:
-    """One of the workers, when it has a checkpoint to go on from."""
-    deadline = time.monotonic() + 120
-    while len(list(Path(run.root).glob(".ray/profile/checkpoint_*"))) < 2:
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.02)
-    workers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::RayTrainW")]
-    workers[-1].kill()
-    killed.append(workers[-1].pid)
+def kill_between_checkpoints(run: RunDir, killed: list[int]) -> None:
+    """Kill one of the workers, when it has a checkpoint to go on from."""
+    kill_a_worker(Path(run.root), ".ray/profile/checkpoint_*", "RayTrainW", killed, n_files=2)
 
 
 @pytest.mark.slow
@@ -252,7 +244,7 @@ def test_the_length_is_chosen_by_validation_alike_on_all_workers_and_after_a_los
     for run in runs:
         write_parts(make_task_set(n_samples=301, missing=0.2), run.sub("parts"))
         if run is runs[1]:
-            threading.Thread(target=kill_a_worker, args=(run, killed), daemon=True).start()
+            threading.Thread(target=kill_between_checkpoints, args=(run, killed), daemon=True).start()
         with quiet.stage("profile") as progress:
             profile(run, config, progress)
     assert len(killed) == 1

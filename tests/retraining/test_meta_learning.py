@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from stg_ray.retraining.trial import train_network
 from stg_ray.tasks import TaskKind, TaskSet
 from stg_ray.training.ranks import ALONE
 from tests.support.families import LEARNERS, SETTINGS, sines, sorts
-from tests.support.trials import trained
+from tests.support.trials import Stopped, stop_after, trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,18 +74,6 @@ def test_classes_are_learned(tmp_path: Path, kind: TaskKind, metric: str) -> Non
     assert set(about["scores"]["test"]) == set(tasks.names[::2])
 
 
-class _Stopped(Exception):
-    pass
-
-
-def stop_after(epoch: int) -> Callable[[int, object], None]:
-    def report(done: int, _scores: object) -> None:
-        if done == epoch:
-            raise _Stopped
-
-    return report
-
-
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, learner: str) -> None:
     """With the optimizer's moments, the rates that are learned, and the choice of the epoch."""
@@ -95,7 +82,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, le
     config = made(settings, steps_per_epoch=5, episodes=4, learn_rates=rates)
     runs = [laid_out(tasks, tmp_path / name) for name in ("whole", "stopped")]
     expected, reference = trained(runs[0], config, spec_of(tasks.names))
-    with pytest.raises(_Stopped):
+    with pytest.raises(Stopped):
         train_network(runs[1], config, spec_of(tasks.names), device="cpu", report=stop_after(1))
     assert not is_finished(runs[1], network_folder(spec_of(tasks.names), config))
     found, about = trained(runs[1], config, spec_of(tasks.names))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
@@ -25,6 +23,7 @@ from stg_ray.pipeline import run_stage
 from stg_ray.progress import Reporter
 from stg_ray.tasks import TaskKind
 from tests.support.families import SETTINGS, sines, sorts
+from tests.support.processes import kill_a_worker
 
 META = with_settings(
     {"data": {"npz": "planted"}, **SETTINGS}, {"affinity": {"start": "meta"}, "meta": {"profile_epochs": 3, "ways": 4}}
@@ -79,17 +78,6 @@ def test_every_task_has_the_head_from_which_it_would_adapt(tmp_path: Path, kind:
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-6)
 
 
-def first_kill(folder: Path, killed: list[int]) -> None:
-    """Kill the process that trains the initialisation once it has left a checkpoint."""
-    deadline = time.monotonic() + 120
-    while not list(folder.glob(".networks/*/checkpoint.pt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    for process in psutil.Process().children(recursive=True):
-        if "ImplicitFunc" in process.name() and not killed:
-            process.kill()
-            killed.append(process.pid)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("ray_session")
@@ -97,7 +85,8 @@ def test_families_are_found_there_also_after_a_kill(quiet: Reporter, tmp_path: P
     tasks, killed = sines(), list[int]()
     given = settings(epochs=12, plans=["ours", "all_in_one"])
     given["meta"] = {**given["meta"], "profile_epochs": 12}
-    threading.Thread(target=first_kill, args=(tmp_path / "killed", killed), daemon=True).start()
+    first_kill = (tmp_path / "killed", ".networks/*/checkpoint.pt", "ImplicitFunc", killed)
+    threading.Thread(target=kill_a_worker, args=first_kill, daemon=True).start()
     runs = {
         name: sr.run(tasks, tmp_path / name, settings=given, until="group", reporter=quiet)
         for name in ("killed", "whole")

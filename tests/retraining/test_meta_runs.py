@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 
@@ -31,6 +29,7 @@ from stg_ray.retraining.trials import run_trials
 from stg_ray.serving import Predictor, load_predictor
 from stg_ray.tasks import TaskKind, TaskSet
 from tests.support.families import SETTINGS, sines, sorts, waves
+from tests.support.processes import kill_a_worker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -172,17 +171,8 @@ def test_a_trial_that_is_killed_goes_on(quiet: Reporter, tmp_path: Path) -> None
         write_parts(tasks, run.sub("parts"))
     spec = NetworkSpec("ours", 0, tuple(tasks.names), seed=0, draws=0, epochs=40)
     killed: list[int] = []
-
-    def kill() -> None:
-        deadline = time.monotonic() + 120
-        while not list(Path(runs[0].root).glob(".networks/*/checkpoint.pt")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        for process in psutil.Process().children(recursive=True):
-            if "ImplicitFunc" in process.name() and not killed:
-                process.kill()
-                killed.append(process.pid)
-
-    thread = threading.Thread(target=kill, daemon=True)
+    after_an_epoch = (tmp_path / "killed", ".networks/*/checkpoint.pt", "ImplicitFunc", killed)
+    thread = threading.Thread(target=kill_a_worker, args=after_an_epoch, daemon=True)
     thread.start()
     with quiet.stage("retrain") as progress:
         assert run_trials(runs[0], config, [spec], progress) == {}

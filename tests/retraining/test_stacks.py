@@ -24,7 +24,7 @@ from stg_ray.retraining.stacks import MOST, in_trials
 from stg_ray.retraining.trial import train_network, train_networks
 from stg_ray.tasks import TaskSet
 from tests.retraining.conftest import small_config
-from tests.support.trials import SPEC
+from tests.support.trials import SPEC, Stopped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -130,10 +130,6 @@ def test_each_is_the_network_that_a_trial_of_its_own_gives(
     assert epochs == 6 or len(set(lengths)) > 1, "networks leave the stack one by one"
 
 
-class _Stopped(Exception):
-    pass
-
-
 def test_networks_that_were_interrupted_go_on_in_step(
     make_task_set: Callable[..., TaskSet], config: Config, tmp_path: Path
 ) -> None:
@@ -144,13 +140,13 @@ def test_networks_that_were_interrupted_go_on_in_step(
 
     def stop(epochs: int, _scores: object) -> None:
         if epochs == 2 * len(GROUPS) + 4:
-            raise _Stopped
+            raise Stopped
 
     train_networks(runs[0], config, specs, device="cpu", report=lambda *_: None, goes_on=pytest.fail)
     ahead = replace(specs[0], pause=4)
     train_networks(runs[1], config, [ahead], device="cpu", report=lambda *_: None)
     assert scores_until(runs[1], network_folder(ahead, config), 4) is not None
-    with pytest.raises(_Stopped):  # the first ends by itself; the others, three epochs behind, are stopped
+    with pytest.raises(Stopped):  # the first ends by itself; the others, three epochs behind, are stopped
         train_networks(runs[1], config, specs, device="cpu", report=stop)
     reported, before = list[int](), list[int]()
     train_networks(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,19 +29,7 @@ from stg_ray.serving import load_network
 from stg_ray.tasks import Task, TaskSet
 from stg_ray.training.evaluation import evaluate
 from tests.support.events import events_of
-from tests.support.trials import SPEC, trained
-
-
-class _Stopped(Exception):
-    pass
-
-
-def stop_after(epoch: int) -> Callable[[int, Sequence[float]], None]:
-    def report(done: int, _scores: Sequence[float]) -> None:
-        if done == epoch:
-            raise _Stopped
-
-    return report
+from tests.support.trials import SPEC, Stopped, stop_after, trained
 
 
 def test_an_interrupted_training_ends_like_an_undisturbed_one(
@@ -51,7 +39,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     for run in runs:
         write_parts(make_task_set(missing=0.2), run.sub("parts"))
     train_network(runs[0], config, SPEC, device="cpu", report=lambda *_: None)
-    with pytest.raises(_Stopped):
+    with pytest.raises(Stopped):
         train_network(runs[1], config, SPEC, device="cpu", report=stop_after(4))
     folder = network_folder(SPEC, config)
     assert not is_finished(runs[1], folder)
@@ -144,7 +132,7 @@ def test_a_training_of_auto_length_ends_alike_wherever_it_is_interrupted(
     rows = TaskRows(runs[0].sub("parts"), index, "train", [index.names.index(name) for name in spec.tasks])
     assert (about["ended"], about["cost"]) == ("plateau", len(rows) * about["epochs"] * about["parameters"])
     assert stop < about["epochs"] < 30
-    with pytest.raises(_Stopped):
+    with pytest.raises(Stopped):
         train_network(runs[1], config, spec, device="cpu", report=stop_after(stop))
     weights, again = trained(runs[1], config, spec)
     assert all(torch.equal(weights[key], expected[key]) for key in expected)
@@ -198,7 +186,7 @@ def test_a_network_with_branches_is_trained_kept_and_loaded(
     profiled = build_network(config.model, index, index.tasks, 3)
     save_network(run, "profile/network.pt", profiled)
     spec = replace(SPEC, start="digest", branches=(2, 1))
-    with pytest.raises(_Stopped):
+    with pytest.raises(Stopped):
         train_network(run, config, spec, device="cpu", report=stop_after(2))
     train_network(run, config, spec, device="cpu", report=lambda *_: None)
     folder = network_folder(spec, config)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from rich.console import Console
@@ -30,6 +29,7 @@ from stg_ray.retraining.stage import _lengths
 from stg_ray.retraining.stage import run as retrain
 from stg_ray.retraining.trial import train_network
 from stg_ray.retraining.trials import run_trials
+from tests.support.processes import kill_a_worker
 
 STRANGE = 100.0
 RECIPE = {"lr": 5e-3, "weight_decay": 1e-4}
@@ -136,7 +136,8 @@ def test_several_workers_train_the_network_that_one_would(
     groups = Groups.from_labels(tasks.names, np.arange(4) // 2, "by hand")
     run.write_json("groups.json", groups.to_dict())
     killed: list[int] = []
-    thread = threading.Thread(target=kill_a_worker, args=(run, killed), daemon=True)
+    after_an_epoch = (tmp_path / "together", ".networks/*/checkpoint.pt", "RayTrainW", killed)
+    thread = threading.Thread(target=kill_a_worker, args=after_an_epoch, daemon=True)
     thread.start()
     with quiet.stage("retrain") as progress, pytest.raises(PartlyFailed, match=r"became non-finite in epoch 1"):
         retrain(run, config, progress, group_tasks=group_tasks)
@@ -150,18 +151,6 @@ def test_several_workers_train_the_network_that_one_would(
         own, expected = (load_weights(each, f"{network_folder(spec, config)}/network.pt") for each in (run, alone))
         for key, value in expected.items():
             torch.testing.assert_close(own[key], value, rtol=1e-4, atol=1e-6)
-
-
-def kill_a_worker(run: RunDir, killed: list[int]) -> None:
-    """A process that trains a network, when an epoch of it is done."""
-    deadline = time.monotonic() + 120
-    while not list(Path(run.root).glob(".networks/*/checkpoint.pt")):
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.02)
-    workers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::RayTrainW")]
-    workers[-1].kill()
-    killed.append(workers[-1].pid)
 
 
 @pytest.mark.usefixtures("ray_session")

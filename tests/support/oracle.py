@@ -214,3 +214,9 @@ def compute(
     matrix = estimator.combine(partials, source.index.tasks)
     assert matrix.errors is not None
     return matrix.values, matrix.errors, matrix
+
+
+def losses_of_tasks(network: TaskNetwork, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean loss of each task (K,) over the rows that are labelled for it."""
+    total = network.layout.losses(network(inputs), labels).sum(dim=0)
+    return total / (~torch.isnan(labels)).sum(dim=0)

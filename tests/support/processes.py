@@ -36,6 +36,18 @@ def end_programs() -> None:
             process.kill()
 
 
+def kill_a_worker(folder: Path, files: str, worker: str, killed: list[int], *, n_files: int = 1) -> None:
+    """Kill a process of Ray's, by a part of its name, when `folder` has so many files of a pattern; note its number."""
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob(files))) < n_files:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+    *_, last = (process for process in psutil.Process().children(recursive=True) if worker in process.name())
+    last.kill()
+    killed.append(last.pid)
+
+
 class Program:
     """A running `stg-ray` in a session of its own, so that it can be interrupted like in a terminal."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from stg_ray.config.loading import load_config
 from stg_ray.data.sources import load_task_set
@@ -22,6 +24,13 @@ Y = {"y_1": (ROWS % 2).astype(np.int64), "y_2": (ROWS // 2 % 2).astype(np.int64)
 def load(root: Path, source: str = "parquet", **columns: Any) -> TaskSet:
     """Read the task set of files below `root`; `columns` are the keys of the source."""
     return load_task_set(load_config({"data": {source: columns, "root": str(root)}}).data, seed=0)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """An image file of pixels (H, W) or (H, W, 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def written(folder: Path, columns: Any, name: str = "mine.parquet") -> Path:
