@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -70,6 +71,16 @@ def room_of(file: Path) -> str:
 
 def test_every_room_has_a_floor() -> None:
     assert set().union(*FLOORS) == set(rooms())
+
+
+def test_the_guide_has_every_room_and_its_table_points_down() -> None:
+    guide = (SOURCE / "guides" / "contributing.md").read_text()
+    rows = [line for line in guide.splitlines() if line.startswith("| ")]
+    row_of = {room: number for number, row in enumerate(rows) for room in re.findall(r"`(\w+)(?:\.py|/)`", row)}
+    imports = rooms()
+    assert set(row_of) == set(imports) - {"stg_ray", "__main__"}
+    for room, row in row_of.items():
+        assert all(row <= row_of[other] for other in imports[room]), room
 
 
 def test_imports_point_down() -> None:
