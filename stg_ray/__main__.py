@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import NoReturn
 
-from stg_ray.exits import begin, exit_code
+from stg_ray.exits import begin, exit_code, leave
 
 
 def main() -> NoReturn:
@@ -16,7 +15,7 @@ def main() -> NoReturn:
 
         commands()
     except KeyboardInterrupt as error:  # before it is in any command's hands
-        os._exit(exit_code(error, verbose=False))
+        leave(exit_code(error, verbose=False))
 
 
 if __name__ == "__main__":

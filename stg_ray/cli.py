@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import webbrowser
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +18,7 @@ from rich.console import Console
 from stg_ray.config.loading import default_out, load_config
 from stg_ray.config.paths import check_outlives_job, place
 from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
-from stg_ray.exits import begin, command_line, with_interrupts
+from stg_ray.exits import begin, command_line, leave, with_interrupts
 from stg_ray.main_task.command import auxiliary_command
 from stg_ray.options import (
     STAGE_NAMES,
@@ -291,9 +290,4 @@ def _say(text: str) -> None:
 def main() -> NoReturn:
     """Run the command line: what `stg_ray.__main__` does once it is imported."""
     begin()
-    code = command_line(app, sys.argv[1:])
-    with suppress(OSError):  # whoever read the output is gone
-        sys.stdout.flush()
-        sys.stderr.flush()
-    # Interrupted calls of Ray may still run in threads; do not wait for them.
-    os._exit(code)
+    leave(command_line(app, sys.argv[1:]))

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from stg_ray import interrupts
 from stg_ray.errors import InputError, InterruptedRun, StgRayError, one_line
@@ -45,6 +45,9 @@ PRINTING = ("rich", "typer")
 process_ends = threading.Event()
 """Set where this process ends with its command, whatever still runs in it: that of `stg-ray`, not a notebook's."""
 
+before_the_end: list[Callable[[], object]] = []
+"""What is called where this process ends with its command."""
+
 
 def begin() -> None:
     """Prepare a process that is one command: its streams, what a signal does, and that it ends with the command.
@@ -61,6 +64,17 @@ def begin() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+
+
+def leave(code: int) -> NoReturn:
+    """End this process. Interrupted calls of Ray may still run in threads; they are not waited for."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read the output is gone
+            stream.flush()
+    for call in before_the_end:
+        with suppress(OSError):
+            call()
+    os._exit(code)
 
 
 def command_line(app: Callable[..., int | None], arguments: Sequence[str]) -> int:

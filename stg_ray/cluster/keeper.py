@@ -1,10 +1,14 @@
-"""Ends what a local Ray has left when the program that started it was killed.
+"""Says that the program was killed, and ends what a local Ray has left.
 
-Two agents of Ray's try for a minute to tell its servers, which are gone, that these are gone. This small process waits
-beside the program for its end, which closes the pipe between them, and then ends every process of the program's
-session and removes its folder. It runs by itself, so that nothing but the standard library and psutil is imported:
+Ray ends a program at once and without a word where the raylet that it is connected to was killed, or its cluster's head
+is gone. And two agents of a local Ray try for a minute to tell its servers, which are gone, that these are gone. This
+small process waits beside the program for its end, which closes the pipe between them, and says it, unless it was told
+of an end that the program has chosen itself. Then it ends every process of the program's session and removes its
+folder. It runs by itself, so that nothing but the standard library and psutil is imported:
 
-    python -P keeper.py PROGRAM TEMPORARY SINCE
+    python -P keeper.py PROGRAM [TEMPORARY SINCE]
+
+without the last two beside a program that has joined a cluster, whose processes are its own.
 """
 
 from __future__ import annotations
@@ -28,6 +32,12 @@ LOOK_SECONDS = 0.3
 QUIET_LOOKS = 3
 """Looks without a find after which nothing more is expected: a process that is being started has no files open yet."""
 LONGEST_SECONDS = 15.0
+TOLD = b"."
+"""What the program writes where it ends by itself."""
+LAST_WORDS = (
+    "stg-ray: ended from outside: the program, or a process of Ray's that it cannot do without, was killed (systems do "
+    "that when memory runs out); what is finished is kept, and the same command goes on from there"
+)
 
 
 def sessions_of(program: int, temporary: str, since: str) -> list[str]:
@@ -72,13 +82,28 @@ def clean_up(program: int, temporary: str, since: str) -> None:
         shutil.rmtree(session, ignore_errors=True)
 
 
-def main() -> None:
-    """Wait for the end of the program, and clean up after it."""
-    program, temporary, since = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+def is_told(program: int) -> bool:
+    """Wait for the end of the program; return whether it has told of it."""
+    told = False
     # A process that the program has forked may hold the pipe open when the program is gone.
-    while os.getppid() == program and not select.select([sys.stdin], [], [], 1.0)[0]:
-        pass
-    clean_up(program, temporary, since)
+    while (is_there := os.getppid() == program) or select.select([0], [], [], 0)[0]:
+        if select.select([0], [], [], 1.0 if is_there else 0)[0]:
+            if not os.read(0, 1):
+                break
+            told = True
+    return told
+
+
+def main() -> None:
+    """Wait for the end of the program, say it, and clean up after it."""
+    program = int(sys.argv[1])
+    if not is_told(program):
+        with suppress(OSError):
+            os.write(2, f"{LAST_WORDS}\n".encode())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)  # whoever reads the program's messages waits for their end
+    if len(sys.argv) > 2:
+        clean_up(program, sys.argv[2], sys.argv[3])
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +21,7 @@ import psutil
 from stg_ray import interrupts
 from stg_ray.cluster import forks, keeper
 from stg_ray.cluster.calls import is_calling
+from stg_ray.cluster.keepers import end_keeper, start_keeper
 from stg_ray.cluster.machine import EXTRAS_OF_RAY, missing_for_ray
 from stg_ray.cluster.places import private_folder, ray_temporary
 from stg_ray.errors import InputError, StgRayError, one_line
@@ -45,9 +44,6 @@ PARAMETERS = {
     "no_monitor": True,
 }
 """Of a local Ray, which `ray.init` does not take."""
-
-_keepers: list[subprocess.Popen[bytes]] = []
-"""The process beside the local Ray of this program, while there is one."""
 
 
 def check_limits() -> None:
@@ -159,37 +155,6 @@ def remove_leftovers(environment: Mapping[str, str]) -> None:
                 shutil.rmtree(mark.parent, ignore_errors=True)
 
 
-def start_keeper(temporary: str) -> None:
-    """Start the process that ends what a local Ray of this program leaves if it is killed from now on.
-
-    Args:
-        temporary: the folder in which Ray's will be.
-    """
-    of_now = [str(os.getpid()), temporary, datetime.now().strftime(keeper.NAME)]
-    _keepers.append(
-        subprocess.Popen(
-            [sys.executable, "-P", keeper.__file__, *of_now],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,  # neither Ctrl-C nor a signal to the program's group ends it
-        )
-    )
-
-
-def is_running() -> bool:
-    """Return whether a local Ray that this process started is running."""
-    return bool(_keepers)
-
-
-def end_keeper() -> None:
-    """End the process beside a local Ray that has ended."""
-    while _keepers:
-        with _keepers.pop() as kept:
-            kept.kill()
-
-
 def start(level: int, verbose: bool, before: set[psutil.Process]) -> None:
     """Start a local Ray, and connect to it.
 
@@ -240,9 +205,10 @@ def end(before: set[psutil.Process] | None) -> bool:
         if not abandoned:
             ray.shutdown()
             interrupts.put_back()
+        stays: set[psutil.Process] = set()
         if before is not None:
             rays = {process for process in (started | descendants()) - before if _is_rays(process)}
-            stays = _hold(rays) if abandoned else set()
+            stays = _hold(rays) if abandoned else stays
             _, alive = psutil.wait_procs(rays - stays, timeout=0 if abandoned else 0.1)  # an agent would take its time
             for process in alive:
                 with suppress(psutil.NoSuchProcess):
@@ -255,8 +221,8 @@ def end(before: set[psutil.Process] | None) -> bool:
                             process.kill()
                 remove_session(folder)
             forks.end()
-            if not stays or sys.platform == "linux":
-                end_keeper()
+        if not stays or sys.platform == "linux":
+            end_keeper()
         return not abandoned
     finally:
         if in_main:

@@ -14,6 +14,7 @@ from typing import Any
 from stg_ray import interrupts
 from stg_ray.cluster.addresses import check_address, ray_address
 from stg_ray.cluster.calls import Call, lost, root_cause
+from stg_ray.cluster.keepers import start_keeper
 from stg_ray.cluster.own_ray import check_limits, descendants, end, start
 from stg_ray.cluster.places import check_settings, local_settings
 from stg_ray.cluster.ray_messages import in_brief
@@ -144,6 +145,7 @@ def _joined(target: str, level: int, verbose: bool) -> Iterator[None]:
     try:
         with _same_signal_handlers():
             _join(target, level, verbose)
+        start_keeper()
         yield
     except BaseException as error:
         _raise_iflost(error)

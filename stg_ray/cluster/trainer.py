@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stg_ray.cluster.own_ray import is_running
+from stg_ray.cluster.keepers import is_running
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer

@@ -184,7 +184,7 @@ import os, sys, time
 from datetime import datetime
 from pathlib import Path
 from stg_ray.cluster import keeper
-from stg_ray.cluster.own_ray import start_keeper
+from stg_ray.cluster.keepers import start_keeper
 start_keeper(sys.argv[1])
 folder = Path(sys.argv[1], "ray", datetime.now().strftime(keeper.NAME) + f"_{os.getpid()}")
 folder.mkdir(parents=True)

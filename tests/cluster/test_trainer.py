@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stg_ray.cluster import own_ray
-from stg_ray.cluster.own_ray import is_running
+from stg_ray.cluster import keepers
+from stg_ray.cluster.keepers import is_running
 from stg_ray.cluster.session import OWN_RAY_SETTINGS
 from stg_ray.cluster.trainer import OF_CLUSTERS, OF_DATASETS, torch_trainer
 from tests.support.processes import without_ray
@@ -29,7 +29,8 @@ def test_a_cluster_keeps_what_cleans_up_after_a_lost_controller() -> None:
 
 
 def test_an_own_ray_ends_with_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_ray, "_keepers", [object()])
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        monkeypatch.setattr(keepers, "_keepers", [keepers._Keeper(process, is_of_own_ray=True)])
     assert is_running()
     assert not {OF_DATASETS, OF_CLUSTERS} & set(names_of_callbacks())
 
