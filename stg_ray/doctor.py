@@ -20,6 +20,7 @@ from stg_ray.cluster.places import check_settings, is_home_writable, local_setti
 from stg_ray.cluster.session import session
 from stg_ray.cluster.shared_storage import REMEDY, nodes_apart
 from stg_ray.config.data import DataConfig, data_root
+from stg_ray.config.methods import AFFINITY_METHODS, DATA_FUNCTIONS, GROUPING_METHODS, TRUNK_NAMES
 from stg_ray.errors import InputError, StgRayError, one_line
 from stg_ray.findings import Finding, check_run
 from stg_ray.shown import counted
@@ -41,6 +42,7 @@ def examine(out: str, root: str | None, address: str | None) -> Iterator[Finding
     here = MachineFacts(**fact_finder(ray_temporary(os.environ))())
     yield check_packages(here)
     yield check_devices()
+    yield from check_offers()
     if ray_address(address) == "local":
         yield from check_places(os.environ)
     yield check_data_root(data_root(DataConfig(preset="digits", root=root)))
@@ -90,6 +92,22 @@ def check_devices() -> Finding:
         )
     small = ", small networks in float32" if facts.bf16 else ""
     return Finding("ok", f"no GPU, {cpus} CPUs with a thread each: training in {precision} on CPUs{small}")
+
+
+def check_offers() -> Iterator[Finding]:
+    """Check what installed packages offer by entry points, and import it; only faults are found."""
+    for methods in (AFFINITY_METHODS, GROUPING_METHODS, TRUNK_NAMES, DATA_FUNCTIONS):
+        for name in sorted(methods.installed()):
+            offer = f"an installed package offers {name!r} for {methods.setting}"
+            if name in methods.own:
+                yield Finding(
+                    "warning", offer, f"stg_ray's own {name} is taken: give that of the package as module:name"
+                )
+                continue
+            try:
+                methods.found(name)
+            except InputError as error:
+                yield Finding("warning", offer, str(error))
 
 
 def check_places(environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -25,28 +25,35 @@ _READ: dict[str, tuple[int, int]] = {}
 """Time and size of the files of modules when they were imported."""
 
 
-def resolve(name: str) -> Callable[..., Any]:
+def resolve(name: str, key: str = "") -> Callable[..., Any]:
     """Import the function that `module:function` names; the module may be in the current directory.
+
+    Args:
+        name: of the function.
+        key: the setting that names it, for messages.
 
     Raises:
         InputError: the name is not of this form, there is no such module or function, or the module cannot be imported.
     """
     module_name, colon, attribute = name.partition(":")
+    title = f"{key}: {name!r}" if key else repr(name)
     if not colon or not attribute or not all(module_name.split(".")):
-        raise InputError(f"{name!r}: expected module:function")
+        raise InputError(f"{title}: expected module:function")
     search_here()
     try:
         if module_name.partition(".")[0] == "torchvision":
             torchvision()  # a plain import fails with another build of torch
         module = _as_written(module_name)
     except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):  # the module is there
+            raise InputError(f"{title} cannot be imported: {raised(error)}") from error
         raise InputError(
-            f"{name!r}: no module named {error.name!r} (looked in the current directory and the installed packages)"
+            f"{title}: no module named {error.name!r} (looked in the current directory and the installed packages)"
         ) from error
     except (InputError, KeyboardInterrupt):
         raise
     except BaseException as error:  # whatever the user's module does while it is imported, sys.exit too
-        raise InputError(f"{name!r} cannot be imported: {raised(error)}") from error
+        raise InputError(f"{title} cannot be imported: {raised(error)}") from error
     try:
         found: Any = module
         for step in attribute.split("."):
@@ -55,7 +62,7 @@ def resolve(name: str) -> Callable[..., Any]:
     except AttributeError as error:
         here = ", which is the program that runs now: name the file, such as my_file:load"
         where = here if module_name == "__main__" else ""
-        raise InputError(f"{name!r}: module {module_name!r} has no {attribute!r}{where}") from error
+        raise InputError(f"{title}: module {module_name!r} has no {attribute!r}{where}") from error
     return function
 
 

@@ -159,7 +159,11 @@ def test_classes_that_are_quantities_do_not_fill_the_memory(here: Path) -> None:
         ("class Mine(BaseException): pass\ndef load(): raise Mine", {}, "raised Mine"),
         ("def load(: pass", {}, r"cannot be imported: it raised SyntaxError: .* \(hostile_\d+.py, line 1\)"),
         ("import json\ndef load(): json.loads('{')", {}, r"JSONDecodeError: .* \(.*hostile_\d+.py, line 2, in load\)"),
-        ("import no_such_module", {}, "no module named 'no_such_module'"),
+        (
+            "import no_such_module",
+            {},
+            r"raised ModuleNotFoundError: No module named 'no_such_module' \(.*hostile_\d+.py, line 1",
+        ),
         ("def load(rows): pass", {}, r"load\(rows\) cannot be called: missing a required argument: 'rows'"),
         ("def load(): pass", {"rows": 3}, "got an unexpected keyword argument 'rows'"),
         ("def load(): pass", {}, "returned NoneType: expected a stg_ray.TaskSet"),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from stg_ray.config import Config
+from stg_ray.config import AFFINITY_METHODS, GROUPING_METHODS, Config
 from stg_ray.config.data import DataConfig, data_root, npz_path
 from stg_ray.config.paths import IMAGE_SUFFIXES, expanded, is_hidden, leads_back
 from stg_ray.config.tables import looked_up, named_files
@@ -36,9 +36,9 @@ def source_digests(config: Config, sections: Collection[str] | None = None) -> d
         files[f"{key}.npz"] = npz_path(data) if data.npz is not None else None
         files |= {f"{key}.{name}": path for name, path in _files_of(data).items()}
         files |= code_files(f"{key}.function", data.function)
-    for name in config.affinity.methods:
-        files |= code_files(f"affinity.methods: {name}", name)
-    files |= code_files("grouping.method", config.grouping.method)
+    for name in [] if config.affinity.leaves_methods else config.affinity.methods:
+        files |= code_files(f"affinity.methods: {name}", AFFINITY_METHODS.code_of(name))
+    files |= code_files("grouping.method", GROUPING_METHODS.code_of(config.grouping.method))
     for kind, name in config.metric.model_dump().items():
         files |= code_files(f"metric.{kind}", name)
     if config.model.weights not in (None, "pretrained") and "://" not in config.model.weights:

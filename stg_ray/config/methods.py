@@ -11,6 +11,7 @@ data, without which neither can be done, become their `module:name`.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
@@ -50,6 +51,9 @@ GroupingMethod = Literal[
 ]
 
 T = TypeVar("T")
+
+NAME = re.compile(r"\w[\w-]*")
+"""What a package may call what it offers: files of a run are named by it."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,18 @@ class Methods:
 
         found: dict[str, set[str]] = {}
         for point in entry_points(group=self.group):
-            found.setdefault(point.name, set()).add(point.value)
+            found.setdefault(point.name, set()).add(point.value.partition("[")[0].strip())  # without extras
         return found
+
+    def code_of(self, name: str) -> str | None:
+        """Return the `module:name` of a name whose code is not stg_ray's; None where there is none, or no single one.
+
+        Unlike `place_of` it refuses nothing, for runs whose packages are not installed here.
+        """
+        if ":" in name:
+            return name
+        places = set() if name in self.own else self.installed().get(name, set())
+        return next(iter(places)) if len(places) == 1 else None
 
     def check(self, names: Iterable[str]) -> None:
         """Refuse names of nothing; the modules of those that are there are not imported.
@@ -113,7 +127,16 @@ class Methods:
         Raises:
             InputError: there is no such class, it cannot be imported, it is no `base`, or a method of it is missing.
         """
-        return self.checked(resolve(self._place_by_key(name)), name, base)
+        return self.checked(self.found(name), name, base)
+
+    def found(self, name: str) -> Any:
+        """Import what a name that is not stg_ray's stands for.
+
+        Raises:
+            InputError: there is nothing of the name, or it cannot be imported.
+        """
+        place = self._place_by_key(name)
+        return resolve(place, self.setting if name == place else f"{self.setting}: {name} of an installed package")
 
     def checked(self, found: Any, name: str, base: type[T]) -> type[T]:
         """Return what was found by a name, or given itself, if it is a whole class of the kind.
@@ -146,10 +169,15 @@ class Methods:
             if not known:
                 raise ValueError("expected module:function")
             message = unknown(name, known, self.what)
-            raise ValueError(f"{message} (or module:name of yours)")
+            raise ValueError(f"{message} (or module:name of yours, or a name of a package that is to be installed)")
         places = sorted(installed[name])
         if len(places) > 1:
             raise ValueError(f"two installed packages offer {name!r}: give one of them, {' or '.join(places)}")
+        if not NAME.fullmatch(name) or ":" not in places[0]:
+            raise ValueError(
+                f"an installed package offers {name!r} as {places[0]!r}: expected a name of letters, digits, _ and -, "
+                f"and module:name, among its entry points {self.group}"
+            )
         return places[0]
 
 

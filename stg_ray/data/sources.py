@@ -108,7 +108,7 @@ def _load(config: DataConfig, seed: int) -> TaskSet:
 
 
 def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:
-    function = resolve(name)
+    function = resolve(name, "data.function")
     check_arguments(name, function, arguments)
     try:
         result = function(**arguments)

@@ -34,7 +34,7 @@ def users_trunk(name: str, input_shape: tuple[int, ...], file: str | None = None
             module that is not here.
     """
     is_given = name.startswith(PREFIX)
-    found: Any = _given(name, file) if is_given else resolve(name)
+    found: Any = _given(name, file) if is_given else resolve(name, "model.trunk")
     if is_given and isinstance(found, nn.Module):
         return found
     title = getattr(found, "__qualname__", "") if is_given else name

@@ -81,7 +81,7 @@ def scored_by_name(
 def _by_function(name: str, prediction: np.ndarray, labels: np.ndarray) -> float:
     """A metric by a function of the user's."""
     try:
-        return float(resolve(name)(labels, prediction))
+        return float(resolve(name, "metric")(labels, prediction))
     except (InputError, KeyboardInterrupt):
         raise
     except BaseException as error:  # sys.exit too: it would end this program as if it had done its work

@@ -14,8 +14,10 @@ import torch
 import yaml
 
 import stg_ray as sr
+from stg_ray.artifacts.digests import source_digests
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.methods import AFFINITY_METHODS
+from stg_ray.doctor import check_offers
 from stg_ray.errors import InputError
 from stg_ray.progress import Reporter
 
@@ -152,6 +154,36 @@ def test_names_that_are_offered_twice_are_refused(installed: Path, monkeypatch: 
         sr.load_config("digits", ["affinity.methods=[dice]"])
     assert sr.load_config("digits", ["affinity.methods=[tag]"]).affinity.methods == ["tag"], "stg_ray's own come first"
     assert AFFINITY_METHODS.installed()["tag"] == {"other:Tag"}
+
+
+def test_what_is_offered_amiss_is_told_with_its_key_and_by_doctor(installed: Path) -> None:
+    (installed / "broken.py").write_text("import no_such_package\n")
+    points = installed / "my_package-1.0.dist-info" / "entry_points.txt"
+    faults = {
+        "broken = broken:Dice": r"broken of an installed package: .* No module named 'no_such_package' \(.*line 1",
+        "a/b = my_affinities:Dice": "offers 'a/b' as 'my_affinities:Dice': expected a name of letters",
+        "whole = my_affinities": "offers 'whole' as 'my_affinities': expected .* module:name",
+        "tag = my_affinities:Dice": "stg_ray's own tag is taken",
+    }
+    points.write_text("\n".join(["[stg_ray.affinities]", "dice = my_affinities:Dice [extra]", *faults]))
+    found = {finding.text.split("'")[1]: finding.advice for finding in check_offers()}
+    assert list(found) == ["a/b", "broken", "tag", "whole"], "an entry may name an extra"
+    for line, message in faults.items():
+        name = line.split(" = ")[0]
+        assert re.search(message, found[name])
+        if name != "tag":
+            with pytest.raises(InputError, match=f"^affinity.methods: .*{message}"):
+                sr.affinity(torch.nn.Linear(4, 3).eval(), _task_set(), method=name)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_code_of_an_installed_package_counts(here: Path) -> None:
+    config = sr.load_config("digits", ["affinity.methods=[dice]", "grouping.method=complete_linkage"])
+    before = source_digests(config)
+    assert list(before) == ["affinity.methods: dice", "grouping.method"]
+    for name in MODULES[:2]:
+        (here / f"{name}.py").write_text("CHANGED = True\n")
+    assert not set(before.values()) & set(source_digests(config).values())
 
 
 def test_a_run_is_read_where_its_package_is_not_installed(here: Path, installed: Path) -> None:
