@@ -100,9 +100,7 @@ def check_offers() -> Iterator[Finding]:
         for name in sorted(methods.installed()):
             offer = f"an installed package offers {name!r} for {methods.setting}"
             if name in methods.own:
-                yield Finding(
-                    "warning", offer, f"stg_ray's own {name} is taken: give that of the package as module:name"
-                )
+                yield Finding("warning", offer, f"stg_ray's own {name} is taken: give this one as module:name")
                 continue
             try:
                 methods.found(name)

@@ -23,7 +23,6 @@ from typing import Any
 from stg_ray import grouping, report, tuning
 from stg_ray.affinities import stage as affinities
 from stg_ray.artifacts.given_trunk import keep_trunk
-from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.left_to_auto import note_auto
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.trust import check_code, is_own, sign, sign_code
@@ -36,8 +35,6 @@ from stg_ray.config.loading import default_out, set_values, with_settings
 from stg_ray.data import stage as parts
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, PartlyFailed, unknown
-from stg_ray.grouping.inputs import as_matrix
-from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.models import build_network
 from stg_ray.planning.ahead import Ahead
 from stg_ray.profiling import stage as profiling
@@ -159,7 +156,8 @@ def run_stage(
     After `retrain` the report is made anew, too; after an earlier stage the command is said that does what is left.
 
     Groups and reports are made without importing anything that the directory names. The other stages import the trunk
-    of a `module:function`: if the directory is somebody else's, only with `trust_code`.
+    of a `module:function`: if the directory is somebody else's, only with `trust_code`. Groups, and what rests on them,
+    are kept until the new ones are made.
 
     Raises:
         InputError: an earlier stage is not done, a changed setting belongs to an earlier stage, or the directory names
@@ -174,7 +172,6 @@ def run_stage(
         check_earlier_stages(run_dir, stage, before, config, out)
         index = read_index(run_dir.sub("parts"))
         config = settle(config, index)
-        own = is_own(run_dir, before)
         has_changed = False
         if STAGES[stage].needs_ray:
             check_code(run_dir, before, trust_code=trust_code)
@@ -184,22 +181,46 @@ def run_stage(
         elif STAGES[stage].adds:
             check_code(run_dir, before, trust_code=trust_code, sections=STAGES[stage].adds)
             check_settings(config, index)
-            run_dir.check_sources(config, stage)
+            run_dir.check_sources(config, stage, note=stage != "group")
         # An interrupted stage goes on where it was; a finished one is done anew.
         sections = STAGES[stage].sections
         was_done = run_dir.is_done(stage, before) or run_dir.damaged_file(stage, before) is not None
-        if was_done or has_changed or config.fingerprint(sections) != before.fingerprint(sections):
-            run_dir.forget_from(stage)
-        run_dir.write_config(config)
-        note_auto(run_dir, given, before)
-        if own:
-            sign(run_dir, config)  # what the overrides name is this user's own, too
+        is_other = was_done or has_changed or config.fingerprint(sections) != before.fingerprint(sections)
+        change = partial(_change, run_dir, before, given, config, forgotten=stage if is_other else None)
         reporter = reporter or Reporter()
-        then = ["report"] if stage == "retrain" else []  # the page is of these networks at once
-        _run_stages(run_dir, config, [stage, *then], LazySession(address, verbose=verbose), reporter, RUNS)
+        if stage == "group":
+            _regroup(run_dir, config, reporter, change)
+        else:
+            change()
+            then = ["report"] if stage == "retrain" else []  # the page is of these networks at once
+            _run_stages(run_dir, config, [stage, *then], LazySession(address, verbose=verbose), reporter, RUNS)
         if not run_dir.exists("report.html"):
             reporter.say(f"{'report':<9} is to be made; all that is left: {finishing_command(run_dir, config)}")
     return Run(run_dir)
+
+
+def _change(run_dir: RunDir, before: Config, given: Config, config: Config, forgotten: str | None) -> None:
+    """Give a directory the settings of now, and take from it what a stage, and those after it, made by others."""
+    own = is_own(run_dir, before)
+    if forgotten is not None:
+        run_dir.forget_from(forgotten)
+    run_dir.write_config(config)
+    note_auto(run_dir, given, before)
+    if own:
+        sign(run_dir, config)  # what the overrides name is this user's own, too
+
+
+def _regroup(run_dir: RunDir, config: Config, reporter: Reporter, change: Callable[[], None]) -> None:
+    """Group once more. A clusterer may fail: the directory is changed once there are other groups."""
+    reporter.whole.ahead = Ahead(run_dir, ["group"])
+    began = time.monotonic()
+    with reporter.stage("group") as progress:
+        groups = grouping.groups_of(run_dir, as_tuned(run_dir, config), progress)
+        run_dir.check_sources(config, "group")
+        change()
+        run_dir.begin("group", config)
+        run_dir.write_json("groups.json", groups.to_dict())
+        run_dir.mark_done("group", config, time.monotonic() - began)
 
 
 def _run_stages(
@@ -274,22 +295,3 @@ def _without_auto(run_dir: RunDir, config: Config) -> Config:
     config = resolve_auto_on_cluster(config, network, index.input_shape)
     run_dir.write_config(config)
     return config
-
-
-def add_tasks(out: str, file: str) -> Groups:
-    """Join the new tasks of a larger K x K file to the groups of a run, and write groups.added.json beside groups.json.
-
-    The run itself, whose parts have no labels of the new tasks, stays as it is.
-
-    Raises:
-        InputError: the groups are not made yet, or the file is none, or does not name the old tasks and new ones.
-    """
-    run_dir = RunDir(out)
-    config = run_dir.read_config()
-    run_dir.check_writable()
-    with run_dir.lease():
-        run_dir.require("group", config)
-        groups = add_new_tasks(Groups.from_dict(run_dir.read_json("groups.json")), as_matrix(file))
-        run_dir.write_json("groups.added.json", groups.to_dict())
-        run_dir.record("group", "groups.added.json")
-    return groups

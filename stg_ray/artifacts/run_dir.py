@@ -214,13 +214,14 @@ class RunDir(OwnedStorage):
             self.write_json(IMAGES, {"paths": names})
             self.write_json(SOURCES, self._read_marker(SOURCES) | image_digests(names))
 
-    def check_sources(self, config: Config, stage: str | None = None) -> bool:
+    def check_sources(self, config: Config, stage: str | None = None, *, note: bool = True) -> bool:
         """Refuse to continue with data or code that changed since this run began.
 
         Args:
             config: of the run.
             stage: is asked for by itself: what its own settings name may have changed, and one that runs on the driver
                 looks at nothing else.
+            note: take note of the contents; else they are looked at only.
 
         Returns:
             Whether that has changed, so that nothing is left of what the stage made before.
@@ -239,7 +240,7 @@ class RunDir(OwnedStorage):
             raise InputError(
                 f"what {changed[0]} names has changed since {self.uri} began with it: choose another directory (--out)"
             )
-        if before | current != before:
+        if note and before | current != before:
             self.write_json(SOURCES, before | current)
         return bool(own)
 

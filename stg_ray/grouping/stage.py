@@ -18,6 +18,7 @@ from stg_ray.grouping.clusterers.registry import check_method
 from stg_ray.grouping.group_tasks import group_tasks
 from stg_ray.grouping.inputs import as_matrix, in_order_of
 from stg_ray.grouping.main_tasks import main_groups
+from stg_ray.grouping.new_tasks import add_new_tasks
 from stg_ray.grouping.resamples import has_errors
 from stg_ray.grouping.selection import Conditions
 from stg_ray.progress import StageProgress
@@ -26,12 +27,16 @@ from stg_ray.stages import AUXILIARY
 
 def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     """Group the tasks by the affinities of the run and of `grouping.files`, and write groups.json."""
+    run_dir.write_json("groups.json", groups_of(run_dir, config, progress).to_dict())
+
+
+def groups_of(run_dir: RunDir, config: Config, progress: StageProgress) -> Groups:
+    """Group the tasks by the affinities of the run and of `grouping.files`; nothing is written."""
     settings = config.grouping
     if settings.method == "auxiliary":
         groups = read_main_groups(run_dir)
-        run_dir.write_json("groups.json", groups.to_dict())
         progress.summary = describe(groups)
-        return
+        return groups
     sources: list[TaskMatrix | PointHistogram]
     errors: list[np.ndarray | None] | None = None
     resamples: list[np.ndarray | None] | None = None
@@ -62,10 +67,29 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
         seed=config.seed,
         affinities=names,
     )
-    run_dir.write_json("groups.json", groups.to_dict())
     known = [True] if errors is None or resamples is None else map(has_errors, resamples, errors)
     exact = [name for name, weight, is_known in zip(names, weights, known, strict=True) if weight > 0 and not is_known]
     progress.summary = describe(groups, exact)
+    return groups
+
+
+def add_tasks(out: str, file: str) -> Groups:
+    """Join the new tasks of a larger K x K file to the groups of a run, and write groups.added.json beside groups.json.
+
+    The run itself, whose parts have no labels of the new tasks, stays as it is.
+
+    Raises:
+        InputError: the groups are not made yet, or the file is none, or does not name the old tasks and new ones.
+    """
+    run_dir = RunDir(out)
+    config = run_dir.read_config()
+    run_dir.check_writable()
+    with run_dir.lease():
+        run_dir.require("group", config)
+        groups = add_new_tasks(Groups.from_dict(run_dir.read_json("groups.json")), as_matrix(file))
+        run_dir.write_json("groups.added.json", groups.to_dict())
+        run_dir.record("group", "groups.added.json")
+    return groups
 
 
 def _read(run: RunDir, name: str) -> TaskMatrix:

@@ -18,8 +18,7 @@ from stg_ray.config import Config
 from stg_ray.config.loading import load_config, set_values
 from stg_ray.errors import InputError
 from stg_ray.grouping import run as group
-from stg_ray.grouping.stage import check_grouping
-from stg_ray.pipeline import add_tasks
+from stg_ray.grouping.stage import add_tasks, check_grouping
 from stg_ray.planning.estimate import estimate
 from stg_ray.progress import StageProgress
 from stg_ray.report import print_groups

@@ -31,6 +31,35 @@ def test_after_other_groups_the_command_is_said(tmp_path: Path) -> None:
         sr.load(run.uri)
 
 
+FAILING = """
+from stg_ray.grouping.clusterers.base import Clusterer
+
+class Failing(Clusterer):
+    def memberships(self, data, numbers):
+        raise RuntimeError("no luck")
+"""
+
+
+def test_groups_that_cannot_be_made_leave_those_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: Reporter
+) -> None:
+    (tmp_path / "failing_clusterer.py").write_text(FAILING)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = make_run(str(tmp_path / "run"), 12)
+    config = run.read_config()
+
+    def files() -> dict[str, bytes]:
+        found = (path for path in Path(run.root).rglob("*") if path.is_file() and path.name != ".lease")
+        return {str(path): path.read_bytes() for path in found}
+
+    before = files()
+    failing = ["grouping.method=failing_clusterer:Failing", "grouping.groups=2"]
+    with pytest.raises(sr.InputError, match="raised RuntimeError: no luck"):
+        run_stage("group", run.uri, overrides=failing, reporter=quiet)
+    assert files() == before
+    assert run.is_done("group", config)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_after_other_networks_the_page_is_made_anew(tmp_path: Path, quiet: Reporter) -> None:
