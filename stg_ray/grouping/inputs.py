@@ -117,8 +117,7 @@ def in_order_of(matrix: TaskMatrix, tasks: Sequence[str], title: str) -> TaskMat
 def _from_file(path: Path, kind: Kind | None) -> TaskMatrix:
     try:
         if path.suffix == ".csv":
-            names = pd.read_csv(path, usecols=[0], dtype=str, na_filter=False).iloc[:, 0]  # a task may be called NA
-            return _from_frame(pd.read_csv(path, index_col=0).set_axis(names.to_list()), kind, str(path))
+            return _from_frame(_csv_frame(path), kind, str(path))
         if path.suffix != ".parquet":
             raise InputError(f"{path}: expected a file that ends in .parquet or .csv")
         table = pq.read_table(path)
@@ -132,6 +131,35 @@ def _from_file(path: Path, kind: Kind | None) -> TaskMatrix:
         raise InputError(f"{path}: {error.strerror or one_line(error)}") from error
     except (pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def _csv_frame(path: Path) -> pd.DataFrame:
+    """Read a CSV file with the names as they stand in it: a task may be called NA, or 01.
+
+    Raises:
+        InputError: there are no names, or its values are not separated by commas.
+    """
+    (corner, *columns), *_ = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False).to_numpy().tolist()
+    if not columns:
+        raise InputError(
+            f"{path} has one column: expected the names of the tasks and their values, separated by commas"
+        )
+    if _is_number(corner):  # of a matrix without names, whose values would pass for them where it is symmetric
+        raise InputError(
+            f"{path} begins with the number {corner}: expected the names of the tasks in its first row and column, and "
+            "no number in the corner between them"
+        )
+    rows = pd.read_csv(path, usecols=[0], dtype=str, na_filter=False).iloc[:, 0]
+    frame = pd.read_csv(path, index_col=0).set_axis(rows.to_list())
+    return frame.set_axis(columns, axis=1) if len(columns) == frame.shape[1] else frame
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_frame(frame: pd.DataFrame, kind: Kind | None, title: str) -> TaskMatrix:

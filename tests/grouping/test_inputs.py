@@ -126,6 +126,9 @@ def test_what_is_no_affinity_is_refused(tmp_path: Path) -> None:
     frame = pd.DataFrame(VALUES, index=list(NAMES), columns=list(NAMES))
     (tmp_path / "text.csv").write_text(",a,b\na,1,x\nb,1,1\n")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "nameless.csv").write_text("1,0.9,0.2\n0.9,1,0.3\n0.2,0.3,1\n")
+    (tmp_path / "twice.csv").write_text(",a,a\na,1,0.5\na,0.5,1\n")
+    (tmp_path / "semicolons.csv").write_text(";a;b\na;1;0,5\nb;0,5;1\n")
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
     (tmp_path / "mine.xlsx").write_bytes(b"")
     pd.DataFrame({"x": [1.0, 2.0, 3.0]}).to_parquet(tmp_path / "other.parquet")
@@ -139,6 +142,9 @@ def test_what_is_no_affinity_is_refused(tmp_path: Path) -> None:
         (frame.rename(index={"a": "b"}, columns={"a": "b"}), "names the task 'b' twice"),
         (tmp_path / "text.csv", "no number"),
         (tmp_path / "empty.csv", "cannot be read"),
+        (tmp_path / "nameless.csv", "begins with the number 1: expected the names of the tasks"),
+        (tmp_path / "twice.csv", "names the task 'a' twice"),
+        (tmp_path / "semicolons.csv", "has one column: expected .* separated by commas"),
         (tmp_path / "cut.parquet", "cannot be read"),
         (tmp_path / "mine.xlsx", "ends in .parquet or .csv"),
         (tmp_path / "none.csv", "No such file"),
