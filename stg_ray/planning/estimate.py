@@ -11,15 +11,13 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.storage import Storage
 from stg_ray.checks import check
 from stg_ray.cluster.placement import Resources, cpus_here, place, place_trials
-from stg_ray.config import Config, TrainingConfig
-from stg_ray.config.plans import trained_plans
+from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, index_of, read_index, read_task_set
 from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
-from stg_ray.meta.network import meta_network
-from stg_ray.models import BranchedNetwork, build_network
-from stg_ray.planning.episodes import EpisodePace, measure_episodes, samples_of_epoch
-from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks, groups_text
+from stg_ray.models import build_network
+from stg_ray.planning.episodes import EpisodePace, measure_episodes
+from stg_ray.planning.networks import Place, epochs_at_most, groups_text
 from stg_ray.planning.rough import (
     affinity_seconds,
     grouping_seconds,
@@ -27,20 +25,12 @@ from stg_ray.planning.rough import (
     report_seconds,
     rows_looked_at,
 )
-from stg_ray.planning.timing import (
-    START_SECONDS,
-    TRIAL_SECONDS,
-    AnyPace,
-    Pace,
-    measure_pace,
-    seconds_of_starts,
-    seconds_of_trials,
-)
+from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace
+from stg_ray.planning.trainings import at_most, trainings
 from stg_ray.profiling.stage import most_workers, place_profile
-from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.settling import settle
 from stg_ray.shown import counted, ranged, rough_time
-from stg_ray.tasks import Task, TaskSet
+from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.notes import noted
@@ -59,6 +49,7 @@ def estimate(
     done: Collection[str] = (),
     parts: Storage | None = None,
     ours: Groups | None = None,
+    there: Collection[Place] = (),
 ) -> list[tuple[str, str]]:
     """Estimate what each stage would do, and how long it and all of them take.
 
@@ -71,6 +62,7 @@ def estimate(
         done: stages that are done, which take no time.
         parts: where the task set is laid out; where it is not, it is loaded.
         ours: the groups, where they are known.
+        there: networks that are trained already.
 
     Returns:
         (name, text) of each line; the name is empty where a line continues a stage.
@@ -89,7 +81,7 @@ def estimate(
     looked = profile * share_with_looks(config.profile, n_tasks)
     tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
     episodes = measure_episodes(config, task_set, index) if config.retrain.learner != "joint" else None
-    trainings, retrain = _retraining(config, task_set, index, episodes, ours)
+    of_trainings, retrain = trainings(config, task_set, index, episodes, ours, there)
     seconds = {
         "parts": layout_seconds(index),
         "tune": tuning[1],
@@ -110,7 +102,7 @@ def estimate(
         ("profile", _profile_text(config, index, looked, list(nodes.values()) if nodes else here)),
         ("affinity", _affinity_text(config, index) + roughly["affinity"]),
         ("group", f"{config.grouping.method}, {groups_text(config, index.names)}{roughly['group']}"),
-        *trainings,
+        *of_trainings,
         ("report", f"one page{roughly['report']}"),
         *_placement_rows(config, index, nodes or {"": here[0]}),
         ("total", _total_text(config, sum(seconds.values()), cpus)),
@@ -144,7 +136,7 @@ def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Seque
     parameters = build_network(config.model, index, index.tasks, config.seed).n_parameters
     snapshots = len(snapshot_epochs(epochs, config.profile.snapshots))
     state_bytes = n_train * (12 + 8 * len(index.names))
-    length = f"{_at_most(config.profile)}{counted(epochs, 'epoch')}"
+    length = f"{at_most(config.profile)}{counted(epochs, 'epoch')}"
     return (
         f"{length}, {_workers_text(config, index, nodes)}, {parameters:,} parameters, "
         f"cost {n_train * epochs * parameters:.2e} ({UNIT}); data maps of {_size(state_bytes * snapshots)} "
@@ -153,9 +145,9 @@ def _profile_text(config: Config, index: PartIndex, seconds: float, nodes: Seque
 
 
 def _affinity_text(config: Config, index: PartIndex) -> str:
-    at_most = "at most " if config.affinity.samples == "auto" else ""
+    bound = "at most " if config.affinity.samples == "auto" else ""
     by_gradients = any(issubclass(each, GradientEstimator) for each in estimators_of(config.affinity, index).values())
-    gradients = f", gradients of {at_most}{rows_looked_at(config, index):,} samples" if by_gradients else ""
+    gradients = f", gradients of {bound}{rows_looked_at(config, index):,} samples" if by_gradients else ""
     epochs = counted(config.meta.profile_epochs, "epoch")
     meta = f", after {epochs} of one initialisation" if config.affinity.start == "meta" else ""
     return f"{', '.join(config.affinity.methods)}: {len(index.names)} x {len(index.names)}{gradients}{meta}"
@@ -173,10 +165,10 @@ def _total_text(config: Config, seconds: float, cpus: int) -> str:
     """Say what all stages that are left take together, and what that rests on."""
     if not seconds:
         return "nothing is left to do"
-    trainings = [config.profile] + [config.retrain] * bool(config.retrain.plans)
-    at_most = "at most " if any(_at_most(each) for each in trainings) or config.grouping.groups == "auto" else ""
+    trained = [config.profile] + [config.retrain] * bool(config.retrain.plans)
+    bound = "at most " if any(at_most(each) for each in trained) or config.grouping.groups == "auto" else ""
     rough = f"{', '.join(ROUGH[:-1])} and {ROUGH[-1]}"
-    time = f"{at_most}{rough_time(seconds)} on {counted(cpus, 'CPU')}"
+    time = f"{bound}{rough_time(seconds)} on {counted(cpus, 'CPU')}"
     return f"{time}; trainings by steps that were timed here; {rough} are rough"
 
 
@@ -192,7 +184,7 @@ def _tuning(config: Config, index: PartIndex, pace: Pace, cpus: int) -> tuple[st
         texts.append(f"{each.trials} to {'the end' if each.until == 'end' else f'epoch {until}'}")
         before = until
     rounds_text = f"{', '.join(texts)} (and the configuration as given)"
-    time = f"{_at_most(config.profile)}{rough_time(seconds)} on {counted(cpus, 'CPU')}"
+    time = f"{at_most(config.profile)}{rough_time(seconds)} on {counted(cpus, 'CPU')}"
     return f"{len(trials)} trials of {', '.join(trials[0])}: {rounds_text}; {time}", seconds
 
 
@@ -220,55 +212,6 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
     return rows
 
 
-def _retraining(
-    config: Config, task_set: TaskSet, index: PartIndex, episodes: EpisodePace | None, ours: Groups | None
-) -> tuple[list[tuple[str, str]], float]:
-    """Describe the training of all networks, each once, then of those of each plan (random groups are one line); and
-    the seconds of all. Initialisations have a pace of episodes."""
-    cpus, starts = cpus_here(), seconds_of_starts(config)
-    epochs_bound = _at_most(config.retrain)
-    config, specs = expected_networks(config, index, ours)
-    if not specs:
-        return [("retrain", "no plans")], 0.0
-    tasks = {task.name: task for task in index.tasks}
-    sizes = {
-        (members, branches): _n_parameters(config, index, [tasks[name] for name in members], branches)
-        for members, branches in {(spec.tasks, spec.branches) for spec in specs}
-    }
-    pace: AnyPace = episodes or measure_pace(config, config.retrain, task_set, index)
-    at_most = "at most " if config.grouping.groups == "auto" and ours is None else ""
-
-    def text(networks: list[NetworkSpec], plan: str, start: float = 0.0) -> str:
-        cost = sum(
-            sizes[spec.tasks, spec.branches] * int(spec.epochs) * samples_of_epoch(config, index, len(spec.tasks))
-            for spec in networks
-        )
-        lengths = sorted({int(spec.epochs) for spec in networks})
-        epochs = " or ".join([*map(str, lengths[:-1]), counted(lengths[-1], "epoch")])
-        seconds = start + seconds_of_trials(networks, pace, index, cpus, config, config.retrain.workers)
-        bound = at_most or epochs_bound  # of everything in the line
-        what = f"{len(networks)} {plan}" if plan else counted(len(networks), "network")
-        return f"{bound}{what}, {epochs}, cost {cost:.2e}, {rough_time(seconds)}"
-
-    titles = {name: f"of {plan.of_all_draws.name}" for name, plan in trained_plans(config.retrain).items()}
-    by_plan: dict[str, list[NetworkSpec]] = {}
-    for spec in specs:
-        by_plan.setdefault(titles.get(spec.plan, "of the search"), []).append(spec)
-    distinct = distinct_networks(config, specs)
-    rows = [("retrain", f"{text(distinct, '', starts)} on {counted(cpus, 'CPU')}")]
-    rows += [("", text(networks, title)) for title, networks in sorted(by_plan.items())]
-    return rows, starts + seconds_of_trials(distinct, pace, index, cpus, config, config.retrain.workers)
-
-
-def _n_parameters(config: Config, index: PartIndex, tasks: Sequence[Task], branches: Sequence[int]) -> int:
-    if config.retrain.learner != "joint":
-        return meta_network(config, index, index.tasks[0].kind, 0).n_parameters
-    network = build_network(config.model, index, tasks, 0)
-    if branches:
-        network = BranchedNetwork(network, branches, config.retrain.shared_layers, frozen=False)
-    return network.n_parameters
-
-
 def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> str:
     """Say how many workers the profile has on these nodes."""
     if isinstance(config.profile.workers, tuple):
@@ -277,10 +220,6 @@ def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) 
     if most_workers(config, index, nodes) == "auto":
         return "a worker for each GPU, else CPU"
     return counted(place_profile(config, index, nodes)[0], "worker")
-
-
-def _at_most(training: TrainingConfig) -> str:
-    return "at most " if training.epochs == "auto" else ""
 
 
 def _size(n_bytes: float) -> str:

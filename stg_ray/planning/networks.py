@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from stg_ray.artifacts.groups import Groups
+from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config import Config, TrainingConfig
 from stg_ray.config.plans import plan_of_name
 from stg_ray.data.parts import PartIndex
 from stg_ray.grouping.n_groups import most_groups
 from stg_ray.grouping.selection import Conditions
+from stg_ray.retraining.kept import is_finished, network_folder
 from stg_ray.retraining.plans import Spent, make_plans, network_specs
 from stg_ray.retraining.search.size import Size
 from stg_ray.retraining.specs import NetworkSpec
@@ -59,6 +62,31 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
         lengths = [size.epochs] * size.networks + [size.final_epochs] * size.n_finals
         specs += [replace(short, plan="search", probe=True, group=n, epochs=own) for n, own in enumerate(lengths)]
     return config, specs
+
+
+Place = tuple[str, int, int]
+"""Plan, group and seed of a network."""
+
+
+def place_of(spec: NetworkSpec) -> Place:
+    """Return what tells a network from the others of a run, whatever is known of its length."""
+    return spec.plan, spec.group, spec.seed
+
+
+def trained_networks(run: RunDir, config: Config, index: PartIndex, ours: Groups) -> set[Place]:
+    """Return the networks of a run that are trained already.
+
+    Those of a search, and those whose epochs depend on others, are not known before the stage goes on.
+
+    Args:
+        config: of the run, with what was settled and tuned.
+        ours: the groups.
+    """
+    plans = make_plans(ours, index.tasks, config, own_rows=index.common_share is not None)
+    starts_there = any(plan.profiled for plan in plans.values())
+    profiled = hashlib.sha256(run.read_bytes("profile/network.pt")).hexdigest()[:16] if starts_there else ""
+    specs = network_specs(plans, config, profiled)
+    return {place_of(spec) for spec in specs if is_finished(run, network_folder(spec, config))}
 
 
 def distinct_networks(config: Config, specs: Sequence[NetworkSpec]) -> list[NetworkSpec]:

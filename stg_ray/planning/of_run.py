@@ -7,9 +7,13 @@ from collections.abc import Iterable, Mapping
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.outlook import FORECAST, outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
+from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.cluster.placement import Resources
 from stg_ray.config.loading import set_values
+from stg_ray.data.parts import read_index
 from stg_ray.planning.estimate import estimate
+from stg_ray.planning.networks import Place, trained_networks
+from stg_ray.settling import settle
 
 
 def estimate_of_run(
@@ -32,7 +36,11 @@ def estimate_of_run(
     config = set_values(run.read_config(), overrides)
     done = [stage for stage in config.stages if run.is_done(stage, config)]
     ours = Groups.from_dict(run.read_json("groups.json")) if "group" in done else None
-    lines = estimate(config, nodes, done, run.sub("parts") if "parts" in done else None, ours)
+    parts, there = run.sub("parts") if "parts" in done else None, set[Place]()
+    if ours is not None and parts is not None and "profile" in done:
+        index = read_index(parts)
+        there = trained_networks(run, as_tuned(run, settle(config, index)), index, ours)
+    lines = estimate(config, nodes, done, parts, ours, there)
     if run.exists(FORECAST):
         lines.insert(-1, ("forecast", outlook_sentence(run.read_json(FORECAST))))
     return lines

@@ -10,16 +10,20 @@ import pytest
 import scipy.sparse
 
 import stg_ray as sr
+from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.placement import cpus_here
 from stg_ray.config.loading import set_values
-from stg_ray.data.parts import write_parts
+from stg_ray.data.parts import read_index, write_parts
 from stg_ray.planning.estimate import ROUGH, estimate
 from stg_ray.planning.of_run import estimate_of_run
 from stg_ray.progress import Reporter
+from stg_ray.retraining.plans import make_plans, network_specs
 from stg_ray.retraining.specs import NetworkSpec
+from stg_ray.settling import settle
 from stg_ray.shown import counted
 from tests.support.families import SETTINGS, sines
+from tests.support.run_maker import make_run
 from tests.support.trials import trained
 
 
@@ -97,6 +101,32 @@ def test_what_is_left_of_a_run_is_told_by_its_parts(quiet: Reporter, tmp_path: P
         assert "epochs" in said["profile"]
     with pytest.raises(sr.InputError, match="given in Python, and only the directory of its run holds it"):
         estimate_of_run(given.uri, ["data.limit=30"])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_networks_that_are_trained_are_not_planned_again(tmp_path: Path) -> None:
+    retrain = {"plans": ["ours", "single_task"], "epochs": "auto", "max_epochs": 2, "min_steps": 1}
+    means = {"ours": 0.6, "single_task": 0.5, "all_in_one": 0.5}  # of the page
+    run = make_run(str(tmp_path / "run"), 4, n_groups=2, means=means, settings={"retrain": retrain})
+    run.delete(".stages/retrain.json")
+
+    def said() -> list[str]:
+        lines = estimate_of_run(run.uri)
+        first = next(place for place, (name, _) in enumerate(lines) if name == "retrain")
+        return [text for name, text in lines[first:] if name in ("retrain", "")]
+
+    assert said()[0].startswith("at most 6 networks, 2 epochs")
+    config, index = run.read_config(), read_index(run.sub("parts"))
+    config = settle(config, index)
+    plans = make_plans(Groups.from_dict(run.read_json("groups.json")), index.tasks, config)
+    *some, last = network_specs(plans, config)
+    for spec in some:
+        trained(run, config, spec)
+    first, *of_plans = said()
+    assert re.match("5 of 6 networks are trained; at most 1 network, 2 epochs", first)
+    assert len(of_plans) == 1, "of what is left"
+    trained(run, config, last)
+    assert said() == ["6 of 6 networks are trained; they are scored in a moment"]
 
 
 @pytest.mark.usefixtures("one_thread")
