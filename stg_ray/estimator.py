@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.config.loading import checked_settings
+from stg_ray.config.metric import MetricConfig
 from stg_ray.errors import InputError
 from stg_ray.pipeline import run
 from stg_ray.progress import Reporter
@@ -24,6 +25,8 @@ from stg_ray.runs import Run
 from stg_ray.serving import Predictor
 from stg_ray.tasks import TaskKind, TaskSet
 from stg_ray.tasks.containers import nan_where_masked
+from stg_ray.tasks.known import known_labels
+from stg_ray.training.metrics import primary_score
 
 
 class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classes have no types
@@ -70,6 +73,8 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
         >>> grouper.predict(X).shape
         (200, 4)
     """
+
+    _metric = MetricConfig()  # until a run says another
 
     def __init__(  # noqa: PLR0913  scikit-learn's parameters are arguments of the constructor
         self,
@@ -123,6 +128,7 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             raise
         if temporary is not None:
             weakref.finalize(self.run_, shutil.rmtree, temporary, ignore_errors=True)
+        self._metric = self.run_.config.metric  # kept where the run's directory is gone
         self.groups_: Groups = self.run_.groups
         self.labels_: np.ndarray = self.groups_.labels
         self.task_names_: list[str] = self.groups_.tasks
@@ -167,6 +173,31 @@ class TaskGrouper(BaseEstimator):  # type: ignore[misc]  # scikit-learn's classe
             raise InputError(f"task {regressions[0]!r} is a regression, which has no probabilities: use predict")
         values = self._predicted(X).values()
         return [p if p.ndim == 2 else np.stack([1 - p, p], axis=1) for p in values]
+
+    def score(self, X: Any, Y: Any) -> float:
+        """Return the mean score of the tasks on rows that have labels: larger is better.
+
+        Each task is scored as in the run (`metric` of its configuration): by average precision, or R2 of a regression,
+        of at least -1. Tasks of which the rows have a single class do not count.
+
+        Args:
+            X: (N, ...) as in `fit`.
+            Y: (N, K) labels as in `fit`.
+
+        Raises:
+            InputError: there are labels that `fit` did not see, or no task can be scored.
+        """
+        predicted = self._predicted(X)
+        columns = known_labels(self._tasks(), Y, self.missing)
+        scores = []
+        for task, labels in zip(self._tasks(), columns, strict=True):
+            prediction, there = predicted[task.name], ~np.isnan(labels)
+            if len(labels) != len(prediction):
+                raise InputError(f"there are {len(prediction)} rows of X and {len(labels)} of Y: expected as many")
+            scores.append(primary_score(task, prediction[there], labels[there], self._metric))
+        if np.isnan(scores).all():
+            raise InputError("no task has labels of two classes in these rows: give more rows to score")
+        return float(np.nanmean(scores))
 
     @property
     def classes_(self) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import get_scorer, roc_auc_score
+from sklearn.metrics import average_precision_score, check_scoring, get_scorer, roc_auc_score
 
 import stg_ray as sr
 from stg_ray.data.parts import index_of
@@ -81,6 +81,23 @@ def test_scorers_of_scikit_learn_take_the_probabilities(make_task_set: Callable[
     expected = roc_auc_score(Y, np.stack([p[:, 1] for p in grouper.predict_proba(X)], axis=1))
     assert get_scorer("roc_auc")(grouper, X, Y) == pytest.approx(expected)
     assert get_scorer("f1_macro")(grouper, X, Y) >= 0
+    each = [average_precision_score(Y[:, t], p[:, 1]) for t, p in enumerate(grouper.predict_proba(X))]
+    assert grouper.score(X, Y) == pytest.approx(np.mean(each)), "the metric of runs"
+    frame = pd.DataFrame(Y, columns=list(task_set.names)).astype("Int8")
+    assert grouper.score(X, frame[frame.columns[::-1]]) == pytest.approx(np.mean(each)), "by their names"
+    frame.loc[30:, frame.columns[0]] = pd.NA
+    probabilities = grouper.predict_proba(X)[0][:30, 1]
+    few = [average_precision_score(Y[:30, 0], probabilities), *each[1:]]
+    assert grouper.score(X, frame) == pytest.approx(np.mean(few)), "of the rows that have a label"
+    with pytest.raises(sr.InputError, match="has the label 2, which fit did not see: expected 0, 1"):
+        grouper.score(X, np.where(Y == 1, 2, 0))
+    with pytest.raises(sr.InputError, match="no task has labels of two classes in these rows"):
+        grouper.score(X, np.zeros_like(Y))
+    with pytest.raises(sr.InputError, match="there are 60 rows of X and 59 of Y"):
+        grouper.score(X, Y[:59])
+    with pytest.raises(sr.InputError, match="the labels have 2 columns, none of them"):
+        grouper.score(X, Y[:, :2])
+    assert check_scoring(grouper)(grouper, X, Y) == grouper.score(X, Y), "for searches that name no scorer"
 
 
 def test_wrong_labels_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -129,6 +146,7 @@ def test_fit_and_predict(ray_session: None, make_task_set: Callable[..., sr.Task
     assert predicted.shape == (500, 7)
     assert predicted.dtype == np.int64
     assert (predicted[:, :6] == task_set.labels).mean() > 0.8
+    assert grouper.score(X, Y) > 0.8
     probabilities = grouper.predict_proba(X)
     assert [p.shape for p in probabilities] == [(500, 2)] * 6 + [(500, 3)]
     for t, p in enumerate(probabilities):
