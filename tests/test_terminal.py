@@ -188,7 +188,9 @@ def test_names_in_progress_and_groups_are_escaped() -> None:
         progress.note(f"rarest: {EVIL}")
         progress.summary = f"dropped {EVIL}"
     print_groups(console, Groups.from_labels(["a", EVIL], np.zeros(2, dtype=int), "by hand"))
+    print_groups(console, Groups.from_labels(["two\nlines", "b"], np.zeros(2, dtype=int), "by hand"))
     text = text_of(console)
+    assert "two\\nlines, b" in text, "one name in one line"
     assert text.count(SHOWN) == 3
     assert "\x1b" not in text
     assert "\u202e" not in text

@@ -140,7 +140,8 @@ def _ranked(names: Sequence[str], patterns: Sequence[str], key: str, hidden: set
             ranks[pattern] = 2
             continue
         if pattern.startswith("!"):
-            left_out = [name for name in ranks if fnmatch.fnmatchcase(name, pattern[1:])]
+            other = pattern[1:]
+            left_out = [other] if other in ranks else [name for name in ranks if fnmatch.fnmatchcase(name, other)]
             if not left_out:
                 raise InputError(f"{key}: {pattern!r} leaves out no column that a pattern before it names")
             for name in left_out:

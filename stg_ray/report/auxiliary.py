@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stg_ray.report.terminal import SHOWN_FAILURES
-from stg_ray.shown import shown
+from stg_ray.shown import shown, shown_name
 
 TITLES = {
     "alone": "alone",
@@ -50,12 +50,12 @@ def sentence(main: str, about: Mapping[str, Any]) -> str:
 
 def _effects(main: str, about: Mapping[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column(Text(shown(f"what helps {main}")), overflow="fold")
+    table.add_column(Text(f"what helps {shown_name(main)}"), overflow="fold")
     for header in ("estimate", f"{about['metric']} (val)", "95 % interval", "kept"):
         table.add_column(header, justify="right")
     for name, task in tried_of(about):
         estimate = "" if task["estimate"] is None else f"{task['estimate']:+.2f}"
-        table.add_row(Text(shown(name)), estimate, *difference_of(task["effect"]), "yes" if task["kept"] else "")
+        table.add_row(Text(shown_name(name)), estimate, *difference_of(task["effect"]), "yes" if task["kept"] else "")
     return table
 
 

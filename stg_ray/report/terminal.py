@@ -17,7 +17,7 @@ from stg_ray.config import Config
 from stg_ray.report.summary import PlanRow, Summary, summarize
 from stg_ray.report.tuning import Tuning
 from stg_ray.report.words import search_sentence
-from stg_ray.shown import shown
+from stg_ray.shown import shown, shown_name
 
 SHOWN_TASKS = 12
 SHOWN_FAILURES = 5
@@ -90,7 +90,7 @@ def print_groups(console: Console, groups: Groups) -> None:
         table.add_column("certainty", justify="right")
     for number, members in enumerate(groups.groups):
         more = f", and {len(members) - SHOWN_TASKS} more" if len(members) > SHOWN_TASKS else ""
-        row: list[str | Text] = [str(number), Text(shown(", ".join(members[:SHOWN_TASKS])) + more)]
+        row: list[str | Text] = [str(number), Text(", ".join(map(shown_name, members[:SHOWN_TASKS])) + more)]
         table.add_row(*row, *([certainty_text(groups, number)] if is_known else []))
     console.print()
     console.print(table)

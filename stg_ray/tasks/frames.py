@@ -88,16 +88,20 @@ def divided(
 def by_pattern(values: Mapping[str, Value], tasks: Sequence[str], what: str) -> list[Value | None]:
     """Return a value for each task, None where none is given: by its name, else by the first pattern that it fits.
 
+    What is a task's name is no pattern: `dose[24h]` is that task, and not `dose2`.
+
     Raises:
         InputError: a name or pattern is that of no task.
     """
-    stray = [pattern for pattern in values if pattern not in tasks and not fnmatch.filter(tasks, pattern)]
+    named = set(tasks)
+    patterns = {pattern: value for pattern, value in values.items() if pattern not in named}
+    stray = [pattern for pattern in patterns if not fnmatch.filter(tasks, pattern)]
     if stray:
         raise InputError(f"{what}: {unknown(stray[0], tasks, 'task')}")
     return [
         values[name]
         if name in values
-        else next((value for pattern, value in values.items() if fnmatch.fnmatchcase(name, pattern)), None)
+        else next((value for pattern, value in patterns.items() if fnmatch.fnmatchcase(name, pattern)), None)
         for name in tasks
     ]
 

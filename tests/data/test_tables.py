@@ -39,6 +39,13 @@ def test_labels_and_splits_are_no_inputs(tmp_path: Path, features: Any, labels: 
     assert set(task_set.names) in ({"1", "2"}, {"y_1", "y_2"})
 
 
+def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path: Path) -> None:
+    twins = {"x[12]": X["x_a"], "x1": X["x_b"], "x2": -X["x_a"]}
+    written(tmp_path, twins | Y)
+    for features, expected in ((["x[12]"], ("x[12]",)), (["x*", "!x[12]"], ("x1", "x2"))):
+        assert load(tmp_path, files="mine.parquet", features=features, labels=["y_*"]).features == expected
+
+
 @pytest.mark.parametrize("index", ["__index_level_0__", "customer"])
 def test_the_index_of_a_frame_is_no_input(tmp_path: Path, index: str) -> None:
     frame = pd.DataFrame(X | Y, index=pd.Index(ROWS[::-1] * 1.0, name=None if "level" in index else index))

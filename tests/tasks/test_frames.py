@@ -70,6 +70,14 @@ def test_columns_may_be_called_by_numbers() -> None:
     assert TaskSet.from_frame(frame, labels=0).names == ("0",)
 
 
+def test_what_is_told_of_a_task_is_not_told_of_others_that_its_name_fits_as_a_pattern() -> None:
+    frame = pd.DataFrame({name: np.arange(N) % 2 for name in ("dose[24h]", "dose2", "other")})
+    task_set = TaskSet.from_arrays(
+        RNG.normal(size=(N, 2)), frame, kinds={"dose[24h]": "multiclass", "o*": "regression"}
+    )
+    assert [task.kind for task in task_set.tasks] == ["multiclass", "binary", "regression"]
+
+
 def test_classes_stay_classes_beside_a_regression(frame: pd.DataFrame) -> None:
     """With gaps they would be floating point in an array, and taken for numbers."""
     frame["y_value"] = np.where(np.arange(N) == 9, np.nan, RNG.normal(size=N))
