@@ -255,11 +255,7 @@ def _run_stages(
                         config = _without_auto(run_dir, config)
                     failed = _run_one(name, works[name], run_dir, config, progress, failed)
             if name == "parts" and (todo or config.profile.lr == "auto"):  # nothing was settled, or for other settings
-                index = read_index(run_dir.sub("parts"))
-                config = settle(config, index)
-                check(config, index)
-                check_rows(run_dir.sub("parts"), config)
-                run_dir.write_config(config)  # settled once, whatever a later version would take
+                config = _settled(run_dir, config)
     if failed is not None:
         raise failed
 
@@ -284,6 +280,16 @@ def _run_one(
 def _anew(name: str, run_dir: RunDir) -> str:
     """Say how a stage that an older version made is made by this one."""
     return f" (for that, {'choose another directory' if name == 'parts' else f'stg-ray {name} {run_dir.uri}'})"
+
+
+def _settled(run_dir: RunDir, config: Config) -> Config:
+    """Decide what is left to the tasks, and refuse what they do not have, before anything is trained."""
+    index = read_index(run_dir.sub("parts"))
+    config = settle(config, index)
+    check(config, index)
+    check_rows(run_dir.sub("parts"), config)
+    run_dir.write_config(config)  # settled once, whatever a later version would take
+    return config
 
 
 def _without_auto(run_dir: RunDir, config: Config) -> Config:
