@@ -35,7 +35,6 @@ from stg_ray.config.loading import default_out, set_values, with_settings
 from stg_ray.data import stage as parts
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, PartlyFailed, unknown
-from stg_ray.models import build_network
 from stg_ray.planning.ahead import Ahead
 from stg_ray.profiling import stage as profiling
 from stg_ray.progress import Reporter, StageProgress
@@ -44,10 +43,9 @@ from stg_ray.retraining.all_tasks import AllTaskNetworks
 from stg_ray.retraining.learning.meta import check_rows
 from stg_ray.retraining.meta_profile import meta_profile
 from stg_ray.runs import Run
-from stg_ray.settling import settle
+from stg_ray.settling import settle, settle_on_cluster
 from stg_ray.stages import STAGES, earlier
 from stg_ray.tasks import TaskSet
-from stg_ray.training.auto import resolve_auto_on_cluster
 
 Work = Callable[[RunDir, Config, StageProgress], None]
 
@@ -252,7 +250,7 @@ def _run_stages(
                     if STAGES[name].needs_ray:
                         session.start()
                         check_shared(run_dir)  # nodes may have joined since
-                        config = _without_auto(run_dir, config)
+                        config = settle_on_cluster(run_dir, config)
                     failed = _run_one(name, works[name], run_dir, config, progress, failed)
             if name == "parts" and (todo or config.profile.lr == "auto"):  # nothing was settled, or for other settings
                 config = _settled(run_dir, config)
@@ -289,15 +287,4 @@ def _settled(run_dir: RunDir, config: Config) -> Config:
     check(config, index)
     check_rows(run_dir.sub("parts"), config)
     run_dir.write_config(config)  # settled once, whatever a later version would take
-    return config
-
-
-def _without_auto(run_dir: RunDir, config: Config) -> Config:
-    """Decide what is left to the devices, and keep it: a resumed run must not decide anew, perhaps on other devices."""
-    if not config.has_auto:
-        return config
-    index = read_index(run_dir.sub("parts"))
-    network = build_network(config.model, index, index.tasks, config.seed)
-    config = resolve_auto_on_cluster(config, network, index.input_shape)
-    run_dir.write_config(config)
     return config

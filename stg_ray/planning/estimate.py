@@ -50,6 +50,7 @@ def estimate(
     parts: Storage | None = None,
     ours: Groups | None = None,
     there: Collection[Place] = (),
+    searched: Groups | None = None,
 ) -> list[tuple[str, str]]:
     """Estimate what each stage would do, and how long it and all of them take.
 
@@ -63,6 +64,7 @@ def estimate(
         parts: where the task set is laid out; where it is not, it is loaded.
         ours: the groups, where they are known.
         there: networks that are trained already.
+        searched: the groups of the search, where it has ended.
 
     Returns:
         (name, text) of each line; the name is empty where a line continues a stage.
@@ -81,7 +83,7 @@ def estimate(
     looked = profile * share_with_looks(config.profile, n_tasks)
     tuning = _tuning(config, index, pace, cpus) if config.tune.trials else ("", 0.0)
     episodes = measure_episodes(config, task_set, index) if config.retrain.learner != "joint" else None
-    of_trainings, retrain = trainings(config, task_set, index, episodes, ours, there)
+    of_trainings, retrain = trainings(config, task_set, index, episodes, ours, there, searched)
     seconds = {
         "parts": layout_seconds(index),
         "tune": tuning[1],

@@ -24,7 +24,9 @@ from stg_ray.shown import counted, ranged
 from stg_ray.training.length import Length
 
 
-def expected_networks(config: Config, index: PartIndex, ours: Groups | None = None) -> tuple[Config, list[NetworkSpec]]:
+def expected_networks(
+    config: Config, index: PartIndex, ours: Groups | None = None, searched: Groups | None = None
+) -> tuple[Config, list[NetworkSpec]]:
     """Return the networks of all plans, those of the search included, with a number of epochs each.
 
     What is not known yet is the most that it may be: the number of groups, and the length of trainings that is left to
@@ -32,6 +34,7 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
 
     Args:
         ours: the groups, where they are known; else as many of equal sizes as there may be.
+        searched: those of the search, where it has ended; else its networks are among those that are returned.
 
     Returns:
         The configuration with that length, and the specs; the same network may be part of several plans.
@@ -42,8 +45,9 @@ def expected_networks(config: Config, index: PartIndex, ours: Groups | None = No
     config = config.model_copy(update={"retrain": config.retrain.model_copy(update={"epochs": epochs})})
     number = config.grouping.groups if config.grouping.groups != "auto" else groups_at_most(config, index.names)
     number = number if ours is None else len(ours.groups)
-    size = Size.of(config, number, epochs, index.names) if "searched" in config.retrain.plans else None
-    searched = None if size is None else _assumed(index, size.groups)
+    searches = searched is None and "searched" in config.retrain.plans
+    size = Size.of(config, number, epochs, index.names) if searches else None
+    searched = searched if size is None else _assumed(index, size.groups)
     own_rows = index.common_share is not None
     plans = make_plans(ours or _assumed(index, number), index.tasks, config, searched, own_rows=own_rows)
     plans = {name: plan for name, plan in plans.items() if plan_of_name(name).copies is None}  # others train nothing
@@ -73,16 +77,20 @@ def place_of(spec: NetworkSpec) -> Place:
     return spec.plan, spec.group, spec.seed
 
 
-def trained_networks(run: RunDir, config: Config, index: PartIndex, ours: Groups) -> set[Place]:
+def trained_networks(
+    run: RunDir, config: Config, index: PartIndex, ours: Groups, searched: Groups | None = None
+) -> set[Place]:
     """Return the networks of a run that are trained already.
 
-    Those of a search, and those whose epochs depend on others, are not known before the stage goes on.
+    Those of a search that has not ended, and those whose epochs depend on others, are not known before the stage goes
+    on.
 
     Args:
         config: of the run, with what was settled and tuned.
         ours: the groups.
+        searched: those of the search, where it has ended.
     """
-    plans = make_plans(ours, index.tasks, config, own_rows=index.common_share is not None)
+    plans = make_plans(ours, index.tasks, config, searched, own_rows=index.common_share is not None)
     starts_there = any(plan.profiled for plan in plans.values())
     profiled = hashlib.sha256(run.read_bytes("profile/network.pt")).hexdigest()[:16] if starts_there else ""
     specs = network_specs(plans, config, profiled)

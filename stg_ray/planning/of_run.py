@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.outlook import FORECAST, outlook_sentence
 from stg_ray.artifacts.run_dir import RunDir
@@ -32,15 +34,19 @@ def estimate_of_run(
     Raises:
         InputError: the directory holds no run, or a changed setting is refused.
     """
-    run = RunDir(directory)
+    run, overrides = RunDir(directory), list(overrides)
     config = set_values(run.read_config(), overrides)
     done = [stage for stage in config.stages if run.is_done(stage, config)]
     ours = Groups.from_dict(run.read_json("groups.json")) if "group" in done else None
     parts, there = run.sub("parts") if "parts" in done else None, set[Place]()
+    searched: Groups | None = None
     if ours is not None and parts is not None and "profile" in done:
         index = read_index(parts)
-        there = trained_networks(run, as_tuned(run, settle(config, index)), index, ours)
-    lines = estimate(config, nodes, done, parts, ours, there)
+        if run.exists("search.json") and not overrides:  # they may be the search's
+            group_of = {task: n for n, group in enumerate(run.read_json("search.json")["groups"]) for task in group}
+            searched = Groups.from_labels(ours.tasks, np.array([group_of[task] for task in ours.tasks]), "searched")
+        there = trained_networks(run, as_tuned(run, settle(config, index)), index, ours, searched)
+    lines = estimate(config, nodes, done, parts, ours, there, searched)
     if run.exists(FORECAST):
         lines.insert(-1, ("forecast", outlook_sentence(run.read_json(FORECAST))))
     return lines

@@ -26,12 +26,14 @@ def trainings(
     episodes: EpisodePace | None,
     ours: Groups | None,
     there: Collection[Place],
+    searched: Groups | None,
 ) -> tuple[list[tuple[str, str]], float]:
     """Describe the training of all networks, each once, then of those of each plan (random groups are one line); and
-    the seconds of all. Networks that are there are only counted. Initialisations have a pace of episodes."""
+    the seconds of all. Networks that are there are only counted; a search whose groups are known has ended.
+    Initialisations have a pace of episodes."""
     cpus, starts = cpus_here(), seconds_of_starts(config)
     epochs_bound = at_most(config.retrain)
-    config, specs = expected_networks(config, index, ours)
+    config, specs = expected_networks(config, index, ours, searched)
     if not specs:
         return [("retrain", "no plans")], 0.0
     n_all = len(distinct_networks(config, specs))

@@ -129,6 +129,23 @@ def test_networks_that_are_trained_are_not_planned_again(tmp_path: Path) -> None
     assert said() == ["6 of 6 networks are trained; they are scored in a moment"]
 
 
+def test_a_search_that_has_ended_is_not_planned_again(tmp_path: Path) -> None:
+    retrain = {"plans": ["ours", "searched"], "epochs": 2}
+    means = {"ours": 0.6, "searched": 0.6, "all_in_one": 0.5}  # of the page
+    run = make_run(str(tmp_path / "run"), 4, n_groups=2, means=means, settings={"retrain": retrain})
+    run.delete(".stages/retrain.json")
+
+    def said(*overrides: str) -> str:
+        return "\n".join(text for _, text in estimate_of_run(run.uri, overrides))
+
+    assert "of the search" in said()
+    names = Groups.from_dict(run.read_json("groups.json")).tasks
+    run.write_json("search.json", {"groups": [names[:1], names[1:2], names[2:]]})
+    assert "of the search" not in said()
+    assert "3 of searched" in said()
+    assert "of the search" in said("search.rounds=2")
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_the_cost_of_initialisations_is_of_their_episodes(tmp_path: Path) -> None:
     """As network.json of one has it, whatever the rows."""
