@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-AT_LENGTH = re.compile(r"\s*(Last \d+ lines|Possible reasons include|This can happen when)")
-"""Where a message goes on with guesses and with the last lines of a log."""
+AT_LENGTH = re.compile(r"\s*(Last \d+ lines|Possible reasons include|This can happen when|Owner Id: )")
+"""Where a message goes on with guesses, with numbers, and with the last lines of a log."""
 
 
 def brief(message: str) -> str:
-    """Return what a message of Ray's says, without its guesses and without the lines of a log.
+    """Return what a message of Ray's says, without its guesses, numbers and the lines of a log.
 
     Example:
         >>> brief("Raylet is terminated. Possible reasons include: (1) SIGKILL. Last 20 lines of the Raylet logs:")
         'Raylet is terminated.'
+        >>> brief("The actor is dead because its owner has died. Owner Id: 0100ff Owner Ip address: 127.0.0.1 Owner")
+        'The actor is dead because its owner has died.'
     """
     lines = AT_LENGTH.split(message, maxsplit=1)[0].strip().splitlines()
     return lines[0].strip() if lines else ""

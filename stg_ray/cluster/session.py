@@ -17,7 +17,7 @@ from stg_ray.cluster.calls import Call, lost, root_cause
 from stg_ray.cluster.keepers import start_keeper
 from stg_ray.cluster.own_ray import check_limits, descendants, end, start
 from stg_ray.cluster.places import check_settings, local_settings
-from stg_ray.cluster.ray_messages import in_brief
+from stg_ray.cluster.ray_messages import brief, in_brief
 from stg_ray.errors import InputError, one_line
 
 START_SECONDS = 30.0
@@ -159,7 +159,7 @@ def _raise_iflost(error: BaseException | None) -> None:
     import ray
 
     if isinstance(error, ray.exceptions.RayError):
-        raise lost(root_cause(error)) from error
+        raise lost(brief(root_cause(error)).rstrip(".")) from error
 
 
 _ahead: list[_Start] = []
