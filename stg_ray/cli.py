@@ -197,7 +197,7 @@ def group_command(
         return
     if set_:
         raise InputError("--add joins new tasks to the groups there are, which --set would change: use one of them")
-    from stg_ray.grouping import add_tasks
+    from stg_ray.grouping.stage import add_tasks
     from stg_ray.report import print_groups
 
     check_outlives_job(directory)

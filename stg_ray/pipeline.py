@@ -35,6 +35,7 @@ from stg_ray.config.loading import default_out, set_values, with_settings
 from stg_ray.data import stage as parts
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, PartlyFailed, unknown
+from stg_ray.grouping.stage import groups_of
 from stg_ray.planning.ahead import Ahead
 from stg_ray.profiling import stage as profiling
 from stg_ray.progress import Reporter, StageProgress
@@ -213,7 +214,7 @@ def _regroup(run_dir: RunDir, config: Config, reporter: Reporter, change: Callab
     reporter.whole.ahead = Ahead(run_dir, ["group"])
     began = time.monotonic()
     with reporter.stage("group") as progress:
-        groups = grouping.groups_of(run_dir, as_tuned(run_dir, config), progress)
+        groups = groups_of(run_dir, as_tuned(run_dir, config), progress)
         run_dir.check_sources(config, "group")
         change()
         run_dir.begin("group", config)
