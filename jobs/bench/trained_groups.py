@@ -1,7 +1,8 @@
 """Networks of groups of tasks, trained for the ground truth: their scores on validation rows, paid for once.
 
 The scores of a training of all networks are kept in ground_truth.jsonl, a line for each set and training, by the
-settings that decide them; the key does not know of changes of the code.
+settings that decide them, while it goes on: another machine goes on with what is there. The key does not know of
+changes of the code.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ KEPT = Path(__file__).with_name("ground_truth.jsonl")
 DECISIVE = ("seed", "model", "profile", "retrain")
 """Sections of the configuration that decide what comes out for a set."""
 SCORES = ("average_precision", "r2", "accuracy")
+AT_ONCE = 64
+"""Networks that are trained before their scores are kept."""
 
 Members = tuple[int, ...]
 Job = tuple[str, dict[str, Any], list[dict[str, Any]], str]
@@ -51,9 +54,9 @@ def scores_of(
     found = next((own for own in kept() if keep_as and line.items() <= own.items()), nothing)
     known: dict[Members, list[float]] = {tuple(own): scores for own, scores in found["networks"]}
     missing = [own for own in members if own not in known]
-    if missing:
-        began = time.monotonic()
-        known |= _trained(run, names, missing, training, processes, device)
+    began = time.monotonic()
+    for first in range(0, len(missing), AT_ONCE):
+        known |= _trained(run, names, missing[first : first + AT_ONCE], training, processes, device)
         about = {"date": f"{datetime.now():%Y-%m-%d}", "seconds": round(found["seconds"] + time.monotonic() - began)}
         if keep_as:
             _keep({**line, **about, "networks": [[list(own), scores] for own, scores in known.items()]})
