@@ -61,6 +61,7 @@ STAGES: dict[str, Stage] = {
             changes=(
                 "0.2 tells by other rules what labels mean",
                 "0.2 divides features that are all 0 or 1 by one number",
+                "0.2 lays more than 32,768 rows out in more parts",
             ),
         ),
         Stage(
@@ -88,6 +89,7 @@ STAGES: dict[str, Stage] = {
                 "0.2 pairs the rows of all parts for affinity.statistic=pooled",
                 "0.2 knows no errors of tag, which are those of one training",
                 "0.2 standardises the labels of regressions that are correlated",
+                "0.2 compares gradients of rows of fewer parts where there are more than 32",
             ),
         ),
         Stage(

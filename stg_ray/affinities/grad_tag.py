@@ -33,7 +33,7 @@ from stg_ray.affinities.base import Need, Partial, task_names
 from stg_ray.affinities.gradients.estimator import GradientEstimator
 from stg_ray.affinities.gradients.per_sample import SampleGradients
 from stg_ray.affinities.gradients.projection import Projection, curvature_scale
-from stg_ray.affinities.gradients.samples import rows_per_part
+from stg_ray.affinities.gradients.samples import parts_looked_at, rows_per_part
 from stg_ray.affinities.jackknife import FOLDS, Sums, jackknife
 from stg_ray.affinities.source import Source
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
@@ -101,8 +101,8 @@ class GradTag(GradientEstimator):
 
     @classmethod
     def n_units(cls, source: Source) -> int:
-        """Return the number of training and validation parts."""
-        return sum(source.index.n_parts(split) for split in SPLITS)
+        """Return the number of training and validation parts of which rows are looked at."""
+        return sum(_n_parts(source).values())
 
     def partial(self, number: int) -> Partial:
         """Compute the sums of a part, over samples that are labelled for a task.
@@ -111,11 +111,11 @@ class GradTag(GradientEstimator):
             `slope` (K, d) of r x, `curvature` (K, d, d) of h x x^T, `loss` and `count` (K,); whether they are of
             validation rows; and the settings of the subsets.
         """
-        n_train = self.source.index.n_parts()
-        is_validation = number >= n_train
-        split, own = SPLITS[is_validation], number - n_train * is_validation
+        n_parts = _n_parts(self.source)
+        is_validation = number >= self.n_parts
+        split, own = SPLITS[is_validation], number - self.n_parts * is_validation
         part = self.source.part(own, split)
-        n = math.ceil(rows_per_part(self.settings, self.source.index) * n_train / self.source.index.n_parts(split))
+        n = math.ceil(rows_per_part(self.settings, self.source.index) * self.n_parts / n_parts[split])
         part = Part(part.samples[:n], part.inputs[:n], part.labels[:n])
         sums = self.within_memory(lambda gradients: self._sums(gradients, part))
         settings = {key: np.array(value) for key, value in vars(self.subsets).items()}
@@ -164,6 +164,12 @@ class GradTag(GradientEstimator):
         ]
         values, errors = jackknife(both, lambda sums: mean_gains(sums, members, subsets.ridge))
         return TaskMatrix(task_names(tasks), values, cls.kind, {"subsets": len(members)}, samples, errors)
+
+
+def _n_parts(source: Source) -> dict[str, int]:
+    """Return how many parts of the training and validation rows are looked at."""
+    most = parts_looked_at(source.settings, source.index)
+    return {split: min(most, source.index.n_parts(split)) for split in SPLITS}
 
 
 def _added(sums: Sequence[Sums]) -> Sums:

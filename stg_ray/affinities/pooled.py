@@ -92,7 +92,7 @@ class PooledAffinity(GradientEstimator):
     def _weights(self) -> np.ndarray:
         """Return the weights (1 + F, n, K) of all chosen rows, and of those without each fold of the parts."""
         tasks = self.source.index.tasks
-        of_parts = [self.chosen(number).labels for number in range(self.source.index.n_parts())]
+        of_parts = [self.chosen(number).labels for number in range(self.n_parts)]
         labels = np.concatenate(of_parts)
         fold = np.repeat(np.arange(len(of_parts)) % FOLDS, [len(part) for part in of_parts])
         left = [fold >= 0] + [fold != f for f in range(min(FOLDS, len(of_parts))) if len(of_parts) > 1]
@@ -109,7 +109,7 @@ class PooledAffinity(GradientEstimator):
 
     def _batches(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the chosen rows of one part after the other in micro-batches."""
-        for number in range(self.source.index.n_parts()):
+        for number in range(self.n_parts):
             yield from self.micro_batches(self.chosen(number), rows)
 
     @classmethod

@@ -105,7 +105,7 @@ def _compute(
             compute(_jobs(method, n))
             return combined(estimators[method], method, _read_partials(run, method, n), tasks)
 
-        n_units[method] = enough_parts(source.index.n_parts(), matrix_of, config, group_tasks)
+        n_units[method] = enough_parts(n_units[method], matrix_of, config, group_tasks)
     return n_units
 
 

@@ -85,13 +85,12 @@ class SummedGradients(GradientEstimator):
             `products` (1 + F, K, K): of all samples, and without each of F folds of the parts.
         """
         block = self.blocks[number]
-        n_parts = self.source.index.n_parts()
         tasks = self.source.index.tasks
-        counts = class_counts([self.chosen(part).labels for part in range(n_parts)], tasks)
-        n_folds = min(FOLDS, n_parts)
+        counts = class_counts([self.chosen(part).labels for part in range(self.n_parts)], tasks)
+        n_folds = min(FOLDS, self.n_parts)
         sums = torch.zeros(())
         samples = 0
-        for part_number in range(n_parts):
+        for part_number in range(self.n_parts):
             part = self.chosen(part_number)
             weights = torch.from_numpy(balanced_weights(part.labels, tasks, counts)).to(self.source.device)
             of_part = self.within_memory(functools.partial(self._of_part, block=block, part=part, weights=weights))

@@ -117,7 +117,8 @@ class DataConfig(Section):
     split: Annotated[Literal["given", "stratified"], since("0.2")] = "given"
     """The split of the rows: the one that the data has, if any; or a new one by seed, stratified for rare labels."""
     part_rows: Count | Auto = "auto"
-    """Number of training rows of a part; auto: 16 parts, or more where a part would exceed 8192 rows."""
+    """Number of training rows of a part; auto: 16, 32, 64, ... parts, as many as have 1,024 rows, or 8,192 of many
+    tasks. A profile has no more workers than parts, and the affinities no more actors."""
 
     @property
     def rows_of_a_part(self) -> int | None:

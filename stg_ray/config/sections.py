@@ -73,8 +73,9 @@ class AffinityConfig(Section):
     them). Also the name that an installed package gives to an affinity, or `module:Class` of yours (in Python also the
     class)."""
     samples: Count | Auto = 2048
-    """Number of training rows whose gradients are compared, spread evenly over the parts; auto: 256 rows of one part
-    after the other, until the groups no longer change (landscape), or 256 rows of every part."""
+    """Number of training rows whose gradients are compared, spread evenly over the parts, or over as many of them as
+    have 64; auto: 256 rows of one part after the other, until the groups no longer change (landscape), or 256 rows of
+    each, of 64 parts at most."""
     sampling: Literal["stratified", "random", "variability"] = "stratified"
     """Choice of these rows: stratified represents the classes of all tasks as evenly as possible, random draws them,
     variability takes the rows whose confidence varied most over the epochs of the profile."""

@@ -29,7 +29,14 @@ from stg_ray.tasks.rare import minorities
 from stg_ray.tasks.sparse_rows import InputRows, SparseRows, joined
 
 MIN_PARTS = 16
-MAX_PART_ROWS = 8192
+"""Parts by default; of more rows twice as many, or four times, and so on, which workers share evenly."""
+MIN_PART_ROWS, MAX_PART_ROWS = 1024, 8192
+"""Rows of a part where there are more than `MIN_PARTS`: the affinities of fewer would take a core little longer than
+they cost the driver, and a part of more is too much to hold (jobs/bench/scaling.py)."""
+MOST_BYTES_OF_SUMS = 2**30
+"""Of an affinity, in all parts, as far as `MAX_PART_ROWS` allows: they are written, and read again by the driver."""
+BYTES_OF_A_SUM = 24
+"""Of a pair of tasks: its sum, sum of squares and number of samples."""
 
 N_COLUMNS = b"n_columns"
 """Key of the metadata of a part's file with the number of columns of sparse inputs."""
@@ -180,7 +187,8 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
     """Compute the index of the parts of a task set.
 
     Args:
-        part_rows: largest number of rows of a part; by default there are 16 parts, or more of at most 8192 rows.
+        part_rows: largest number of rows of a part; by default there are 16, 32, 64, ... parts, as many as have 1,024
+            rows, or more where they would have over 8,192. Fewer where their sums are large, of many tasks.
         normalize: whether networks standardise the inputs.
     """
     train = task_set.rows("train")
@@ -193,7 +201,7 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
         input_std=std,
         labels_per_sample=labels / len(train),
         common_pairs=common_pairs(task_set.labels, train),
-        rows={split: _part_sizes(len(task_set.rows(split)), part_rows) for split in SPLITS},
+        rows={split: part_sizes(len(task_set.rows(split)), len(task_set.tasks), part_rows) for split in SPLITS},
         whole=whole_range(task_set.inputs, np.flatnonzero(task_set.split >= 0)),
         normalize=normalize,
         common_share=common_share(task_set.labels, train),
@@ -204,9 +212,15 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
     )
 
 
-def _part_sizes(n_rows: int, part_rows: int | None) -> list[int]:
-    size = part_rows or max(1, min(MAX_PART_ROWS, math.ceil(n_rows / MIN_PARTS)))
-    n_parts = math.ceil(n_rows / size)
+def part_sizes(n_rows: int, n_tasks: int, part_rows: int | None = None) -> list[int]:
+    """Return the number of rows of each part of a split, as `index_of` lays them out."""
+    if part_rows is None:
+        n_parts = MIN_PARTS
+        most = min(n_rows // MIN_PART_ROWS, MOST_BYTES_OF_SUMS // (BYTES_OF_A_SUM * n_tasks**2))
+        while 2 * n_parts <= most or n_parts * MAX_PART_ROWS < n_rows:
+            n_parts *= 2
+        part_rows = max(1, math.ceil(n_rows / n_parts))
+    n_parts = math.ceil(n_rows / part_rows)
     return [n_rows // n_parts + (number < n_rows % n_parts) for number in range(n_parts)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stg_ray.affinities.estimators import estimators_of
 from stg_ray.affinities.gradients.estimator import GradientEstimator
-from stg_ray.affinities.gradients.samples import rows_per_part
+from stg_ray.affinities.gradients.samples import parts_looked_at, rows_per_part
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex
 from stg_ray.planning.timing import START_SECONDS, Pace
@@ -33,8 +33,8 @@ def layout_seconds(index: PartIndex) -> float:
 
 def rows_looked_at(config: Config, index: PartIndex) -> int:
     """Return the number of training rows whose gradients are compared, at most."""
-    per_part = rows_per_part(config.affinity, index)
-    return sum(min(per_part, rows) for rows in index.rows["train"])
+    parts, per_part = parts_looked_at(config.affinity, index), rows_per_part(config.affinity, index)
+    return sum(min(per_part, rows) for rows in index.rows["train"][:parts])
 
 
 def affinity_seconds(config: Config, index: PartIndex, pace: Pace, profile: float, cpus: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,20 @@ from scipy import sparse
 from stg_ray.artifacts.storage import Storage
 from stg_ray.config.training import ModelConfig
 from stg_ray.data.digits import digits
-from stg_ray.data.parts import PartIndex, index_of, read_index, read_part, read_split, write_parts
+from stg_ray.data.parts import (
+    BYTES_OF_A_SUM,
+    MAX_PART_ROWS,
+    MIN_PART_ROWS,
+    MIN_PARTS,
+    MOST_BYTES_OF_SUMS,
+    PartIndex,
+    index_of,
+    part_sizes,
+    read_index,
+    read_part,
+    read_split,
+    write_parts,
+)
 from stg_ray.models import build_network
 from stg_ray.tasks import SPLITS, TaskSet
 from stg_ray.tasks.sparse_rows import MANY_COLUMNS, SparseRows
@@ -51,6 +65,23 @@ def test_every_sample_is_in_exactly_one_part(
             assert np.array_equal(whole.labels, task_set.labels[whole.samples], equal_nan=True)
         rows = index.rows["train"]
         assert max(rows) - min(rows) <= 1
+
+
+@given(n_rows=st.integers(1, 3_000_000), n_tasks=st.integers(1, 3000))
+def test_parts_are_as_many_as_pay(n_rows: int, n_tasks: int) -> None:
+    sizes = part_sizes(n_rows, n_tasks)
+    assert sum(sizes) == n_rows
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= MAX_PART_ROWS
+    if len(sizes) > MIN_PARTS:
+        assert math.log2(len(sizes) / MIN_PARTS).is_integer()  # most numbers of workers share them evenly
+        sums_are_few = len(sizes) * BYTES_OF_A_SUM * n_tasks**2 <= MOST_BYTES_OF_SUMS
+        assert (min(sizes) >= MIN_PART_ROWS and sums_are_few) or n_rows > len(sizes) / 2 * MAX_PART_ROWS
+
+
+def test_more_rows_have_more_parts_and_more_tasks_have_fewer() -> None:
+    assert [len(part_sizes(n_rows, 100)) for n_rows in (1_000, 32_767, 32_768, 200_000)] == [16, 16, 32, 128]
+    assert [len(part_sizes(1_000_000, n_tasks)) for n_tasks in (100, 300, 1_000)] == [512, 256, 128]
 
 
 def test_normalisation_is_that_of_the_training_rows(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from stg_ray.affinities.base import Estimator, Need
 from stg_ray.affinities.gradients.capture import is_out_of_memory
 from stg_ray.affinities.gradients.per_sample import MEMORY, MEMORY_ON_GPU, SampleGradients
-from stg_ray.affinities.gradients.samples import chosen_rows
+from stg_ray.affinities.gradients.samples import chosen_rows, parts_looked_at
 from stg_ray.affinities.source import Source
 from stg_ray.data.parts import Part
 from stg_ray.errors import StgRayError
@@ -30,6 +30,7 @@ class GradientEstimator(Estimator):
     Attributes:
         settings: the `affinity` section.
         gradients: the engine, at the source's network.
+        n_parts: number of training parts whose rows are compared.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"network", "trained_heads"})
@@ -37,6 +38,7 @@ class GradientEstimator(Estimator):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.settings = source.settings
+        self.n_parts = parts_looked_at(source.settings, source.index)
         self._chosen: dict[int, np.ndarray | None] = {}
         self.gradients = SampleGradients(
             source.network(),
@@ -45,6 +47,11 @@ class GradientEstimator(Estimator):
             dtype=PRECISIONS[self.settings.precision],
             memory=_memory(source.device),
         )
+
+    @classmethod
+    def n_units(cls, source: Source) -> int:
+        """Return the number of parts whose rows are compared, if these are the units."""
+        return parts_looked_at(source.settings, source.index) if cls.units_are_parts else 1
 
     def micro_batches(self, part: Part, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield raw inputs (rows, ...) and labels (rows, K), floating point, on the device; the last may have fewer."""

@@ -14,17 +14,30 @@ from stg_ray.seeds import Stream, generator
 from stg_ray.tasks import Task
 from stg_ray.tasks.labels import MISSING
 
-AUTO_ROWS = 256
-"""Rows of a part under `samples: auto`, which finds out how many parts are enough."""
+AUTO_ROWS, MOST_AUTO_PARTS = 256, 64
+"""Rows of a part under `samples: auto`, which finds out how many parts are enough, and parts that may be."""
+LEAST_PARTS, LEAST_ROWS = 16, 64
+"""Of more than so many parts no more are looked at than have so many rows: errors need parts, but the classes of all
+tasks cannot be represented in a few rows, nor do these pay for opening a part."""
+
+
+def parts_looked_at(settings: AffinityConfig, index: PartIndex) -> int:
+    """Return the number of parts in which rows are chosen, the first ones: rows were shuffled before they were cut."""
+    most = MOST_AUTO_PARTS
+    if settings.samples != "auto":
+        most = max(LEAST_PARTS, math.ceil(settings.samples / LEAST_ROWS))
+    return min(index.n_parts(), most)
 
 
 def rows_per_part(settings: AffinityConfig, index: PartIndex) -> int:
-    """Return the number of rows that are chosen in each part, at most."""
-    return AUTO_ROWS if settings.samples == "auto" else math.ceil(settings.samples / index.n_parts())
+    """Return the number of rows that are chosen in each of these parts, at most."""
+    if settings.samples == "auto":
+        return AUTO_ROWS
+    return math.ceil(settings.samples / parts_looked_at(settings, index))
 
 
 def chosen_rows(source: Source, part: Part, number: int) -> np.ndarray | None:
-    """Return the chosen rows of a part: `affinity.samples` of them in all parts together, by `affinity.sampling`.
+    """Return the chosen rows of a part: `affinity.samples` of them in all of these parts, by `affinity.sampling`.
 
     Returns:
         (n,) indices; None for all rows.

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stg_ray.affinities.gradients.samples import most_variable, stratified
+from stg_ray.affinities.gradients.samples import (
+    AUTO_ROWS,
+    LEAST_PARTS,
+    LEAST_ROWS,
+    MOST_AUTO_PARTS,
+    most_variable,
+    parts_looked_at,
+    rows_per_part,
+    stratified,
+)
+from stg_ray.config import AffinityConfig
+from stg_ray.data.parts import PartIndex
 from stg_ray.tasks import Task
 
 TASKS = [Task("common"), Task("rare"), Task("three", "multiclass", 3), Task("value", "regression", 1)]
@@ -15,6 +28,19 @@ TASKS = [Task("common"), Task("rare"), Task("three", "multiclass", 3), Task("val
 def _labels(n: int, rng: np.random.Generator) -> np.ndarray:
     columns = [rng.integers(0, 2, n), rng.random(n) < 0.02, rng.integers(0, 3, n), rng.normal(size=n)]
     return np.stack(columns, axis=1).astype(np.float64)
+
+
+@given(samples=st.one_of(st.just("auto"), st.integers(1, 20_000)), n_parts=st.integers(1, 2000))
+def test_rows_are_of_as_many_parts_as_have_enough(samples: int | Literal["auto"], n_parts: int) -> None:
+    settings = AffinityConfig(samples=samples)
+    index = PartIndex(tuple(TASKS), (1,), [0.0], [1.0], 1.0, 1.0, {"train": [500] * n_parts})
+    parts, rows = parts_looked_at(settings, index), rows_per_part(settings, index)
+    assert min(n_parts, LEAST_PARTS) <= parts <= n_parts
+    if samples == "auto":
+        assert (parts, rows) == (min(n_parts, MOST_AUTO_PARTS), AUTO_ROWS)
+    else:
+        assert samples <= parts * rows < samples + parts
+        assert parts in (n_parts, LEAST_PARTS) or rows in (LEAST_ROWS, LEAST_ROWS - 1)
 
 
 def test_rare_classes_are_represented() -> None:
