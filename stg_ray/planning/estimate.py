@@ -17,7 +17,7 @@ from stg_ray.data.sources import load_task_set
 from stg_ray.data_maps.state import snapshot_epochs
 from stg_ray.models import build_network
 from stg_ray.planning.episodes import EpisodePace, measure_episodes
-from stg_ray.planning.networks import Place, epochs_at_most, groups_text
+from stg_ray.planning.networks import Place, distinct_networks, epochs_at_most, expected_networks, groups_text
 from stg_ray.planning.rough import (
     affinity_seconds,
     grouping_seconds,
@@ -28,12 +28,14 @@ from stg_ray.planning.rough import (
 from stg_ray.planning.timing import START_SECONDS, TRIAL_SECONDS, Pace, measure_pace
 from stg_ray.planning.trainings import at_most, trainings
 from stg_ray.profiling.stage import most_workers, place_profile
+from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.settling import settle
 from stg_ray.shown import counted, ranged, rough_time
 from stg_ray.tasks import TaskSet
 from stg_ray.tasks.about import about
 from stg_ray.tasks.checks import check_varied
 from stg_ray.tasks.notes import noted
+from stg_ray.training.auto import workers_pay
 from stg_ray.training.looks import share_with_looks
 from stg_ray.tuning.stage import plan_trials
 
@@ -107,6 +109,7 @@ def estimate(
         *of_trainings,
         ("report", f"one page{roughly['report']}"),
         *_placement_rows(config, index, nodes or {"": here[0]}),
+        *_idle_rows(config, index, list((nodes or {}).values()), expected_networks(config, index, ours, searched)[1]),
         ("total", _total_text(config, sum(seconds.values()), cpus)),
     ]
     return _without_done(lines, done)
@@ -212,6 +215,23 @@ def _placement_rows(config: Config, index: PartIndex, nodes: Mapping[str, Resour
         holds = ", ".join(counted(most, noun) + rest for (noun, _, rest), most in words)
         rows.append(("", f"{node} with {has or 'no CPUs'}: up to {holds} at a time"))
     return rows
+
+
+def _idle_rows(
+    config: Config, index: PartIndex, nodes: Sequence[Resources], specs: Sequence[NetworkSpec]
+) -> list[tuple[str, str]]:
+    """Say which setting gives the nodes of a cluster work that trainings of one worker each leave idle."""
+    networks = [spec for spec in distinct_networks(config, specs) if not spec.probe]
+    if not nodes or not networks or config.retrain.workers > 1 or config.retrain.learner != "joint":
+        return []
+    _, placement = place_trials(nodes, 1, config.retrain.gpu_share)
+    each = min(placement.at_once // len(networks), config.retrain.batch_size)
+    network = build_network(config.model, index, index.tasks, config.seed)
+    has_gpu = "GPU" in placement.resources
+    if each < 2 or not (has_gpu or workers_pay(network, index.input_shape, config.retrain.batch_size, [1] * each)):
+        return []
+    room = f"room for {counted(placement.at_once, 'trial')} at a time, {counted(len(networks), 'network')} of plans"
+    return [("", f"{room}: with retrain.workers={each} so many workers train each together")]
 
 
 def _workers_text(config: Config, index: PartIndex, nodes: Sequence[Resources]) -> str:

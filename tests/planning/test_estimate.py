@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +56,25 @@ def test_workers_for_which_there_is_no_room_are_named() -> None:
     assert texts[first] == f"workers: {here} instead of 900: no more fit on the nodes"
     assert texts[first + 1].endswith(f"{here} for each network instead of 800: no more fit on the nodes")
     assert f", {here}, " in dict(rows)["profile"]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_trainings_that_leave_a_cluster_idle_are_told_what_would_not() -> None:
+    images = np.random.default_rng(0).random((400, 3, 32, 32), dtype=np.float32)
+    labels = np.random.default_rng(1).integers(0, 2, (400, 4))
+    given: dict[str, Any] = {"retrain": {"plans": ["ours", "all_in_one"], "epochs": 2}, "grouping": {"groups": 3}}
+
+    def said(cpus: int, kind: str = "CPU", **retrain: int) -> list[str]:
+        config = sr.load_config(given | {"data": {"npz": "none"}, "retrain": given["retrain"] | retrain})
+        with TemporaryDirectory() as place:
+            write_parts(sr.TaskSet.from_arrays(images, labels), Storage(place))
+            rows = estimate(config, {"a": {"CPU": 4.0}, "b": {"CPU": 8.0, kind: float(cpus)}}, parts=Storage(place))
+        return [text for _, text in rows if "retrain.workers" in text]
+
+    room = "room for 20 trials at a time, 4 networks of plans"
+    assert said(16) == [f"{room}: with retrain.workers=5 so many workers train each together"]
+    assert said(16, workers=5) == said(3) == []
+    assert len(said(8, "GPU")) == 1
 
 
 def test_gradients_are_named_where_they_are_compared() -> None:
