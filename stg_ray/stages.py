@@ -62,6 +62,7 @@ STAGES: dict[str, Stage] = {
                 "0.2 tells by other rules what labels mean",
                 "0.2 divides features that are all 0 or 1 by one number",
                 "0.2 lays more than 32,768 rows out in more parts",
+                "0.2 takes features of joined sets by their names",
             ),
         ),
         Stage(

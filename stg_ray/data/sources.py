@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from stg_ray.config.data import data_root, npz_path
@@ -18,6 +19,7 @@ from stg_ray.data.parquet import read_parquet
 from stg_ray.errors import InputError, one_line
 from stg_ray.imports import check_arguments, raised, resolve
 from stg_ray.tasks import TaskSet
+from stg_ray.tasks.notes import DataWarning, noted
 from stg_ray.tasks.settings import TaskSettings, task_settings
 from stg_ray.tasks.splitting import check_split
 
@@ -36,15 +38,7 @@ def load_task_set(config: DataConfig, seed: int, given: TaskSet | None = None) -
         InputError: the data is not there or not as it must be; a function of the user's raised (its traceback is in
             the exception's cause).
     """
-    try:
-        task_set = _prepared(config, seed, given)
-    except OSError as error:
-        raise InputError(f"the data cannot be read: {one_line(error)}") from error
-    except MemoryError as error:
-        raise InputError(
-            f"the data does not fit into this machine's memory ({one_line(error)}): give fewer rows or features, or "
-            "lift the limit (ulimit -v)"
-        ) from error
+    task_set = _prepared(config, seed, given)
     if len(task_set.tasks) < 2:
         raise InputError(
             "there is 1 task: grouping needs at least 2 (of a column of classes, data.*.classes makes a task for each "
@@ -56,12 +50,20 @@ def load_task_set(config: DataConfig, seed: int, given: TaskSet | None = None) -
 
 def _prepared(config: DataConfig, seed: int, given: TaskSet | None = None) -> TaskSet:
     """Return a set by itself, or one of several that are joined, which may have a single task."""
-    if given is None:
-        with task_settings(_settings_of(config)):
-            given = _load(config, seed)
-    task_set = given.with_new_split(seed) if config.split == "stratified" else given
-    task_set = task_set.limited(config.limit, seed).without_constant_tasks(config.constant_tasks, config.min_positives)
-    return task_set.with_balanced_classes() if config.class_weights == "balanced" else task_set
+    try:
+        if given is None:
+            with task_settings(_settings_of(config)):
+                given = _load(config, seed)
+        whole = given.with_new_split(seed) if config.split == "stratified" else given
+        some = whole.limited(config.limit, seed).without_constant_tasks(config.constant_tasks, config.min_positives)
+        return some.with_balanced_classes() if config.class_weights == "balanced" else some
+    except OSError as error:
+        raise InputError(f"the data cannot be read: {one_line(error)}") from error
+    except MemoryError as error:
+        raise InputError(
+            f"the data does not fit into this machine's memory ({one_line(error)}): give fewer rows or features, or "
+            "lift the limit (ulimit -v)"
+        ) from error
 
 
 def _settings_of(config: DataConfig) -> TaskSettings:
@@ -104,7 +106,21 @@ def _load(config: DataConfig, seed: int) -> TaskSet:
             "data.task_set stands for a task set that was given in Python, and only the directory of its run holds it, "
             "once its parts are laid out there: call sr.run again with that task set and directory"
         )
-    return join_task_sets({name: _prepared(part, seed) for name, part in config.joined().items()})
+    parts = enumerate(config.joined().items())
+    return join_task_sets({name: _joined_part(i, name, part, seed) for i, (name, part) in parts})
+
+
+def _joined_part(number: int, name: str, config: DataConfig, seed: int) -> TaskSet:
+    """Return one of the sets that are joined; what is wrong with it, or may not be meant, is said with its name."""
+    which = f"the joined set {name!r} (data.join.{number})"
+    try:
+        with noted() as notes:
+            task_set = _prepared(config, seed)
+    except InputError as error:
+        raise InputError(f"{which}: {error}") from (error.__cause__ or error)
+    for note in notes:
+        warnings.warn(f"{which}: {note}", DataWarning, stacklevel=2)
+    return task_set
 
 
 def _from_function(name: str, arguments: dict[str, Any]) -> TaskSet:

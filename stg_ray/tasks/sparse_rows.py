@@ -102,6 +102,14 @@ class SparseRows:
         places = np.repeat(self.starts[chosen] - starts[:-1], lengths) + np.arange(starts[-1])
         return SparseRows(starts, self.columns[places], self.values[places], self.n_columns)
 
+    def in_order(self, columns: np.ndarray) -> SparseRows:
+        """Return the rows with their F columns in another order, given by their numbers."""
+        places = np.empty(self.n_columns, np.int32)
+        places[columns] = np.arange(self.n_columns, dtype=np.int32)
+        moved = places[self.columns]
+        sort = np.lexsort((moved, np.repeat(np.arange(len(self)), np.diff(self.starts))))  # within their rows
+        return SparseRows(self.starts, moved[sort], self.values[sort], self.n_columns)
+
     def range(self) -> tuple[float, float]:
         """Return the least and the largest number, 0 among them if there is one."""
         zeros = [0.0] if len(self.values) < math.prod(self.shape) else []

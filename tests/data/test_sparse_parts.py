@@ -137,6 +137,7 @@ def empty(folder: Path) -> dict[str, Any]:
     return {"npz": "empty.npz"}
 
 
+@pytest.mark.filterwarnings("ignore:the features of the joined set")
 @pytest.mark.parametrize(
     ("writers", "stays"),
     [
