@@ -67,6 +67,19 @@ def test_planted_blocks_are_found_at_a_model_of_ones_own(
 
 
 @pytest.mark.filterwarnings("ignore:the network predicts only")
+@pytest.mark.parametrize("kind", [np.float32, np.uint8])
+def test_reversed_inputs_are_those_of_their_copy(kind: type) -> None:
+    rng = np.random.default_rng(0)
+    images: np.ndarray = rng.integers(0, 256, (60, 3, 4, 4)).astype(kind)
+    labels = rng.integers(0, 2, (60, 2))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    flipped = images[..., ::-1]
+    sets = [sr.TaskSet.from_arrays(each, labels) for each in (flipped, flipped.copy())]
+    matrices = [sr.affinity(model, task_set, preprocess=lambda x: x.float() / 255) for task_set in sets]
+    assert np.array_equal(matrices[0].values, matrices[1].values, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:the network predicts only")
 def test_it_is_what_a_run_computes(make_task_set: Callable[..., sr.TaskSet], tmp_path: Path) -> None:
     task_set = make_task_set(n_samples=300, missing=0.2)
     run = Storage(tmp_path)

@@ -107,7 +107,7 @@ def _pixels(paths: Sequence[Path], channels: int, size: int | None) -> np.ndarra
 
 def _by_name(frame: Any, features: Sequence[str]) -> np.ndarray:
     """The features (N, F) among the columns of a data frame, in the order in which the networks take them."""
-    table = as_table(frame)
+    table = as_table(frame, only=set(features))
     if lacking := [name for name in features if name not in table.column_names]:
         others = f" and {counted(len(lacking) - 1, 'other')}" if len(lacking) > 1 else ""
         raise InputError(
@@ -127,9 +127,10 @@ def _as_tensor(inputs: Any) -> torch.Tensor:
         raise InputError(f"inputs are no array of numbers ({one_line(error)})") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"inputs have the type {array.dtype}: expected numbers")
-    # Frames hand out arrays that cannot be written to, which torch warns of; it lacks some types of other byte orders.
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return torch.as_tensor(np.require(native, requirements="W"))
+    # torch lacks some types of NumPy's, and takes no array that is reversed or cannot be written to (those of frames).
+    with np.errstate(over="ignore"):
+        values = array.astype(np.uint8 if array.dtype == np.uint8 else np.float32, copy=False)
+    return torch.as_tensor(np.require(values, requirements=["C", "W"]))
 
 
 def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -23,7 +23,7 @@ from stg_ray.tasks.task import Task, TaskKind
 
 
 def checked_inputs(given: Any) -> InputRows:
-    """Return inputs (N, ...) as float32 or uint8; large and mostly empty ones of SciPy's as sparse rows.
+    """Return inputs (N, ...) as float32 or uint8, not reversed; large and mostly empty ones of SciPy's as sparse rows.
 
     Raises:
         InputError: they are ragged, hold no numbers, or one is not finite.
@@ -53,7 +53,8 @@ def checked_inputs(given: Any) -> InputRows:
             )
     if inputs.ndim > 1:
         check_input_steps(inputs[rows_to_look_at(len(inputs), inputs[0].size)])
-    return inputs if inputs.dtype == np.uint8 else _as_float32(inputs)
+    values = inputs if inputs.dtype == np.uint8 else _as_float32(inputs)
+    return np.ascontiguousarray(values) if min(values.strides, default=0) < 0 else values  # torch takes none reversed
 
 
 def label_columns(labels: Any, names: Sequence[str] | None) -> tuple[LabelColumns, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -32,8 +32,12 @@ def is_frame(data: object) -> bool:
     return hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns")
 
 
-def as_table(frame: Any) -> pa.Table:
+def as_table(frame: Any, only: Collection[str] | None = None) -> pa.Table:
     """Return a data frame as an Arrow table, without its index.
+
+    Args:
+        frame: of pandas, polars or pyarrow.
+        only: names of columns beside which others of pandas need not be fit for a table.
 
     Raises:
         InputError: `frame` is no data frame, two columns have one name, or a column mixes types.
@@ -44,6 +48,8 @@ def as_table(frame: Any) -> pa.Table:
     if not is_frame(frame):
         lazy = " (collect() makes one of it)" if hasattr(frame, "collect") else ""
         raise InputError(f"{type(frame).__name__} is no data frame: expected one of pandas, polars or pyarrow{lazy}")
+    if only is not None and isinstance(frame, pd.DataFrame):
+        frame = frame.loc[:, [str(name) in only for name in frame.columns]]
     names = getattr(frame, "column_names", frame.columns)  # of Arrow's tables, columns are the columns themselves
     name, count = Counter(map(str, names)).most_common(1)[0] if len(names) else ("", 0)
     if count > 1:

@@ -58,6 +58,11 @@ def checked(inputs: Any, kind: str) -> torch.Tensor:
         (FEATURES[:1], "floats"),
         (FEATURES.tolist(), "floats"),
         (FEATURES.astype(">f8"), "floats"),
+        (FEATURES.astype(np.longdouble), "floats"),
+        (FEATURES[::-1], "floats"),
+        (FEATURES[:, ::-1].copy()[:, ::-1], "floats"),
+        (IMAGES[..., ::-1], "bytes"),  # flipped
+        (IMAGES.astype(">u8")[::-1], "bytes"),
         (torch.tensor(FEATURES, requires_grad=True), "floats"),
         (torch.tensor(FEATURES).bfloat16(), "floats"),
         (np.zeros((5, 3)), "floats"),
@@ -153,7 +158,8 @@ NAMED = pd.DataFrame(FEATURES, columns=["age", "height", "income"])
 def test_columns_of_a_frame_are_taken_by_name(order: tuple[str, ...]) -> None:
     index = index_of(TaskSet.from_arrays(NAMED, LABELS))
     assert PartIndex.from_dict(json.loads(json.dumps(index.to_dict()))).features == ("age", "height", "income")
-    frame = NAMED[list(order)].assign(note="not a feature")
+    others = pd.DataFrame({"note": [1, "not a feature"] * (N // 2), "id": range(N)})  # of two types, which Arrow lacks
+    frame = pd.concat([NAMED[list(order)], others, others], axis=1)
     found = checked_inputs(frame, index, torch.float32)
     np.testing.assert_array_equal(np.asarray(found), FEATURES.astype(np.float32))
 
