@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -169,7 +169,7 @@ def check_earlier_stages(run_dir: RunDir, stage: str, before: Config, config: Co
             raise InputError(f"parts is not done in {run_dir.uri}: call sr.run again with its task set")
         run_dir.require(needed.name, before)
         if config.fingerprint(needed.sections) != before.fingerprint(needed.sections):
-            changed = "; ".join(before.differences(config))
+            changed = _some(before.differences(config, needed.sections))
             way = "start another run" if needed.name == "parts" else f"use stg-ray {needed.name} {out} --set ..."
             raise InputError(f"--set changes what decides the stage {needed.name} ({changed}): {way}")
     if stage != "tune" and (key := next((key for key in _tuned_in_vain(run_dir, before, config)), None)):
@@ -209,12 +209,16 @@ def as_begun(run_dir: RunDir, given: Config) -> Config:
         note_auto(run_dir, given, before)
         return given if before.differences(config) else config
     if differences := before.differences(config):
-        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
         raise InputError(
-            f"{run_dir.uri} belongs to another configuration ({shown}): choose another "
+            f"{run_dir.uri} belongs to another configuration ({_some(differences)}): choose another "
             "directory (--out), or change one stage of that run with stg-ray STAGE DIR --set ..."
         )
     return config
+
+
+def _some(differences: Sequence[str]) -> str:
+    """Return the first differences, and how many others there are."""
+    return "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
 
 
 def finishing_command(run_dir: RunDir, config: Config) -> str:

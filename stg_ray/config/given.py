@@ -12,7 +12,6 @@ import copy
 from typing import Any
 
 from stg_ray.config.given_code import code_digest, is_of_torch
-from stg_ray.config.secrets import without_secrets
 from stg_ray.errors import one_line
 
 PREFIX = "(given):"
@@ -58,10 +57,3 @@ def keep(trunk: Any, key: str) -> str:
 def kept(name: str) -> bytes | None:
     """Return the pickle of a trunk that this process was given."""
     return _KEPT.get(name)
-
-
-def difference_of(key: str, before: Any, now: Any) -> str:
-    """Say what a setting was and is; of trunks that were given in Python only that they differ."""
-    if all(isinstance(value, str) and value.startswith(PREFIX) for value in (before, now)):
-        return f"{key} is given in Python, now another or with other code or weights"
-    return f"{key} is {without_secrets(before)!r}, now {without_secrets(now)!r}"

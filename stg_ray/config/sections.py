@@ -14,8 +14,8 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from stg_ray.config.data import Auto, Count, DataConfig, Section
+from stg_ray.config.differences import differences_of
 from stg_ray.config.fingerprints import fingerprint_values, since
-from stg_ray.config.given import difference_of
 from stg_ray.config.grouping import GroupingConfig
 from stg_ray.config.meta import MetaConfig, check_learner, of_initialisations
 from stg_ray.config.methods import AFFINITY_METHODS
@@ -274,25 +274,23 @@ class Config(Section):
             sections[name] = mine.model_copy(update=resolved)
         return self.model_copy(update=sections)
 
-    def differences(self, other: Config) -> list[str]:
-        """List the keys that `fingerprint` covers and whose values differ, as `section.key is OLD, now NEW`.
+    def differences(self, other: Config, sections: Iterable[str] | None = None) -> list[str]:
+        """List the settings that `fingerprint` covers and that differ, as `section.key is OLD, now NEW`.
+
+        Args:
+            other: with the new values.
+            sections: those that are compared; by default all.
 
         Example:
             >>> from stg_ray import load_config
             >>> load_config("digits").differences(load_config("digits", ["profile.lr=0.01"]))
             ['profile.lr is 0.005, now 0.01']
         """
-        mine, theirs = self.model_dump(), other.model_dump()
-        differences = []
-        for section, value in mine.items():
-            if self.fingerprint([section]) == other.fingerprint([section]):
-                continue
-            if not isinstance(value, dict):
-                differences.append(f"{section} is {value!r}, now {theirs[section]!r}")
-                continue
-            differences += [
-                difference_of(f"{section}.{key}", v, theirs[section][key])
-                for key, v in value.items()
-                if v != theirs[section][key] and key not in WHERE_IT_RUNS
-            ]
-        return differences
+        chosen = list(type(self).model_fields) if sections is None else list(sections)
+        lines: list[str] = []
+        for section in (name for name in chosen if self.fingerprint([name]) != other.fingerprint([name])):
+            before, now = (each.model_dump(include={section})[section] for each in (self, other))
+            if isinstance(before, dict):
+                before, now = ({k: v for k, v in each.items() if k not in WHERE_IT_RUNS} for each in (before, now))
+            lines += differences_of(section, before, now)
+        return lines

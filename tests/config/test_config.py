@@ -166,3 +166,37 @@ def test_settings_that_are_named_by_their_keys_exist() -> None:
     assert set(BY_DEVICE) == devices
     keys = {key for section in sections.values() for key in getattr(section, "model_fields", ())}
     assert set(WHERE_IT_RUNS) <= keys
+
+
+def test_of_nested_settings_only_those_that_differ_are_told() -> None:
+    table = {"csv": {"files": "a.csv", "features": ["x"], "labels": ["y_*"]}}
+    before = load_config({"data": ["digits", table], "retrain": {"plans": ["ours"]}})
+    limited = {**table, "limit": 5, "csv": {**table["csv"], "features": ["x", "z"]}}
+    for data, expected in (
+        (
+            ["digits", {**table, "tasks": {"y_a": {"kind": "regression"}}}],
+            ["y_a is not there, now {'kind': 'regression'}"],
+        ),
+        (["digits", limited], ["csv.features is ['x'], now ['x', 'z']", "limit is None, now 5"]),
+    ):
+        after = load_config({"data": data, "retrain": {"plans": ["ours"]}})
+        told = [line.removeprefix("data.join.1.").removeprefix("tasks.") for line in before.differences(after)]
+        assert told == expected
+    (more,) = before.differences(load_config({"data": ["digits", table, "mnist"], "retrain": {"plans": ["ours"]}}))
+    assert more.startswith("data.join.2 is not there, now {'preset': 'mnist', ")
+    assert "None" not in more
+    both = load_config({"data": ["digits", limited], "seed": 4})
+    assert [line.partition(" ")[0] for line in before.differences(both, ["seed"])] == ["seed"]
+
+
+def test_of_long_lists_what_differs_is_told() -> None:
+    names = [f"x_{i}" for i in range(1000)]
+    before, after, turned = (
+        load_config({"data": {"csv": {"files": "a.csv", "features": each, "labels": ["y"]}}})
+        for each in (names, [*names[:7], *names[8:], "z"], names[::-1])
+    )
+    assert before.differences(after) == ["data.csv.features is [..., 'x_7', ...] of 1000, now [..., 'z', ...] of 1000"]
+    (line,) = before.differences(turned)
+    assert line.startswith("data.csv.features is [..., 'x_0', 'x_1', ")
+    assert ", now [..., 'x_999', 'x_998', " in line
+    assert len(line) < 300
