@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from stg_ray.shown import counted, ranged
-from stg_ray.tasks.labels import observed
-from stg_ray.tasks.rare import first_names, minorities
+from stg_ray.tasks.labels import observed, ranges_of
+from stg_ray.tasks.rare import first_names, minorities, shown_label
 from stg_ray.tasks.sparse_rows import InputRows, SparseRows
 from stg_ray.tasks.task import Task
 from stg_ray.tasks.task_set import TaskSet
@@ -19,7 +19,7 @@ BLOCK_VALUES = 2**22
 
 
 def about(task_set: TaskSet) -> list[str]:
-    """Return a line for each kind of task, one for the inputs, and one for tasks that were dropped or are not scored.
+    """Return a line for each kind of task, one for the inputs, and others for what is dropped, not scored or not seen.
 
     Example:
         >>> import numpy as np
@@ -55,7 +55,37 @@ def about(task_set: TaskSet) -> list[str]:
     if unscored:
         n_tasks = len(task_set.tasks)
         lines.append(f"trained and not scored: {len(unscored):,} of {n_tasks:,} tasks, {first_names(unscored)}")
+    if unseen := _unseen_classes(task_set):
+        lines.append(f"classes without a training row, never learned: {first_names(unseen)}")
+    if untold := _untold(task_set):
+        n_tasks = len(task_set.tasks)
+        lines.append(
+            f"not scored on validation rows, which have no label or one class of them: {len(untold):,} of {n_tasks:,} "
+            f"tasks, {first_names(untold)}"
+        )
     return lines
+
+
+def _unseen_classes(task_set: TaskSet) -> list[str]:
+    """Return the classes of multi-class tasks that no training row has, each with its task."""
+    train, unseen = task_set.rows("train"), []
+    for t, task in enumerate(task_set.tasks):
+        if task.kind == "multiclass":
+            column = task_set.labels[train, t]
+            counts = np.bincount(column[observed(column)].astype(np.int64), minlength=task.n_classes)
+            unseen += [f"{shown_label(task, code)} of {task.name!r}" for code in np.flatnonzero(counts == 0).tolist()]
+    return unseen
+
+
+def _untold(task_set: TaskSet) -> list[str]:
+    """Return the tasks that the validation rows have no score of, beside those that are not scored at all."""
+    ranges = ranges_of(task_set.labels, task_set.rows("val"))
+    told = {
+        task.name: ranges.count[t] > 1 if task.kind == "regression" else ranges.low[t] < ranges.high[t]
+        for t, task in enumerate(task_set.tasks)
+        if task.is_scored
+    }
+    return [name for name, is_told in told.items() if not is_told]
 
 
 def _labelled(task_set: TaskSet) -> np.ndarray:

@@ -113,7 +113,7 @@ def _rare_in(task_set: TaskSet, split: str, least: int) -> dict[int, str]:
     for t, task in enumerate(task_set.tasks):
         column = ranges.of(t)
         if not column.low < column.high:
-            only = f"only the label {_shown(task, column.low)}" if column.count else "no label"
+            only = f"only the label {shown_label(task, column.low)}" if column.count else "no label"
             blank = ", and none in others: if no label means no, write it" if 0 < column.count < len(rows) else ""
             rare[t] = f"{task.name!r} has {only} in the {split} rows{blank}"
     if least > 1:
@@ -136,7 +136,7 @@ def minorities(labels: np.ndarray, tasks: Sequence[Task], rows: np.ndarray) -> l
     return counts
 
 
-def _shown(task: Task, label: float) -> str:
+def shown_label(task: Task, label: float) -> str:
     """Return a label as the data has it."""
     value = label if task.classes is None else task.classes[int(label)]
     return value if isinstance(value, str) else f"{value:g}"

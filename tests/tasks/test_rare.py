@@ -160,3 +160,26 @@ def test_what_was_understood_is_told(task_set: TaskSet) -> None:
     assert about(TaskSet.from_arrays(np.zeros((N, 3, 4)), {"a": HALF, "b": HALF}))[-1] == (
         "inputs: 3 x 4 float32 values from 0 to 0"
     )
+
+
+def test_what_some_rows_tell_nothing_of_is_named() -> None:
+    split = np.array(["train"] * 140 + ["val"] * 20 + ["test"] * 40)
+    late = np.where(np.arange(N) < 160, np.arange(N) % 2, np.arange(N) % 3)  # the third class is in test rows only
+    labels = {
+        "fine": HALF,
+        "pet": np.array(["cat", "dog", "owl"])[late],
+        "no label": np.where(split == "val", -1, HALF),
+        "one value": np.where(split == "val", 1, HALF),
+        "real": np.where((split == "val") & (np.arange(N) > 140), np.nan, np.arange(N) / 7),
+        "flat": np.where(split == "val", 0.5, np.arange(N) / 7),
+    }
+    task_set = TaskSet.from_arrays(np.zeros((N, 1)), labels, split=split)
+    assert about(task_set)[-2:] == [
+        "classes without a training row, never learned: owl of 'pet'",
+        "not scored on validation rows, which have no label or one class of them: 3 of 6 tasks, no label, one value, "
+        "real",
+    ]
+    fine = TaskSet.from_arrays(
+        np.zeros((N, 1)), {"fine": HALF, "pet": np.array(["cat", "dog", "owl"])[np.arange(N) % 3]}
+    )
+    assert not any("never learned" in line or "validation" in line for line in about(fine))
