@@ -19,7 +19,7 @@ from stg_ray.grouping.clusterers.base import Clusterer, Clustering
 from stg_ray.grouping.clusterers.points import PointClusters
 from stg_ray.grouping.clusterers.registry import check_method, clusterer_of, name_of
 from stg_ray.grouping.graph import TaskGraph, default_neighbours, task_graph
-from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, in_order_of, points_of
+from stg_ray.grouping.inputs import MatrixLike, as_matrix, as_points, each_source, in_order_of, points_of
 from stg_ray.grouping.n_groups import Criterion, choose_n_groups
 from stg_ray.grouping.resamples import resampled_graphs, resampled_points
 from stg_ray.grouping.selection import Conditions, select
@@ -97,8 +97,7 @@ def group_tasks(  # noqa: PLR0913 - one call for newcomers: every setting of the
         overlap_above=overlap_above,
         budget={} if method == "budget" and budget is None else budget,
     )
-    sources: list[Any] = list(affinity) if isinstance(affinity, list | tuple) else [affinity]
-    sources = [as_points(source, names) or source for source in sources]
+    sources: list[Any] = [as_points(source, names) or source for source in each_source(affinity)]
     matrices = _matrices(sources, names, kind)
     tasks = matrices[0].tasks
     check_method(method, len(tasks))

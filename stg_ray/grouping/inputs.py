@@ -24,17 +24,20 @@ from stg_ray.tasks.containers import nan_where_masked
 PointsLike = PointHistogram | DataMap | DataMapState
 """Data maps, whose tasks are compared by their points."""
 
-MatrixLike = TaskMatrix | PointsLike | np.ndarray | torch.Tensor | pd.DataFrame | str | os.PathLike[str]
+Rows = Sequence[Sequence[float]]
+"""A matrix as a list of its rows."""
+
+MatrixLike = TaskMatrix | PointsLike | np.ndarray | Rows | torch.Tensor | pd.DataFrame | str | os.PathLike[str]
 
 
 def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: Kind | None = None) -> TaskMatrix:
     """Return the K x K matrix of an array, a data frame, a file or a data map.
 
     Args:
-        source: a TaskMatrix; an array (K, K); a data frame whose index and columns name the tasks; a path to Parquet,
-            of a run's affinity/ or as pandas writes such a frame, or to CSV with the tasks' names in the first row and
-            column; a data map, whose tasks are as far apart as the shares of their points (see
-            `PointHistogram.distances`).
+        source: a TaskMatrix; an array (K, K), or a list of its rows; a data frame whose index and columns name the
+            tasks; a path to Parquet, of a run's affinity/ or as pandas writes such a frame, or to CSV with the tasks'
+            names in the first row and column; a data map, whose tasks are as far apart as the shares of their points
+            (see `PointHistogram.distances`).
         names: of the tasks of an array or a DataMapState; task 0, task 1, ... if not given.
         kind: of an array, a data frame or a file of yours: affinity (large means alike) or distance; None: affinity,
             unless it looks like distances, which are refused. A TaskMatrix and the run's Parquet have their kind with
@@ -63,6 +66,20 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
         raise InputError(f"the affinity has the shape {values.shape}: expected a square matrix, one row per task")
     tasks = tuple(names) if names is not None else tuple(f"task {t}" for t in range(len(values)))
     return _understood(tasks, values, kind, "the affinity")
+
+
+def each_source(given: MatrixLike | Sequence[MatrixLike]) -> list[MatrixLike]:
+    """Return the sources of matrices that are given: several in a list, or one; a list of rows is one, too."""
+    if not isinstance(given, list | tuple):
+        return [cast(MatrixLike, given)]
+    return [np.array(given, dtype=object)] if given and all(map(_is_row, given)) else list(given)
+
+
+def _is_row(given: object) -> bool:
+    """Return whether this is a row of a matrix: an array of one dimension, or a list of plain values."""
+    if isinstance(given, list | tuple):
+        return not any(hasattr(value, "__len__") and not isinstance(value, str) for value in given)
+    return isinstance(given, np.ndarray | torch.Tensor | pd.Series) and given.ndim == 1
 
 
 def as_points(source: object, names: Sequence[str] | None = None) -> PointHistogram | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,15 @@ def test_tensors_that_need_gradients(dtype: torch.dtype) -> None:
     values = torch.tensor(VALUES, dtype=dtype, requires_grad=True)
     assert sr.group(values, names=NAMES, n_groups=2).groups == EXPECTED
     assert values.requires_grad
+
+
+@pytest.mark.parametrize("as_rows", [np.ndarray.tolist, list, lambda values: [torch.tensor(row) for row in values]])
+def test_a_list_of_rows_is_one_matrix_and_one_of_matrices_several(as_rows: Callable[[np.ndarray], list[Any]]) -> None:
+    rows = as_rows(VALUES)
+    assert sr.group(rows, names=NAMES, n_groups=2).groups == EXPECTED
+    assert sr.group([rows, VALUES], names=NAMES, weights=[0.5, 0.5], n_groups=2).groups == EXPECTED
+    with pytest.raises(InputError, match="the affinity"):
+        sr.group([*rows[:-1], rows[-1][:3]], names=NAMES)
 
 
 def test_masked_pairs_have_no_value() -> None:
