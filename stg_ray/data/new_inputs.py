@@ -126,7 +126,8 @@ def _as_tensor(inputs: Any) -> torch.Tensor:
     except ValueError as error:  # ragged rows
         raise InputError(f"inputs are no array of numbers ({one_line(error)})") from error
     if array.dtype.kind not in "biuf":
-        raise InputError(f"inputs have the type {array.dtype}: expected numbers")
+        by_names = "; a row by names is given as pandas.DataFrame([row])" if hasattr(inputs, "keys") else ""
+        raise InputError(f"inputs have the type {array.dtype}: expected numbers{by_names}")
     # torch lacks some types of NumPy's, and takes no array that is reversed or cannot be written to (those of frames).
     with np.errstate(over="ignore"):
         values = array.astype(np.uint8 if array.dtype == np.uint8 else np.float32, copy=False)

@@ -107,6 +107,7 @@ def test_inputs_as_in_training_pass(inputs: Any, kind: str) -> None:
         (np.ma.masked_all((1, 3)), "floats", "NaN, masked .* in 1 rows, the first is row 0"),
         (FEATURES.astype(str), "floats", "the type <U.*expected numbers"),
         (FEATURES.astype(object), "floats", "the type object: expected numbers"),
+        ({"a": 1.0, "b": 2.0, "c": 3.0}, "floats", r"numbers; a row by names is given as pandas.DataFrame\(\[row\]\)"),
         ([[1.0, 2.0, 3.0], [1.0]], "floats", "no array of numbers"),
         (np.zeros(3), "floats", "this is a single input"),
         (np.zeros((2, 4)), "floats", r"have the shape \(2, 4\): expected \(N, 3\)$"),
