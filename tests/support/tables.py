@@ -39,3 +39,13 @@ def written(folder: Path, columns: Any, name: str = "mine.parquet") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(columns if isinstance(columns, pa.Table) else pa.table(columns), path)
     return path
+
+
+def assert_same_but_for_rounding(now: pa.Table, then: pa.Table) -> None:
+    """The same columns; numbers as far as processors agree, on another of which one table may have been made."""
+    assert now.schema.equals(then.schema)
+    for name, a, b in zip(now.column_names, now.columns, then.columns, strict=True):
+        if pa.types.is_floating(a.type):
+            np.testing.assert_allclose(a.to_numpy(), b.to_numpy(), rtol=1e-6, err_msg=name)
+        else:
+            assert a.equals(b), name
