@@ -3,7 +3,8 @@
 Every stage is divided among workers as far as its units allow, and is never faster than what the driver does for each
 unit, one after the other:
 
-    profile    epochs x (rows of the worker with most parts x seconds of a row + steps x seconds of their all-reduce)
+    profile    epochs x (rows of the worker with most parts x seconds of a row + steps x seconds of an all-reduce);
+               there are as many steps whatever the workers, which share each batch
     affinity   max(rounds of parts x seconds of a part, parts x driver) + parts x (a + b K^2)
     group      the driver alone
     search     for each round: max(rounds of networks x seconds of a network, networks x driver) + its proposals
@@ -63,7 +64,7 @@ class Job:
         row: seconds of a training step, of a row.
         part: seconds of the affinities, of a part.
         epochs: of a training.
-        batch: rows of a step of a worker.
+        batch: rows of a step, over all workers of the network.
         rounds: of the search.
         searched: networks of the search, of `search_epochs` each.
         search_epochs: of each of them.
@@ -77,7 +78,7 @@ class Job:
     row: float
     part: float
     epochs: int = 20
-    batch: int = 256
+    batch: int = 64
     rounds: int = 5
     searched: int = 120
     search_epochs: int = 3
@@ -86,16 +87,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage on so many workers.
-
-    Attributes:
-        seconds: that it takes.
-        work: of them and of all workers, the seconds that were spent on its units.
-        limit: what keeps it from being faster.
-    """
+    """The seconds of a stage on so many workers, and what keeps it from being faster."""
 
     seconds: float
-    work: float
     limit: str
 
 
@@ -104,7 +98,7 @@ def stages(job: Job, costs: Costs, workers: int) -> dict[str, Stage]:
     return {
         "profile": _profile(job, costs, workers),
         "affinity": _affinity(job, costs, workers),
-        "group": Stage(power(costs.grouping, job.tasks), 0.0, "the driver"),
+        "group": Stage(power(costs.grouping, job.tasks), "the driver"),
         "search": _search(job, costs, workers),
         "networks": _networks(job, costs, workers, 1),
         "networks of several workers": _networks(job, costs, workers, max(1, workers // job.networks)),
@@ -126,31 +120,31 @@ def fastest_epoch(job: Job, workers: int) -> tuple[float, int, str]:
 
     def epoch(n: int) -> float:
         rows = math.ceil(job.parts / n) * job.rows / job.parts
-        return rows * job.row + math.ceil(rows / job.batch) * all_reduce(job.parameters, n)
+        return rows * job.row + math.ceil(job.rows / job.batch) * all_reduce(job.parameters, n)
 
-    most = min(workers, job.parts)
+    most = min(workers, job.parts, job.batch)
     best = min((2**i for i in range(int(math.log2(most)) + 1)), key=epoch)
-    limit = "the parts" if best == job.parts else "the exchange of gradients"
+    limit = "the parts" if best == job.parts < job.batch else "the exchange of gradients"
     return epoch(best), best, "the workers" if best == workers else limit
 
 
 def _profile(job: Job, costs: Costs, workers: int) -> Stage:
     epoch, _, limit = fastest_epoch(job, workers)
-    return Stage(costs.start + job.epochs * epoch, job.epochs * job.rows * job.row, limit)
+    return Stage(costs.start + job.epochs * epoch, limit)
 
 
 def _affinity(job: Job, costs: Costs, workers: int) -> Stage:
     shared, limit = _shared(job.parts, job.part, costs.part, workers, "the parts")
     adding = job.parts * (costs.of_part(job.tasks) - costs.part)
     limit = "the driver, which adds" if adding > shared else limit
-    return Stage(costs.start + shared + adding, job.parts * job.part, limit)
+    return Stage(costs.start + shared + adding, limit)
 
 
 def _search(job: Job, costs: Costs, workers: int) -> Stage:
     seconds, proposals = job.search_epochs * job.rows * job.row, power(costs.proposals, job.tasks)
     of_round, limit = _shared(job.searched // job.rounds, seconds, costs.trial, workers, "the networks of a round")
     limit = "the driver, which proposes" if proposals > job.rounds * of_round else limit
-    return Stage(job.rounds * (costs.start + of_round) + proposals, job.searched * seconds, limit)
+    return Stage(job.rounds * (costs.start + of_round) + proposals, limit)
 
 
 def _networks(job: Job, costs: Costs, workers: int, each: int) -> Stage:
@@ -159,7 +153,7 @@ def _networks(job: Job, costs: Costs, workers: int, each: int) -> Stage:
     seconds = job.epochs * epoch
     shared, limit = _shared(job.networks, seconds, costs.trial, workers // each, "the number of networks")
     limit = of_epoch if each > 1 and of_epoch != "the workers" else limit
-    return Stage(costs.start + shared, job.networks * job.epochs * job.rows * job.row, limit)
+    return Stage(costs.start + shared, limit)
 
 
 def _shared(units: int, seconds: float, driver: float, workers: int, name: str) -> tuple[float, str]:
