@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from stg_ray.cluster import forks
 from stg_ray.cluster.own_ray import PARAMETERS, with_parameters
@@ -77,15 +78,15 @@ def ray_session() -> Iterator[None]:
     forks.end()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """One thread of torch, as in a trial: threads that wait for each other take ten times as long on busy cores."""
+    """One thread of torch and of NumPy, as in a trial: threads that wait for each other take up to ten times as long on
+    busy cores."""
     import torch
 
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(autouse=True)

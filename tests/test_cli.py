@@ -16,6 +16,7 @@ from PIL import Image
 from stg_ray.findings import Finding
 from stg_ray.tables import STYLE_OF_STATE
 from tests.support.commands import Done, stg_ray
+from tests.support.processes import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -23,7 +24,12 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 def as_a_program(*arguments: str, cwd: Path | None = None) -> Done:
     """In a process of its own, with a Ray of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "stg_ray", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "stg_ray", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 

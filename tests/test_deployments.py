@@ -20,13 +20,16 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from stg_ray.config.loading import load_config
 from stg_ray.options import STAGE_NAMES
+from tests.support.processes import PATIENCE
 
 
 @pytest.mark.parametrize("stage", STAGE_NAMES)
 def test_every_stage_has_a_job(repository: Path, tmp_path: Path, stage: str) -> None:
     command = [sys.executable, f"jobs/run_{stage}.py", str(tmp_path / "none")]
     env = {**os.environ, "PYTHONPATH": str(repository)}
-    done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=repository, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 2
     assert done.stderr == (
         f"stg-ray: {tmp_path}/none is no run directory (no config.yaml in it): start one with stg-ray run\n"
@@ -47,7 +50,7 @@ def test_results_do_not_stay_in_the_copy_that_goes_with_a_job(repository: Path, 
         command = [sys.executable, *arguments]
         env = {**os.environ, "PYTHONPATH": str(repository), "HOME": str(copy_of_job / "home")}
         done = subprocess.run(
-            command, cwd=copy_of_job, env=env, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=copy_of_job, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert done.returncode == 2
         assert "is in the job's working directory, a copy that Ray deletes after the job: give --out" in done.stderr

@@ -16,12 +16,13 @@ from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.cluster.machine import UNUSABLE, MachineFacts
 from stg_ray.doctor import check_packages, check_room
 from tests.support.clusters import RayCluster, needs_mounts
+from tests.support.processes import PATIENCE
 from tests.test_older_runs import ARCHIVE
 
 
 def examined(*arguments: str, env: dict[str, str] | None = None, cwd: Path) -> tuple[int, list[str]]:
     command = [sys.executable, "-m", "stg_ray", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
@@ -93,7 +94,6 @@ def test_little_room_and_broken_packages() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_cluster_whose_nodes_differ(tmp_path: Path) -> None:
     """A second node that sees another folder at the path of the run, has another torch, and offers a GPU that its torch
     does not see: the doctor says so, and a run is refused before anything is laid out."""

@@ -17,13 +17,14 @@ import pytest
 from tests.support.clusters import RayCluster, needs_mounts
 from tests.support.faults import STAGES, Disturbed, fill, make_reference, read_only
 
-pytestmark = [pytest.mark.fault_matrix, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.fault_matrix, pytest.mark.timeout(900)]
 
 TELLING = {
-    ("head", "profile"), ("driver", "retrain"), ("full", "affinity"), ("unwritable", "profile"),
+    ("head", "profile"), ("full", "affinity"), ("unwritable", "profile"),
 }  # fmt: skip
 """One of every fault that has no test beside its stage: these run with the slow tests. Killed workers and lost nodes
-are in test_trial_faults.py, and in profiling/ and affinities/."""
+are in test_trial_faults.py, and in profiling/ and affinities/; a killed driver is in test_object_store.py, and beside
+searches and tuning."""
 
 
 def cells(fault: str) -> pytest.MarkDecorator:
@@ -192,7 +193,7 @@ def test_two_runs_at_once(cluster: RayCluster, reference: Path, tmp_path: Path) 
     with cluster.nodes(1):
         programs = [run.start(until="group") for run in runs]
         for program in programs:
-            assert program.wait(300) == 0, program.output
+            assert program.wait() == 0, program.output
     for run in runs:
         for stage in ("profile", "affinity"):
             run.assert_same_result(stage)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clusters import RayCluster
+from tests.support.processes import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -55,7 +56,7 @@ def test_digits_as_a_job(repository: Path, tmp_path: Path) -> None:
         leaves = ("submit", "--no-wait", "--submission-id", "later", "--working-dir", ".", "--", sys.executable)
         left = cluster.job(*leaves, "jobs/run_report.py", str(run), cwd=project)
         assert left.returncode == 0, left.stdout + left.stderr
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while "succeeded" not in (status := cluster.job("status", "later")).stdout + status.stderr:
             assert time.monotonic() < deadline, status.stdout + status.stderr
             time.sleep(1)

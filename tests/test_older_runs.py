@@ -7,15 +7,19 @@ planted tasks, with what `sr.load` predicted then.
 from __future__ import annotations
 
 import tarfile
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import stg_ray as sr
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.config.loading import load_config
+from stg_ray.pipeline import run_stage
+from stg_ray.progress import Reporter
 from stg_ray.stages import STAGES
 from tests.support.processes import Program
 from tests.support.tables import assert_same_but_for_rounding
@@ -77,6 +81,7 @@ def test_the_same_command_writes_its_report(older: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
 def test_a_stage_done_again_gives_the_same(older: Path) -> None:
     """The same tables, whose Parquet files have had checksums since; scores on validation rows are made otherwise now.
 
@@ -85,9 +90,11 @@ def test_a_stage_done_again_gives_the_same(older: Path) -> None:
     run_dir = RunDir(older / "run")
     groups, before = run_dir.read_bytes("groups.json"), run_dir.read_parquet("affinity/landscape.parquet")
     results = run_dir.read_parquet("results.parquet").to_pandas()
-    for stage in ("affinity", "group"):
-        stg_ray(older, stage, "run")
-    output = stg_ray(older, "retrain", "run")
+    said = StringIO()
+    for stage in ("affinity", "group", "retrain"):
+        run_stage(stage, "run", reporter=Reporter(Console(file=said, width=200)))
+    output = said.getvalue()
+    assert f"{'retrain':<9} done in" in output
     assert "The test rows were looked at" not in output
     assert " of them from before" not in output
     assert run_dir.read_bytes("groups.json") == groups

@@ -164,7 +164,7 @@ def test_the_command_line_goes_on_only_where_the_parts_of_a_task_set_are(
     file, other = str(run.path / "config.yaml"), str(tmp_path / "other")
     for arguments in (("run", file, "--out", other), ("plan", file)):
         refused = Program(*arguments, log=tmp_path / "log")
-        assert refused.wait(60) == 2
+        assert refused.wait() == 2
         lines = [line for line in refused.output.splitlines() if not line.startswith("run directory")]
         assert len(lines) == 1
         assert "data.task_set stands for a task set that was given in Python" in lines[0]
@@ -264,11 +264,11 @@ def test_the_same_command_again_does_nothing_and_another_configuration_is_refuse
     run = digits[0]
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name not in (".lease", "config.yaml")}
     again = Program("run", "digits", "--out", str(run), log=tmp_path / "again")
-    assert again.wait(60) == 0
+    assert again.wait() == 0
     assert again.output.count("done before") == 6
     assert {path: path.stat().st_mtime_ns for path in before} == before
     other = Program("run", "digits", "--out", str(run), "--set", "profile.epochs=3", log=tmp_path / "other")
-    assert other.wait(60) == 2
+    assert other.wait() == 2
     assert "belongs to another configuration (profile.epochs is 20, now 3)" in other.output
 
 
@@ -280,10 +280,10 @@ def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float],
     run = tmp_path / "run"
     shutil.copytree(digits[0], run)
     wrong = Program("group", str(run), "--set", "profile.epochs=3", log=tmp_path / "wrong")
-    assert wrong.wait(60) == 2
+    assert wrong.wait() == 2
     assert "--set changes what decides the stage profile (profile.epochs is 20, now 3)" in wrong.output
     group = Program("group", str(run), "--set", "grouping.method=agglomerative", log=tmp_path / "group")
-    assert group.wait(60) == 0, group.output
+    assert group.wait() == 0, group.output
     assert "in 4 groups" in group.output
     assert "\n    3  " in group.output, "the groups are shown"
     directory = RunDir(run)
@@ -293,7 +293,7 @@ def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float],
     assert not directory.is_done("retrain", config)
     assert not (run / "results.parquet").exists()
     early = Program("report", str(run), log=tmp_path / "early")
-    assert early.wait(60) == 2
+    assert early.wait() == 2
     assert "retrain is not done" in early.output
     retrain = Program("retrain", str(run), "--set", "retrain.plans=[ours, all_in_one]", log=tmp_path / "retrain")
     assert retrain.wait() == 0, retrain.output
@@ -306,7 +306,7 @@ def test_a_stage_alone_with_another_setting(digits: tuple[Path, Program, float],
         network = json.loads((run / "models" / "ours" / f"group-{number}" / "seed-0" / "network.json").read_text())
         assert network["tasks"] == members
     report = Program("report", str(run), log=tmp_path / "report")
-    assert report.wait(60) == 0, report.output
+    assert report.wait() == 0, report.output
 
 
 @pytest.mark.slow
@@ -314,6 +314,6 @@ def test_a_second_process_on_the_directory_is_refused(tmp_path: Path) -> None:
     first = Program("run", "digits", *SMALL, "--out", str(tmp_path / "run"), log=tmp_path / "first")
     first.wait_until((tmp_path / "run" / ".stages" / "parts.json").exists)
     second = Program("run", "digits", *SMALL, "--out", str(tmp_path / "run"), log=tmp_path / "second")
-    assert second.wait(60) == 2
+    assert second.wait() == 2
     assert f"in use by process {first.process.pid}" in second.output
     assert first.interrupt()[0] == 130

@@ -200,8 +200,7 @@ def test_a_value_and_its_negative_are_one_problem() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("near", [0.8, 0.0])
-@pytest.mark.parametrize("has_classes", [True, False])
+@pytest.mark.parametrize(("near", "has_classes"), [(0.8, True), (0.8, False), (0.0, True)])
 def test_regressions_of_one_direction_are_found_whatever_their_signs_and_units(
     near: float, has_classes: bool, tmp_path: Path, quiet: Reporter
 ) -> None:

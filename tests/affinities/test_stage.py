@@ -28,7 +28,7 @@ from stg_ray.grouping import group_tasks
 from stg_ray.models import build_network, save_network
 from stg_ray.progress import Reporter
 from stg_ray.retraining.meta_profile import meta_profile
-from tests.support.processes import Program
+from tests.support.processes import PATIENCE, Program
 
 ALL_OF_DIGITS = (
     "--set", "affinity.methods=[landscape]", "--set", "affinity.layers=all", "--set", "affinity.samples=100000",
@@ -133,7 +133,7 @@ def test_where_memory_ends_micro_batches_are_halved(profiled: Path, tmp_path: Pa
     script.write_text(LITTLE_MEMORY)
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, str(script), str(profiled), "24"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("halved from")
 

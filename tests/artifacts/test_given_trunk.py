@@ -22,6 +22,7 @@ from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError
 from stg_ray.models import build_network
 from stg_ray.progress import Reporter
+from tests.support.processes import PATIENCE
 
 LABELS = np.stack([np.arange(60) % 2, np.arange(60) // 2 % 2], axis=1)
 TASKS = sr.TaskSet.from_arrays(np.random.default_rng(0).normal(size=(60, 3)), LABELS)
@@ -124,7 +125,7 @@ if __name__ == "__main__":
 def test_a_class_of_the_program_itself_reaches_the_workers(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "(4, 2)"

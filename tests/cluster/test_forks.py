@@ -19,7 +19,7 @@ import pytest
 
 from stg_ray.cluster import fork_client, fork_server, forks
 from stg_ray.cluster.fork_client import ADDRESS, CONTEXT, OF_RAY, variables_of
-from tests.support.processes import without_ray
+from tests.support.processes import PATIENCE, without_ray
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
 
@@ -86,7 +86,7 @@ def asked(tmp_path: Path, address: str, *, context: str | None = None, **setting
     command = [sys.executable, fork_client.__file__, str(program), str(out), f"--worker-id={out}"]
     command += [] if context is None else ["--language=PYTHON", CONTEXT + context]
     environment = os.environ | {ADDRESS: address, OF_RAY: str(setup)}
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=100, check=False, **settings)
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=False, **settings)
     assert done.returncode == 0, done.stderr
     for _ in range(1000):  # the client ends when the fork is there
         if out.exists() and out.stat().st_size:
@@ -133,7 +133,7 @@ def test_a_worker_of_ray_is_as_one_that_ray_starts(ray_session: None) -> None:
     fork, parent, has_torch = ray.get(ask.options(runtime_env={"env_vars": variables}).remote(STATE))
     # Of this variable a Python that runs already would take no notice.
     plain, other, not_yet = ray.get(
-        ask.options(runtime_env={"env_vars": variables | {"PYTHONHASHSEED": "0"}}).remote(STATE), timeout=100
+        ask.options(runtime_env={"env_vars": variables | {"PYTHONHASHSEED": "0"}}).remote(STATE), timeout=PATIENCE
     )
     (server,) = forks._servers
     assert (parent, has_torch) == (server.pid, True)
@@ -179,7 +179,7 @@ check_draws()
 @pytest.mark.parametrize("used", [False, True])
 def test_a_generator_that_was_used_before_the_fork_is_found(used: bool) -> None:
     command = [sys.executable, "-c", DRAWS, "used" if used else "new"]
-    done = subprocess.run(command, env=without_ray(), capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, env=without_ray(), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ("Ray's generator was used before the fork" in done.stderr) == used, done.stderr
     assert (done.returncode != 0) == used
 
@@ -321,6 +321,6 @@ with session(None):
 def test_a_ray_works_without_its_server(off: bool) -> None:
     environment = without_ray() | ({forks.OFF: "1"} if off else {})
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT], env=environment, capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-c", WITHOUT], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.stdout.split() == ["0" if off else "1", "True"], done.stderr

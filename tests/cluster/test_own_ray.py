@@ -18,7 +18,7 @@ from stg_ray.cluster import keeper
 from stg_ray.cluster.machine import missing_for_ray
 from stg_ray.cluster.own_ray import MARK, check_limits, remove_leftovers, start_patiently
 from stg_ray.errors import InputError, StgRayError
-from tests.support.processes import without_ray
+from tests.support.processes import PATIENCE, without_ray
 
 LOOK = """
 import json, os, stat, psutil, ray
@@ -43,7 +43,7 @@ print(json.dumps({"heard": heard, "ports": ports, "closed": closed, "left": fold
 @pytest.mark.slow
 def test_it_listens_on_loopback_only_and_keeps_its_files_to_its_user() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LOOK], env=without_ray(), capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-c", LOOK], env=without_ray(), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -55,7 +55,7 @@ def test_what_is_missing_is_reported() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_more_is_asked_for_than_there_is(tmp_path: Path) -> None:
     """Two nodes of one CPU, one with GPUs in name on a node without CPUs: the plan and the run say what is done
     instead, and the run ends."""
@@ -69,8 +69,8 @@ def test_more_is_asked_for_than_there_is(tmp_path: Path) -> None:
         plan = Program("plan", "digits", *settings, *more, *there, log=tmp_path / "plan", env=cluster.env)
         run = Program("run", "digits", *settings, *there, "--out", str(tmp_path / "run"), log=tmp_path / "log",
                       env=cluster.env)  # fmt: skip
-        assert plan.wait(120) == 0, plan.output
-        assert run.wait(240) == 0, run.output
+        assert plan.wait() == 0, plan.output
+        assert run.wait() == 0, run.output
     text = " ".join(plan.output.split())
     assert "3 nodes, 2 workers; workers of 1 CPU, actors of 1 CPU, workers of trials (2 each) of 1 CPU" in text
     assert "workers: 2 workers instead of 7: no more fit on the nodes" in text

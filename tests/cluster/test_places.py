@@ -30,6 +30,7 @@ from stg_ray.config.data import DataConfig, data_root
 from stg_ray.data.rows import _user
 from stg_ray.doctor import check_places
 from stg_ray.errors import InputError
+from tests.support.processes import PATIENCE
 
 LONG = "/tmp/" + 60 * "l"
 
@@ -101,7 +102,7 @@ def test_a_run_says_so_before_anything_is_started(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stg_ray", "run", "digits", "--out", str(tmp_path / "run")]
     environment = {**os.environ, "RAY_TRAIN_V2_ENABLED": "0"}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 2
     assert "RAY_TRAIN_V2_ENABLED=0 switches off" in done.stderr
@@ -109,7 +110,6 @@ def test_a_run_says_so_before_anything_is_started(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Ray does not look at TMPDIR elsewhere")
 def test_a_run_in_awkward_places(tmp_path: Path) -> None:
     """A long temporary folder, no home folder, and a run directory with letters beyond ASCII."""
@@ -118,7 +118,7 @@ def test_a_run_in_awkward_places(tmp_path: Path) -> None:
     settings = ["--set", "data.limit=200", "--set", "profile.epochs=2", "--set", "profile.workers=1"]
     command = [sys.executable, "-m", "stg_ray", "run", "digits", "--out", "données-鳥", "--until", "profile", *settings]
     env = {**os.environ, "TMPDIR": str(long), "HOME": "/proc/1"}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "données-鳥" / "profile" / "network.pt").exists()
 
@@ -166,7 +166,7 @@ def test_a_user_without_a_home_folder_has_its_data_among_temporary_files(tmp_pat
     clean = {key: value for key, value in os.environ.items() if key not in named}
     assert data_root(DataConfig(preset="digits", root=str(tmp_path))) == tmp_path
     done = subprocess.run(
-        [sys.executable, "-c", script], env=clean, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], env=clean, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -15,7 +15,7 @@ import pytest
 from stg_ray import imports
 from stg_ray.cluster.calls import root_cause
 from stg_ray.cluster.ray_messages import in_brief
-from tests.support.processes import without_ray
+from tests.support.processes import PATIENCE, without_ray
 
 
 class OfRay(Exception):
@@ -87,7 +87,7 @@ def test_a_ray_that_is_begun_ahead_is_the_sessions_own_and_ends(taken: bool) -> 
         env=without_ray(),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 2, done.stderr

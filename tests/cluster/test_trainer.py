@@ -13,7 +13,7 @@ from stg_ray.cluster import keepers
 from stg_ray.cluster.keepers import is_running
 from stg_ray.cluster.session import OWN_RAY_SETTINGS
 from stg_ray.cluster.trainer import OF_CLUSTERS, OF_DATASETS, torch_trainer
-from tests.support.processes import without_ray
+from tests.support.processes import PATIENCE, without_ray
 
 
 def names_of_callbacks() -> list[str]:
@@ -64,7 +64,7 @@ def test_a_training_of_an_own_ray_has_a_controller_a_worker_and_what_synchronize
         env=without_ray() | OWN_RAY_SETTINGS,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

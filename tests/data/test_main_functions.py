@@ -12,6 +12,7 @@ from stg_ray.config.loading import load_config
 from stg_ray.errors import InputError
 from stg_ray.imports import resolve
 from stg_ray.modules import module_file
+from tests.support.processes import PATIENCE
 
 PROGRAM = """
 import numpy as np
@@ -33,7 +34,7 @@ def test_a_function_of_the_program_itself(place: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, "program.py"] if place == "script" else [sys.executable, "-"]
     done = subprocess.run(
-        command, cwd=tmp_path, input=PROGRAM, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=tmp_path, input=PROGRAM, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "__main__:load ('parts',)"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import PATIENCE
+
 LONGEST = 40
 
 
@@ -46,7 +48,7 @@ def follow(section: str, copy: Path) -> None:
 def python(copy: Path, *arguments: str) -> str:
     env = os.environ | {"PYTHONPATH": str(copy)}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=copy, env=env, capture_output=True, text=True, check=False, timeout=240
+        [sys.executable, *arguments], cwd=copy, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -58,7 +58,6 @@ def test_workers_for_which_there_is_no_room_are_named() -> None:
     assert f", {here}, " in dict(rows)["profile"]
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_trainings_that_leave_a_cluster_idle_are_told_what_would_not() -> None:
     images = np.random.default_rng(0).random((400, 3, 32, 32), dtype=np.float32)
     labels = np.random.default_rng(1).integers(0, 2, (400, 4))
@@ -124,7 +123,6 @@ def test_what_is_left_of_a_run_is_told_by_its_parts(quiet: Reporter, tmp_path: P
         estimate_of_run(given.uri, ["data.limit=30"])
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_networks_that_are_trained_are_not_planned_again(tmp_path: Path) -> None:
     retrain = {"plans": ["ours", "single_task"], "epochs": "auto", "max_epochs": 2, "min_steps": 1}
     means = {"ours": 0.6, "single_task": 0.5, "all_in_one": 0.5}  # of the page
@@ -167,7 +165,6 @@ def test_a_search_that_has_ended_is_not_planned_again(tmp_path: Path) -> None:
     assert "of the search" in said("search.rounds=2")
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_cost_of_initialisations_is_of_their_episodes(tmp_path: Path) -> None:
     """As network.json of one has it, whatever the rows."""
     tasks, run = sines(4), Storage(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 import stg_ray as sr
 from stg_ray.data_maps.state import DataMapState
-from tests.support.processes import QUICK_TO_NOTICE, without_ray
+from tests.support.processes import PATIENCE, QUICK_TO_NOTICE, without_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -69,7 +69,7 @@ def test_a_lost_node_costs_an_epoch(tmp_path: Path) -> None:
     env = without_ray() | QUICK_TO_NOTICE
     env["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "15"  # of a group for which there is no room any more
     program = [sys.executable, str(tmp_path / "lose_a_node.py"), str(run)]
-    ended = subprocess.run(program, env=env, capture_output=True, text=True, timeout=400)
+    ended = subprocess.run(program, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "nodes at the end: 1" in ended.stdout
     counts = np.concatenate([state.count for state in states(run)])

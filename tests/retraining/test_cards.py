@@ -24,8 +24,6 @@ from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.retraining.stage import publish
 from stg_ray.retraining.trial import train_network
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TOGETHER = "all_in_one_ensemble"
 CHOSEN = {"plan": "ours", "serving": "argmax", "seed": 1, "networks": 2}
 

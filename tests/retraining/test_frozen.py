@@ -35,9 +35,9 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def images(make_task_set: Callable[..., TaskSet]) -> TaskSet:
+def images(make_task_set: Callable[..., TaskSet], n_samples: int = 300) -> TaskSet:
     """The task set with inputs as images of 8 x 8 bytes."""
-    plain = make_task_set(missing=0.2)
+    plain = make_task_set(missing=0.2, n_samples=n_samples)
     flat = np.repeat(np.asarray(plain.inputs), 6, axis=1)[:, :64]
     pixels = np.clip(128 + 40 * flat, 0, 255).astype(np.uint8).reshape(-1, 1, 8, 8)
     return replace(plain, inputs=pixels)
@@ -94,7 +94,8 @@ def test_it_ends_like_the_whole_network_with_these_layers_frozen(
         ["retrain.freeze_shared=true", f"retrain.shared_layers={share}", "retrain.start=profiled"],
     )
     run = Storage(tmp_path)
-    profiled(run, config, make_task_set(missing=0.2) if model == "mlp" else images(make_task_set))
+    of_images = images(make_task_set, 120 if model == "resnet" else 300) if model != "mlp" else None
+    profiled(run, config, of_images or make_task_set(missing=0.2))
     folder = all_features(run, config, share)
     of_features = read_index(run.sub(folder))
     assert (of_features.rows, of_features.names) == ((index := read_index(run.sub("parts"))).rows, index.names)

@@ -29,8 +29,6 @@ from stg_ray.training.ranks import ALONE
 from tests.support.families import LEARNERS, SETTINGS, sines, sorts
 from tests.support.trials import Stopped, stop_after, trained
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def made(settings: dict[str, Any] | None = None, **meta: Any) -> Config:
     config = with_settings({"data": {"npz": "planted"}, **SETTINGS}, settings or {})

@@ -79,7 +79,6 @@ def test_every_task_has_the_head_from_which_it_would_adapt(tmp_path: Path, kind:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("ray_session")
 def test_families_are_found_there_also_after_a_kill(quiet: Reporter, tmp_path: Path) -> None:
     tasks, killed = sines(), list[int]()

@@ -31,8 +31,6 @@ from stg_ray.tasks import TaskKind, TaskSet
 from tests.support.families import SETTINGS, sines, sorts, waves
 from tests.support.processes import kill_a_worker
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def of_families(tasks: TaskSet, folder: Path, settings: dict[str, Any]) -> tuple[RunDir, Config, Predictor]:
     """The published networks of both families, trained in this process."""
@@ -48,7 +46,7 @@ def of_families(tasks: TaskSet, folder: Path, settings: dict[str, Any]) -> tuple
 
 
 @pytest.fixture(scope="module")
-def predictor(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     return of_families(sines(), tmp_path_factory.mktemp("run"), {"meta": {"learn_rates": True}})[2]
 
 
@@ -160,7 +158,6 @@ def test_networks_that_predict_do_not_adapt(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_that_is_killed_goes_on(quiet: Reporter, tmp_path: Path) -> None:
     """As an undisturbed training ends."""

@@ -26,8 +26,6 @@ from stg_ray.tasks import TaskSet
 from tests.retraining.conftest import small_config
 from tests.support.trials import SPEC, Stopped
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = tuple(f"block {block} task {task}" for block in range(2) for task in range(3))
 GROUPS = [NAMES[:3], NAMES[3:], NAMES[:1], (NAMES[0], NAMES[4]), NAMES]
 

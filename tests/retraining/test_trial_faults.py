@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import QUICK_TO_NOTICE, without_ray
+from tests.support.processes import PATIENCE, QUICK_TO_NOTICE, without_ray
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TRUNK = """
 import json, os, time
@@ -178,7 +178,7 @@ def disturbed(folder: Path, *arguments: str) -> dict[str, Any]:
             program, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        code = process.wait(timeout=240)
+        code = process.wait(timeout=PATIENCE)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # nothing of the clusters is left behind

@@ -23,10 +23,10 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.processes import QUICK_TO_NOTICE, without_ray
+from tests.support.processes import PATIENCE, QUICK_TO_NOTICE, without_ray
 
 RAY = str(Path(sys.executable).parent / "ray")
-START_SECONDS = 60
+START_SECONDS = 180
 
 
 COUNTER = """
@@ -220,7 +220,7 @@ class RayCluster:
         command = [RAY, "job", *arguments]
         for _ in range(30):
             done = subprocess.run(
-                command, cwd=cwd, env=self.env, capture_output=True, text=True, check=False, timeout=240
+                command, cwd=cwd, env=self.env, capture_output=True, text=True, check=False, timeout=PATIENCE
             )
             if "No available agent" not in done.stdout + done.stderr:
                 break

@@ -22,7 +22,7 @@ import torch
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.storage import Storage
 from stg_ray.data_maps.state import DataMapState
-from tests.support.processes import Program
+from tests.support.processes import PATIENCE, Program
 
 TRUNK = """
 import time
@@ -148,7 +148,7 @@ class Disturbed:
 
     def wait_until_amid(self, program: Program) -> None:
         """Until some of the stage's work is done, and some not."""
-        program.wait_until(lambda: self._far_enough(), timeout=120)
+        program.wait_until(lambda: self._far_enough())
         self.finished, self.epochs = self.stage.work(self.run), epochs_of_networks(self.run)
 
     def _far_enough(self) -> bool:
@@ -166,7 +166,7 @@ class Disturbed:
         program.watch()
         return [p for p in program.seen if p.is_running() and p.name().startswith(self.stage.actor[:15])]
 
-    def end(self, program: Program, timeout: float = 180) -> int:
+    def end(self, program: Program, timeout: float = PATIENCE) -> int:
         """Wait for the end, and see that nothing that was finished is done again; the exit code."""
         deadline = time.monotonic() + timeout
         while program.process.poll() is None:

@@ -26,6 +26,10 @@ QUICK_TO_NOTICE = {
 """Ray's own values are 5 s, 3 s and 5: a cluster takes a quarter of a minute to see that a node is dead."""
 
 
+PATIENCE = 400.0
+"""Seconds that a program may take where nothing is said about its time: on a machine that is shared it takes many times
+as long as it needs."""
+
 _running: list[Program] = []
 
 
@@ -38,7 +42,7 @@ def end_programs() -> None:
 
 def kill_a_worker(folder: Path, files: str, worker: str, killed: list[int], *, n_files: int = 1) -> None:
     """Kill a process of Ray's, by a part of its name, when `folder` has so many files of a pattern; note its number."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while len(list(folder.glob(files))) < n_files:
         if time.monotonic() > deadline:
             return
@@ -88,7 +92,7 @@ class Program:
                 continue
         self.peak_rss = max(self.peak_rss, total)
 
-    def wait(self, timeout: float = 240) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         deadline = time.monotonic() + timeout
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"still running after {timeout} s:\n{self.output}"
@@ -96,7 +100,7 @@ class Program:
             time.sleep(0.2)
         return self.process.returncode
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 120) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.output}"

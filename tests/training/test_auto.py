@@ -101,27 +101,22 @@ def test_where_bf16_is_said_to_pay_a_training_step_is_faster() -> None:
     images = torch.randint(0, 256, (64, *IMAGES), dtype=torch.uint8)
     labels = torch.randint(0, 2, (64, 2), dtype=torch.int8)
     seconds: dict[bool, list[float]] = {False: [], True: []}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(6):
-            for bf16, times in seconds.items():
-                trainer = Trainer(
-                    network_of("cnn", IMAGES),
-                    Rows(images, labels, np.arange(64)),
-                    CommonBatches(64, 64, labels_per_sample=2, draws=Draws(0, Stream.PROFILE_BATCHES)),
-                    ProfileConfig(
-                        lr=5e-3,
-                        weight_decay=1e-4,
-                        precision="bf16" if bf16 else "float32",
-                        memory_format="channels_last",
-                        epochs=10,
-                    ),
-                )
-                began = time.perf_counter()
-                for epoch in (1, 2):
-                    trainer.epoch(epoch)
-                times.append(time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(threads)
+    for _ in range(6):
+        for bf16, times in seconds.items():
+            trainer = Trainer(
+                network_of("cnn", IMAGES),
+                Rows(images, labels, np.arange(64)),
+                CommonBatches(64, 64, labels_per_sample=2, draws=Draws(0, Stream.PROFILE_BATCHES)),
+                ProfileConfig(
+                    lr=5e-3,
+                    weight_decay=1e-4,
+                    precision="bf16" if bf16 else "float32",
+                    memory_format="channels_last",
+                    epochs=10,
+                ),
+            )
+            began = time.perf_counter()
+            for epoch in (1, 2):
+                trainer.epoch(epoch)
+            times.append(time.perf_counter() - began)
     assert min(seconds[True]) < min(seconds[False])

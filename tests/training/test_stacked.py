@@ -20,8 +20,6 @@ from stg_ray.training.optimization import OPTIMIZERS
 from stg_ray.training.stacked import MOST_PARAMETERS, StackedTrainer, can_stack
 from stg_ray.training.trainer import Rows, Trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(50, 4)).astype(np.float32)
 DIRECTIONS = RNG.normal(size=(4, 4))

@@ -166,7 +166,7 @@ SETTINGS = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("one_by_one")
 def test_killed_in_the_middle_the_same_command_finds_what_is_found_one_by_one(tmp_path: Path, quiet: Reporter) -> None:
     """Without anything of Ray Tune's in the output; later stages and `sr.load` take what was found."""

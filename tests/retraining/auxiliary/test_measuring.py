@@ -44,7 +44,7 @@ def tasks(n: int = 900) -> sr.TaskSet:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_twin_is_kept_also_after_a_kill(ray_session: None, quiet: Reporter, tmp_path: Path) -> None:
     run = tmp_path / "run"
     sr.run(tasks(), run, settings=SETTINGS, reporter=quiet)

@@ -124,7 +124,7 @@ SETTINGS = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_session")
 def test_killed_in_the_search_the_same_run_ends_with_the_same_plan(tmp_path: Path) -> None:
     config, console = load_config("digits", SETTINGS), Console(file=io.StringIO(), soft_wrap=True)
@@ -139,7 +139,7 @@ def test_killed_in_the_search_the_same_run_ends_with_the_same_plan(tmp_path: Pat
     given = [word for setting in SETTINGS for word in ("--set", setting)]
     killed = Program("run", "digits", *given, "--until", "retrain", "--out", run.uri, log=tmp_path / "killed.log")
     trained = Path(run.root, ".networks")
-    killed.wait_until(lambda: len(list(trained.glob("*/network.json"))) >= 6, timeout=300)  # in the second round
+    killed.wait_until(lambda: len(list(trained.glob("*/network.json"))) >= 6)  # in the second round
     killed.kill()
     assert not run.exists("search.json"), "too late to kill it in the search"
     sr.run(config, run.uri, until="retrain", reporter=Reporter(console))
