@@ -47,8 +47,7 @@ def test_code_of_users_reads_files_beside_it(tmp_path: Path) -> None:
         "metric": {"binary": "my_code:hits"},
         "profile": {**training, "workers": 1},
         "grouping": {"groups": 2},
-        "search": {"cost": 1.0, "length": 1.0},
-        "retrain": {**training, "plans": ["ours", "searched", "all_in_one", "all_in_one_ensemble", "greedy"]},
+        "retrain": {**training, "plans": ["ours", "all_in_one", "all_in_one_ensemble"]},
     }
     (here / "config.yaml").write_text(yaml.safe_dump(config))
     with RayCluster(tmp_path / "cluster", cpus=2) as cluster:
