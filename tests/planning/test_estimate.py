@@ -17,6 +17,7 @@ from stg_ray.artifacts.storage import Storage
 from stg_ray.cluster.placement import cpus_here
 from stg_ray.config.loading import set_values
 from stg_ray.data.parts import read_index, write_parts
+from stg_ray.planning import timing
 from stg_ray.planning.estimate import ROUGH, estimate
 from stg_ray.planning.of_run import estimate_of_run
 from stg_ray.progress import Reporter
@@ -27,6 +28,12 @@ from stg_ray.shown import counted
 from tests.support.families import SETTINGS, sines
 from tests.support.run_maker import make_run
 from tests.support.trials import trained
+
+
+@pytest.fixture(autouse=True)
+def measured_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What plans say is read here, not how exact their times are; test_timing.py has these."""
+    monkeypatch.setattr(timing.seconds, "__defaults__", (0.05,))
 
 
 def test_a_length_that_is_left_to_the_scores_is_a_bound() -> None:
