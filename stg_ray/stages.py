@@ -118,6 +118,7 @@ STAGES: dict[str, Stage] = {
                 "0.2 chooses what to deploy by the error from row to row, too",
                 "0.2 has the smaller ensembles that are in all_in_one_ensemble among the plans",
                 "0.2 trains all_in_one_equal_cost for as many rows as ours where labels are missing",
+                "0.2 gives regressions no R2 on rows whose labels are all one value",
             ),
             counted=(LOOKS,),
         ),

@@ -60,7 +60,7 @@ def about(task_set: TaskSet) -> list[str]:
     if untold := _untold(task_set):
         n_tasks = len(task_set.tasks)
         lines.append(
-            f"not scored on validation rows, which have no label or one class of them: {len(untold):,} of {n_tasks:,} "
+            f"not scored on validation rows, which have no label or one value of them: {len(untold):,} of {n_tasks:,} "
             f"tasks, {first_names(untold)}"
         )
     return lines
@@ -80,12 +80,8 @@ def _unseen_classes(task_set: TaskSet) -> list[str]:
 def _untold(task_set: TaskSet) -> list[str]:
     """Return the tasks that the validation rows have no score of, beside those that are not scored at all."""
     ranges = ranges_of(task_set.labels, task_set.rows("val"))
-    told = {
-        task.name: ranges.count[t] > 1 if task.kind == "regression" else ranges.low[t] < ranges.high[t]
-        for t, task in enumerate(task_set.tasks)
-        if task.is_scored
-    }
-    return [name for name, is_told in told.items() if not is_told]
+    told = ranges.low < ranges.high
+    return [task.name for task, is_told in zip(task_set.tasks, told, strict=True) if task.is_scored and not is_told]
 
 
 def _labelled(task_set: TaskSet) -> np.ndarray:

@@ -30,10 +30,8 @@ def primary_metric(task: Task, metric: MetricConfig = DEFAULT) -> str:
 
 
 def is_scorable(task: Task, labels: np.ndarray) -> bool:
-    """Whether metrics of a task are defined on its labels (n,), none missing."""
-    if task.kind == "regression" or len(labels) == 0:
-        return task.is_scored and len(labels) > 1
-    return bool(task.is_scored and labels.min() != labels.max())
+    """Whether metrics of a task tell anything on its labels (n,), none missing: there are two values or more."""
+    return bool(task.is_scored and len(labels) and labels.min() != labels.max())
 
 
 def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray, metric: MetricConfig = DEFAULT) -> float:
@@ -45,7 +43,8 @@ def primary_score(task: Task, prediction: np.ndarray, labels: np.ndarray, metric
         metric: which it is, by the kind of task.
 
     Returns:
-        The metric; NaN where it is not defined, such as where a single class occurs, and for a task that is not scored.
+        The metric; NaN where it is not defined, such as where a single class or value occurs, and for a task that is
+        not scored.
 
     Raises:
         InputError: the metric does not take such labels and predictions.
@@ -101,10 +100,9 @@ def score(task: Task, prediction: np.ndarray, labels: np.ndarray) -> dict[str, f
         Metrics by name; NaN where one is not defined, such as ROC AUC where only one class occurs.
     """
     if task.kind == "regression":
-        few = len(labels) < 2 or not task.is_scored
         no_error = len(labels) == 0 or not task.is_scored
         return {
-            "r2": np.nan if few else r2(labels, prediction),
+            "r2": r2(labels, prediction) if is_scorable(task, labels) else np.nan,
             "mae": np.nan if no_error else float(np.abs(labels - prediction).mean()),
         }
     labels = labels.astype(np.int64)  # they are floating point where a regression task is in the same network

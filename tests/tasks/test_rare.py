@@ -176,8 +176,8 @@ def test_what_some_rows_tell_nothing_of_is_named() -> None:
     task_set = TaskSet.from_arrays(np.zeros((N, 1)), labels, split=split)
     assert about(task_set)[-2:] == [
         "classes without a training row, never learned: owl of 'pet'",
-        "not scored on validation rows, which have no label or one class of them: 3 of 6 tasks, no label, one value, "
-        "real",
+        "not scored on validation rows, which have no label or one value of them: 4 of 6 tasks, no label, one value, "
+        "real, flat",
     ]
     fine = TaskSet.from_arrays(
         np.zeros((N, 1)), {"fine": HALF, "pet": np.array(["cat", "dog", "owl"])[np.arange(N) % 3]}

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from stg_ray.config import MetricConfig
 from stg_ray.errors import InputError
 from stg_ray.tasks import Task, TaskKind
-from stg_ray.training.metrics import all_scores, check_metrics, primary_metric, primary_score, score
+from stg_ray.training.metrics import all_scores, check_metrics, is_scorable, primary_metric, primary_score, score
 
 RNG = np.random.default_rng(0)
 
@@ -57,6 +57,16 @@ def test_the_primary_score_is_that_of_all_scores(kind: TaskKind) -> None:
 def test_undefined_scores_are_nan() -> None:
     assert all(math.isnan(v) for v in score(Task("t"), np.ones(3), np.ones(3, int)).values())
     assert math.isnan(score(Task("t", "regression", 1), np.ones(1), np.ones(1))["r2"])
+
+
+def test_a_regression_with_a_single_value_is_not_scored() -> None:
+    task, values, flat = Task("t", "regression", 1), RNG.normal(size=9), np.full(9, 3.5)
+    assert not is_scorable(task, flat), "R2 would be 0 or 1, whatever a network learned"
+    assert math.isnan(primary_score(task, values, flat))
+    assert math.isnan(primary_score(task, flat, flat))
+    found = score(task, values, flat)
+    assert math.isnan(found["r2"])
+    assert found["mae"] == pytest.approx(np.abs(values - 3.5).mean())
 
 
 def of_mine(labels: np.ndarray, prediction: np.ndarray) -> float:

@@ -83,7 +83,7 @@ class ScoreTable:
 
         self.scores = {way: np.array(score(np.arange(self.n_rows), way)) for way in predictions}
         self.resampled = {way: np.array([score(rows, way) for rows in draws]).mean(axis=1) for way in predictions}
-        """By way, (B,) means over trainings on each draw; NaN where a draw has one class only."""
+        """By way, (B,) means over trainings on each draw; NaN where a draw has one class or value only."""
 
     def effect(self, way: str, other: str) -> Effect:
         """Compare two ways to train."""

@@ -231,7 +231,7 @@ def check_main(run: Storage, mains: Sequence[str]) -> None:
             labels = TaskRows(run.sub("parts"), index, split, [number]).labels[:, 0]
             if not is_scorable(index.tasks[number], labels):
                 raise InputError(
-                    f"--main {main}: its {len(labels)} labelled {split} rows give no score (one class, or too few): "
+                    f"--main {main}: its {len(labels)} labelled {split} rows give no score (one value, or none): "
                     "give more of them, or another split (data.split)"
                 )
 
