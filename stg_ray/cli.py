@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from stg_ray.config.loading import default_out, load_config
+from stg_ray.config.loading import default_out, load_config, looking_beside
 from stg_ray.config.paths import check_outlives_job, place
 from stg_ray.errors import InputError, PartlyFailed, StgRayError, unknown
 from stg_ray.exits import begin, command_line, leave, with_interrupts
@@ -94,7 +94,8 @@ def run_command(
             run = _pipeline(quiet).run
             return run(config, directory, until=until, address=address, reporter=_reporter(quiet), verbose=verbose)
 
-    _work_and_show(work, directory, until, address, quiet=quiet)
+    with looking_beside(source):
+        _work_and_show(work, directory, until, address, quiet=quiet)
 
 
 @app.command("plan", short_help="Say what would run, and how long it takes; run nothing.")
@@ -117,7 +118,8 @@ def plan_command(
     if is_elsewhere(address):
         with session(address, verbose=verbose):
             nodes = named_nodes()
-    lines = estimate_of_run(source, set_ or (), nodes) if config is None else estimate(config, nodes)
+    with looking_beside(source):
+        lines = estimate_of_run(source, set_ or (), nodes) if config is None else estimate(config, nodes)
     print_plan(Console(highlight=False), lines, f"what is left of {source}" if is_run else f"stg-ray run {source}")
 
 

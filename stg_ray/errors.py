@@ -31,6 +31,18 @@ class InputError(StgRayError, ValueError):
     """
 
 
+class NotHere(InputError):
+    """A file or folder is in none of the places where its name is looked up.
+
+    Attributes:
+        name: a path or pattern, as from the current directory.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class InterruptedRun(StgRayError):
     """A run stopped from outside (Ctrl-C, SIGTERM); finished work is kept."""
 

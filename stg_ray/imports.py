@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stg_ray.errors import InputError, one_line
+from stg_ray.errors import InputError, NotHere, one_line
 from stg_ray.modules import imports_of, is_installed, modules_of, search_here
 
 _BEGAN = time.time_ns()
@@ -47,8 +47,9 @@ def resolve(name: str, key: str = "") -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):  # the module is there
             raise InputError(f"{title} cannot be imported: {raised(error)}") from error
-        raise InputError(
-            f"{title}: no module named {error.name!r} (looked in the current directory and the installed packages)"
+        raise NotHere(
+            f"{title}: no module named {error.name!r} (looked in the current directory and the installed packages)",
+            f"{error.name.replace('.', '/')}.py",
         ) from error
     except (InputError, KeyboardInterrupt):
         raise

@@ -31,7 +31,7 @@ from stg_ray.checks import as_begun, check, check_earlier_stages, check_settings
 from stg_ray.cluster.session import LazySession
 from stg_ray.cluster.shared_storage import check_shared
 from stg_ray.config import Config
-from stg_ray.config.loading import default_out, set_values, with_settings
+from stg_ray.config.loading import default_out, looking_beside, set_values, with_settings
 from stg_ray.data import stage as parts
 from stg_ray.data.parts import read_index
 from stg_ray.errors import InputError, PartlyFailed, unknown
@@ -110,7 +110,7 @@ def run(
     works = RUNS | {"parts": partial(parts.run, task_set=source if isinstance(source, TaskSet) else None)}
     run_dir = RunDir(default_out(name, config) if out is None else out)
     run_dir.check_writable()
-    with run_dir.lease():
+    with looking_beside(source), run_dir.lease():
         config = as_begun(run_dir, config)
         config = keep_trunk(run_dir, config)
         run_dir.check_sources(config)

@@ -56,6 +56,19 @@ def two_tasks(tmp_path: Path) -> Path:
     (tmp_path / "two.yaml").write_text("data: {npz: two.npz}\n")
     (tmp_path / "one.yaml").write_text("data: {npz: one.npz}\n")
     (tmp_path / "bad.yaml").write_text("data: {npz: two.npz\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "mine.py").write_text("")
+    (tmp_path / "sub" / "trunk.pt").write_bytes((tmp_path / "two.npz").read_bytes())
+    np.savez(tmp_path / "sub" / "beside.npz", inputs=rng.normal(size=(60, 3)), labels=labels)
+    for name, sections in {
+        "beside": "data: {npz: beside.npz}",
+        "joined": "data: [{npz: two.npz}, {npz: beside.npz}]",
+        "pattern": "data: {libsvm: {files: 'besid*'}}",
+        "function": "data: {function: 'mine:load'}",
+        "weights": "{data: {npz: two.npz}, model: {weights: trunk.pt}}",
+        "nowhere": "data: {npz: nowhere.npz}",
+    }.items():
+        (tmp_path / "sub" / f"{name}.yaml").write_text(sections)
     (tmp_path / "unknown.yaml").write_text("data: {npz: two.npz}\nprofile: {epoch: 3}\n")
     return tmp_path
 
@@ -85,6 +98,11 @@ OF_OWN_RAY = (["one.yaml"], ["two.yaml", "--out", "/proc/nowhere"], ["two.yaml",
         (["run"], "PRESET"),
         (["group", "no_run"], "is no run directory (no config.yaml in it)"),
         (["plan", "two.yaml", "--set", "retrain.plans=[known]"], "no known groups"),
+        (["run", "sub/beside.yaml"], "; sub/beside.npz is there, beside the configuration file: start in sub"),
+        (["plan", "sub/joined.yaml"], "; sub/beside.npz is there, beside the configuration file: start in sub"),
+        (["plan", "sub/pattern.yaml"], "; sub/beside.npz is there, beside the configuration file: start in sub"),
+        (["plan", "sub/function.yaml"], "; sub/mine.py is there, beside the configuration file: start in sub"),
+        (["plan", "sub/weights.yaml"], "; sub/trunk.pt is there, beside the configuration file: start in sub"),
         (["nonsense"], "nonsense"),
     ],
 )
@@ -93,6 +111,10 @@ def test_wrong_input(two_tasks: Path, arguments: list[str], message: str) -> Non
         pytest.skip("there is no /proc, where nobody can write")
     by = as_a_program if arguments[1:] in OF_OWN_RAY else stg_ray
     assert message in refused(*arguments, cwd=two_tasks, by=by)
+
+
+def test_what_is_nowhere_is_not_said_to_be_beside_the_configuration(two_tasks: Path) -> None:
+    assert refused("plan", "sub/nowhere.yaml", cwd=two_tasks).endswith("wherever the configuration file lies")
 
 
 def test_a_file_where_the_run_directory_should_be(two_tasks: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ from stg_ray.config.plain_values import check_texts
 from stg_ray.config.plain_yaml import read_yaml
 from stg_ray.config.presets import PRESETS
 from stg_ray.config.secrets import check_no_credentials
+from stg_ray.config.tables import matching_paths
 from stg_ray.config.writers import newer_writer
-from stg_ray.errors import InputError, one_line, unknown
+from stg_ray.errors import InputError, NotHere, one_line, unknown
 from stg_ray.stages import STAGES
+
+YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = (), *, of_run: bool = False) -> Config:
@@ -52,7 +57,8 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = (), 
     if isinstance(preset, str) and preset in PRESETS:
         values = _merged(PRESETS[preset].settings, values)
     try:
-        return _validated(values, of_run=of_run)
+        with looking_beside(source):
+            return _validated(values, of_run=of_run)
     except InputError as error:
         if isinstance(source, str) and (newer := _newer_writer_of(source)):
             raise InputError(f"{source}: {error}{newer}") from error
@@ -84,7 +90,8 @@ def with_settings(source: Config | str | Mapping[str, Any], settings: Mapping[st
     settings = checked_settings(settings)
     if isinstance(source, Config):  # a preset's defaults are in it already
         return _validated(_merged(source.model_dump(), _plain(settings)), known=source) if settings else source
-    return load_config(_merged(_read(source) if isinstance(source, str) else _plain(source), _plain(settings)))
+    with looking_beside(source):
+        return load_config(_merged(_read(source) if isinstance(source, str) else _plain(source), _plain(settings)))
 
 
 def checked_settings(settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -98,6 +105,30 @@ def checked_settings(settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
             f'settings are {settings!r}: expected sections of keys, such as {{"profile": {{"epochs": 3}}}}'
         )
     return settings or {}
+
+
+@contextmanager
+def looking_beside(source: object) -> Iterator[None]:
+    """Say of what is not here that it lies beside the configuration file, where nothing is looked up.
+
+    Args:
+        source: what is run; nothing is said where it is no path of a YAML file.
+
+    Raises:
+        InputError: as it was raised within, with this.
+    """
+    try:
+        yield
+    except InputError as error:
+        causes: list[BaseException] = [error]
+        while cause := causes[-1].__cause__:
+            causes.append(cause)
+        name = next((each.name for each in causes if isinstance(each, NotHere)), None)
+        if name is None or not isinstance(source, str | os.PathLike) or Path(source).suffix not in YAML_SUFFIXES:
+            raise
+        if not (beside := matching_paths(name, folder := Path(source).parent)):
+            raise
+        raise InputError(f"{error}; {beside[0]} is there, beside the configuration file: start in {folder}") from error
 
 
 def default_out(source: str, config: Config) -> str:
@@ -116,7 +147,7 @@ def _read(source: str) -> dict[str, Any]:
     path = Path(source)
     if source in PRESETS and not path.suffix:
         return {"data": {"preset": source}}
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in YAML_SUFFIXES:
         raise InputError(unknown(source, PRESETS, "preset") + " (or a configuration file that ends in .yaml)")
     try:
         values = read_yaml(path.read_text(encoding="utf-8"))

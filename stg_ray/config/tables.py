@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from stg_ray.config.fingerprints import since
 from stg_ray.config.paths import expanded
 from stg_ray.config.section import Section
-from stg_ray.errors import InputError
+from stg_ray.errors import InputError, NotHere
 
 ClassTasks = Literal["one_vs_rest", "multiclass", "by_group"]
 """Tasks made from a column of classes: one for each class, one multi-class task, or one for each super-class."""
@@ -191,9 +191,10 @@ def refuse_missing(key: str, name: str, root: Path, what: str = "file") -> NoRet
     variables = "; variables of the shell stay as they are, and ~ is the home folder" if "$" in name else ""
     if expanded(name).is_absolute():
         raise InputError(f"{key}: no {what} {name!r}: check the path")
-    raise InputError(
+    raise NotHere(
         f"{key}: no {what} {name!r} here nor in the data root {root}; here is {Path.cwd()}, wherever the configuration "
-        f"file lies{variables}"
+        f"file lies{variables}",
+        name,
     )
 
 

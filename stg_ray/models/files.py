@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from stg_ray.artifacts.storage import Storage
-from stg_ray.errors import InputError, one_line
+from stg_ray.errors import InputError, NotHere, one_line
 
 
 def save_network(storage: Storage, name: str, network: nn.Module) -> None:
@@ -61,6 +61,8 @@ def read_checkpoint(source: str, *, key: str = "model.weights") -> dict[str, tor
     try:
         data = Storage(at[0] or ("/" if at[1] else ".")).read_bytes(at[2])
         saved: Any = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except FileNotFoundError as error:
+        raise NotHere(f"{key}: {source} cannot be read ({error.strerror or one_line(error)})", source) from error
     except OSError as error:
         raise InputError(f"{key}: {source} cannot be read ({error.strerror or one_line(error)})") from error
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:

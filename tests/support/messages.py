@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "stg_ray"
-RAISED = {"InputError", "StgRayError", "PartlyFailed", "ValueError"}
+RAISED = {"InputError", "NotHere", "StgRayError", "PartlyFailed", "ValueError"}
 """What a user sees as one line; a ValueError is raised by validators of the configuration."""
 
 GAP = "…"
