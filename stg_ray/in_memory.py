@@ -97,8 +97,8 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
         UserWarning: the heads look as if they were not trained, so that the landscape is noise.
 
     Raises:
-        InputError: an unknown method or value of a setting, a model that does not end as it must, is in training mode
-            or mixes samples, or tasks that the method has no meaning for.
+        InputError: no model or task set, an unknown method or value of a setting, a model that does not end as it must,
+            is in training mode or mixes samples, or tasks that the method has no meaning for.
 
     Example:
         >>> import numpy as np
@@ -114,25 +114,18 @@ def affinity(  # noqa: PLR0913 - the settings of a section, spelled out so that 
          [1 1 0]
          [0 0 1]]
     """
-    settings: dict[str, Any] = {
-        "samples": samples,
-        "sampling": sampling,
-        "statistic": statistic,
-        "start": start,
-        "layers": layers,
-        "normalize": normalize,
-        "coordinates": coordinates,
-        "precision": precision,
-        "tag_every": tag_every,
-        "grad_tag_dimension": grad_tag_dimension,
-        "grad_tag_size": grad_tag_size,
-        "grad_tag_meetings": grad_tag_meetings,
-        "grad_tag_ridge": grad_tag_ridge,
-    }
+    arguments = locals()
+    for name, kind in {"model": nn.Module, "task_set": TaskSet}.items():
+        if not isinstance(arguments[name], kind):
+            raise InputError(
+                f"{name} is of the type {type(arguments[name]).__name__}: expected a {kind.__name__}, as in "
+                "sr.affinity(model, task_set)"
+            )
     defaults = AffinityConfig()
-    given = {key: value for key, value in settings.items() if value != getattr(defaults, key)}
+    settings = AffinityConfig.model_fields.keys() & arguments
+    given = {key: arguments[key] for key in sorted(settings) if arguments[key] != getattr(defaults, key)}
     section = {"methods": [method], **given}
-    values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": section, "profile": dict(profile or {})}
+    values = {"data": {"npz": "in memory"}, "seed": seed, "affinity": section, "profile": profile or {}}
     config = with_recipe(load_config(values), "given", task_set.inputs.shape[1:])
     source = _source(model, task_set, config, preprocess, usable_device(device))
     (name,) = source.settings.methods

@@ -7,10 +7,15 @@ import pydoc
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from torch import nn
 
 import stg_ray as sr
 
@@ -68,3 +73,57 @@ def test_the_package_is_typed(repository: Path) -> None:
 def test_wrong_input_is_a_value_error_too() -> None:
     assert issubclass(sr.InputError, ValueError)
     assert issubclass(sr.InputError, sr.StgRayError)
+
+
+ROWS = np.random.default_rng(0).normal(size=(40, 2))
+TASK_SET = sr.TaskSet.from_arrays(ROWS, (ROWS > 0).astype(np.int8))
+MODEL = nn.Linear(2, 2)
+STATE = sr.DataMapState.of_visit(np.full((3, 2), 0.5, np.float32))
+OTHER: dict[str, Any] = {"model": MODEL, "set": TASK_SET, "class": nn.Linear, "rows": ROWS, "number": 3, "none": []}
+"""Arguments as a type checker would not let them pass."""
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sr.affinity(OTHER["set"], OTHER["model"]), "^model is of the type TaskSet: expected a Module"),
+        (lambda: sr.affinity(OTHER["class"], TASK_SET), "^model is of the type type: expected a Module"),
+        (lambda: sr.affinity(MODEL, OTHER["rows"]), "^task_set is of the type ndarray: expected a TaskSet"),
+        (lambda: sr.affinity(MODEL, TASK_SET, profile=OTHER["number"]), "^profile is 3: expected keys with values"),
+        (lambda: sr.group(OTHER["none"]), "^there is no affinity: expected a matrix"),
+        (lambda: sr.group(np.eye(3, dtype=complex)), "it has complex numbers, expected real ones"),
+        (
+            lambda: sr.confidence_correlation(OTHER["rows"]),
+            "^a data map is of the type ndarray: expected an sr.DataMapState",
+        ),
+        (lambda: sr.confidence_correlation(STATE, ["a"]), "^1 names are given for 2 tasks"),
+        (lambda: sr.data_map_distance(OTHER["rows"]), "^expected a list of data maps"),
+        (lambda: sr.data_map_distance([]), "^expected a list of data maps"),
+        (
+            lambda: sr.data_map_distance([OTHER["rows"]]),
+            "^a data map is of the type ndarray: expected an sr.DataMapState",
+        ),
+        (lambda: sr.PointHistogram.of(STATE, list("abc")), "^3 names are given for 2 tasks"),
+        (lambda: sr.load(OTHER["number"]), "^int is no place of files: expected a path or a URI"),
+        (lambda: sr.run(TASK_SET, OTHER["number"]), "^int is no place of files"),
+        (lambda: sr.load_config(OTHER["number"]), "^int is no configuration: expected a preset's name"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_in_a_line(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(sr.InputError, match=message):
+        call()
+
+
+def test_a_configuration_may_be_a_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("data: {preset: digits}")
+    assert sr.load_config(tmp_path / "mine.yaml") == sr.load_config("digits")
+
+
+def test_names_of_tasks_are_text_and_values_an_array() -> None:
+    names = np.array([3, 5, 8, 9])
+    blocks = np.kron(np.eye(2), np.ones((2, 2))) + 0.1 * np.eye(4)
+    assert sr.group(blocks, names=names, n_groups=2).groups == [["3", "5"], ["8", "9"]]
+    frame: Any = pd.DataFrame(blocks)
+    matrix = sr.TaskMatrix(tuple("abcd"), frame, "affinity")
+    assert sr.group(matrix, n_groups=2).groups == [["a", "b"], ["c", "d"]]
+    assert sr.confidence_correlation(STATE, names[:2]).tasks == ("3", "5")

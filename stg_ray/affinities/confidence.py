@@ -19,7 +19,7 @@ import numpy as np
 from stg_ray.affinities.base import Need
 from stg_ray.affinities.correlation import LabelCorrelation, correlations, moments
 from stg_ray.artifacts.task_matrix import TaskMatrix
-from stg_ray.data_maps.state import DataMapState
+from stg_ray.data_maps.state import DataMapState, names_of_tasks
 from stg_ray.tasks import Task
 
 SURE = 1e-4
@@ -72,8 +72,6 @@ def confidence_correlation(state: DataMapState, tasks: Sequence[str] | None = No
          [1.  1.  0.4]
          [0.6 0.4 1. ]]
     """
-    values, present = log_odds(state)
-    owner = np.arange(values.shape[1])
-    names = tasks or [f"task_{t}" for t in owner]
-    matrix = correlations(moments(values, present), owner)
-    return TaskMatrix(tuple(names), matrix, ConfidenceCorrelation.kind, samples=len(state.count))
+    names = names_of_tasks([state], tasks)
+    matrix = correlations(moments(*log_odds(state)), np.arange(len(names)))
+    return TaskMatrix(names, matrix, ConfidenceCorrelation.kind, samples=len(state.count))

@@ -13,7 +13,7 @@ import numpy as np
 
 from stg_ray.affinities.base import Estimator, Need, Partial, ratio_of_sums, task_names
 from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
-from stg_ray.data_maps.state import DataMapState, pair_sums
+from stg_ray.data_maps.state import DataMapState, names_of_tasks, pair_sums
 from stg_ray.tasks import Task
 
 
@@ -66,6 +66,6 @@ def data_map_distance(states: Sequence[DataMapState], tasks: Sequence[str] | Non
          [0.1 0.  0.6]
          [0.7 0.6 0. ]]
     """
+    names = names_of_tasks(states, tasks)
     squared, _, samples = ratio_of_sums([_partial_of(states)], "squared", "count")
-    names = tasks or [f"task_{t}" for t in range(len(squared))]
-    return TaskMatrix(tuple(names), np.sqrt(squared), DataMapDistance.kind, samples=samples)
+    return TaskMatrix(names, np.sqrt(squared), DataMapDistance.kind, samples=samples)

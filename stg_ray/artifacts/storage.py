@@ -41,10 +41,12 @@ class Storage:
         is_local: whether it is a path of this machine, which includes network mounts.
 
     Raises:
-        InputError: the path or URI is empty, cannot be opened, or holds credentials.
+        InputError: the path or URI is none, is empty, cannot be opened, or holds credentials.
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
+        if not isinstance(uri, str | os.PathLike):
+            raise InputError(f"{type(uri).__name__} is no place of files: expected a path or a URI")
         text = os.fspath(uri)
         place(text)
         try:

@@ -56,7 +56,8 @@ class TaskMatrix:
     errors: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.values)
+        object.__setattr__(self, "values", np.asarray(self.values))  # of a frame, a tensor or a list of rows, too
+        shape = self.values.shape
         if self.kind not in get_args(Kind):
             raise InputError(unknown(self.kind, get_args(Kind), "kind of matrix"))
         if len(shape) != 2 or shape[0] != shape[1]:

@@ -26,7 +26,9 @@ from stg_ray.stages import STAGES
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
-def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = (), *, of_run: bool = False) -> Config:
+def load_config(
+    source: str | os.PathLike[str] | Mapping[str, Any], overrides: Iterable[str] = (), *, of_run: bool = False
+) -> Config:
     """Load a configuration.
 
     Args:
@@ -47,6 +49,13 @@ def load_config(source: str | Mapping[str, Any], overrides: Iterable[str] = (), 
         Traceback (most recent call last):
         stg_ray.errors.InputError: unknown key profile.epoch: did you mean profile.epochs?
     """
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
+    if not isinstance(source, str | Mapping):
+        raise InputError(
+            f"{type(source).__name__} is no configuration: expected a preset's name, the path of a YAML file, or a "
+            "dictionary of sections"
+        )
     values = _read(source) if isinstance(source, str) else _copied(_plain(source))
     if isinstance(values.get("data"), list):
         values["data"] = {"join": values["data"]}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stg_ray.artifacts.task_matrix import TaskMatrix
-from stg_ray.data_maps.state import DataMapState
+from stg_ray.data_maps.state import DataMapState, names_of_tasks
 from stg_ray.shown import counted
 
 BINS = 32
@@ -50,8 +50,7 @@ class PointHistogram:
     @classmethod
     def of(cls, state: DataMapState, tasks: Sequence[str] | None = None) -> PointHistogram:
         """Make the histogram of a part's state; `tasks` are task_0, ... if not given."""
-        names = tasks or [f"task_{t}" for t in range(state.mean.shape[1])]
-        return cls(tuple(names), point_counts(state))
+        return cls(names_of_tasks([state], tasks), point_counts(state))
 
     def __add__(self, other: PointHistogram) -> PointHistogram:
         return PointHistogram(self.tasks, self.counts + other.counts)

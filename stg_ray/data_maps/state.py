@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from stg_ray.artifacts.storage import tensor_array, tensor_column
+from stg_ray.errors import InputError
 from stg_ray.shown import counted
 
 EASY = 0.75
@@ -111,6 +112,27 @@ class DataMapState:
             f"DataMapState({counted(n_samples, 'sample')}, {counted(n_tasks, 'task')}, "
             f"{visits} visit{'s' * (high != 1)} of each)"
         )
+
+
+def names_of_tasks(states: Sequence[DataMapState], names: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the K tasks of data maps that a user gives: task_0, ... where no names are given.
+
+    Raises:
+        InputError: there is no data map, something else is among them, or there are not K names.
+    """
+    if not isinstance(states, list | tuple) or not states:
+        raise InputError("expected a list of data maps, an sr.DataMapState for each snapshot")
+    for state in states:
+        if not isinstance(state, DataMapState):
+            raise InputError(
+                f"a data map is of the type {type(state).__name__}: expected an sr.DataMapState, such as that of one "
+                "visit, sr.DataMapState.of_visit(confidences)"
+            )
+    n_tasks = states[0].mean.shape[1]
+    given = tuple(f"task_{t}" for t in range(n_tasks)) if names is None else tuple(map(str, names))
+    if len(given) != n_tasks:
+        raise InputError(f"{len(given)} names are given for {n_tasks} tasks: expected one for each")
+    return given
 
 
 def snapshot_epochs(epochs: int, snapshots: int) -> list[int]:

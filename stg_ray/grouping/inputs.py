@@ -59,19 +59,33 @@ def as_matrix(source: MatrixLike, *, names: Sequence[str] | None = None, kind: K
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().double().numpy()
     try:
-        values = np.asarray(nan_where_masked(source), dtype=np.float64)
+        values = _real(nan_where_masked(source))
     except (TypeError, ValueError) as error:
         raise InputError(f"the affinity is no array of numbers: {one_line(error)}") from error
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise InputError(f"the affinity has the shape {values.shape}: expected a square matrix, one row per task")
-    tasks = tuple(names) if names is not None else tuple(f"task {t}" for t in range(len(values)))
+    tasks = tuple(map(str, names)) if names is not None else tuple(f"task {t}" for t in range(len(values)))
     return _understood(tasks, values, kind, "the affinity")
 
 
+def _real(values: object) -> np.ndarray:
+    """Return values in float64; imaginary parts would be left out unsaid."""
+    array = np.asarray(values)
+    if array.dtype.kind == "c":
+        raise TypeError("it has complex numbers, expected real ones")
+    return array.astype(np.float64, copy=False)
+
+
 def each_source(given: MatrixLike | Sequence[MatrixLike]) -> list[MatrixLike]:
-    """Return the sources of matrices that are given: several in a list, or one; a list of rows is one, too."""
+    """Return the sources of matrices that are given: several in a list, or one; a list of rows is one, too.
+
+    Raises:
+        InputError: the list is empty.
+    """
     if not isinstance(given, list | tuple):
         return [cast(MatrixLike, given)]
+    if not given:
+        raise InputError("there is no affinity: expected a matrix, or a list of several")
     return [np.array(given, dtype=object)] if given and all(map(_is_row, given)) else list(given)
 
 
@@ -189,7 +203,7 @@ def _from_frame(frame: pd.DataFrame, kind: Kind | None, title: str) -> TaskMatri
             + ": expected the same task names in both"
         )
     try:
-        values = frame.to_numpy(dtype=np.float64)
+        values = _real(frame)
     except (TypeError, ValueError) as error:
         raise InputError(f"{title} holds a value that is no number: {one_line(error)}") from error
     check_distinct(rows, title)
