@@ -100,6 +100,7 @@ STAGES: dict[str, Stage] = {
             changes=(
                 "0.2 draws some certainties, and groups under a budget, anew",
                 "0.2 asks by another test whether the tasks have structure",
+                "0.2 takes groups of the same tasks, by grouping.overlap_above, for one",
             ),
         ),
         Stage(

@@ -111,6 +111,20 @@ class Groups:
         used, labels = np.unique(self.labels[order], return_inverse=True)
         return Groups.from_labels(self.tasks, labels, method, members=members[used])
 
+    def without_copies(self) -> Groups:
+        """Return these groups with those of the same tasks as one: networks of them would be trained alike."""
+        first = [self.groups.index(group) for group in self.groups]
+        kept = sorted(set(first))
+        membership = np.zeros((len(self.tasks), len(kept)))
+        for g, original in enumerate(first):
+            membership[:, kept.index(original)] += np.array(self.membership)[:, g]
+        return replace(
+            self,
+            groups=[self.groups[g] for g in kept],
+            membership=membership.tolist(),
+            serving={task: kept.index(first[g]) for task, g in self.serving.items()},
+        )
+
     def with_members_above(self, membership: float) -> Groups:
         """Return these groups with every task in each where its membership is this or more, and where it is served."""
         members = np.greater_equal(np.array(self.membership).T, membership)
@@ -170,7 +184,7 @@ class Groups:
         if self.selection is not None:
             return "under this budget no other choice was better"
         if self.asked_for is not None:
-            return "the tasks cannot be told apart by this method"
+            return "the tasks cannot be told apart by this method, or grouping.overlap_above puts all into each group"
         if self.method == "auxiliary":
             return "all tasks help each other"
         if self.number_choice is None:

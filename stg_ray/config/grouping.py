@@ -65,7 +65,8 @@ class GroupingConfig(Section):
     """Number of edges of each task in the task graph, to the tasks most like it; auto: the logarithm of the number of
     tasks, but at least 4."""
     overlap_above: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Smallest membership at which a task is also trained in a group that does not serve it; by default no task is."""
+    """Smallest membership at which a task is also trained in a group that does not serve it; by default no task is.
+    Groups that have the same tasks then are one."""
     weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     """Weight of each affinity and file in the sum; 1 where not given. Equal weights of data maps and landscape were
     best on CIFAR-100, and within 0.05 of the best adjusted Rand index elsewhere (jobs/bench/affinity_defaults.py). An

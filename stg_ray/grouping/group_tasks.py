@@ -267,17 +267,18 @@ def _fit(
         method,
         membership=membership[back].round(DECIMALS),
         members=members[:, back],
-    )
+    ).without_copies()
+    n_found = len(groups.groups)
     return replace(
         groups,
-        asked_for=n_groups if membership.shape[1] < n_groups else None,  # tasks that cannot be told apart stay together
-        certainty=_certainty(problem, clusterer, clustering.resamples),
+        asked_for=n_groups if n_found < n_groups else None,  # tasks that cannot be told apart stay together
+        certainty=_certainty(problem, clusterer, clustering.resamples) if n_found > 1 else None,
     )
 
 
 def _certainty(problem: _Problem, clusterer: Clusterer[Any], resamples: Sequence[Any]) -> dict[str, float] | None:
-    """Return the certainty of each task; None for a single group, or where there are no resamples."""
-    if not resamples or clusterer.membership_.shape[1] == 1:
+    """Return the certainty of each task; None where there are no resamples."""
+    if not resamples:
         return None
     stays = certainty(clusterer.labels_, clusterer, resamples)[problem.back]
     return dict(zip(problem.tasks, stays.round(CERTAINTY_DECIMALS).tolist(), strict=True))

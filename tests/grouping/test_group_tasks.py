@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -152,6 +154,26 @@ def test_a_task_between_two_groups_belongs_to_both(method: str) -> None:
     assert [("t0" in own) for own in shared.groups] == [True, True]
     assert shared.serving == groups.serving
     assert sum(map(len, shared.groups)) == 14
+
+
+def test_groups_of_the_same_tasks_are_one() -> None:
+    """Their networks would be trained alike, and count, and be served, as several."""
+    place = np.array([0, 0, 1, 2, 2])
+    alike = 1 - np.abs(np.subtract.outer(place, place)) / 2
+    apart = group_tasks(alike, n_groups=2, overlap_above=0.3)
+    assert [len(group) for group in apart.groups] == [3, 3], "the task in the middle is in both"
+    assert apart.asked_for is None
+    whole = group_tasks(alike, n_groups=2, overlap_above=1e-4)
+    assert whole.groups == [whole.tasks]
+    assert set(whole.serving.values()) == {0}
+    assert np.allclose(whole.membership, 1)
+    assert whole.asked_for == 2
+    assert "overlap_above" in whole.why_one
+    three = replace(apart, groups=[["a", "b"], ["c"], ["a", "b"]], tasks=list("abc"), serving={"a": 0, "b": 2, "c": 1})
+    three = replace(three, membership=[[0.6, 0.1, 0.3], [0.4, 0.0, 0.6], [0.0, 1.0, 0.0]]).without_copies()
+    assert three.groups == [["a", "b"], ["c"]]
+    assert three.serving == {"a": 0, "b": 0, "c": 1}
+    assert np.allclose(three.membership, [[0.9, 0.1], [1, 0], [0, 1]])
 
 
 def test_fuzzy_memberships_are_the_formula() -> None:

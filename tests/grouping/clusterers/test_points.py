@@ -133,7 +133,7 @@ def test_a_task_without_points_and_identical_tasks() -> None:
     assert np.allclose(resampled.membership_.sum(axis=1), 1)
     all_easy = group_tasks(state_of(np.full(5, 0.9)), method="points", n_groups=3)
     assert len(all_easy.groups) == 1
-    assert all_easy.why_one == "the tasks cannot be told apart by this method"
+    assert all_easy.why_one.startswith("the tasks cannot be told apart by this method")
 
 
 def test_what_has_no_points_is_refused() -> None:
