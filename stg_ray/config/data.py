@@ -178,6 +178,13 @@ class DataConfig(Section):
         return {part.set_name: part.model_copy(update={"root": part.root or self.root}) for part in self.join}
 
     @property
+    def side_of_images(self) -> int | None:
+        """Side in pixels to which encoded images are scaled, here or in a joined set; None: they stay as they are."""
+        of_preset = PRESETS[self.preset].arguments.get("image_size") if self.preset else None
+        sides = [self.image_size or of_preset, *(part.side_of_images for part in self.join)]
+        return next(filter(None, sides), None)
+
+    @property
     def set_name(self) -> str:
         """Name of this set among those that are joined."""
         if self.name is not None:

@@ -76,5 +76,5 @@ def load_auxiliary(
     own = replace(index, tasks=network.layout.tasks, rarer_in_test=None)
     groups = Groups.from_labels(names, np.zeros(len(names), dtype=np.int64), way)
     predictor = Predictor(own, groups, [network], compute=Compute.of(config.retrain, device), input_dtype=dtype)
-    predictor.image_size = config.data.image_size
+    predictor.image_size = config.data.side_of_images
     return predictor

@@ -122,7 +122,7 @@ def load_predictor(
     predictor = Predictor(
         index, groups, networks, compute=compute, input_dtype=dtype, serves_by=serves_by, origin=origin
     )
-    predictor.adapter, predictor.image_size = adapter, config.data.image_size
+    predictor.adapter, predictor.image_size = adapter, config.data.side_of_images
     return predictor
 
 

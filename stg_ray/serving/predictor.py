@@ -72,7 +72,7 @@ class Predictor:
         networks: the trained network of each group.
         layout: the columns of all K tasks in `outputs`.
         adapter: where the networks are initialisations (`retrain.learner`), which adapt before they predict.
-        image_size: `data.image_size` of the run, to which images that are given by their paths are cropped and scaled.
+        image_size: to which images that are given by their paths are cropped and scaled, as those of the run were.
 
     Example:
         >>> import stg_ray as sr

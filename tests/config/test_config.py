@@ -146,6 +146,14 @@ def test_the_fingerprint_leaves_out_where_it_runs() -> None:
     assert config.differences(other) == ["profile.lr is 0.005, now 0.01"]
 
 
+def test_new_images_are_scaled_as_those_of_a_preset_or_of_joined_sets() -> None:
+    sets = [{"images": {"folder": name}, "image_size": 16} for name in ("a", "b")]
+    assert load_config({"data": {**sets[0]}}).data.side_of_images == 16
+    assert load_config({"data": sets}).data.side_of_images == 16
+    assert load_config("celeba").data.side_of_images == 64
+    assert load_config("digits").data.side_of_images is None
+
+
 def test_every_setting_is_documented() -> None:
     """The string below a field says what the setting is."""
     for file in Path(package.__file__).parent.glob("*.py"):
