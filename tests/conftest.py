@@ -70,7 +70,7 @@ def ray_session() -> Iterator[None]:
     os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
     import ray
 
-    with with_parameters(**PARAMETERS, **forks.start()):
+    with with_parameters(**PARAMETERS, include_log_monitor=False, **forks.start()):
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     forks.ray_is_up()
     yield
