@@ -5,7 +5,8 @@
 ETTm1 (7 tasks, all 127 groups) and Taskonomy (5 tasks, all 31 groups, 4 settings): partitions into 2, 3 and 4 groups
 are chosen on validation scores and scored on test, as mean gains over single tasks. Kept is the gain over random
 partitions, as a share of that of the partition that all groups' validation scores would choose; means over the three
-numbers of groups; by 20 searches of each it has a standard error of 0.02 to 0.04. MIMIC (27 tasks, 3,185 groups): rank correlation of predicted and measured gains of groups left out.
+numbers of groups, with a standard error of 0.02 to 0.04 by 20 searches of each. MIMIC (27 tasks, 3,185 groups): rank
+correlation of predicted and measured gains of groups left out.
 """
 
 from __future__ import annotations
