@@ -79,7 +79,8 @@ def add_tasks(out: str, file: str) -> Groups:
     The run itself, whose parts have no labels of the new tasks, stays as it is.
 
     Raises:
-        InputError: the groups are not made yet, or the file is none, or does not name the old tasks and new ones.
+        InputError: the groups are not made yet, the file is none, or does not name the old tasks and new ones, or the
+            groups would break the run's budget.
     """
     run_dir = RunDir(out)
     config = run_dir.read_config()
@@ -87,9 +88,22 @@ def add_tasks(out: str, file: str) -> Groups:
     with run_dir.lease():
         run_dir.require("group", config)
         groups = add_new_tasks(Groups.from_dict(run_dir.read_json("groups.json")), as_matrix(file))
+        _check_budget(config, groups)
         run_dir.write_json("groups.added.json", groups.to_dict())
         run_dir.record("group", "groups.added.json")
     return groups
+
+
+def _check_budget(config: Config, groups: Groups) -> None:
+    """Refuse groups that break the budget, which no old task moves to keep."""
+    if (budget := config.grouping.budget) is None:
+        return
+    members = np.array([[task in group for task in groups.tasks] for group in groups.groups])
+    if broken := Conditions.of(budget.model_dump(), groups.tasks).broken_by(members):
+        raise InputError(
+            f"with the new tasks the groups break grouping.budget: {broken}; old tasks would have to move: allow more, "
+            "or group all tasks anew (sr.group with the same file, method='budget' and a budget)"
+        )
 
 
 def _read(run: RunDir, name: str) -> TaskMatrix:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,22 @@ def test_new_tasks_are_added_beside_the_groups(run: RunDir, tmp_path: Path) -> N
     assert Groups.from_dict(run.read_json("groups.json")) == before
     run.forget("group")
     assert not run.exists("groups.added.json")
+
+
+@pytest.mark.parametrize(("alike", "broken"), [(-0.5, "4 networks, and 3 are allowed; old tasks"), (0.9, "")])
+def test_new_tasks_that_break_the_budget_are_refused(run: RunDir, alike: float, broken: str, tmp_path: Path) -> None:
+    config = set_values(CONFIG, ["grouping.method=budget", "grouping.budget={networks: 3}"])
+    run.write_config(config)
+    groups, _ = grouped(run, config)
+    assert len(groups.groups) == 3
+    run.mark_done("group", config, 0.1)
+    larger = np.full((13, 13), 0.5)
+    larger[12, :12] = larger[:12, 12] = alike
+    names = [*NAMES, "new"]
+    pd.DataFrame(larger, index=names, columns=names).to_csv(tmp_path / "larger.csv")
+    with pytest.raises(InputError, match=rf"break grouping\.budget: {broken}") if broken else nullcontext():
+        add_tasks(run.uri, str(tmp_path / "larger.csv"))
+    assert run.exists("groups.added.json") == (not broken)
 
 
 def test_a_file_that_changed_groups_again(run: RunDir, tmp_path: Path) -> None:
