@@ -79,7 +79,15 @@ ROWS = np.random.default_rng(0).normal(size=(40, 2))
 TASK_SET = sr.TaskSet.from_arrays(ROWS, (ROWS > 0).astype(np.int8))
 MODEL = nn.Linear(2, 2)
 STATE = sr.DataMapState.of_visit(np.full((3, 2), 0.5, np.float32))
-OTHER: dict[str, Any] = {"model": MODEL, "set": TASK_SET, "class": nn.Linear, "rows": ROWS, "number": 3, "none": []}
+OTHER: dict[str, Any] = {
+    "model": MODEL,
+    "set": TASK_SET,
+    "class": nn.Linear,
+    "rows": ROWS,
+    "number": 3,
+    "none": [],
+    "kind": "number",
+}
 """Arguments as a type checker would not let them pass."""
 
 
@@ -104,6 +112,12 @@ OTHER: dict[str, Any] = {"model": MODEL, "set": TASK_SET, "class": nn.Linear, "r
             "^a data map is of the type ndarray: expected an sr.DataMapState",
         ),
         (lambda: sr.PointHistogram.of(STATE, list("abc")), "^3 names are given for 2 tasks"),
+        (lambda: sr.group(np.zeros((0, 0))), "^there are 0 tasks: grouping needs at least 2"),
+        (lambda: sr.Task("a", OTHER["kind"]), "^unknown kind of task 'number': known: binary, multiclass, regression"),
+        (
+            lambda: sr.Groups.from_labels(["a", "b"], np.zeros(3), "by hand"),
+            r"^labels of the shape \(3,\): expected one for each of 2 tasks",
+        ),
         (lambda: sr.load(OTHER["number"]), "^int is no place of files: expected a path or a URI"),
         (lambda: sr.run(TASK_SET, OTHER["number"]), "^int is no place of files"),
         (lambda: sr.load_config(OTHER["number"]), "^int is no configuration: expected a preset's name"),

@@ -91,7 +91,12 @@ class Groups:
             method: name of the clusterer or plan.
             membership: (K, G), columns in the order of the sorted labels; 1 for the group that serves, if not given.
             members: (G, K) boolean, rows in that order: the tasks of each group; those that it serves, if not given.
+
+        Raises:
+            InputError: not a label for each task.
         """
+        if np.shape(labels) != (len(tasks),):
+            raise InputError(f"labels of the shape {np.shape(labels)}: expected one for each of {len(tasks)} tasks")
         known, first, label = np.unique(labels, return_index=True, return_inverse=True)
         order = np.argsort(first)
         number = np.argsort(order)[label]

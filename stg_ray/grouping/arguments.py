@@ -47,7 +47,7 @@ def check_n_groups(settings: GroupingConfig, n_tasks: int) -> None:
         InputError: fewer than 2 tasks, or more groups than tasks.
     """
     if n_tasks < 2:
-        raise InputError(f"there is {n_tasks} task: grouping needs at least 2")
+        raise InputError(f"there {'is' if n_tasks else 'are'} {counted(n_tasks, 'task')}: grouping needs at least 2")
     number, setting, otherwise = settings.groups, "groups", ", or auto"
     if number == "auto":
         number, setting, otherwise = settings.min_groups, "min_groups", ""

@@ -84,7 +84,7 @@ def load(
     seeds = [int(name.removeprefix("seed-")) for name in run.list(f"models/{plan}/group-0")]
     seed = config.seed if seed is None else seed
     if seed not in seeds:
-        raise InputError(f"{plan} was not trained with seed {seed}: it was with {', '.join(map(str, sorted(seeds)))}")
+        raise InputError(f"{plan} was not trained with seed {seed!r}: it was with {', '.join(map(str, sorted(seeds)))}")
     return load_predictor(run, as_tuned(run, config), plan, seed, device, way_of_serving(run, plan))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+
+from stg_ray.errors import InputError, unknown
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 
@@ -26,6 +28,9 @@ class Task:
             numbers.
         is_scored: whether its predictions are scored; not where its labels are too few for that.
 
+    Raises:
+        InputError: another kind.
+
     Example:
         >>> from stg_ray import Task
         >>> Task("colour", "multiclass", n_classes=5).n_outputs
@@ -43,6 +48,10 @@ class Task:
     class_weights: tuple[float, ...] | None = None
     classes: tuple[int | float | str, ...] | None = None
     is_scored: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(TaskKind):
+            raise InputError(unknown(self.kind, get_args(TaskKind), "kind of task"))
 
     @property
     def n_outputs(self) -> int:
