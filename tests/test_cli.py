@@ -57,14 +57,14 @@ def two_tasks(tmp_path: Path) -> Path:
     (tmp_path / "one.yaml").write_text("data: {npz: one.npz}\n")
     (tmp_path / "bad.yaml").write_text("data: {npz: two.npz\n")
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "mine.py").write_text("")
+    (tmp_path / "sub" / "lies_beside.py").write_text("")
     (tmp_path / "sub" / "trunk.pt").write_bytes((tmp_path / "two.npz").read_bytes())
     np.savez(tmp_path / "sub" / "beside.npz", inputs=rng.normal(size=(60, 3)), labels=labels)
     for name, sections in {
         "beside": "data: {npz: beside.npz}",
         "joined": "data: [{npz: two.npz}, {npz: beside.npz}]",
         "pattern": "data: {libsvm: {files: 'besid*'}}",
-        "function": "data: {function: 'mine:load'}",
+        "function": "data: {function: 'lies_beside:load'}",
         "weights": "{data: {npz: two.npz}, model: {weights: trunk.pt}}",
         "nowhere": "data: {npz: nowhere.npz}",
     }.items():
@@ -101,7 +101,7 @@ OF_OWN_RAY = (["one.yaml"], ["two.yaml", "--out", "/proc/nowhere"], ["two.yaml",
         (["run", "sub/beside.yaml"], "; sub/beside.npz is there, beside the configuration file: start in sub"),
         (["plan", "sub/joined.yaml"], "; sub/beside.npz is there, beside the configuration file: start in sub"),
         (["plan", "sub/pattern.yaml"], "; sub/beside.npz is there, beside the configuration file: start in sub"),
-        (["plan", "sub/function.yaml"], "; sub/mine.py is there, beside the configuration file: start in sub"),
+        (["plan", "sub/function.yaml"], "; sub/lies_beside.py is there, beside the configuration file: start in sub"),
         (["plan", "sub/weights.yaml"], "; sub/trunk.pt is there, beside the configuration file: start in sub"),
         (["nonsense"], "nonsense"),
     ],
