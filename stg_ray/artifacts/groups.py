@@ -116,6 +116,11 @@ class Groups:
         used, labels = np.unique(self.labels[order], return_inverse=True)
         return Groups.from_labels(self.tasks, labels, method, members=members[used])
 
+    @property
+    def members(self) -> np.ndarray:
+        """(G, K) boolean: which tasks are in each group."""
+        return np.array([np.isin(self.tasks, group) for group in self.groups])
+
     def without_copies(self) -> Groups:
         """Return these groups with those of the same tasks as one: networks of them would be trained alike."""
         first = [self.groups.index(group) for group in self.groups]

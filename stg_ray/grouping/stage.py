@@ -98,8 +98,7 @@ def _check_budget(config: Config, groups: Groups) -> None:
     """Refuse groups that break the budget, which no old task moves to keep."""
     if (budget := config.grouping.budget) is None:
         return
-    members = np.array([[task in group for task in groups.tasks] for group in groups.groups])
-    if broken := Conditions.of(budget.model_dump(), groups.tasks).broken_by(members):
+    if broken := Conditions.of(budget.model_dump(), groups.tasks).broken_by(groups.members):
         raise InputError(
             f"with the new tasks the groups break grouping.budget: {broken}; old tasks would have to move: allow more, "
             "or group all tasks anew (sr.group with the same file, method='budget' and a budget)"

@@ -8,7 +8,7 @@ import numpy as np
 
 from stg_ray.artifacts.groups import Groups
 from stg_ray.config import Config
-from stg_ray.retraining.plans import Plan, conditions_of, members_of, n_networks
+from stg_ray.retraining.plans import Plan, conditions_of, n_networks
 from stg_ray.retraining.specs import NetworkSpec
 
 
@@ -19,7 +19,7 @@ def broken_plans(config: Config, plans: Mapping[str, Plan]) -> dict[str, str]:
     """
     found = {}
     for name, plan in plans.items():
-        if reason := conditions_of(config, plan.groups.tasks).broken_by(members_of(plan.groups)):
+        if reason := conditions_of(config, plan.groups.tasks).broken_by(plan.groups.members):
             found[name] = reason
     return found
 

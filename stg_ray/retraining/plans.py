@@ -227,15 +227,10 @@ def conditions_of(config: Config, tasks: Sequence[str]) -> Conditions:
     return Conditions(names=tuple(tasks)) if budget is None else Conditions.of(budget.model_dump(), tasks)
 
 
-def members_of(groups: Groups) -> np.ndarray:
-    """Return which tasks (G, K) are in each group."""
-    return np.array([np.isin(groups.tasks, group) for group in groups.groups])
-
-
 def _random_groups(ours: Groups, config: Config, draw: int) -> Groups:
     """Random groups of the sizes of ours, which keep `grouping.budget` where ours do and one of so many draws does."""
     rng, conditions = generator(Stream.RANDOM_GROUPS, config.seed, draw), conditions_of(config, ours.tasks)
-    members, order = members_of(ours), rng.permutation(len(ours.tasks))
+    members, order = ours.members, rng.permutation(len(ours.tasks))
     if conditions.allows(members).all():  # numbers, sizes and costs are those of ours
         orders = itertools.chain([order], (rng.permutation(len(ours.tasks)) for _ in range(DRAWS - 1)))
         order = next((own for own in orders if conditions.allows(members[:, own]).all()), order)
