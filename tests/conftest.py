@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +13,14 @@ from hypothesis import settings
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from stg_ray.cluster import forks
-from stg_ray.cluster.own_ray import PARAMETERS, with_parameters
-from stg_ray.cluster.session import OWN_RAY_SETTINGS, RAY_SETTINGS
 from stg_ray.progress import Reporter
 from stg_ray.tasks import TaskSet
+from tests.support.local_ray import local_ray
 from tests.support.object_store import ObjectStore
 from tests.support.processes import end_programs
 
 settings.register_profile("stg_ray", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("deep", deadline=None, max_examples=1000)  # --hypothesis-profile deep draws others each time
 settings.load_profile("stg_ray")
 
 
@@ -67,15 +65,8 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 def ray_session() -> Iterator[None]:
     """A local Ray as a run starts it, with two CPUs in name, whatever the machine has: every further one would be one
     more process of each stage."""
-    os.environ.update(RAY_SETTINGS | OWN_RAY_SETTINGS)
-    import ray
-
-    with with_parameters(**PARAMETERS, include_log_monitor=False, **forks.start()):
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    forks.ray_is_up()
-    yield
-    ray.shutdown()
-    forks.end()
+    with local_ray(2):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -214,13 +214,12 @@ def index_of(task_set: TaskSet, *, part_rows: int | None = None, normalize: Norm
 
 def part_sizes(n_rows: int, n_tasks: int, part_rows: int | None = None) -> list[int]:
     """Return the number of rows of each part of a split, as `index_of` lays them out."""
-    if part_rows is None:
-        n_parts = MIN_PARTS
-        most = min(n_rows // MIN_PART_ROWS, MOST_BYTES_OF_SUMS // (BYTES_OF_A_SUM * n_tasks**2))
-        while 2 * n_parts <= most or n_parts * MAX_PART_ROWS < n_rows:
-            n_parts *= 2
-        part_rows = max(1, math.ceil(n_rows / n_parts))
-    n_parts = math.ceil(n_rows / part_rows)
+    n_parts = MIN_PARTS
+    most = min(n_rows // MIN_PART_ROWS, MOST_BYTES_OF_SUMS // (BYTES_OF_A_SUM * n_tasks**2))
+    while 2 * n_parts <= most or n_parts * MAX_PART_ROWS < n_rows:
+        n_parts *= 2
+    if part_rows is not None or n_parts == MIN_PARTS:  # of few rows there are fewer parts, not smaller ones
+        n_parts = math.ceil(n_rows / (part_rows or max(1, math.ceil(n_rows / MIN_PARTS))))
     return [n_rows // n_parts + (number < n_rows % n_parts) for number in range(n_parts)]
 
 

@@ -204,7 +204,7 @@ def test_a_value_and_its_negative_are_one_problem() -> None:
 def test_regressions_of_one_direction_are_found_whatever_their_signs_and_units(
     near: float, has_classes: bool, tmp_path: Path, quiet: Reporter
 ) -> None:
-    """By the defaults; values that have nothing in common are one group."""
+    """By the affinity that is the default; values that have nothing in common are one group."""
     rng = np.random.default_rng([8, int(has_classes)])
     inputs = rng.normal(size=(1500, 20)).astype(np.float32)
     centres = np.linalg.qr(rng.normal(size=(20, 3)))[0]
@@ -216,7 +216,9 @@ def test_regressions_of_one_direction_are_found_whatever_their_signs_and_units(
         is_class = has_classes and t % 2 == 1
         columns[f"t{t}"] = values > np.quantile(values, 0.8) if is_class else values * 10 ** rng.uniform(-1, 2)
     task_set = sr.TaskSet.from_arrays(inputs, pd.DataFrame(columns))
-    run = sr.run(task_set, tmp_path / "run", settings={"profile": {"workers": 1}}, until="group", reporter=quiet)
+    run = sr.run(
+        task_set, tmp_path / "run", settings={"profile": {"workers": 1, "epochs": 25}}, until="group", reporter=quiet
+    )
     assert run.config.affinity.methods == ["logit_adjusted"]
     if near:
         assert adjusted_rand_score(known, run.groups.labels) == 1

@@ -36,6 +36,7 @@ from stg_ray.training.evaluation import evaluate
 from stg_ray.training.optimization import lr_factor
 from stg_ray.training.ranks import Ranks
 from tests.support.events import events_of
+from tests.support.local_ray import local_ray
 from tests.support.processes import kill_a_worker
 
 CONFIG = load_config(
@@ -108,12 +109,8 @@ def oracle(run: RunDir, index: PartIndex, world: int) -> dict[int, DataMapState]
 
 def profile_elsewhere(folder: Path, workers: int) -> None:
     """On a Ray of its own process: that of the tests has fewer CPUs."""
-    import ray
-
-    ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    with Reporter(Console(quiet=True)).stage("profile") as progress:
+    with local_ray(workers), Reporter(Console(quiet=True)).stage("profile") as progress:
         profile(RunDir(folder), with_workers(workers), progress)
-    ray.shutdown()
 
 
 @pytest.mark.slow

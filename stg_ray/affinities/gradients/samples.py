@@ -17,8 +17,8 @@ from stg_ray.tasks.labels import MISSING
 AUTO_ROWS, MOST_AUTO_PARTS = 256, 64
 """Rows of a part under `samples: auto`, which finds out how many parts are enough, and parts that may be."""
 LEAST_PARTS, LEAST_ROWS = 16, 64
-"""Of more than so many parts no more are looked at than have so many rows: errors need parts, but the classes of all
-tasks cannot be represented in a few rows, nor do these pay for opening a part."""
+"""Of more than so many parts no more are looked at than have about so many rows: errors need parts, but the classes of
+all tasks cannot be represented in a few rows, nor do these pay for opening a part."""
 
 
 def parts_looked_at(settings: AffinityConfig, index: PartIndex) -> int:
