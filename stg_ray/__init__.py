@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stg_ray.errors import StgRayError as StgRayError
     from stg_ray.estimator import TaskGrouper as TaskGrouper
     from stg_ray.grouping.group_tasks import group_tasks as group
+    from stg_ray.grouping.new_tasks import add_new_tasks as add_tasks
     from stg_ray.in_memory import affinity as affinity
     from stg_ray.main_task.auxiliary import auxiliary as auxiliary
     from stg_ray.main_task.serving import load_auxiliary as load_auxiliary
@@ -56,6 +57,7 @@ _HOMES = {
     "TaskGrouper": "stg_ray.estimator:TaskGrouper",
     "TaskMatrix": "stg_ray.artifacts.task_matrix:TaskMatrix",
     "TaskSet": "stg_ray.tasks:TaskSet",
+    "add_tasks": "stg_ray.grouping.new_tasks:add_new_tasks",
     "affinity": "stg_ray.in_memory:affinity",
     "auxiliary": "stg_ray.main_task.auxiliary:auxiliary",
     "confidence_correlation": "stg_ray.affinities.confidence:confidence_correlation",
@@ -83,6 +85,7 @@ __all__ = [
     "TaskGrouper",
     "TaskMatrix",
     "TaskSet",
+    "add_tasks",
     "affinity",
     "auxiliary",
     "confidence_correlation",

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from stg_ray.artifacts.groups import Groups
-from stg_ray.artifacts.task_matrix import TaskMatrix
+from stg_ray.artifacts.task_matrix import Kind, TaskMatrix
 from stg_ray.errors import InputError
 from stg_ray.grouping.graph import as_distance
+from stg_ray.grouping.inputs import MatrixLike, as_matrix
 
 
-def add_new_tasks(groups: Groups, matrix: TaskMatrix) -> Groups:
+def add_new_tasks(groups: Groups, matrix: MatrixLike, *, kind: Kind | None = None) -> Groups:
     """Return the groups with the new tasks of a larger matrix.
 
     A new task joins the group whose served tasks it is most alike to in the mean, or becomes a group by itself if that
@@ -21,11 +22,25 @@ def add_new_tasks(groups: Groups, matrix: TaskMatrix) -> Groups:
 
     Args:
         groups: of the old tasks.
-        matrix: affinities or distances of old and new tasks; pairs of old tasks may be NaN.
+        matrix: affinities or distances of old and new tasks, by their names: a `TaskMatrix`, a data frame or a file;
+            pairs of old tasks may be NaN.
+        kind: of a data frame or a file of yours, as in `sr.group`.
 
     Raises:
-        InputError: the matrix lacks an old task, has no new one, or a new one has no value with any old one.
+        InputError: the groups or the matrix are none, or the matrix lacks an old task, has no new one, or has no value
+            of a new one with any old one.
+
+    Example:
+        >>> import stg_ray as sr
+        >>> groups = sr.Groups.from_labels(["cat", "dog", "car"], [0, 0, 1], "by hand")
+        >>> rows = [[1, 0.9, 0.1, 0.8], [0.9, 1, 0.2, 0.7], [0.1, 0.2, 1, 0], [0.8, 0.7, 0, 1]]
+        >>> larger = sr.TaskMatrix(("cat", "dog", "car", "fox"), np.array(rows), "affinity")
+        >>> sr.add_tasks(groups, larger).groups
+        [['cat', 'dog', 'fox'], ['car']]
     """
+    if not isinstance(groups, Groups):
+        raise InputError(f"new tasks join groups that are there, such as run.groups, not a {type(groups).__name__}")
+    matrix = as_matrix(matrix, kind=kind)
     old = set(groups.tasks)
     new = [task for task in matrix.tasks if task not in old]
     to_old, level = _likeness(groups, matrix, new)

@@ -87,7 +87,7 @@ def add_tasks(out: str, file: str) -> Groups:
     run_dir.check_writable()
     with run_dir.lease():
         run_dir.require("group", config)
-        groups = add_new_tasks(Groups.from_dict(run_dir.read_json("groups.json")), as_matrix(file))
+        groups = add_new_tasks(Groups.from_dict(run_dir.read_json("groups.json")), file)
         _check_budget(config, groups)
         run_dir.write_json("groups.added.json", groups.to_dict())
         run_dir.record("group", "groups.added.json")
