@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from stg_ray.errors import InputError
+from stg_ray.shown import plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +88,7 @@ def generator(stream: Stream, seed: int, *key: int) -> np.random.Generator:
     import numpy as np
 
     if not isinstance(seed, Integral) or seed < 0:
-        raise InputError(f"seed is {seed!r}: expected a whole number from 0")
+        raise InputError(f"seed is {plain(seed)}: expected a whole number from 0")
 
     return np.random.default_rng([seed, int(stream), *key])
 

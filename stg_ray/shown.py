@@ -21,6 +21,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def plain(value: object) -> str:
+    """Return a value as it is written in Python and YAML; a number of NumPy's is written like any other.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.float64(1.5)), plain(1.5), plain("1.5")
+        ('1.5', '1.5', "'1.5'")
+    """
+    return repr(value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value)
+
+
 def ranged(low: int, high: int, noun: str = "") -> str:
     """Return numbers from one to another in words, and one number where both are the same.
 

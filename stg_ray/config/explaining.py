@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from stg_ray.config import Config
 from stg_ray.errors import nearest
+from stg_ray.shown import plain
 
 SHOWN = 3
 """Mistakes that are named."""
@@ -52,12 +53,12 @@ def _explain(problems: list[Any]) -> str:
     known = [name for problem in problems if problem["type"] == "literal_error" for name in _choices(problem)]
     if all(expected):
         words = _either([word for words in expected for word in words])
-        return f"{place} is {value!r}: {_near(value, known)}expected {words}{_as_list(problems, value)}"
+        return f"{place} is {plain(value)}: {_near(value, known)}expected {words}{_as_list(problems, value)}"
     message = next(problem for problem, words in zip(problems, expected, strict=True) if not words)["msg"]
     message = message.removeprefix("Value error, ")
     if isinstance(value, dict | BaseModel):
         return f"{place}: {message}" if place else message
-    return f"{place} is {value!r}: {message[0].lower()}{message[1:]}"
+    return f"{place} is {plain(value)}: {message[0].lower()}{message[1:]}"
 
 
 def _place(steps: Iterable[Any]) -> str:

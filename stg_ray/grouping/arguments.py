@@ -13,7 +13,7 @@ from stg_ray.config import Config
 from stg_ray.config.explaining import explained
 from stg_ray.config.grouping import GroupingConfig
 from stg_ray.errors import InputError
-from stg_ray.shown import counted
+from stg_ray.shown import counted, plain
 from stg_ray.tasks.conditions import Conditions
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def weights_of(weights: Sequence[float] | None, n_matrices: int) -> list[float] 
     for weight in given:
         is_number = isinstance(weight, int | float | np.number)
         if not (is_number and 0 <= weight < math.inf):
-            raise InputError(f"weights has {weight!r}: expected numbers of 0 or more")
+            raise InputError(f"weights has {plain(weight)}: expected numbers of 0 or more")
     if not any(given):
         raise InputError("the weights of all matrices are 0: give at least one of them a larger one")
     return given

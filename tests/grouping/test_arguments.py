@@ -50,6 +50,8 @@ class Unfinished(Clusterer[TaskGraph]):
         ({"method": "budget", "budget": {"max_sise": 2}}, "did you mean grouping.budget.max_size"),
         ({"method": "budget", "budget": {"max_size": "few"}}, "max_size is 'few': expected a whole number"),
         ({"method": "budget", "budget": [2]}, "expected keys with values"),
+        ({"overlap_above": np.float64(1.5)}, r"grouping\.overlap_above is 1\.5: input"),
+        ({"weights": [1.0, np.float64(-1)]}, r"weights has -1\.0: expected"),
         ({"weights": [1.0]}, "weights has 1 value: expected a list with one for each of the 2 matrices"),
         ({"weights": [1.0, 1.0, 1.0]}, "weights has 3 values"),
         ({"weights": {"a": 1.0}}, "weights is a dict: expected a list"),

@@ -13,7 +13,7 @@ from stg_ray.retraining.search.partitions import Partitions, canonical, key_of, 
 from stg_ray.retraining.search.proposals import Prospects, propose
 from stg_ray.retraining.search.surrogate import GroupSurrogate
 from stg_ray.seeds import Stream, generator
-from stg_ray.shown import counted, ranged
+from stg_ray.shown import counted, plain, ranged
 from stg_ray.tasks.conditions import Conditions
 
 N_RANDOM_STARTS = 8
@@ -68,7 +68,7 @@ class GroupSearch:
     ) -> None:
         fewest, most = _range_of(n_groups, n_tasks)
         if not isinstance(budget, int | np.integer) or budget < 1:
-            raise InputError(f"budget={budget!r}: expected the number of groups to measure at most, 1 or more")
+            raise InputError(f"budget={plain(budget)}: expected the number of groups to measure at most, 1 or more")
         if affinity is not None and np.shape(affinity) != (n_tasks, n_tasks):
             raise InputError(f"the affinity has the shape {np.shape(affinity)}: expected ({n_tasks}, {n_tasks})")
         for labels in candidates:
@@ -265,7 +265,7 @@ def _range_of(n_groups: int | tuple[int, int], n_tasks: int) -> tuple[int, int]:
     """The fewest and the most groups."""
     given = n_groups if isinstance(n_groups, tuple | list) else (n_groups, n_groups)
     if len(given) != 2 or not all(isinstance(n, int | np.integer) for n in given):
-        raise InputError(f"n_groups={n_groups!r}: expected a whole number, or the fewest and the most")
+        raise InputError(f"n_groups={plain(n_groups)}: expected a whole number, or the fewest and the most")
     if not 1 <= given[0] <= given[1] <= n_tasks:
         raise InputError(f"n_groups={n_groups} of {n_tasks} tasks: expected 1 to {n_tasks}")
     return int(given[0]), int(given[1])
