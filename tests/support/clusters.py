@@ -124,6 +124,7 @@ class RayCluster:
             self.env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         self.env["RAY_metrics_report_interval_ms"] = "1000"
         self.env["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"  # a minute, until a program gives a lost head up
+        self.env["RAY_prestart_worker_first_driver"] = "0"  # they would be ended unused, as of a local Ray
         self.env |= QUICK_TO_NOTICE
         self.counter: subprocess.Popen[str] | None = None
         self.env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{self.dashboard_port}"
