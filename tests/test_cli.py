@@ -55,6 +55,7 @@ def two_tasks(tmp_path: Path) -> Path:
     (tmp_path / "few.yaml").write_text("data: {npz: few.npz}\n")
     (tmp_path / "two.yaml").write_text("data: {npz: two.npz}\n")
     (tmp_path / "one.yaml").write_text("data: {npz: one.npz}\n")
+    (tmp_path / "table.csv").write_text("x,y_1\n0,1\n")
     (tmp_path / "bad.yaml").write_text("data: {npz: two.npz\n")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "lies_beside.py").write_text("")
@@ -82,6 +83,7 @@ OF_OWN_RAY = (["one.yaml"], ["two.yaml", "--out", "/proc/nowhere"], ["two.yaml",
     [
         (["run", "digts"], "unknown preset 'digts': did you mean 'digits'"),
         (["run", "none.yaml"], "none.yaml: No such file"),
+        (["plan", "table.csv"], 'data: {csv: {files: table.csv, features: ["*"], labels: ["y_*"]}} (stg-ray guide'),
         (["run", "bad.yaml"], "bad.yaml is not valid YAML"),
         (["run", "unknown.yaml"], "unknown key profile.epoch: did you mean profile.epochs?"),
         (["run", "one.yaml"], "there is 1 task: grouping needs at least 2"),

@@ -24,7 +24,7 @@ EXPECTED = {
     "list_": "a list",
     "tuple_": "a list",
     "dict_": "keys with values, {key: value}",
-    "model_": "keys with values, {key: value}",
+    "model_": "keys with values",
 }
 """What a type expects, by the beginning of pydantic's name of the mistake."""
 
@@ -52,8 +52,10 @@ def _explain(problems: list[Any]) -> str:
     expected = [_expected(problem) for problem in problems]
     known = [name for problem in problems if problem["type"] == "literal_error" for name in _choices(problem)]
     if all(expected):
-        words = _either([word for words in expected for word in words])
+        words = _either([word for words in expected for word in words]) + _keys(problems)
         return f"{place} is {plain(value)}: {_near(value, known)}expected {words}{_as_list(problems, value)}"
+    if first["type"] == "missing":
+        return f"{place} is missing"
     message = next(problem for problem, words in zip(problems, expected, strict=True) if not words)["msg"]
     message = message.removeprefix("Value error, ")
     if isinstance(value, dict | BaseModel):
@@ -88,9 +90,29 @@ def _as_list(problems: list[Any], value: Any) -> str:
     return f" (write [{value}])" if is_list and isinstance(value, str | int | float) else ""
 
 
+def _keys(problems: list[Any]) -> str:
+    """Return the keys that are known where keys with values are expected."""
+    models = [_model_at(problem["loc"]) for problem in problems if problem["type"].startswith("model_")]
+    fields = models[0].model_fields if models else {}
+    by_need = sorted(fields, key=lambda name: not fields[name].is_required())
+    return f" (known: {', '.join(by_need)})" if models else ""
+
+
+def _model_at(path: Iterable[Any]) -> Any:
+    """Return the section of the configuration at a path."""
+    model: Any = Config
+    for step in map(str, path):
+        if step not in model.model_fields:
+            continue  # a key of a dictionary of sections, or the number of one in a list
+        annotation = model.model_fields[step].annotation
+        inner = [a for a in get_args(annotation) if hasattr(a, "model_fields")]  # of `X | None`, `dict[str, X]`
+        model = inner[0] if inner else annotation
+    return model
+
+
 def _either(words: list[str]) -> str:
     words = list(dict.fromkeys(words))
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    return "".join(words) if len(words) < 2 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def nested(key: str, value: Any) -> str:
@@ -103,24 +125,18 @@ def nested(key: str, value: Any) -> str:
 def _unknown_key(where: list[str], value: Any) -> str:
     """Describe an unknown key, with the nearest known one."""
     *path, name = where
-    model: Any = Config
-    for step in path:
-        if step not in model.model_fields:
-            continue  # a key of a dictionary of sections, or the number of one in a list
-        annotation = model.model_fields[step].annotation
-        inner = [a for a in get_args(annotation) if hasattr(a, "model_fields")]  # of `X | None`, `dict[str, X]`
-        model = inner[0] if inner else annotation
-    known = list(model.model_fields)
+    known = list(_model_at(path).model_fields)
     near = nearest(name, known)
-    elsewhere = [
-        f"{section}.{name}"
-        for section, field in Config.model_fields.items()
-        if name in getattr(field.annotation, "model_fields", {})
-    ]
-    shown = " or ".join(elsewhere) if elsewhere and not path else ".".join([*path, near]) if near else ""
-    shown = shown or " or ".join(elsewhere)
+    elsewhere = [f"{section}.{name}" for section in Config.model_fields if name in _fields_at([section])]
+    within = [".".join([*path, part, name]) for part in known if path and name in _fields_at([*path, part])][:SHOWN]
+    nearest_one = [".".join([*path, near])] if near else []
+    shown = _either(within or elsewhere or nearest_one)
     hint = f"did you mean {shown}?" if shown else f"known: {', '.join(known)}"
     if name.partition(".")[0] in known and "." in name:
         hint = nested(name, value)
     key = ".".join(where)
     return f"unknown key {key if key.isprintable() else repr(key)}: {hint}"
+
+
+def _fields_at(path: list[str]) -> Iterable[str]:
+    return getattr(_model_at(path), "model_fields", {})

@@ -60,10 +60,12 @@ class ColumnsConfig(Section):
     @model_validator(mode="after")
     def _one_of_each(self) -> ColumnsConfig:
         inputs = [key for key in ("features", "image", "bits") if key in type(self).model_fields]
-        for keys in (inputs, ["labels", "classes"]):
+        all_columns, some = 'features: ["*"], which are all columns but those of labels', 'labels: ["y_*"]'
+        for keys, example in ((inputs, all_columns), (["labels", "classes"], some)):
             given = [key for key in keys if getattr(self, key)]
             if len(given) != 1:
-                raise ValueError(f"expected exactly one of {', '.join(keys)}; found {', '.join(given) or 'none'}")
+                found = ", ".join(given) or f"none (for example {example})"
+                raise ValueError(f"expected exactly one of {', '.join(keys)}; found {found}")
         if self.groups is not None and self.classes is None:
             raise ValueError("groups are the super-classes of classes, and there are none")
         if self.split is not None and isinstance(getattr(self, "files", None), dict):

@@ -49,7 +49,7 @@ def test_what_cannot_be_joined_is_said() -> None:
         add_new_tasks(OLD, larger())
     with pytest.raises(InputError, match="'x' has no value with any old task"):
         add_new_tasks(OLD, larger([np.nan] * 4))
-    with pytest.raises(InputError, match=r"such as run\.groups, not a list"):
+    with pytest.raises(InputError, match=r"such as run\.groups, found a list"):
         add_new_tasks([["a", "b"], ["c", "d"]], larger([3, 3, 1, 2]))
     with pytest.raises(InputError, match="lacks the old task 'a'"):
         add_new_tasks(OLD, TaskMatrix(("b", "c", "x"), np.ones((3, 3)), "distance"))
