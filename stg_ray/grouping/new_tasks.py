@@ -39,7 +39,7 @@ def add_new_tasks(groups: Groups, matrix: MatrixLike, *, kind: Kind | None = Non
         [['cat', 'dog', 'fox'], ['car']]
     """
     if not isinstance(groups, Groups):
-        raise InputError(f"new tasks join groups: expected sr.Groups such as run.groups, found a {type(groups).__name__}")
+        raise InputError(f"groups: expected sr.Groups such as run.groups, found a {type(groups).__name__}")
     matrix = as_matrix(matrix, kind=kind)
     old = set(groups.tasks)
     new = [task for task in matrix.tasks if task not in old]
