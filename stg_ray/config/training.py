@@ -110,9 +110,9 @@ class ProfileConfig(TrainingConfig):
     """The all-task run that records the data maps."""
 
     workers: Count | Auto | tuple[Count, Count] = "auto"
-    """Number of Ray Train workers; auto: one per GPU; on CPUs a single one, with a thread for each CPU of its node, or
-    one per CPU where steps are long enough to be shared by several nodes or very many CPUs; [LEAST, MOST]: as many
-    within these bounds as there is room for, more or fewer as nodes come and go."""
+    """Number of Ray Train workers; auto: one per GPU; on CPUs a single one, or one per CPU where steps are long enough
+    to be shared by several nodes or very many CPUs; [LEAST, MOST]: as many within these bounds as there is room for,
+    more or fewer as nodes come and go. Each has as many threads, up to its CPUs, as its steps are long enough for."""
     snapshots: Count = 1
     """Number of snapshots of the data maps, at evenly spaced epochs that end with the last. They are cumulative; the
     last alone told the tasks of CIFAR-100 apart better than four together."""

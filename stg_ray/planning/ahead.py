@@ -19,18 +19,16 @@ from stg_ray.artifacts.groups import Groups
 from stg_ray.artifacts.run_dir import RunDir
 from stg_ray.artifacts.tuned import as_tuned
 from stg_ray.cluster.nodes import cluster_nodes
-from stg_ray.cluster.placement import Placement, Resources, place, place_trials
+from stg_ray.cluster.placement import place, place_trials
 from stg_ray.config import Config
 from stg_ray.data.parts import PartIndex, read_index
-from stg_ray.models import build_network
 from stg_ray.planning.networks import distinct_networks, epochs_at_most, expected_networks
 from stg_ray.planning.rough import BACKWARD, affinity_seconds, grouping_seconds, report_seconds
 from stg_ray.planning.timing import Pace, seconds_of_score, seconds_of_starts, seconds_of_trials
-from stg_ray.profiling.stage import place_profile
+from stg_ray.profiling.stage import place_profile, threads_of_a_worker
 from stg_ray.progress import Left, Standing
 from stg_ray.retraining.specs import NetworkSpec
 from stg_ray.stages import STAGES
-from stg_ray.training.auto import workers_pay
 from stg_ray.training.looks import share_with_looks
 
 WITHOUT_A_PACE = ("parts", "tune")
@@ -117,8 +115,10 @@ class Ahead:
         if not nodes or math.isnan(seconds):
             return {}
         workers, of_profile = place_profile(config, index, nodes)
+        on_cpus = "GPU" not in of_profile.resources
+        threads = threads_of_a_worker(config, index, workers, of_profile) if on_cpus else 1
         per_network, of_trials = place_trials(nodes, config.retrain.workers, config.retrain.gpu_share)
-        of_thread = thread_seconds(seconds, cpu_seconds, self._threads(nodes, of_profile))
+        of_thread = thread_seconds(seconds, cpu_seconds, threads)
         step = of_thread * workers / index.n_samples() / share_with_looks(config.profile, len(index.names))
         pace = Pace(len(index.names), (step, step), (step * (1 - BACKWARD),) * 2, self._score)
         at_once = place(nodes, config.affinity.gpus).at_once
@@ -130,16 +130,6 @@ class Ahead:
             "retrain": seconds_of_starts(config) + trainings,
             "report": report_seconds(len(index.names)),
         }
-
-    def _threads(self, nodes: Sequence[Resources], of_profile: Placement) -> int:
-        """Threads that share a step of the profile: 1 where a step is too short to be shared."""
-        if "GPU" in of_profile.resources:
-            return 1
-        config, index = self.config, self.index
-        network = build_network(config.model, index, index.tasks, config.seed)
-        cpus = [int(node["CPU"]) for node in nodes]
-        pays = workers_pay(network, index.input_shape, config.profile.batch_size, cpus)
-        return int(of_profile.resources["CPU"]) if pays else 1
 
     @cached_property
     def _networks_at_most(self) -> list[NetworkSpec]:

@@ -21,7 +21,7 @@ from stg_ray.errors import StgRayError
 from stg_ray.models import build_network
 from stg_ray.progress import StageProgress
 from stg_ray.shown import counted, ranged
-from stg_ray.training.auto import workers_pay
+from stg_ray.training.auto import threads_that_pay, workers_pay
 from stg_ray.training.length import LENGTH, WITHOUT_VALIDATION
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(run_dir: RunDir, config: Config, progress: StageProgress) -> None:
     if workers.placement.instead and not workers.elastic:
         progress.note(workers.placement.instead)
     try:
-        wait_for(_ray_trainer(run_dir, config, workers).fit, _poll(run_dir, config, workers, progress))
+        wait_for(_ray_trainer(run_dir, config, index, workers).fit, _poll(run_dir, config, workers, progress))
     except ray.train.TrainingFailedError as error:
         raise StgRayError(f"the profiling run failed: {root_cause(error)}") from error
     if run_dir.exists("profile/failure.json"):
@@ -121,7 +121,16 @@ def most_workers(config: Config, index: PartIndex, nodes: Sequence[Resources]) -
     return "auto" if workers_pay(network, index.input_shape, config.profile.batch_size, cpus) else 1
 
 
-def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTrainer:
+def threads_of_a_worker(config: Config, index: PartIndex, workers: int, placement: Placement) -> int:
+    """Return the threads of each of so many workers: of its CPUs as many as its share of a step is long enough for."""
+    cpus = int(placement.resources["CPU"])
+    if cpus == 1 or "GPU" in placement.resources:
+        return cpus
+    network = build_network(config.model, index, index.tasks, config.seed)
+    return threads_that_pay(network, index.input_shape, math.ceil(config.profile.batch_size / workers), cpus)
+
+
+def _ray_trainer(run_dir: RunDir, config: Config, index: PartIndex, workers: _Workers) -> TorchTrainer:
     """Ray Train's run of `train_worker` on every worker, which goes on from its checkpoints in the run directory."""
     import ray.train
     from ray.train.torch import TorchConfig
@@ -134,7 +143,7 @@ def _ray_trainer(run_dir: RunDir, config: Config, workers: _Workers) -> TorchTra
         train_loop_config={
             "run": run_dir.uri,
             "config": config.model_dump(),
-            "threads": int(resources["CPU"]),
+            "threads": threads_of_a_worker(config, index, workers.number, workers.placement),
             "directory": os.getcwd(),
         },
         scaling_config=ray.train.ScalingConfig(

@@ -39,6 +39,12 @@ worker of two threads a step took, against two workers of one (two cores, median
 and 4.4 ms (MLP on yeast), 5.1 and 6.1 against 14 and 15 ms (MLP of width 512 on 2,048 bits), 17.8 against 23.1 ms (the
 small CNN on 32x32 images), 0.63 against 0.67 and 0.70 s (ResNet-18)."""
 
+FLOPS_OF_A_THREAD = 5e8
+"""Floating-point operations of a step below which a further thread does not pay. Quiet, two threads were 0.8 to 1.1
+times as fast as one below a quarter of this (MLPs on 100 to 150 features), 1.3 times at 0.8 of it (MLPs on 2,000
+features) and 1.6 times from 8 times on (the small CNN on 32x32 images); but threads wait for each other wherever
+another process has a core: beside one on two cores they were 0.2, 0.3 and 0.7 times as fast as one thread."""
+
 MESSAGE_SECONDS = 4e-3
 """Of a step of several workers, until all have the mean of their gradients (gloo), beside the bytes of these: what two
 workers took more than one for a network of 30,000 parameters."""
@@ -180,6 +186,18 @@ def workers_pay(network: TaskNetwork, input_shape: tuple[int, ...], batch_size: 
     seconds = 3 * trunk_flops(network, input_shape) * batch_size / FLOPS_OF_A_CPU
     message = MESSAGE_SECONDS + 4 * network.n_parameters / BYTES_PER_SECOND
     return seconds / sum(cpus) + message < seconds / min(max(cpus), THREADS)
+
+
+def threads_that_pay(network: TaskNetwork, input_shape: tuple[int, ...], rows: int, cpus: int) -> int:
+    """Return how many of a process's CPUs share its steps: each has `FLOPS_OF_A_THREAD` to do, but for a single one.
+
+    Args:
+        network: of the tasks; it is left as it was.
+        input_shape: shape of one input.
+        rows: of a step, in this process.
+        cpus: of the process.
+    """
+    return max(1, min(cpus, int(3 * trunk_flops(network, input_shape) * rows / FLOPS_OF_A_THREAD)))
 
 
 def device_facts(*, on_gpus: bool) -> DeviceFacts:

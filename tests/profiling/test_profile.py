@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from stg_ray.artifacts.run_dir import RunDir
-from stg_ray.cluster.placement import place_workers
+from stg_ray.cluster.placement import Placement, place_workers
 from stg_ray.config import Config
 from stg_ray.config.loading import load_config
 from stg_ray.data.parts import PartIndex, index_of, read_index, read_split, write_parts
@@ -25,7 +25,7 @@ from stg_ray.errors import StgRayError
 from stg_ray.models import build_network, load_weights
 from stg_ray.models.outputs import as_labels
 from stg_ray.profiling.recorder import Shard
-from stg_ray.profiling.stage import most_workers
+from stg_ray.profiling.stage import most_workers, threads_of_a_worker
 from stg_ray.profiling.stage import run as profile
 from stg_ray.progress import Reporter
 from stg_ray.retraining.scoring import scores_of
@@ -190,6 +190,26 @@ def test_no_worker_asks_for_more_than_a_node_has(
 ) -> None:
     count, placement = place_workers(nodes, workers, n_parts=16)
     assert (count, placement.resources) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "workers", "resources", "expected"),
+    [
+        ([], 1, {"CPU": 16}, 1),
+        (["model.width=2048"], 1, {"CPU": 16}, 3),
+        (["model.width=2048"], 2, {"CPU": 16}, 1),
+        (["model.width=2048", "profile.batch_size=512"], 1, {"CPU": 16}, 16),
+        (["model.width=2048", "profile.batch_size=512"], 1, {"CPU": 4}, 4),
+        ([], 1, {"CPU": 1}, 1),
+        ([], 1, {"CPU": 4, "GPU": 1}, 4),
+    ],
+)
+def test_threads_share_a_step_that_is_long_enough(
+    settings: list[str], workers: int, resources: dict[str, float], expected: int, make_task_set: Callable[..., TaskSet]
+) -> None:
+    config = load_config({"data": {"npz": "planted"}}, ["model.trunk=mlp", "profile.batch_size=64", *settings])
+    placement = Placement(resources, [1])
+    assert threads_of_a_worker(config, index_of(make_task_set()), workers, placement) == expected
 
 
 @pytest.mark.parametrize(
