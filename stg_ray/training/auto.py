@@ -175,7 +175,8 @@ def workers_pay(network: TaskNetwork, input_shape: tuple[int, ...], batch_size: 
     """Return whether a worker for every CPU trains a network faster than one worker with the CPUs of a node.
 
     By arithmetic: all workers share the operations of a step (backward takes twice those of forward), and average the
-    gradients of all parameters; one worker has as many threads as its node has CPUs, up to `THREADS`.
+    gradients of all parameters; one worker has a thread for each CPU of its node, up to `THREADS`, where it has any
+    more than one (see `threads_that_pay`).
 
     Args:
         network: of the tasks; it is left as it was.
