@@ -23,8 +23,15 @@ from stg_ray.config.writers import newer_writer
 from stg_ray.errors import InputError, NotHere, one_line, unknown
 from stg_ray.stages import STAGES
 
-TABLES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
-"""Sections of `data` for files of tables, by their suffix."""
+COLUMNS = '{{files: {file}, features: ["*"], labels: ["y_*"]}}'
+DATA_FILES = {
+    ".csv": f"csv: {COLUMNS}",
+    ".tsv": f"csv: {COLUMNS}",
+    ".parquet": f"parquet: {COLUMNS}",
+    ".arff": "arff: {{files: {file}}}",
+    ".npz": "npz: {file}",
+}
+"""What `data` may say of a file, by its suffix."""
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -158,11 +165,10 @@ def _read(source: str) -> dict[str, Any]:
     path = Path(source)
     if source in PRESETS and not path.suffix:
         return {"data": {"preset": source}}
-    if (kind := TABLES.get(path.suffix.lower())) and path.exists():
-        example = f'data: {{{kind}: {{files: {source}, features: ["*"], labels: ["y_*"]}}}}'
+    if (example := DATA_FILES.get(path.suffix.lower())) and path.exists():
         raise InputError(
-            f"{source} is a table: give a file such as mine.yaml, in which you say what its columns are, {example} "
-            "(stg-ray guide your_data)"
+            f"{source} holds data: give a file such as mine.yaml, which says what is in it, for example data: "
+            f"{{{example.format(file=source)}}} (stg-ray guide your_data)"
         )
     if path.suffix not in YAML_SUFFIXES:
         raise InputError(unknown(source, PRESETS, "preset") + " (or a configuration file that ends in .yaml)")

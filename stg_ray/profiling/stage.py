@@ -122,7 +122,10 @@ def most_workers(config: Config, index: PartIndex, nodes: Sequence[Resources]) -
 
 
 def threads_of_a_worker(config: Config, index: PartIndex, workers: int, placement: Placement) -> int:
-    """Return the threads of each of so many workers: of its CPUs as many as its share of a step is long enough for."""
+    """Return the threads of each of so many workers: of its CPUs as many as its share of a step is long enough for.
+
+    Beside a GPU, which computes the steps, all of them.
+    """
     cpus = int(placement.resources["CPU"])
     if cpus == 1 or "GPU" in placement.resources:
         return cpus

@@ -20,6 +20,8 @@ def local_ray(cpus: int) -> Iterator[None]:
     with with_parameters(**PARAMETERS, include_log_monitor=False, **forks.start()):
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     forks.ray_is_up()
-    yield
-    ray.shutdown()
-    forks.end()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        forks.end()
